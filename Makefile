@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export DATASTILL_DATA ?= $(CURDIR)/../shared/data
+
+.PHONY: help install demo test check clean
+help:            ## what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/'
+
+install: .venv/installed ## .venv with the library and what its tests need, pinned by constraints.txt
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "datastill needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install    ## distil the embedded digits and write an HTML report: two minutes after installation
+	rm -rf runs/demo
+	$(BIN)/datastill distill digits --out runs/demo
+	@echo "open $(CURDIR)/runs/demo/report.html"
+
+check: install   ## lint, format, types, layers
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+test: check      ## check, then all tests
+	$(BIN)/python -m pytest
+
+clean:           ## remove the environment and caches; runs stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,37 @@
+"""datastill: learn a handful of synthetic examples that train a network nearly as well as the whole dataset."""
+
+__version__ = "0.1.0"
+
+from .artifact import DistilledSet, Header
+from .data import DataSettings, RealData, load_data
+from .errors import UserError
+from .evaluation import Protocol, Score, score, verify
+from .loop import LoopSettings, Stopped
+from .methods.dataset_distillation import DatasetDistillation
+from .networks import Network
+from .networks import build as build_network
+from .recipes import Config, recipe
+from .run import distill
+from .training import hypergradient
+
+__all__ = [
+    "Config",
+    "DataSettings",
+    "DatasetDistillation",
+    "DistilledSet",
+    "Header",
+    "LoopSettings",
+    "Network",
+    "Protocol",
+    "RealData",
+    "Score",
+    "Stopped",
+    "UserError",
+    "build_network",
+    "distill",
+    "hypergradient",
+    "load_data",
+    "recipe",
+    "score",
+    "verify",
+]

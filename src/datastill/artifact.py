@@ -1,0 +1,240 @@
+"""The finished artifact: a distilled set in one safetensors file that says everything needed to use it.
+
+Reading a file executes nothing, and needs none of the code that made it: this module imports no stage of the library.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
+
+from .errors import UserError
+from .files import write_whole
+
+FORMAT = "datastill/1"
+INITIAL = "initial."  # prefix of the tensors of theta_0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the tensors mean and where they come from. Plain JSON values only."""
+
+    data: str
+    """Name of the real data, or the path it was read from."""
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
+    std: tuple[float, ...]
+    network: str
+    """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
+    initialiser: str
+    """How its initial weights are drawn, e.g. ``xavier``."""
+    initial: str
+    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser."""
+    space: str = "normalised"
+    """The examples are stored normalised, as a network takes them."""
+    order: str = "ordered"
+    """Steps are taken in the stored order, each once in an epoch."""
+    method: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved configuration of the run; the run can be repeated from it."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, hardware class, seconds, iterations."""
+    score: Mapping[str, Any] | None = None
+    """What was measured on the test split, with its protocol; None before it was."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DistilledSet:
+    """S steps of B synthetic examples each, with the step sizes to train on them for E epochs.
+
+    Example:
+        >>> distilled = DistilledSet.load("distilled.safetensors")
+        >>> model = distilled.fit(my_model)
+        >>> logits = model(distilled.normalise(images))
+    """
+
+    examples: Float[Tensor, "steps b c h w"]
+    """Normalised synthetic images; see `pixels`."""
+    labels: Shaped[Tensor, "steps b *classes"]
+    """Integer classes, or one probability per class."""
+    step_sizes: Float[Tensor, "epochs steps"]
+    """Positive inner learning rates, one per gradient step."""
+    header: Header
+    theta_0: Mapping[str, Tensor] | None = None
+    """The initial weights by parameter name, where the set was made for fixed ones."""
+
+    def __post_init__(self) -> None:
+        steps, batch = self.examples.shape[:2]
+        if self.examples.dim() != 5 or self.labels.shape[:2] != (steps, batch):
+            raise UserError(
+                f"examples of shape {tuple(self.examples.shape)} and labels of shape {tuple(self.labels.shape)} do not "
+                "belong together; expected (steps, batch, channels, height, width) and (steps, batch)"
+            )
+        if self.step_sizes.shape[1:] != (steps,):
+            raise UserError(f"step sizes of shape {tuple(self.step_sizes.shape)} do not fit {steps} steps")
+        if not bool((self.step_sizes >= 0).all()):
+            raise UserError(f"step sizes must be positive numbers, but the smallest is {self.step_sizes.min():.3g}")
+        if self.header.initial == "fixed" and self.theta_0 is None:
+            raise UserError("the set was made for fixed initial weights, but holds none")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        channels, height, width = self.examples.shape[2:]
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.header.class_names)
+
+    @property
+    def hard(self) -> bool:
+        """Whether the labels are classes rather than probabilities."""
+        return self.labels.dim() == 2
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return self.labels.shape[0] * self.labels.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of examples, labels and step sizes, as stored."""
+        return sum(t.numel() * t.element_size() for t in (self.examples, self.labels, self.step_sizes))
+
+    def normalise(self, pixels: Tensor) -> Float[Tensor, "... c h w"]:
+        """Images as the networks of this set take them, from uint8 in 0..255 or floats in [0, 1]."""
+        values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+        mean, std = self._statistics(values.device)
+        return (values - mean) / std
+
+    def pixels(self) -> Float[Tensor, "steps b c h w"]:
+        """The examples in pixel space, where real images lie in [0, 1]; synthetic ones may leave it."""
+        mean, std = self._statistics(self.examples.device)
+        return self.examples * std + mean
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(value, device=device)[:, None, None] for value in (self.header.mean, self.header.std))
+        return mean, std
+
+    def as_dataset(self) -> TensorDataset:
+        """(normalised image, label) pairs in program order, for a `torch.utils.data.DataLoader` of your own."""
+        return TensorDataset(self.examples.flatten(0, 1), self.labels.flatten(0, 1))
+
+    def fit(self, model: nn.Module, *, use_initial: bool = True) -> nn.Module:
+        """Train `model` in place on the set as it is meant to be used: ordered steps with the learned step sizes.
+
+        Args:
+            model: takes normalised images (see `normalise`), returns one logit per class. Where the set was made for
+                random initial weights, initialise it like `header.initialiser` does.
+            use_initial: where the set was made for fixed initial weights, load them first. The set is worth little
+                from others.
+
+        Returns:
+            The same model, in evaluation mode.
+
+        Raises:
+            UserError: the stored initial weights do not fit the model.
+        """
+        if self.theta_0 is not None and use_initial:
+            self._load_initial(model)
+        model.train()
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        device = parameters[0].device
+        for sizes in self.step_sizes.tolist():
+            for images, labels, size in zip(self.examples.to(device), self.labels.to(device), sizes, strict=True):
+                gradients = torch.autograd.grad(cross_entropy(model(images), labels), parameters)
+                with torch.no_grad():
+                    for parameter, gradient in zip(parameters, gradients, strict=True):
+                        parameter -= size * gradient
+        return model.eval()
+
+    def _load_initial(self, model: nn.Module) -> None:
+        stored = dict(self.theta_0 or {})
+        expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
+        found = {name: tuple(value.shape) for name, value in stored.items()}
+        if found != expected:
+            wrong = sorted(dict(found.items() ^ expected.items()))
+            raise UserError(
+                f"the stored initial weights are for {self.header.network!r} and do not fit this model: {wrong} differ"
+            )
+        model.load_state_dict(stored, strict=False)  # buffers, such as running statistics, are not weights
+
+    def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":
+        """The same set with what was measured of it."""
+        return replace(self, header=replace(self.header, score=score))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by the names that they have in the file."""
+        named = {"examples": self.examples, "labels": self.labels, "step_sizes": self.step_sizes}
+        named |= {INITIAL + name: value for name, value in (self.theta_0 or {}).items()}
+        return {name: value.detach().cpu().contiguous() for name, value in named.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write the set to one file, completely or not at all.
+
+        Raises:
+            UserError: the file cannot be written; an older one stays as it was.
+        """
+        tensors = self.tensors()
+        header = json.dumps(asdict(self.header), sort_keys=True)
+        metadata = {"format": FORMAT, "header": header, "sha256": _digest(header, tensors)}
+        write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DistilledSet":
+        """Read a set; every byte is checked against the digest in the file.
+
+        Raises:
+            UserError: the file is missing, cut short, changed, of another kind, or of a newer format.
+        """
+        metadata, tensors = _read(Path(path))
+        if _digest(metadata["header"], tensors) != metadata.get("sha256"):
+            raise UserError(f"{path} was changed after it was written: its digest does not match its content")
+        stored = json.loads(metadata["header"])
+        known = {f.name for f in fields(Header)}
+        named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
+        theta_0 = {name.removeprefix(INITIAL): t for name, t in tensors.items() if name.startswith(INITIAL)}
+        return cls(
+            examples=tensors["examples"],
+            labels=tensors["labels"],
+            step_sizes=tensors["step_sizes"],
+            header=Header(**named),
+            theta_0=theta_0 or None,
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise UserError(f"there is no distilled set at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); it is cut short or of another kind"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise UserError(f"{path} is not a distilled set of format {FORMAT} (format found: {found})")
+    missing = {"examples", "labels", "step_sizes"} - tensors.keys()
+    if missing or "header" not in metadata:
+        raise UserError(f"{path} lacks {', '.join(sorted(missing)) or 'its header'}; it is not a whole distilled set")
+    return metadata, tensors
+
+
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()

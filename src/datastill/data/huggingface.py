@@ -1,0 +1,161 @@
+"""Tables of the `datasets` library: from a folder, from the hub, or as given."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from huggingface_hub import HfApi
+from torch import Tensor
+
+from ..errors import UserError
+from .images import decode, from_array
+from .splits import Labelled, check_labels, roles
+
+IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", "photo", "png", "jpg", "jpeg", "webp")
+"""Usual names of the column with the images, most usual first."""
+
+LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
+"""Usual names of the column with the labels, most usual first."""
+
+LAYOUT = "a folder per class (train/cat/1.png, train/dog/2.png, test/cat/3.png) or a column called 'label'"
+
+
+def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
+    """The splits of a folder: image folder, parquet, or anything else that `datasets.load_dataset` reads.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            read = datasets.load_from_disk(str(folder))
+        else:
+            read = datasets.load_dataset(str(folder.resolve()))
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, TypeError) as error:
+        wanted = f"it must hold images in {LAYOUT}, or parquet files with such columns"
+        raise UserError(f"cannot read the folder {str(folder)!r} ({_first_line(error)}); {wanted}") from error
+    return splits_of(read)
+
+
+def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
+    """The splits of a set on the Hugging Face hub.
+
+    Raises:
+        ConnectionError: it cannot be had, with the reason in one line.
+    """
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    try:
+        if not cache.is_dir():  # `load_dataset` knows at the end of half a minute of retries what this knows at once
+            HfApi().dataset_info(name, timeout=10)
+        return splits_of(datasets.load_dataset(name, config))
+    except Exception as error:  # whatever the HTTP client of the installed version raises
+        raise ConnectionError(_first_line(error)) from error
+
+
+def splits_of(source: Any) -> dict[str, datasets.Dataset]:
+    """The splits by name; a single table is train.
+
+    The type of `source`, `Dataset | DatasetDict`, is not in the signature because beartype cannot check it: the base
+    class of `DatasetDict` names another class by a string.
+    """
+    if isinstance(source, datasets.Dataset):
+        return {"train": source}
+    return {str(name): table for name, table in source.items()}
+
+
+def read_tables(
+    tables: Mapping[str, datasets.Dataset], side: int | None, columns: tuple[str, str] | None = None
+) -> dict[str, Labelled]:
+    """The splits that are used, decoded, by role.
+
+    Args:
+        tables: the splits by name.
+        side: height and width to resize to; None keeps the size.
+        columns: names of the image and the label column, where they are known.
+    """
+    return {role: read_table(tables[name], side, columns, name) for role, name in roles(tables).items()}
+
+
+def read_table(table: datasets.Dataset, side: int | None, columns: tuple[str, str] | None, split: str) -> Labelled:
+    """One split, decoded.
+
+    Raises:
+        UserError: no column with images or labels, several of them, or contents that cannot be used.
+    """
+    where = f"split {split!r}"
+    if columns and set(columns) <= set(table.features):
+        image, label = columns
+    else:
+        image, label = _image_column(table.features, where), _label_column(table.features, where)
+    labels, names = _labels(table, label, where)
+    return Labelled(images=_images(table, image, side, where), labels=labels, names=names)
+
+
+def _image_column(features: datasets.Features, where: str) -> str:
+    typed = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    name = _usual(typed or list(features), IMAGE_COLUMNS)
+    if name is None and len(typed) == 1:
+        return typed[0]
+    if name is None:
+        found = f"several image columns ({', '.join(typed)})" if typed else f"no image column among {_list(features)}"
+        raise UserError(f"{where} has {found}; call the one to use 'image'")
+    return name
+
+
+def _label_column(features: datasets.Features, where: str) -> str:
+    typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    name = _usual(list(features), LABEL_COLUMNS)
+    if name is None and len(typed) == 1:
+        return typed[0]
+    if name is None and typed:
+        raise UserError(f"{where} has several label columns ({', '.join(typed)}); call the one to use 'label'")
+    if name is None:
+        raise UserError(f"{where} has no labels among its columns {_list(features)}; wanted: {LAYOUT}")
+    return name
+
+
+def _images(table: datasets.Dataset, column: str, side: int | None, where: str) -> Tensor:
+    feature = table.features[column]
+    kind = getattr(feature, "dtype", "")
+    if isinstance(feature, datasets.Image | dict) or kind in ("binary", "large_binary"):
+        cells = _arrow(table, column).to_pylist()
+        items: list[Any] = [cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell for cell in cells]
+        if None in items:
+            raise UserError(f"image {items.index(None)} of {where} is missing; leave that row out")
+        return decode(items, side, where)
+    if kind in ("string", "large_string"):
+        raise UserError(f"column {column!r} of {where} holds text, not images; cast it to datasets.Image()")
+    return from_array(np.asarray(table.select_columns([column]).with_format("numpy")[:][column]), side, where)
+
+
+def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    cells = _arrow(table, column)
+    if cells.null_count:
+        raise UserError(f"{where} has no labels for {cells.null_count} of {len(cells)} images; leave them out")
+    feature = table.features[column]
+    names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+    text = getattr(feature, "dtype", "") in ("string", "large_string")
+    labels = np.array(cells.to_pylist(), dtype=str) if text else cells.to_numpy()
+    return check_labels(labels, names, f"{where}, column {column!r},"), names
+
+
+def _arrow(table: datasets.Dataset, column: str) -> pa.ChunkedArray:
+    """A column as it is stored: images not decoded, and all rows at once."""
+    return table.select_columns([column]).with_format("arrow")[:][column]
+
+
+def _usual(columns: list[str], usual: tuple[str, ...]) -> str | None:
+    by_name = {column.lower(): column for column in reversed(columns)}
+    return next((by_name[name] for name in usual if name in by_name), None)
+
+
+def _list(features: datasets.Features) -> str:
+    return ", ".join(features) or "(none)"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0].strip() if lines else type(error).__name__

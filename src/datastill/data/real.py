@@ -1,0 +1,144 @@
+"""Real data as uint8 tensors: three splits, and the statistics that normalise them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from ..errors import UserError, at_least
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Images and their labels, in the order of the source."""
+
+    images: UInt8[Tensor, "n c h w"]
+    """Pixels, 0..255."""
+    labels: Int64[Tensor, " n"]
+    """Classes, 0..K-1."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Int64[Tensor, " m"]) -> "Split":
+        """The images and labels at these indices."""
+        return Split(images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on another device."""
+        return Split(images=self.images.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealData:
+    """A labelled set of images, whole, on one device. Made by `load_data`."""
+
+    name: str
+    """What to call it in messages and in the artifact."""
+    train: Split
+    """What is distilled, and what the statistics are computed on."""
+    validation: Split
+    """What choices are made on; no image of it is in `train`."""
+    test: Split
+    """Read once, at the end."""
+    class_names: tuple[str, ...]
+    """The name of class k at index k."""
+    mean: Float[Tensor, " c"]
+    """Mean of each channel of `train`, where pixels are in [0, 1]."""
+    std: Float[Tensor, " c"]
+    """Standard deviation of each channel of `train`, where pixels are in [0, 1]; 1 for a constant channel."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of an image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.train.images.device
+
+    def to(self, device: torch.device | str) -> "RealData":
+        """The same data on another device."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+            mean=self.mean.to(device),
+            std=self.std.to(device),
+        )
+
+    def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Pixels as float32 with mean 0 and standard deviation 1 in each channel of `train`."""
+        scaled = images.to(torch.float32).div_(255)
+        return scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
+
+    def denormalise(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Normalised images in pixel space, where real images are in [0, 1]; not clipped, differentiable."""
+        return images * self.std[:, None, None] + self.mean[:, None, None]
+
+    def batch(
+        self, generator: torch.Generator, size: int
+    ) -> tuple[Float[Tensor, "size c h w"], Int64[Tensor, " size"]]:
+        """Normalised images of `train` with their labels, drawn uniformly without replacement.
+
+        Raises:
+            UserError: `size` is below 1 or above the number of train images.
+        """
+        at_least("batch size", size, 1)
+        if size > len(self.train):
+            raise UserError(f"batch size is {size}, but {self.name!r} has {len(self.train)} train images")
+        index = torch.from_numpy(_numpy(generator).choice(len(self.train), size, replace=False)).to(self.device)
+        return self.normalise(self.train.images[index]), self.train.labels[index]
+
+    def by_class(self, count: int, generator: torch.Generator) -> Int64[Tensor, "classes count"]:
+        """Indices into `train` of `count` random images of each class, no image twice.
+
+        Raises:
+            UserError: `count` is below 1 or above the number of train images of a class.
+        """
+        at_least("images per class", count, 1)
+        for name, members in zip(self.class_names, self._members, strict=True):
+            if len(members) < count:
+                raise UserError(f"{count} images per class wanted, but class {name!r} has {len(members)} train images")
+        draw = _numpy(generator)
+        index = np.stack([members[draw.choice(len(members), count, replace=False)] for members in self._members])
+        return torch.from_numpy(index).to(self.device)
+
+    @cached_property
+    def _members(self) -> tuple[np.ndarray, ...]:
+        labels = self.train.labels.cpu().numpy()
+        return tuple(np.flatnonzero(labels == label) for label in range(self.classes))
+
+
+def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Mean and standard deviation of each channel, where pixels are in [0, 1].
+
+    Computed from the histogram of the 256 levels: exact, and without a float copy of the images.
+    """
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    share = counts / counts.sum(1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64, device=images.device) / 255
+    mean = share @ levels
+    variance = (share * (levels - mean[:, None]) ** 2).sum(1)
+    constant = (counts > 0).sum(1) == 1  # nothing to scale, and a division by zero otherwise
+    return mean.float(), variance.sqrt().masked_fill(constant, 1.0).float()
+
+
+def _numpy(generator: torch.Generator) -> np.random.Generator:
+    """A NumPy generator that follows from a torch one.
+
+    NumPy draws k of n without replacement in time O(k); torch only has a permutation of all n, a hundred times slower.
+    """
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))

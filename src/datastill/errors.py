@@ -1,0 +1,22 @@
+"""Errors that a person can act on: each names the value, the limit and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A wrong input, told in one line. The command line prints it and exits with code 2."""
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {value!r}: {hint}known: {', '.join(names)}")
+
+
+def at_least(name: str, value: int | float, limit: int | float) -> None:
+    """Raise a `UserError` when `value` is below `limit`."""
+    if value < limit:
+        raise UserError(f"{name} is {value}, but must be at least {limit}")

@@ -1,0 +1,53 @@
+"""Many networks trained on one distilled set at once."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..artifact import DistilledSet
+from ..errors import UserError
+from ..networks import Network, build
+from ..rng import generator
+from ..training import unroll
+from ..training.program import inner_loss
+from .protocol import Protocol
+
+TOGETHER = 20  # networks in one batched program
+
+
+def unseen(
+    distilled: DistilledSet, protocol: Protocol, purpose: str, device: torch.device
+) -> tuple[Network, Float[Tensor, "networks size"]]:
+    """The network of a resolved protocol and the initial weights that it is evaluated from.
+
+    Raises:
+        UserError: the network cannot take the set's images, or the stored weights do not fit it.
+    """
+    network = build(protocol.network, shape=distilled.shape, classes=distilled.classes).to(device)
+    if protocol.initialiser != "fixed":
+        streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]
+        return network, network.init(protocol.initialiser, streams).to(device)
+    stored = dict(distilled.theta_0 or {})
+    if {name: value.shape for name, value in stored.items()} != dict(zip(network.names, network.shapes, strict=True)):
+        raise UserError(f"the initial weights stored in the set do not fit network {protocol.network!r}")
+    return network, network.flat(stored)[None].to(device)
+
+
+def trained(
+    distilled: DistilledSet, network: Network, thetas: Float[Tensor, "networks size"]
+) -> Iterator[Float[Tensor, "networks size"]]:
+    """Final weights, `TOGETHER` networks at a time."""
+    for some in thetas.split(TOGETHER):
+        *_, final = along(distilled, network, some)
+        yield final
+
+
+def along(
+    distilled: DistilledSet, network: Network, thetas: Float[Tensor, "networks size"]
+) -> Iterator[Float[Tensor, "networks size"]]:
+    """Weights after each step of the program."""
+    device = thetas.device
+    tensors = (distilled.examples.to(device), distilled.labels.to(device), distilled.step_sizes.to(device))
+    return unroll(inner_loss(network), thetas, *tensors)

@@ -1,0 +1,153 @@
+"""The score of a distilled set: accuracy of unseen networks trained on it alone."""
+
+import os
+import platform
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..artifact import DistilledSet
+from ..data import RealData, Split
+from ..errors import UserError
+from ..networks import Network
+from ..runlog import ProgressLine
+from .fit import along, trained, unseen
+from .protocol import Protocol
+
+BATCH = 1000  # real images in one forward pass
+CURVE_NETWORKS = 10
+CURVE_IMAGES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Accuracy as fractions of 1, over networks."""
+
+    split: str
+    """Which split of the real data: ``test`` or ``validation``."""
+    images: int
+    mean: float
+    sd: float
+    """Standard deviation over networks (n - 1 in the denominator; 0 for one network)."""
+    n: int
+    accuracies: list[float]
+    seconds: float
+    hardware: str
+    protocol: dict[str, Any]
+    """Resolved: nothing is left to defaults."""
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} images)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def score(
+    distilled: DistilledSet,
+    data: RealData,
+    protocol: Protocol | None = None,
+    *,
+    split: Literal["test", "validation"] = "test",
+    images: int | None = None,
+    progress: bool = False,
+) -> Score:
+    """Train unseen networks on the set alone and measure each on a split of the real data.
+
+    Args:
+        distilled: the set.
+        data: the real data that it was made from, or other data with the same classes and image shape.
+        protocol: which networks; the set's own and 200 of them when left out.
+        split: ``validation`` for every choice, ``test`` once at the end.
+        images: only so many images of the split, evenly spaced.
+        progress: show progress on the terminal.
+
+    Raises:
+        UserError: data and set do not belong together, or the network cannot take the images.
+    """
+    began = time.perf_counter()
+    fits_data(distilled, data)
+    resolved = (protocol or Protocol()).resolved(distilled)
+    real = part(getattr(data, split), images)
+    network, thetas = unseen(distilled, resolved, f"{split} networks", data.device)
+    accuracies: list[float] = []
+    with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=not progress) as line:
+        for final in trained(distilled, network, thetas):
+            for theta in final:
+                accuracies.append(accuracy(network, theta, distilled, real))
+                line.update(len(accuracies), f"mean {statistics.fmean(accuracies):.2%}")
+    return Score(
+        split=split,
+        images=len(real),
+        mean=statistics.fmean(accuracies),
+        sd=statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        n=len(accuracies),
+        accuracies=accuracies,
+        seconds=round(time.perf_counter() - began, 2),
+        hardware=hardware(data.device),
+        protocol=asdict(resolved),
+    )
+
+
+def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
+    """Accuracy after each step of the program, step 0 being untrained, on part of the validation split.
+
+    Returns:
+        ``mean`` and ``sd`` with T + 1 numbers each, and what they were measured on.
+    """
+    fits_data(distilled, data)
+    resolved = (protocol or Protocol()).resolved(distilled)
+    real = part(data.validation, CURVE_IMAGES)
+    network, thetas = unseen(distilled, resolved, "validation networks", data.device)
+    thetas = thetas[:CURVE_NETWORKS]
+    rows = [
+        [accuracy(network, theta, distilled, real) for theta in stage]
+        for stage in (thetas, *along(distilled, network, thetas))
+    ]
+    return {
+        "split": "validation",
+        "images": len(real),
+        "networks": len(thetas),
+        "mean": [statistics.fmean(row) for row in rows],
+        "sd": [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows],
+    }
+
+
+@torch.no_grad()
+def accuracy(network: Network, theta: Float[Tensor, " size"], distilled: DistilledSet, real: Split) -> float:
+    """Share of `real` that one trained network gets right."""
+    predict = network.predictor(theta, distilled.examples.flatten(0, 1).to(theta.device))
+    right = 0
+    for images, labels in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):
+        right += int((predict(distilled.normalise(images)).argmax(1) == labels).sum())
+    return right / len(real)
+
+
+def part(split: Split, images: int | None) -> Split:
+    """So many images of a split, evenly spaced (it may be sorted by class); all for None."""
+    if images is None or images >= len(split):
+        return split
+    return split.take(torch.arange(images, device=split.labels.device) * len(split) // images)
+
+
+def fits_data(distilled: DistilledSet, data: RealData) -> None:
+    """Raise a `UserError` unless set and data have the same image shape and number of classes."""
+    if distilled.shape != data.shape or distilled.classes != data.classes:
+        raise UserError(
+            f"the set has images of shape {distilled.shape} in {distilled.classes} classes, but data {data.name!r} has "
+            f"{data.shape} in {data.classes}; give the data that it was made from ({distilled.header.data!r})"
+        )
+
+
+def hardware(device: torch.device) -> str:
+    """The class of the machine, without its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores}-core {platform.machine()} CPU"

@@ -1,0 +1,56 @@
+"""Whether a distilled set does what it claims."""
+
+import statistics
+from dataclasses import fields, replace
+from typing import Any
+
+from ..artifact import DistilledSet
+from ..data import RealData
+from ..errors import UserError
+from .protocol import Protocol
+from .score import score
+
+
+def verify(
+    distilled: DistilledSet,
+    data: RealData,
+    *,
+    networks: int | None = None,
+    tolerance: float = 0.005,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure the claimed score again, on the same networks.
+
+    Args:
+        distilled: the set, with a score.
+        data: the real data of the claim.
+        networks: only the first so many networks; all when left out.
+        tolerance: how far the mean may be off, as a fraction of 1.
+        progress: show progress on the terminal.
+
+    Returns:
+        ``holds``, the ``claimed`` and ``measured`` means over the same networks, ``n``, and the largest difference of
+        any one network.
+
+    Raises:
+        UserError: the set claims nothing, or fewer networks than asked for.
+    """
+    claim = distilled.header.score
+    if not claim:
+        raise UserError("the set claims no score; measure one with: datastill evaluate")
+    count = claim["n"] if networks is None else networks
+    if not 1 <= count <= claim["n"]:
+        raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
+    stored = Protocol(**{f.name: claim["protocol"][f.name] for f in fields(Protocol)})
+    protocol = replace(stored, networks=count, initialiser="" if stored.initialiser == "fixed" else stored.initialiser)
+    found = score(distilled, data, protocol, split=claim["split"], progress=progress)
+    claimed = claim["accuracies"][:count]
+    mean = statistics.fmean(claimed)
+    return {
+        "holds": abs(found.mean - mean) <= tolerance and found.images == claim["images"],
+        "claimed": mean,
+        "measured": found.mean,
+        "n": found.n,
+        "largest_difference": max(abs(a - b) for a, b in zip(claimed, found.accuracies, strict=True)),
+        "tolerance": tolerance,
+    }

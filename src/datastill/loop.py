@@ -1,0 +1,264 @@
+"""The only outer loop: gradient, guard, Adam, average, validate, log, checkpoint, resume."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from .errors import UserError, at_least
+from .files import write_whole
+from .methods import Learned, Method, Problem
+from .runlog import JsonLines, ProgressLine
+
+Validation = Callable[[Learned], dict[str, float]]
+"""Learned tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
+
+PATIENCE = 20  # outer iterations in a row that may be skipped before the run counts as diverged
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """The outer optimisation: Adam on whatever the method learns."""
+
+    iterations: int = 1000
+    """Outer iterations."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Adam's (Wang et al. 2018)."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Of the outer learning rates: constant, or falling to zero along a half cosine."""
+    average: float = 0.99
+    """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
+    validate_every: int = 100
+    """Outer iterations between validations; the best validated average is what is kept."""
+    checkpoint_every: int = 50
+    """Outer iterations between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "validate_every", "checkpoint_every"):
+            at_least(name, getattr(self, name), 1)
+        if not 0 <= self.average < 1:
+            raise UserError(f"average is {self.average}, but must be at least 0 and below 1")
+
+    def factor(self, iteration: int) -> float:
+        """The schedule's factor on the outer rates at an iteration counted from 0."""
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * iteration / self.iterations))
+
+
+@dataclass(kw_only=True)
+class State:
+    """All that an outer iteration depends on, besides settings; saved as a checkpoint."""
+
+    learned: Learned
+    averaged: Learned
+    optimiser: dict[str, Any]
+    iteration: int = 0
+    best: Learned = field(default_factory=dict)
+    best_mean: float = -1.0
+    best_iteration: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
+    """The run was asked to stop and left a checkpoint."""
+
+    def __init__(self, iteration: int, signum: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}")
+        self.iteration, self.signum = iteration, signum
+
+
+class DivergedError(UserError):
+    """The outer optimisation has no finite gradients any more."""
+
+
+def optimise(
+    method: Method,
+    problem: Problem,
+    settings: LoopSettings,
+    folder: Path,
+    *,
+    validate: Validation,
+    resume: bool = False,
+) -> State:
+    """Run the outer iterations from the start or from the checkpoint in `folder`.
+
+    A resumed run goes through the same states as an uninterrupted one, bit for bit: nothing but the `State` decides.
+
+    Args:
+        method: gives start, gradients and outer rates.
+        problem: what the method is given.
+        settings: of the loop.
+        folder: where ``metrics.jsonl`` and ``checkpoint.pt`` are.
+        validate: measures learned tensors on the validation split.
+        resume: go on from the checkpoint.
+
+    Returns:
+        The final state; `State.best` is what validated best.
+
+    Raises:
+        DivergedError: too many iterations in a row without a finite gradient; the last good state is saved.
+        Stopped: SIGINT or SIGTERM came; the state is saved.
+    """
+    checkpoint = folder / "checkpoint.pt"
+    state = load(checkpoint) if resume else None
+    learned = state.learned if state else method.start(problem)
+    parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
+    optimiser = torch.optim.Adam(
+        [{"params": [parameters[name]], "lr": rate} for name, rate in method.rates().items()], betas=settings.betas
+    )
+    if state is None:
+        state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict())
+        save(state, checkpoint)
+    else:
+        optimiser.load_state_dict(state.optimiser)
+    log = JsonLines(folder / "metrics.jsonl", keep=state.iteration)
+    loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
+    try:
+        with (
+            stop_signals() as asked,
+            ProgressLine("distil", total=settings.iterations, done=state.iteration) as progress,
+        ):
+            while state.iteration < settings.iterations:
+                objective = loop.step()
+                progress.update(state.iteration, f"objective {objective:.3f}, validation {loop.best_text}")
+                if asked:
+                    save(state, checkpoint)
+                    raise Stopped(state.iteration, asked[0])
+        save(state, checkpoint)
+    finally:
+        log.close()
+    return state
+
+
+@dataclass
+class _Loop:
+    method: Method
+    problem: Problem
+    settings: LoopSettings
+    state: State
+    parameters: Learned
+    optimiser: torch.optim.Adam
+    log: JsonLines
+    checkpoint: Path
+    validate: Validation
+
+    def step(self) -> float:
+        """One outer iteration, with what is due after it."""
+        state, settings, began = self.state, self.settings, time.perf_counter()
+        for group, rate in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
+            group["lr"] = rate * settings.factor(state.iteration)
+        update = self.method.gradient(self.problem, state.learned, state.iteration)
+        if all_finite(update.gradients) and math.isfinite(update.objective):
+            state.skipped = 0
+            self._apply(update.gradients)
+        else:
+            state.skipped += 1
+        if state.skipped >= PATIENCE:
+            self._diverged(update.objective)
+        state.iteration += 1
+        norms = {name: float(value.norm()) for name, value in update.gradients.items()}
+        state.seconds += time.perf_counter() - began
+        self.log.write(
+            iteration=state.iteration,
+            objective=update.objective,
+            gradient_norm=norms,
+            seconds=round(state.seconds, 3),
+            skipped=state.skipped,
+        )
+        if state.iteration % settings.validate_every == 0 or state.iteration == settings.iterations:
+            self._validate()
+        if state.iteration % settings.checkpoint_every == 0:
+            save(state, self.checkpoint)
+        return update.objective
+
+    def _apply(self, gradients: Learned) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name]
+        self.optimiser.step()
+        state, keep = self.state, self._decay()
+        state.learned = {name: value.detach().clone() for name, value in self.parameters.items()}
+        state.averaged = {name: state.averaged[name].lerp(value, 1 - keep) for name, value in state.learned.items()}
+        state.optimiser = self.optimiser.state_dict()
+
+    def _decay(self) -> float:
+        """The average's decay, smaller at the beginning so that the start is soon forgotten."""
+        seen = self.state.iteration
+        return min(self.settings.average, (1 + seen) / (10 + seen))
+
+    def _validate(self) -> None:
+        state, began = self.state, time.perf_counter()
+        measured = self.validate(state.averaged)
+        state.seconds += time.perf_counter() - began
+        if measured["mean"] > state.best_mean:
+            state.best, state.best_mean, state.best_iteration = state.averaged, measured["mean"], state.iteration
+        self.log.write(iteration=state.iteration, validation=measured, seconds=round(state.seconds, 3))
+
+    def _diverged(self, objective: float) -> None:
+        # The learned tensors are still those of the last finite iteration: nothing was applied since.
+        save(self.state, self.checkpoint)
+        raise DivergedError(
+            f"the run diverged: the last {PATIENCE} iterations up to {self.state.iteration + 1} gave no finite "
+            f"hypergradient (objective {objective}); the last good state is in {self.checkpoint}; lower the outer "
+            "learning rates or the starting step size"
+        )
+
+    @property
+    def best_text(self) -> str:
+        """The best validation so far, for people."""
+        return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
+
+
+def all_finite(tensors: Learned) -> bool:
+    """Whether every number is finite."""
+    return all(bool(value.isfinite().all()) for value in tensors.values())
+
+
+def save(state: State, path: Path) -> None:
+    """Write a checkpoint, completely or not at all."""
+    write_whole(path, lambda temporary: torch.save(vars(state), temporary))
+
+
+def load(path: Path) -> State:
+    """Read a checkpoint; only tensors and plain values are accepted, nothing is executed.
+
+    Raises:
+        UserError: there is none, or it is broken.
+    """
+    if not path.exists():
+        raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
+    try:
+        return State(**torch.load(path, weights_only=True))
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise UserError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}); start anew elsewhere"
+        ) from error
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying, so that the iteration at hand can end; a second one kills."""
+    asked: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def ask(signum: int, _frame: object) -> None:
+        asked.append(signum)
+        signal.signal(signum, previous[signum])
+
+    try:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            previous[signum] = signal.signal(signum, ask)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        pass
+    try:
+        yield asked
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

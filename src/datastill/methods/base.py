@@ -1,0 +1,102 @@
+"""The contract of a distillation method: a frozen record of settings with three pure steps."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data import RealData
+from ..networks import Network
+from ..networks.initial import check_initialiser
+from ..synthetic import Synthetic
+
+Learned = dict[str, Tensor]
+"""What a method learns, by name; plain tensors without gradients."""
+
+
+class InitialWeights(abc.ABC):
+    """p(theta_0), the distribution that initial weights come from."""
+
+    @abc.abstractmethod
+    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
+        """One draw per generator, on the CPU."""
+
+
+@dataclass(frozen=True)
+class RandomWeights(InitialWeights):
+    """A fresh draw from an initialiser each time."""
+
+    network: Network
+    initialiser: str
+
+    def __post_init__(self) -> None:
+        check_initialiser(self.initialiser)
+
+    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
+        """One draw per generator."""
+        return self.network.init(self.initialiser, generators)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedWeights(InitialWeights):
+    """One known theta_0."""
+
+    theta: Float[Tensor, " size"]
+
+    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
+        """The same weights for every generator."""
+        return self.theta.expand(len(generators), -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """What every method is given."""
+
+    data: RealData
+    network: Network
+    initial: InitialWeights
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One stochastic gradient of the outer objective."""
+
+    objective: float
+    """Mean over networks; not finite when training diverged."""
+    gradients: Learned
+    """Named and shaped like what is learned; a mean over networks."""
+
+
+class Method(abc.ABC):
+    """A way to distil: how to start, the gradient at an iteration, and the set that results.
+
+    Subclasses are frozen dataclasses of settings. All randomness comes from ``rng.generator(problem.seed, purpose,
+    iteration, network)``, so that a run can be resumed at any iteration and shared out over processes.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def start(self, problem: Problem) -> Learned:
+        """The learned tensors before the first iteration.
+
+        Raises:
+            UserError: settings and data do not fit each other.
+        """
+
+    @abc.abstractmethod
+    def rates(self) -> Mapping[str, float]:
+        """Outer learning rate of each learned tensor."""
+
+    @abc.abstractmethod
+    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+        """The gradient at one outer iteration; a function of its arguments alone."""
+
+    @abc.abstractmethod
+    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+        """The synthetic examples, labels and step sizes."""

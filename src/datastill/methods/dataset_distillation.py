@@ -1,0 +1,116 @@
+"""Dataset Distillation (Wang, Zhu, Torralba, Efros 2018, arXiv 1811.10959): differentiate through the training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError, at_least
+from ..objectives import classification
+from ..rng import generator
+from ..synthetic import Start, Synthetic, positive, raw, start_examples, start_labels
+from ..training import Program, hypergradient
+from ..training.program import inner_loss
+from .base import Learned, Method, Problem, Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDistillation(Method):
+    """Learn examples and step sizes by the exact hypergradient of the loss after all steps (algorithm 1).
+
+    Deviations from the paper, each measured in docs/LOG.md: examples start as real images, and the hypergradient of
+    each network is scaled to a limited norm before the mean.
+    """
+
+    name: ClassVar[str] = "dataset-distillation"
+
+    ipc: int = 10
+    """Images per class in all; shared evenly by the steps."""
+    steps: int = 10
+    """Gradient steps in an epoch, each on examples of its own."""
+    epochs: int = 3
+    """Passes over the steps, each with step sizes of its own."""
+    start_from: Start = "real"
+    """What the examples start as: real images, or noise from N(0, 1) as in the paper."""
+    step_size: float = 0.02
+    """Where every learned step size starts."""
+    networks: int = 1
+    """Networks (draws of initial weights) per outer iteration."""
+    real_batch: int = 256
+    """Real examples per network and iteration (the paper: 1024)."""
+    examples_rate: float = 0.01
+    """Outer learning rate of the examples."""
+    step_sizes_rate: float = 0.01
+    """Outer learning rate of the step sizes, before softplus."""
+    clip: float = 1.0
+    """Limit on the norm of each network's hypergradient of the examples, and of the step sizes; 0 for none."""
+    mode: Literal["stored", "recomputed"] = "stored"
+    """How the exact hypergradient is had: stored graphs (fast) or recomputed steps (little memory)."""
+
+    def __post_init__(self) -> None:
+        at_least("networks", self.networks, 1)
+        at_least("real_batch", self.real_batch, 1)
+        at_least("clip", self.clip, 0)
+        Program(steps=self.steps, epochs=self.epochs)
+
+    def start(self, problem: Problem) -> Learned:
+        """Examples in program order, and the numbers that become step sizes."""
+        if self.real_batch > len(problem.data.train):
+            raise UserError(f"real_batch is {self.real_batch}, but there are {len(problem.data.train)} train images")
+        examples = start_examples(
+            problem.data,
+            ipc=self.ipc,
+            steps=self.steps,
+            start=self.start_from,
+            generator=generator(problem.seed, "start of the examples"),
+        )
+        return {"examples": examples, "step_sizes": examples.new_full((self.epochs, self.steps), raw(self.step_size))}
+
+    def rates(self) -> Mapping[str, float]:
+        """Outer learning rates."""
+        return {"examples": self.examples_rate, "step_sizes": self.step_sizes_rate}
+
+    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+        """Mean over networks of the hypergradient, each network's of limited norm."""
+        data, network, device = problem.data, problem.network, learned["examples"].device
+        streams = range(self.networks)
+        thetas = problem.initial.draw([generator(problem.seed, "initial weights", iteration, i) for i in streams])
+        batches = [data.batch(generator(problem.seed, "real batch", iteration, i), self.real_batch) for i in streams]
+        images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        found = hypergradient(
+            inner_loss(network),
+            classification(network, images, labels),
+            thetas.to(device),
+            learned["examples"],
+            start_labels(data, ipc=self.ipc, steps=self.steps),
+            positive(learned["step_sizes"]),
+            mode=self.mode,
+        )
+        step_sizes = found.step_sizes * torch.sigmoid(learned["step_sizes"])  # through softplus
+        gradients = {"examples": found.examples, "step_sizes": step_sizes}
+        return Update(
+            objective=float(found.objective[found.objective.isfinite()].mean()),
+            gradients={name: limited(each, self.clip).mean(0) for name, each in gradients.items()},
+        )
+
+    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+        """Examples with hard labels and positive step sizes."""
+        return Synthetic(
+            examples=learned["examples"],
+            labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
+            step_sizes=positive(learned["step_sizes"]),
+        )
+
+
+def limited(each: Float[Tensor, "networks *shape"], norm: float) -> Float[Tensor, "networks *shape"]:
+    """Scale each network's gradient down to at most `norm` (0: leave it); one that is not finite becomes zero.
+
+    Limiting before the mean keeps one network with an exploding hypergradient from deciding the update alone.
+    """
+    norms = each.flatten(1).norm(dim=1)
+    scale = (norm / norms.clamp(min=1e-12)).clamp(max=1) if norm else torch.ones_like(norms)
+    wide = (slice(None), *(None,) * (each.dim() - 1))
+    return torch.where(norms.isfinite()[wide], each * scale[wide], 0.0)

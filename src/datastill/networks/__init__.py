@@ -1,0 +1,89 @@
+"""Networks by name, or the user's own as ``module:callable``."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from ..errors import UserError, unknown
+from .alexcifarnet import alexcifarnet
+from .convnet import convnet
+from .functional import Network
+from .initial import INITIALISERS
+from .lenet import lenet
+from .mlp import mlp
+from .resnet import resnet18
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "alexcifarnet": alexcifarnet,
+    "convnet": convnet,
+    "lenet": lenet,
+    "mlp": mlp,
+    "resnet18": resnet18,
+}
+
+__all__ = ["INITIALISERS", "NETWORKS", "Network", "build", "parse"]
+
+
+def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
+    """The network that `spec` names, for images of `shape` (channels, height, width).
+
+    Args:
+        spec: a name of `NETWORKS` or ``module:callable``, with arguments in brackets where wanted:
+            ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable takes `shape` and
+            `classes` as keywords and returns an `nn.Module`.
+        shape: (channels, height, width) of an image.
+        classes: number of classes.
+
+    Raises:
+        UserError: no such network, argument or module, or the network cannot take the images.
+    """
+    name, arguments = parse(spec)
+    make = _import(name) if ":" in name else NETWORKS.get(name)
+    if make is None:
+        raise unknown("network", name, NETWORKS)
+    accepted = inspect.signature(make).parameters
+    free = [key for key in accepted if key not in ("shape", "classes")]  # those two come from the data
+    for key in arguments:
+        if key not in free:
+            raise unknown(f"argument of network {name!r}:", key, free)
+    factory = functools.partial(make, shape=shape, classes=classes, **arguments)
+    return Network(factory, shape=shape, classes=classes, name=spec)
+
+
+def parse(spec: str) -> tuple[str, dict[str, int | float | str]]:
+    """Split ``"name(key=value,...)"`` into the name and its arguments."""
+    name, bracket, inside = spec.strip().partition("(")
+    if not bracket:
+        return name, {}
+    if not inside.endswith(")"):
+        raise UserError(f"network {spec!r} opens a bracket and does not close it; write name(key=value,...)")
+    arguments: dict[str, int | float | str] = {}
+    for item in filter(None, (part.strip() for part in inside[:-1].split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise UserError(f"network {spec!r} has an argument {item!r} without a value; write name(key=value,...)")
+        arguments[key] = _number(value)
+    return name, arguments
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _import(name: str) -> Callable[..., nn.Module]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: an empty or relative name
+        raise UserError(f"network {name!r} cannot be imported: {error}; write module:callable") from error
+    if not callable(found):
+        raise UserError(f"network {name!r} is a {type(found).__name__}, which cannot be called; write module:callable")
+    return found

@@ -1,0 +1,34 @@
+"""AlexCifarNet as in Wang et al. 2018 (after Krizhevsky's cuda-convnet model for CIFAR-10)."""
+
+from torch import nn
+
+from ..errors import UserError
+
+
+def alexcifarnet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Two 5x5 convolutions of 64 channels with local response normalisation, then 384-192."""
+    channels, height, width = shape
+    if (height, width) != (32, 32):
+        raise UserError(
+            f"network 'alexcifarnet' takes images of 32x32, not {height}x{width}; resize the data (resize=32)"
+        )
+
+    def norm() -> nn.Module:
+        return nn.LocalResponseNorm(4, alpha=0.001 / 9.0, beta=0.75, k=1.0)
+
+    return nn.Sequential(
+        nn.Conv2d(channels, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        norm(),
+        nn.Conv2d(64, 64, 5, padding=2),
+        nn.ReLU(),
+        norm(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Flatten(),
+        nn.Linear(64 * 8 * 8, 384),
+        nn.ReLU(),
+        nn.Linear(384, 192),
+        nn.ReLU(),
+        nn.Linear(192, classes),
+    )

@@ -1,0 +1,137 @@
+"""Networks as pure functions of one flat parameter vector.
+
+A flat vector makes an inner step one operation, a stack of networks one matrix, and a norm one call; the named
+tensors that a module needs are views into it.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from ..errors import UserError
+from .initial import draw
+
+Factory = Callable[[], nn.Module]
+
+
+class Network:
+    """A module as a function ``apply(theta, images)``, for one network or a stack of them.
+
+    Normalisation layers with running statistics use the statistics of the batch at hand; for evaluation,
+    `predictor` measures them once on given images. Dropout is off throughout: a pure function draws nothing.
+
+    Args:
+        factory: makes the module; called once here, and again for each draw of the initialiser ``"own"``.
+        shape: (channels, height, width) of an image.
+        classes: number of outputs.
+        name: what to call it in messages and in the artifact.
+
+    Raises:
+        UserError: the factory fails, or its module cannot take an image of this shape or gives other outputs.
+    """
+
+    def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
+        self.factory, self.shape, self.classes, self.name = factory, shape, classes, name
+        with torch.random.fork_rng(devices=[]):  # these weights are never used: leave the global generator alone
+            self.module = _make(factory, name)
+        named = list(self.module.named_parameters())
+        self.names = [key for key, _ in named]
+        self.shapes = [parameter.shape for _, parameter in named]
+        self.sizes = [parameter.numel() for _, parameter in named]
+        self.size = sum(self.sizes)
+        self.module.eval()  # no dropout; without running statistics, normalisation still uses those of the batch
+        for layer in self.module.modules():
+            if isinstance(layer, _NormBase):
+                layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+        self._calibrated = copy.deepcopy(self.module)  # the one that has running statistics, for `predictor`
+        for layer in batch_norms(self._calibrated):
+            layer.track_running_stats, layer.momentum = True, 1.0  # one pass replaces them
+            layer.running_mean, layer.running_var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
+        self._check()
+
+    def _check(self) -> None:
+        try:
+            with torch.no_grad():
+                out = self.module(torch.zeros(2, *self.shape))
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"network {self.name!r} cannot take images of shape {self.shape}: {reason}") from error
+        if not isinstance(out, Tensor) or out.shape != (2, self.classes):
+            what = f"outputs of shape {tuple(out.shape[1:])}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise UserError(
+                f"network {self.name!r} gives {what} for {self.classes} classes; it must return one logit per class"
+            )
+
+    def to(self, device: torch.device | str) -> "Network":
+        """Move what the modules hold besides parameters (buffers); returns itself."""
+        self.module.to(device)
+        self._calibrated.to(device)
+        return self
+
+    def init(self, initialiser: str, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
+        """Initial weights, one row per generator (see `initial.INITIALISERS` for the names)."""
+        return torch.stack([draw(self.factory, initialiser, generator) for generator in generators])
+
+    def named(self, theta: Float[Tensor, " size"]) -> dict[str, Tensor]:
+        """The flat vector as the module's named parameters (views)."""
+        pieces = theta.split(self.sizes)
+        return {name: p.view(shape) for name, p, shape in zip(self.names, pieces, self.shapes, strict=True)}
+
+    def flat(self, named: dict[str, Tensor]) -> Float[Tensor, " size"]:
+        """The inverse of `named`."""
+        return torch.cat([named[name].reshape(-1) for name in self.names])
+
+    def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        """Logits of one network."""
+        return functional_call(self.module, self.named(theta), (images,))
+
+    def apply_many(
+        self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
+    ) -> Float[Tensor, "networks b classes"]:
+        """Logits of each network on its own images, as one batched program."""
+        if thetas.shape[0] == 1:  # a plain convolution is faster than a grouped one with one group
+            return self.apply(thetas[0], images[0])[None]
+        return vmap(self.apply)(thetas, images)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether evaluation needs recalibrated batch statistics."""
+        return any(True for _ in batch_norms(self.module))
+
+    def predictor(
+        self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]
+    ) -> Callable[[Tensor], Float[Tensor, "b classes"]]:
+        """One trained network as a function of images, its batch statistics measured on `images`.
+
+        These are training (synthetic) images: statistics of the test batch would let test images help each other.
+        """
+        if not self.has_statistics:
+            return lambda batch: self.apply(theta, batch)
+        module, named = self._calibrated, self.named(theta)
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        for layer in batch_norms(module):
+            layer.train()
+        functional_call(module, (named, buffers), (images,))
+        module.eval()
+        return lambda batch: functional_call(module, (named, buffers), (batch,))
+
+
+def _make(factory: Factory, name: str) -> nn.Module:
+    try:
+        return factory()
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"network {name!r} cannot be made: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        ) from error
+
+
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """The layers with running statistics."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]

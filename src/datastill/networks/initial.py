@@ -1,0 +1,47 @@
+"""Initialisers, and p(theta_0): the distribution that initial weights are drawn from."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import unknown
+
+INITIALISERS: dict[str, Callable[..., Tensor] | None] = {
+    "xavier": nn.init.xavier_normal_,
+    "xavier-uniform": nn.init.xavier_uniform_,
+    "kaiming": nn.init.kaiming_normal_,
+    "orthogonal": nn.init.orthogonal_,
+    "own": None,
+}
+"""Name to what fills a weight of two or more dimensions. ``own`` is the module's own initialisation. With the others
+biases are zero and normalisation layers keep their ones and zeros (the 2018 paper: xavier normal, zero biases)."""
+
+
+def check_initialiser(name: str) -> None:
+    """Raise a `UserError` for a name that does not exist."""
+    if name not in INITIALISERS:
+        raise unknown("initialiser", name, INITIALISERS)
+
+
+def draw(factory: Callable[[], nn.Module], initialiser: str, generator: torch.Generator) -> Float[Tensor, " size"]:
+    """One draw of initial weights as a flat vector, on the CPU; the global generator is left as it was."""
+    check_initialiser(initialiser)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every accelerator as well
+        module = factory()
+        fill = INITIALISERS[initialiser]
+        if fill is not None:
+            for layer in module.modules():
+                _fill(layer, fill)
+        return torch.cat([parameter.reshape(-1) for parameter in module.parameters()])
+
+
+def _fill(layer: nn.Module, fill: Callable[..., Tensor]) -> None:
+    for name, parameter in layer.named_parameters(recurse=False):
+        if parameter.dim() >= 2:
+            fill(parameter)
+        elif name == "bias":
+            parameter.zero_()

@@ -1,0 +1,7 @@
+"""What a person looks at: pictures of the examples, one page about a run, a summary in the terminal."""
+
+from .figures import banner, caption, grid
+from .page import write_report
+from .summary import as_json, summary
+
+__all__ = ["as_json", "banner", "caption", "grid", "summary", "write_report"]

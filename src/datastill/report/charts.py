@@ -1,0 +1,226 @@
+"""Charts as inline SVG: text stays text, nothing is fetched, and every id is unique on a page."""
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from torch import Tensor
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929C"
+"""Okabe and Ito's colours: told apart by colour-blind readers too."""
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "datastill",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "axes.edgecolor": "#B4BAC2",
+    "axes.labelcolor": "#4A515B",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "grid.color": "#E9ECEF",
+    "xtick.color": "#6A727C",
+    "ytick.color": "#6A727C",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+"""What a line of metrics gives for a chart."""
+SIZE = (6.4, 3.7)
+"""Inches; the page scales a chart to the space there is."""
+CELLS = 60
+"""Most cells of a heat map that have their number written in."""
+
+
+def step_size_chart(step_sizes: Float[Tensor, "epochs steps"]) -> str:
+    """The learned step sizes: bars along one epoch or one step, else a heat map of epochs x steps."""
+    values = step_sizes.detach().double().cpu().numpy()
+    with _figure("step-sizes") as (figure, out):
+        axes = figure.subplots()
+        if min(values.shape) == 1:
+            _bars(axes, values)
+        else:
+            _heat_map(figure, axes, values)
+    return out[0]
+
+
+def learning_chart(lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """Objective and validation accuracy over the outer iterations; None where `lines` has neither.
+
+    Args:
+        lines: the run's metrics, as in ``metrics.jsonl``. Values that are not finite are left out.
+    """
+    objective = _series(lines, lambda line: (line.get("objective"),))
+    validation = _series(lines, lambda line: (_part(line, "mean"), _part(line, "sd") or 0.0))
+    panels = [panel for panel in (objective, validation) if panel.size]
+    if not panels:
+        return None
+    with _figure("learning", height=SIZE[1] + 0.3 * (len(panels) - 1)) as (figure, out):
+        all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        if objective.size:
+            _objective(all_axes[0], objective)
+        if validation.size:
+            axes = all_axes[-1]
+            _band(axes, *validation.T)
+            axes.set(ylabel="validation accuracy")
+        all_axes[-1].set(xlabel="outer iteration")
+    return out[0]
+
+
+def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
+    """Accuracy after each gradient step of the program, mean and standard deviation over networks.
+
+    Args:
+        curve: ``mean`` and ``sd`` with T + 1 fractions, ``split``, ``networks``; as in the score.
+        steps: gradient steps in an epoch, to mark where an epoch ends.
+    """
+    mean = np.asarray(curve["mean"], dtype=float)
+    at = np.arange(len(mean))
+    with _figure("program") as (figure, out):
+        axes = figure.subplots()
+        for end in range(steps, len(mean) - 1, steps) if steps > 1 else ():
+            axes.axvline(end, color="#C9CED6", linewidth=1, linestyle=(0, (4, 3)))
+        _band(axes, at, mean, np.asarray(curve.get("sd") or np.zeros(len(mean)), dtype=float))
+        marked = ", dashed: an epoch ends" if 1 < steps < len(mean) - 1 else ""
+        axes.set_xlabel(f"gradient steps taken (of {len(mean) - 1}{marked})")
+        axes.set_ylabel(f"{curve.get('split', '')} accuracy")
+        axes.set_xlim(-0.02 * len(mean), len(mean) - 1 + 0.02 * len(mean))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return out[0]
+
+
+def accuracy_chart(accuracies: Sequence[float], baseline: Mapping[str, Any] | None, *, split: str) -> str:
+    """How the accuracies of the single networks spread, with the baseline's where it was measured.
+
+    Args:
+        accuracies: one fraction per network.
+        baseline: ``kind``, ``mean``, ``best`` and maybe ``accuracies``; as in the score.
+        split: what they were measured on, for the axis.
+    """
+    against = baseline or {}
+    own, other = np.asarray(accuracies, dtype=float), np.asarray(against.get("accuracies") or [], dtype=float)
+    both = np.concatenate([own, other])
+    spread = max(float(both.max() - both.min()), 0.01)
+    bins = np.linspace(both.min() - 0.02 * spread, both.max() + 0.02 * spread, 41 if len(both) > 100 else 26).tolist()
+    with _figure("accuracies") as (figure, out):
+        axes = figure.subplots()
+        axes.hist(own, bins=bins, color=BLUE, alpha=0.85, label=f"distilled (n = {len(own)})")
+        if len(other):
+            axes.hist(other, bins=bins, color=ORANGE, alpha=0.75, label=f"{against['kind']} (n = {len(other)})")
+        for key, style in (("mean", "--"), ("best", ":")):
+            if against.get(key) is not None:
+                axes.axvline(against[key], color=ORANGE, linestyle=style, label=f"{against['kind']}, {key}")
+        axes.set(xlabel=f"{split} accuracy", ylabel="networks")
+        axes.grid(visible=False, axis="x")
+        axes.xaxis.set_major_formatter(_percent())
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
+    return out[0]
+
+
+def _bars(axes: Axes, values: Float[np.ndarray, "epochs steps"]) -> None:
+    one_epoch = values.shape[0] == 1
+    flat = values.ravel()
+    at = np.arange(1, len(flat) + 1)
+    if len(flat) <= 100:
+        axes.bar(at, flat, color=BLUE, width=0.72 if len(flat) > 2 else 0.3)
+    else:
+        axes.step(at, flat, where="mid", color=BLUE)
+    axes.set(xlabel="step" if one_epoch else "epoch", ylabel="step size", ylim=(0, float(flat.max()) * 1.08 or 1))
+    if len(flat) <= 2:
+        axes.set_xlim(0, len(flat) + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=15))
+    axes.grid(visible=False, axis="x")
+
+
+def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "epochs steps"]) -> None:
+    epochs, steps = values.shape
+    edges = (np.arange(steps + 1) + 0.5, np.arange(epochs + 1) + 0.5)
+    line = 0.8 if values.size <= 400 else 0
+    mesh = axes.pcolormesh(*edges, values, cmap="cividis", edgecolors="white", linewidth=line)
+    mesh.set_rasterized(values.size > 2000)  # thousands of paths make a page slow
+    figure.colorbar(mesh, ax=axes, label="step size", pad=0.02).outline.set_visible(False)
+    if values.size <= CELLS:
+        middle = (values.min() + values.max()) / 2
+        for (epoch, step), value in np.ndenumerate(values):
+            ink = "white" if value <= middle else "black"
+            axes.text(step + 1, epoch + 1, f"{value:.2g}", color=ink, ha="center", va="center", fontsize=9)
+    axes.set(xlabel="step", ylabel="epoch")
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+
+
+def _objective(axes: Axes, points: Float[np.ndarray, "points 2"]) -> None:
+    at, value = points[:, 0], points[:, 1]
+    window = max(1, len(value) // 50)
+    axes.plot(at, value, color=GREY if window > 1 else BLUE, linewidth=0.8 if window > 1 else 1.6, alpha=0.6)
+    if window > 1:  # a median, since single iterations are noisy and some are far off
+        smooth = [float(np.median(value[max(0, i - window) : i + window + 1])) for i in range(len(value))]
+        axes.plot(at, smooth, color=BLUE, linewidth=1.8, label=f"running median of {2 * window + 1}")
+        axes.legend(loc="upper right")
+    if value.min() > 0 and value.max() / value.min() > 30:
+        axes.set_yscale("log")
+    axes.set(ylabel="objective")
+
+
+def _band(axes: Axes, at: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> None:
+    low, high = np.maximum(mean - sd, 0), np.minimum(mean + sd, 1)
+    axes.fill_between(at, low, high, color=BLUE, alpha=0.18, linewidth=0, label="± sd")
+    axes.plot(at, mean, color=BLUE, marker="o" if len(at) < 40 else "", markersize=3.5, label="mean")
+    axes.yaxis.set_major_formatter(_percent())
+    axes.legend(loc="lower right")
+
+
+def _percent() -> FuncFormatter:
+    return FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %")
+
+
+def _part(line: Mapping[str, Any], key: str) -> Any:
+    validation = line.get("validation")
+    return validation.get(key) if isinstance(validation, Mapping) else None
+
+
+def _series(lines: Sequence[Mapping[str, Any]], pick: Pick) -> Float[np.ndarray, "points columns"]:
+    """Rows (iteration, values...) of the lines that have all of them, as finite numbers."""
+    rows = [(line.get("iteration"), *pick(line)) for line in lines]
+    whole = [row for row in rows if all(isinstance(value, int | float) and math.isfinite(value) for value in row)]
+    return np.array(whole, dtype=float).reshape(len(whole), -1 if whole else 0)
+
+
+@contextmanager
+def _figure(name: str, height: float = SIZE[1]) -> Iterator[tuple[Figure, list[str]]]:
+    """A figure in our style; the list holds its SVG afterwards."""
+    out: list[str] = []
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(SIZE[0], height), layout="constrained", dpi=150)
+        yield figure, out
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    out.append(_inline(buffer.getvalue(), name))
+
+
+def _inline(svg: str, name: str) -> str:
+    """An SVG file as part of a page: no XML head, no addresses (of schemas), ids that are unique by `name`."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    head = rf'<svg \1 class="chart" role="img" aria-label="{name.replace("-", " ")}">'
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', head, svg, count=1)
+    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', system-ui, sans-serif")
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)

@@ -1,0 +1,268 @@
+"""One self-contained HTML page about a run: nothing is fetched when it is opened, so it can be mailed and archived."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from ..artifact import DistilledSet
+from ..errors import UserError
+from ..files import read_json, write_whole
+from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
+from .figures import caption, grid
+from .words import bytes_of, duration, number, percent, score_text, share, step_size_text, trained_from
+
+ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
+    "distilled.safetensors",
+    "config.json",
+    "metrics.jsonl",
+    "score.json",
+    "report.html",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run folder holds."""
+
+    folder: Path
+    distilled: DistilledSet
+    config: Mapping[str, Any] | None
+    """None where the file is missing."""
+    lines: list[dict[str, Any]]
+    """The metrics that could be read."""
+    score: Mapping[str, Any] | None
+    """None before it was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure of the page, or why it is not there."""
+
+    title: str
+    svg: Markup | None
+    text: str
+
+
+def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
+    """Write the page about a run.
+
+    Args:
+        folder: a run folder; only ``distilled.safetensors`` must be there.
+        to: the file to write; ``report.html`` in the folder without it.
+
+    Returns:
+        The file written.
+
+    Raises:
+        UserError: the folder or the distilled set in it is missing or broken, or the page cannot be written.
+    """
+    run = read_run(Path(folder))
+    path = Path(to) if to is not None else run.folder / PAGE
+    html = render(run).encode()
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(html)
+
+    write_whole(path, write)
+    return path
+
+
+def read_run(folder: Path) -> Run:
+    """Everything of a run folder that the page shows; see `write_report`."""
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder at {folder}; make one with: datastill distill --out {folder}")
+    if not (folder / ARTIFACT).is_file():
+        raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
+    distilled = DistilledSet.load(folder / ARTIFACT)
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    score = distilled.header.score
+    if score is None and (folder / SCORE).is_file():
+        score = read_json(folder / SCORE)
+    return Run(folder=folder, distilled=distilled, config=config, lines=_read_lines(folder / METRICS), score=score)
+
+
+def render(run: Run) -> str:
+    """The page as a string of HTML."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    distilled, config = run.distilled, run.config or {}
+    header = distilled.header
+    return environment.get_template("page.html.jinja").render(
+        title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {share(distilled.size, 'example')}",
+        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, {trained_from(distilled)}",
+        headline=_headline(run),
+        facts=list(_facts(run)),
+        picture=_data_uri(grid(distilled)),
+        caption=caption(distilled),
+        charts=list(_charts(run)),
+        snippet=snippet(distilled),
+        verify=f"datastill verify {run.folder / ARTIFACT}",
+        fixed=header.initial == "fixed",
+        header=header,
+        command=config.get("command"),
+        tables=list(_tables(run)),
+        missing=None if run.config is not None else f"The run folder has no {CONFIG}.",
+        version=config.get("version") or header.provenance.get("datastill"),
+    )
+
+
+def snippet(distilled: DistilledSet) -> str:
+    """Python that trains a network on the set; it runs as it stands beside the file."""
+    header = distilled.header
+    epochs, steps = distilled.step_sizes.shape
+    initial = (
+        "model = network.factory()  # fit() loads the stored initial weights"
+        if header.initial == "fixed"
+        else f"theta = network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]\n"
+        "model = network.factory()\n"
+        "model.load_state_dict(network.named(theta), strict=False)"
+    )
+    return f"""import torch
+from datastill import DistilledSet, build_network
+
+distilled = DistilledSet.load("{ARTIFACT}")
+network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
+{initial}
+
+# {share(epochs * steps, "gradient step")}, in order, with the learned step sizes
+model = distilled.fit(model)
+
+images = torch.rand(8, {", ".join(map(str, distilled.shape))})  # yours: uint8 in 0..255, or floats in [0, 1]
+predicted = model(distilled.normalise(images)).argmax(1)
+"""
+
+
+def _headline(run: Run) -> dict[str, str] | None:
+    """The score and what it was measured on; None before it was."""
+    score = run.score
+    if score is None:
+        return None
+    fixed = run.distilled.header.initial == "fixed"
+    weights = "the initial weights stored in the set" if fixed else "fresh initial weights, unseen in distillation"
+    where = f"{score.get('split', 'test')} accuracy: mean ± sd of {share(score.get('n', 1), 'network')}"
+    if score.get("n") == 1:
+        where = f"{score.get('split', 'test')} accuracy of 1 network"
+    where += f" trained from {weights}"
+    if score.get("images"):
+        where += f", on {number(score['images'])} real images"
+    return {"score": score_text(score), "where": where}
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
+    """(label, value, remark) of the boxes below the headline."""
+    distilled = run.distilled
+    baseline = (run.score or {}).get("baseline")
+    if baseline:
+        best = f", best {percent(baseline['best'])}\N{NO-BREAK SPACE}%" if baseline.get("best") is not None else ""
+        sets = f"mean ± sd of {share(baseline['sets'], 'set')}" if baseline.get("sets") else "mean ± sd"
+        yield f"baseline: {baseline['kind']}", score_text(baseline), sets + best
+    epochs, steps = distilled.step_sizes.shape
+    each = distilled.size / distilled.classes
+    labels = "hard labels" if distilled.hard else "soft labels"
+    yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
+    yield "program", f"{steps} × {epochs}", f"{share(steps, 'step')} × {share(epochs, 'epoch')}"
+    theta = sum(t.numel() * t.element_size() for t in (distilled.theta_0 or {}).values())
+    remark = f"and {bytes_of(theta)} of initial weights" if theta else "examples, labels, step sizes"
+    yield "size", bytes_of(distilled.nbytes), remark
+    real = distilled.header.provenance.get("real_images")
+    if real:
+        channels, height, width = distilled.shape
+        whole = real * channels * height * width
+        times = whole / (distilled.nbytes + theta)
+        yield "compression", f"{times:.3g} ×", f"{number(real)} real images: {bytes_of(whole)}"
+
+
+def _charts(run: Run) -> Iterator[Chart]:
+    sizes = run.distilled.step_sizes
+    score = run.score or {}
+    unscored = "This run has no score yet; measure it with datastill evaluate."
+    yield Chart(title="Learned step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
+    learning = learning_chart(run.lines)
+    text = "The objective is the loss on real data after training on the synthetic examples."
+    none = f"The run folder has no {METRICS}, or one without a single iteration."
+    yield Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
+    curve = score.get("curve")
+    program = program_chart(curve, steps=sizes.shape[1]) if curve else None
+    text = "" if not curve else f"{share(curve['networks'], 'network')}, " if curve.get("networks") else ""
+    text += f"{number(curve['images'])} {curve.get('split', '')} images." if curve and curve.get("images") else ""
+    none = "The score has no accuracy along the program." if score else unscored
+    yield Chart(title="Accuracy along the program", svg=_markup(program), text=text if curve else none)
+    single = score.get("accuracies")
+    spread = accuracy_chart(single, score.get("baseline"), split=score.get("split", "test")) if single else None
+    text = "How much single networks differ" + ("." if score.get("baseline") else "; no baseline was measured.")
+    none = "The score has no accuracies of single networks." if score else unscored
+    yield Chart(title="Spread over networks", svg=_markup(spread), text=text if single else none)
+
+
+def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(title, rows) of the tables: configuration, protocol, versions and hardware; empty ones are left out."""
+    config, score = run.config or {}, run.score or {}
+    settings = dict(config.get("config") or run.distilled.header.config)
+    if config.get("recipe"):
+        settings = {"recipe": config["recipe"], **settings}
+    made: dict[str, Any] = dict(run.distilled.header.provenance)
+    if config.get("version"):
+        made = {"datastill": config["version"], **made}
+    if isinstance(made.get("validation"), float):
+        made["validation"] = f"{percent(made['validation'])} %"
+    skipped = max((line.get("skipped") or 0 for line in run.lines), default=0)
+    if skipped:
+        made["outer iterations skipped as not finite"] = skipped
+    measured = {**(score.get("protocol") or {}), **{k: score[k] for k in ("hardware", "seconds") if k in score}}
+    for title, values in (("Configuration", settings), ("Evaluation", measured), ("Versions and hardware", made)):
+        rows = list(_rows(values))
+        if rows:
+            yield title, rows
+
+
+def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{key}.")
+        elif key == "seconds" and isinstance(value, int | float):
+            yield f"{prefix}time", duration(value)
+        else:
+            listed = isinstance(value, list | tuple)
+            yield f"{prefix}{key}", ", ".join(map(_cell, value)) if listed else _cell(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a line that was cut short by the end of the run is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _markup(svg: str | None) -> Markup | None:
+    """Chart text passes through matplotlib, which escapes it."""
+    return None if svg is None else Markup(svg)
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    grey = image.convert("L")
+    if grey.convert("RGB").tobytes() == image.tobytes():  # a third of the bytes
+        image = grey
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

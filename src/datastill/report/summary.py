@@ -1,0 +1,156 @@
+"""What a distilled set is, in the terminal and as JSON."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from ..artifact import DistilledSet
+from .figures import as_bytes, classes_of
+from .words import bytes_of, number, percent, score_text, share, trained_from
+
+SMALLEST, LARGEST = 5, 14
+"""Fewest and most pixels on a side of an example in the terminal."""
+STEPS = 10
+"""Most steps in the terminal's picture."""
+
+
+def summary(distilled: DistilledSet) -> RenderableType:
+    """Everything to know before using the set, and a small picture of it where the terminal has colours and width."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in _facts(distilled):
+        table.add_row(name, Text(value, style="bold" if name == "score" else ""))
+    use = Text("from datastill import DistilledSet\nmodel = DistilledSet.load(FILE).fit(model)", style="cyan")
+    table.add_row("use it", use)
+    table.add_row("check it", Text("datastill verify FILE", style="cyan"))
+    return Group(table, Picture(distilled))
+
+
+def as_json(distilled: DistilledSet) -> dict[str, Any]:
+    """The same as plain JSON values. Accuracies are fractions, sizes bytes."""
+    header, sizes = distilled.header, distilled.step_sizes
+    epochs, steps = sizes.shape
+    return {
+        "data": header.data,
+        "examples": distilled.size,
+        "shape": list(distilled.shape),
+        "classes": distilled.classes,
+        "class_names": list(header.class_names),
+        "labels": "hard" if distilled.hard else "soft",
+        "steps": steps,
+        "batch": distilled.labels.shape[1],
+        "epochs": epochs,
+        "order": header.order,
+        "step_sizes": {
+            "min": sizes.min().item(),
+            "median": sizes.median().item(),
+            "max": sizes.max().item(),
+            "values": sizes.tolist(),
+        },
+        "space": header.space,
+        "mean": list(header.mean),
+        "std": list(header.std),
+        "network": header.network,
+        "initialiser": header.initialiser,
+        "initial": header.initial,
+        "method": header.method,
+        "bytes": distilled.nbytes,
+        "initial_bytes": _initial_bytes(distilled),
+        "score": None if header.score is None else dict(header.score),
+        "provenance": dict(header.provenance),
+    }
+
+
+def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
+    header, sizes = distilled.header, distilled.step_sizes
+    epochs, steps = sizes.shape
+    yield "data", f"{header.data}, {number(distilled.classes)} classes"
+    each = distilled.size / distilled.classes
+    shape = " × ".join(map(str, distilled.shape))
+    yield "examples", f"{number(distilled.size)} ({each:.3g} per class) of {shape}"
+    yield "labels", "hard" if distilled.hard else "soft"
+    batch = distilled.labels.shape[1]
+    yield "program", f"{share(steps, 'step')} × {share(epochs, 'epoch')}, {header.order}, batches of {batch}"
+    yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
+    yield "network", header.network
+    yield "initial weights", f"{header.initial}: trained {trained_from(distilled)}"
+    if header.method:
+        yield "method", header.method.replace("_", " ")
+    yield "score", _score(distilled)
+    baseline = (header.score or {}).get("baseline")
+    if baseline:
+        best = f", best {percent(baseline['best'])} %" if baseline.get("best") is not None else ""
+        yield "baseline", f"{score_text(baseline)} ({baseline['kind']}{best})"
+    initial = _initial_bytes(distilled)
+    yield "size", bytes_of(distilled.nbytes) + (f" and {bytes_of(initial)} of initial weights" if initial else "")
+
+
+def _score(distilled: DistilledSet) -> str:
+    score = distilled.header.score
+    if score is None:
+        return "not measured yet; datastill evaluate FILE"
+    images = f", {number(score['images'])} {score.get('split', 'test')} images" if score.get("images") else ""
+    return f"{score_text(score)} ({share(score.get('n', 1), 'network')}{images})"
+
+
+def _initial_bytes(distilled: DistilledSet) -> int:
+    return sum(t.numel() * t.element_size() for t in (distilled.theta_0 or {}).values())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The examples in half-block characters, one row for each step, two pixels in a character.
+
+    Nothing is drawn without colours; where a row does not fit, a line says how wide the terminal must be.
+    """
+
+    distilled: DistilledSet
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Draw as wide as `options` allow."""
+        if console.color_system is None or console.no_color:
+            return
+        steps, batch = self.distilled.labels.shape[:2]
+        height, width = self.distilled.shape[1:]
+        across = min(LARGEST, options.max_width // batch - 1, width)
+        if across < min(SMALLEST, width):
+            needed = batch * (min(SMALLEST, width) + 1)
+            yield Text(f"(a terminal {needed} columns wide shows the examples here)", style="dim")
+            return
+        down = max(2, round(across * height / width))
+        size = (across, down - 1 if down % 2 == 0 else down)  # odd: half an empty line parts two steps
+        classes = classes_of(self.distilled)
+        tiles = as_bytes(self.distilled)
+        for step in range(min(steps, STEPS)):
+            order = sorted(range(batch), key=classes[step].__getitem__)
+            yield Padding(_strip(tiles[step, order], size), (1 if step == 0 else 0, 0, 0, 0))
+        if steps > STEPS:
+            yield Text(f"(the first {STEPS} of {steps} steps)", style="dim")
+
+
+def _strip(tiles: UInt8[np.ndarray, "b h w 3"], size: tuple[int, int]) -> Text:
+    """One row of examples; the lower half of a last odd line is left empty."""
+    small = [np.asarray(Image.fromarray(tile).resize(size, Image.Resampling.BOX)) for tile in tiles]
+    text = Text(no_wrap=True, end="")
+    for y in range(0, size[1], 2):
+        for tile in small:
+            for x in range(size[0]):
+                lower = _colour(tile[y + 1, x]) if y + 1 < size[1] else None
+                text.append("▀", Style(color=_colour(tile[y, x]), bgcolor=lower))
+            text.append(" ")
+        text.append("\n")
+    return text
+
+
+def _colour(pixel: UInt8[np.ndarray, " 3"]) -> str:
+    return f"rgb({pixel[0]},{pixel[1]},{pixel[2]})"

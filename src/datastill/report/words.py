@@ -1,0 +1,63 @@
+"""Numbers as people read them, the same on the page and in the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..artifact import DistilledSet
+
+
+def percent(fraction: int | float) -> str:
+    """0.9345 as ``93.5``; without the sign, for it may follow a spread."""
+    return f"{100 * fraction:.1f}"
+
+
+def score_text(score: Mapping[str, Any]) -> str:
+    """``93.5 ± 0.8 %``; without a spread where only one was measured."""
+    spread = "" if score.get("n") == 1 or score.get("sd") is None else f" ± {percent(score['sd'])}"
+    return f"{percent(score['mean'])}{spread} %"
+
+
+def number(value: int) -> str:
+    """10000 as ``10 000``, with a thin space."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def share(count: int, noun: str) -> str:
+    """``1 network``, ``20 networks``."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def bytes_of(count: int) -> str:
+    """31440 as ``31.4 kB`` (a kB is 1000 bytes)."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def duration(seconds: int | float) -> str:
+    """61 as ``1 min 1 s``; 0.52 as ``0.52 s``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def trained_from(distilled: DistilledSet) -> str:
+    """What a network trained on the set starts from."""
+    if distilled.header.initial == "fixed":
+        return "from the initial weights stored with it"
+    return f"from any {distilled.header.initialiser} initial weights"
+
+
+def step_size_text(sizes: Float[Tensor, "epochs steps"]) -> str:
+    """The lowest, middle and highest step size."""
+    if sizes.numel() == 1:
+        return f"One step size: {sizes.item():.3g}."
+    return f"From {sizes.min():.3g} over a median of {sizes.median():.3g} to {sizes.max():.3g}."

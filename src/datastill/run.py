@@ -1,0 +1,213 @@
+"""A whole run: data -> synthetic examples -> loop -> artifact -> score -> report, in one folder."""
+
+import platform
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import __version__
+from .artifact import DistilledSet, Header
+from .baselines import random_real
+from .data import RealData, load_data
+from .errors import UserError
+from .evaluation import Protocol, curve, hardware, score
+from .files import read_json, write_json
+from .loop import State, optimise
+from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
+from .networks import Network, build
+from .recipes import Config, as_dict, from_dict
+from .report import write_report
+from .rng import generator
+from .runlog import ProgressLine, say
+
+VALIDATION = {"networks": 20, "images": 2000}
+"""What a validation while distilling costs: unseen networks and validation images."""
+
+
+def distill(
+    config: Config, folder: str | Path, *, data: RealData | None = None, resume: bool = False, command: str = ""
+) -> DistilledSet:
+    """Distil, evaluate and report as `config` says, and keep everything in `folder`.
+
+    Args:
+        config: the full configuration; `recipes.recipe` gives named ones.
+        folder: made by the run; holds config.json, metrics.jsonl, checkpoint.pt (while unfinished),
+            distilled.safetensors, score.json and report.html.
+        data: the real data where it cannot be loaded by name, e.g. arrays of your own passed to `load_data`.
+        resume: go on with the unfinished run in `folder`; it must have the same configuration.
+        command: the command that a reader can run, for the record.
+
+    Returns:
+        The distilled set with its score on the test split.
+
+    Raises:
+        UserError: wrong settings or data, an occupied folder, a diverged run, a full disk. Nothing finished is lost.
+        Stopped: SIGINT or SIGTERM came; the run can be resumed.
+    """
+    folder = Path(folder)
+    if resume and (folder / "distilled.safetensors").exists() and not (folder / "checkpoint.pt").exists():
+        say(f"the run in {folder} is finished")
+        return DistilledSet.load(folder / "distilled.safetensors")
+    run = prepare(config, data)
+    _claim(folder, config, command, resume=resume)
+    state = optimise(
+        config.method, run.problem, config.loop, folder, validate=lambda learned: validate(run, learned), resume=resume
+    )
+    distilled = artifact(run, state.best, state)
+    distilled.save(folder / "distilled.safetensors")
+    distilled = distilled.with_score(final_score(run, distilled))
+    distilled.save(folder / "distilled.safetensors")
+    write_json(folder / "score.json", distilled.header.score)
+    write_report(folder)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return distilled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A configuration with everything it names at hand."""
+
+    config: Config
+    problem: Problem
+
+    @property
+    def data(self) -> RealData:
+        """The real data, on the device."""
+        return self.problem.data
+
+
+def prepare(config: Config, data: RealData | None = None) -> Run:
+    """Load and check all that a configuration names."""
+    device = pick_device(config.device)
+    data = (data or load_data(config.data)).to(device)
+    network = build(config.network, shape=data.shape, classes=data.classes).to(device)
+    problem = Problem(data=data, network=network, initial=_initial(config, network), seed=config.seed)
+    config.method.start(problem)  # settings that do not fit the data are told before anything is made
+    return Run(config=config, problem=problem)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a name means; ``auto`` is the first CUDA device or else the CPU.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not there ({str(error).splitlines()[0]}); take auto or cpu") from error
+    return device
+
+
+def _initial(config: Config, network: Network) -> InitialWeights:
+    if config.initial == "random":
+        return RandomWeights(network, config.initialiser)
+    return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
+
+
+def _claim(folder: Path, config: Config, command: str, *, resume: bool) -> None:
+    if resume:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    record = {"recipe": config.recipe, "command": command, "version": __version__, "config": as_dict(config)}
+    write_json(folder / "config.json", record)
+
+
+def stored_config(folder: Path) -> Config:
+    """The configuration of the run in a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (folder / "config.json").exists():
+        raise UserError(f"there is no run in {folder} to resume (no config.json); leave --resume out to start one")
+    return from_dict(read_json(folder / "config.json")["config"])
+
+
+def validate(run: Run, learned: Learned) -> dict[str, float]:
+    """Mean accuracy on part of the validation split, of networks that are not drawn for anything else."""
+    protocol = Protocol(networks=VALIDATION["networks"], seed=run.config.seed)
+    found = score(artifact(run, learned), run.data, protocol, split="validation", images=VALIDATION["images"])
+    return {"mean": found.mean, "sd": found.sd, "n": found.n}
+
+
+def artifact(run: Run, learned: Learned, state: State | None = None) -> DistilledSet:
+    """What was learned, as a set that explains itself."""
+    config, problem = run.config, run.problem
+    synthetic = config.method.result(problem, learned)
+    fixed = isinstance(problem.initial, FixedWeights)
+    header = Header(
+        data=config.data.name,
+        class_names=run.data.class_names,
+        mean=tuple(run.data.mean.tolist()),
+        std=tuple(run.data.std.tolist()),
+        network=config.network,
+        initialiser=config.initialiser,
+        initial=config.initial,
+        method=config.method.name,
+        config=as_dict(config),
+        provenance=provenance(run, state) if state else {},
+    )
+    return DistilledSet(
+        examples=synthetic.examples.cpu(),
+        labels=synthetic.labels.cpu(),
+        step_sizes=synthetic.step_sizes.cpu(),
+        header=header,
+        theta_0=problem.network.named(problem.initial.draw([torch.Generator()])[0]) if fixed else None,
+    )
+
+
+def provenance(run: Run, state: State) -> dict[str, Any]:
+    """How the set came about."""
+    return {
+        "datastill": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "real_images": len(run.data.train),
+        "hardware": hardware(run.data.device),
+        "iterations": state.iteration,
+        "kept_iteration": state.best_iteration,
+        "validation": state.best_mean,
+        "seconds": round(state.seconds, 1),
+    }
+
+
+def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
+    """The score on the test split, read once, with the curve along the program and the random real sets."""
+    found = score(distilled, run.data, run.config.protocol, progress=True).as_dict()
+    found["curve"] = curve(distilled, run.data, run.config.protocol)
+    if run.config.random_sets:
+        found["baseline"] = compare(run, distilled)
+    return found
+
+
+def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
+    """Random real sets of the same size under the same protocol."""
+    count = run.config.random_sets
+    per_class = distilled.size // distilled.classes
+    means = []
+    with ProgressLine("random real sets", total=count, unit="set") as line:
+        for seed in range(count):
+            steps = distilled.step_sizes.shape[1]
+            one = random_real(run.data, distilled.header, ipc=per_class, steps=steps, seed=seed)
+            means.append(score(one, run.data, run.config.protocol).mean)
+            line.update(seed + 1, f"best {max(means):.2%}")
+    return {
+        "kind": "random real",
+        "sets": count,
+        "best": max(means),
+        "mean": statistics.fmean(means),
+        "sd": statistics.stdev(means) if count > 1 else 0.0,
+        "accuracies": means,
+    }

@@ -1,0 +1,72 @@
+"""What is learned, examples and step sizes, and how it starts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .data import RealData
+from .errors import UserError, at_least
+
+Start = Literal["real", "noise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic:
+    """A set of synthetic examples with its step sizes, ready to train on."""
+
+    examples: Float[Tensor, "steps b c h w"]
+    labels: Shaped[Tensor, "steps b *classes"]
+    step_sizes: Float[Tensor, "epochs steps"]
+
+
+def start_examples(
+    data: RealData, *, ipc: int, steps: int, start: Start, generator: torch.Generator
+) -> Float[Tensor, "steps b c h w"]:
+    """The examples before learning, in normalised space; each step has every class equally often, in class order.
+
+    Args:
+        data: real data; its train split is drawn from for ``real``.
+        ipc: images per class in all, shared evenly by the steps.
+        steps: batches of synthetic examples.
+        start: ``real`` images, or ``noise`` from N(0, 1) (Wang et al. 2018).
+        generator: decides which.
+
+    Raises:
+        UserError: `ipc` is not a multiple of `steps`, or a class has fewer than `ipc` images.
+    """
+    at_least("steps", steps, 1)
+    at_least("ipc (images per class)", ipc, 1)
+    if ipc % steps:
+        raise UserError(
+            f"ipc {ipc} cannot be shared evenly by {steps} steps; take ipc {steps * (ipc // steps + 1)}, or steps that "
+            f"divide {ipc}"
+        )
+    shape = (steps, data.classes * (ipc // steps), *data.shape)
+    if start == "noise":
+        return torch.randn(shape, generator=generator).to(data.device)
+    chosen = data.by_class(ipc, generator)  # (classes, ipc)
+    ordered = chosen.view(data.classes, steps, ipc // steps).transpose(0, 1).reshape(-1)
+    return data.normalise(data.train.images[ordered]).view(shape)
+
+
+def start_labels(data: RealData, *, ipc: int, steps: int) -> Shaped[Tensor, "steps b"]:
+    """Hard labels in the order of `start_examples`."""
+    each = torch.arange(data.classes, device=data.device).repeat_interleave(ipc // steps)
+    return each.expand(steps, -1).contiguous()
+
+
+def positive(raw: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Step sizes from unconstrained numbers, by softplus (Wang et al. 2018)."""
+    return softplus(raw)
+
+
+def raw(step_size: float) -> float:
+    """The inverse of `positive`: log(exp(s) - 1)."""
+    if not step_size > 0:
+        raise UserError(f"step_size is {step_size}, but must be above 0")
+    size = torch.tensor(step_size, dtype=torch.float64)
+    return float(size + torch.log(-torch.expm1(-size)))

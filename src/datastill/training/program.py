@@ -1,0 +1,73 @@
+"""How a distilled set is trained on: S ordered steps, gone through for E epochs, each with a step size of its own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..errors import at_least
+from ..networks import Network
+
+InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """S steps of one batch of synthetic examples each, in their order, for E epochs."""
+
+    steps: int = 10
+    """Gradient steps in an epoch; each has examples of its own."""
+    epochs: int = 3
+    """Passes over the steps; the examples are shared, the step sizes are not."""
+
+    def __post_init__(self) -> None:
+        at_least("steps", self.steps, 1)
+        at_least("epochs", self.epochs, 1)
+
+    @property
+    def length(self) -> int:
+        """T, the number of gradient steps."""
+        return self.steps * self.epochs
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(epoch, step) of each gradient step, in order."""
+        return ((t // self.steps, t % self.steps) for t in range(self.length))
+
+
+def inner_loss(network: Network) -> InnerLoss:
+    """The loss of a gradient step: mean cross-entropy on one batch of synthetic examples."""
+
+    def losses(thetas: Tensor, examples: Tensor, labels: Tensor) -> Tensor:
+        return mean_cross_entropy(network.apply_many(thetas, examples), labels.expand(thetas.shape[0], *labels.shape))
+
+    return losses
+
+
+def mean_cross_entropy(
+    logits: Float[Tensor, "networks b classes"], labels: Shaped[Tensor, "networks b *classes"]
+) -> Float[Tensor, " networks"]:
+    """Mean cross-entropy of each network, with hard (integer) or soft (probability) labels."""
+    each = cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none")
+    return each.view(logits.shape[:2]).mean(1)
+
+
+def unroll(
+    loss: InnerLoss,
+    thetas: Float[Tensor, "networks size"],
+    examples: Float[Tensor, "steps b c h w"],
+    labels: Shaped[Tensor, "steps b *classes"],
+    step_sizes: Float[Tensor, "epochs steps"],
+) -> Iterator[Float[Tensor, "networks size"]]:
+    """Train each network on the synthetic examples; yields the weights after each step, theta_1 .. theta_T."""
+    many = examples.expand(thetas.shape[0], *examples.shape)
+    epochs, steps = step_sizes.shape
+    for epoch, step in Program(steps=steps, epochs=epochs):
+        thetas = thetas.detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(loss(thetas, many[:, step], labels[step]).sum(), thetas)
+        thetas = (thetas - step_sizes[epoch, step] * gradient).detach()
+        yield thetas

@@ -1,0 +1,138 @@
+"""Splits: nothing lost, nothing twice, each class with its share."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datastill.data import load_data
+from datastill.data.splits import roles, stratified
+from datastill.errors import UserError
+from datastill.rng import generator
+
+
+@st.composite
+def labelled(draw):
+    counts = draw(st.lists(st.integers(2, 40), min_size=1, max_size=6))
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    return torch.tensor(draw(st.permutations(labels)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=labelled(), share=st.floats(0.01, 0.99), seed=st.integers(0, 9))
+def test_stratified_partitions_with_the_share_of_each_class_in_the_order_of_the_source(labels, share, seed):
+    kept, cut = stratified(labels, share, generator(seed, "test"))
+    assert torch.equal(torch.cat([kept, cut]).sort().values, torch.arange(len(labels)))
+    assert torch.equal(kept, kept.sort().values)
+    assert torch.equal(cut, cut.sort().values)
+    for label in labels.unique():
+        total, taken = int((labels == label).sum()), int((labels[cut] == label).sum())
+        assert 1 <= taken <= total - 1
+        assert abs(taken - total * share) <= 1
+
+
+def test_stratified_gives_the_right_total_where_rounding_each_class_would_not():
+    labels = torch.arange(10).repeat_interleave(14)  # 1.4 of each: rounding gives 10, the share is 14
+    assert len(stratified(labels, 0.1, generator(0, "test"))[1]) == 14
+
+
+def numbered(count=90):
+    """Images that carry their own index, so that a split shows which images it holds."""
+    index = np.arange(count)
+    return np.stack([index // 16, index % 16], 1).astype(np.uint8).reshape(count, 1, 1, 2), index % 3
+
+
+def indices(split):
+    return (split.images[:, 0, 0, 0].long() * 16 + split.images[:, 0, 0, 1]).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*no test split")
+def test_splits_partition_the_source_with_its_labels():
+    data = load_data(numbered())
+    held = [indices(split) for split in (data.train, data.validation, data.test)]
+    assert sorted(held[0] + held[1] + held[2]) == list(range(90))
+    assert [len(part) for part in held] == [65, 7, 18]
+    for split in (data.train, data.validation, data.test):
+        assert indices(split) == sorted(indices(split))
+        assert split.labels.tolist() == [i % 3 for i in indices(split)]
+
+
+@pytest.mark.filterwarnings("ignore:.*no test split")
+def test_seed_changes_validation_only():
+    first, again, other = (load_data(numbered(), seed=seed) for seed in (0, 0, 1))
+    assert indices(first.validation) == indices(again.validation)
+    assert indices(first.validation) != indices(other.validation)
+    assert indices(first.test) == indices(other.test)
+
+
+def test_digits_test_split_does_not_depend_on_the_settings():
+    first, other = load_data("digits"), load_data("digits", seed=3, validation=0.4)
+    assert torch.equal(first.test.images, other.test.images)
+    assert len(first.validation) != len(other.validation)
+
+
+def test_missing_test_split_is_told():
+    with pytest.warns(UserWarning, match=r"'custom' has no test split: 18 of its 90 images .* \(20% of each class"):
+        load_data(numbered())
+
+
+def test_validation_of_the_source_is_used():
+    images, labels = numbered()
+    third = {name: (images[i : i + 30], labels[i : i + 30]) for i, name in ((0, "train"), (30, "valid"), (60, "test"))}
+    data = load_data(third, validation=0.5)
+    assert [indices(part)[0] for part in (data.train, data.validation, data.test)] == [0, 30, 60]
+    assert len(data.train) == len(data.validation) == len(data.test) == 30
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train", "test"], {"train": "train", "test": "test"}),
+        (["train", "validation"], {"train": "train", "test": "validation"}),
+        (["Train", "dev", "testing"], {"train": "Train", "validation": "dev", "test": "testing"}),
+        (["train", "extra"], {"train": "train"}),
+        (["all"], {"train": "all"}),
+    ],
+)
+def test_roles_of_splits(names, expected):
+    assert roles(names) == expected
+
+
+@pytest.mark.parametrize("names", [["test"], ["a", "b"], []])
+def test_no_train_split_is_an_error(names):
+    with pytest.raises(UserError, match=r"^there is no train split among the splits .*; name one 'train'$"):
+        roles(names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "names"),
+    [
+        (np.array([7, -1] * 10), [1, 0] * 10, ("-1", "7")),
+        (np.array(["dog", "cat"] * 10), [1, 0] * 10, ("cat", "dog")),
+        (np.array(["dog", "cat"] * 10, dtype=object), [1, 0] * 10, ("cat", "dog")),
+        (np.array([True, False] * 10), [1, 0] * 10, ("0", "1")),
+        (torch.tensor([5, 3] * 10, dtype=torch.uint8), [1, 0] * 10, ("3", "5")),
+    ],
+)
+def test_labels_become_classes_in_sorted_order(labels, values, names):
+    part = (np.zeros((20, 4, 4), np.uint8), labels)
+    data = load_data({"train": part, "test": part})
+    assert data.test.labels.tolist() == values
+    assert data.class_names == names
+
+
+def test_a_class_needs_an_image_in_each_split():
+    images = np.zeros((30, 4, 4), np.uint8)
+    few = np.array([0, 0] + [1] * 28)
+    with pytest.raises(UserError, match=r"^class '0' has 2 images in train, but must have at least 3 \(one each for"):
+        load_data((images, few))
+    half = np.arange(30) % 2
+    with pytest.raises(UserError, match=r"^class '0' has 0 images in test, but must have at least 1; add images or"):
+        load_data({"train": (images, half), "test": (images, np.ones(30, int))})
+
+
+def test_three_images_of_a_class_are_enough():
+    with pytest.warns(UserWarning, match="no test split"):
+        data = load_data((np.zeros((33, 4, 4), np.uint8), np.array([0] * 3 + [1] * 30)), validation=0.9)
+    assert [int((split.labels == 0).sum()) for split in (data.train, data.validation, data.test)] == [1, 1, 1]

@@ -1,0 +1,172 @@
+"""Scores: closed forms, paired networks, and what may not be mixed up."""
+
+import statistics
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from datastill.artifact import DistilledSet
+from datastill.data import Split, load_data
+from datastill.errors import UserError
+from datastill.evaluation import Protocol, curve, score, verify
+from datastill.evaluation.fit import TOGETHER, unseen
+from datastill.evaluation.score import accuracy, part
+from datastill.networks import build
+from datastill.rng import generator
+
+from ..toys import toy_data, toy_set
+
+DATA = toy_data()
+SET = toy_set(DATA)
+FEW = Protocol(networks=5)
+
+
+def fixed_set() -> DistilledSet:
+    network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
+    theta = network.init("xavier", [generator(3, "fixed")])[0]
+    return replace(SET, header=replace(SET.header, initial="fixed"), theta_0=network.named(theta))
+
+
+def test_a_set_of_class_means_teaches_and_an_untrained_network_guesses() -> None:
+    assert score(SET, DATA, FEW).mean > 0.6
+    untrained = replace(SET, step_sizes=torch.zeros(2, 1))
+    assert score(untrained, DATA, Protocol(networks=50)).mean == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_mean_sd_and_n_are_those_of_the_accuracies() -> None:
+    found = score(SET, DATA, FEW)
+    assert found.n == len(found.accuracies) == 5
+    assert found.mean == statistics.fmean(found.accuracies)
+    assert found.sd == statistics.stdev(found.accuracies)
+    assert found.images == len(DATA.test)
+    assert found.split == "test"
+
+
+def test_the_score_is_that_of_ordinary_modules_trained_with_the_set() -> None:
+    """What a user gets with `fit` on a plain module is what the batched evaluation reports."""
+    network, thetas = unseen(SET, FEW.resolved(SET), "test networks", torch.device("cpu"))
+    mine = []
+    for theta in thetas:
+        model = network.factory()
+        model.load_state_dict(network.named(theta))
+        SET.fit(model)
+        right = model(SET.normalise(DATA.test.images)).argmax(1) == DATA.test.labels
+        mine.append(float(right.float().mean()))
+    assert score(SET, DATA, FEW).accuracies == pytest.approx(mine)
+
+
+def test_network_i_is_the_same_however_many_are_evaluated() -> None:
+    many = score(SET, DATA, Protocol(networks=TOGETHER + 3)).accuracies
+    assert score(SET, DATA, Protocol(networks=2)).accuracies == many[:2]
+
+
+def test_test_networks_are_not_validation_networks() -> None:
+    one, other = (
+        unseen(SET, FEW.resolved(SET), f"{split} networks", torch.device("cpu"))[1] for split in ("test", "validation")
+    )
+    assert not torch.equal(one, other)
+
+
+def test_a_set_for_fixed_weights_is_evaluated_once_from_them() -> None:
+    distilled = fixed_set()
+    found = score(distilled, DATA)
+    model = distilled.fit(build("mlp(width=8,depth=1)", shape=DATA.shape, classes=3).factory())
+    right = (model(distilled.normalise(DATA.test.images)).argmax(1) == DATA.test.labels).float().mean()
+    assert (found.n, found.sd) == (1, 0.0)
+    assert found.mean == pytest.approx(float(right))
+    assert found.protocol["initialiser"] == "fixed"
+
+
+def test_another_network_or_initialiser_ignores_the_fixed_weights() -> None:
+    assert score(fixed_set(), DATA, replace(FEW, network="mlp(width=6,depth=1)")).n == 5
+    assert score(fixed_set(), DATA, replace(FEW, initialiser="kaiming")).n == 5
+
+
+def test_fixed_weights_of_another_network_are_refused() -> None:
+    distilled = fixed_set()
+    wrong = replace(distilled, header=replace(distilled.header, network="mlp(width=9,depth=1)"))
+    with pytest.raises(UserError, match="do not fit network 'mlp\\(width=9,depth=1\\)'"):
+        score(wrong, DATA)
+
+
+def test_batch_norm_is_recalibrated_on_the_synthetic_examples_not_on_test_images() -> None:
+    distilled = replace(SET, header=replace(SET.header, network="convnet(width=4,depth=1,norm=batch)"))
+    network, thetas = unseen(distilled, FEW.resolved(distilled), "test networks", torch.device("cpu"))
+    whole = accuracy(network, thetas[0], distilled, DATA.test)
+    each = [accuracy(network, thetas[0], distilled, DATA.test.take(torch.tensor([i]))) for i in range(len(DATA.test))]
+    assert whole == pytest.approx(statistics.fmean(each)), "a prediction does not depend on the other test images"
+
+
+def test_the_curve_starts_untrained_and_ends_at_the_score_of_its_networks() -> None:
+    along = curve(SET, DATA, FEW)
+    assert len(along["mean"]) == len(along["sd"]) == 3
+    assert along["mean"][-1] == pytest.approx(score(SET, DATA, FEW, split="validation").mean)
+    assert along["mean"][0] < along["mean"][-1]
+
+
+def test_normalisation_is_the_sets_own() -> None:
+    """A score depends on the artifact alone, not on statistics of the data at hand."""
+    shifted = replace(DATA, mean=DATA.mean + 5)
+    assert score(SET, shifted, FEW).accuracies == score(SET, DATA, FEW).accuracies
+
+
+def test_a_part_of_a_split_is_evenly_spaced() -> None:
+    split = Split(images=torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1), labels=torch.arange(10) // 5)
+    assert part(split, 5).images.flatten().tolist() == [0, 2, 4, 6, 8]
+    assert part(split, None) is part(split, 10) is split
+
+
+def test_data_of_another_shape_or_class_count_is_refused() -> None:
+    labels = torch.arange(40) % 4
+    other = load_data((torch.zeros(40, 4, 4, dtype=torch.uint8), labels), validation=0.25)
+    with pytest.raises(UserError, match=r"\(1, 4, 4\) in 3 classes, but data .* has \(1, 4, 4\) in 4;"):
+        score(SET, other)
+
+
+def test_zero_networks_are_refused() -> None:
+    with pytest.raises(UserError, match="networks to evaluate on is 0"):
+        Protocol(networks=0)
+
+
+class TestVerify:
+    """A claim holds when it can be measured again."""
+
+    claimed = SET.with_score(score(SET, DATA, FEW).as_dict())
+
+    def test_an_honest_claim_holds_to_the_last_digit(self) -> None:
+        found = verify(self.claimed, DATA)
+        assert found["holds"]
+        assert found["claimed"] == found["measured"]
+        assert found["largest_difference"] == 0
+        assert found["n"] == 5
+
+    def test_the_first_networks_are_compared_with_the_same_networks_of_the_claim(self) -> None:
+        found = verify(self.claimed, DATA, networks=2)
+        assert found["holds"]
+        assert found["claimed"] == statistics.fmean(self.claimed.header.score["accuracies"][:2])
+
+    def test_a_wrong_claim_does_not_hold(self) -> None:
+        claim = dict(self.claimed.header.score)
+        better = SET.with_score(claim | {"accuracies": [a + 0.01 for a in claim["accuracies"]]})
+        assert not verify(better, DATA)["holds"]
+        assert verify(better, DATA, tolerance=0.011)["holds"]
+
+    def test_a_claim_about_another_number_of_images_does_not_hold(self) -> None:
+        assert not verify(SET.with_score(dict(self.claimed.header.score) | {"images": 7}), DATA)["holds"]
+
+    def test_a_fixed_set_is_verified_from_its_own_weights(self) -> None:
+        distilled = fixed_set()
+        assert verify(distilled.with_score(score(distilled, DATA).as_dict()), DATA)["largest_difference"] == 0
+
+    def test_no_claim_and_too_many_networks_are_named(self) -> None:
+        with pytest.raises(UserError, match="claims no score"):
+            verify(SET, DATA)
+        with pytest.raises(UserError, match="networks is 9, but the claim was measured on 5"):
+            verify(self.claimed, DATA, networks=9)
+
+
+def test_soft_labels_that_are_one_hot_score_like_hard_ones() -> None:
+    soft = replace(SET, labels=nn.functional.one_hot(SET.labels, 3).float())
+    assert score(soft, DATA, FEW).accuracies == score(SET, DATA, FEW).accuracies

@@ -1,0 +1,140 @@
+import string
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from datastill.errors import UserError
+from datastill.networks import NETWORKS, build, parse
+
+words = st.text(string.ascii_lowercase + "_", min_size=1).filter(lambda w: w not in ("inf", "nan", "infinity"))
+values = st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), words)
+
+
+@given(
+    st.text(string.ascii_letters + "_.:", min_size=1),
+    st.dictionaries(words, values, max_size=4),
+    st.sampled_from(["", " "]),
+)
+def test_what_is_written_is_what_is_parsed(name, arguments, space):
+    inside = f",{space}".join(f"{key}{space}={space}{value!s}" for key, value in arguments.items())
+    found = parse(f"{name}({inside})")
+    assert found == (name, arguments)
+    assert [type(v) for v in found[1].values()] == [type(v) for v in arguments.values()]
+
+
+def test_a_bare_name_has_no_arguments():
+    assert parse(" lenet ") == ("lenet", {}) == parse("lenet()")
+
+
+@pytest.mark.parametrize("spec", ["mlp(width=3", "mlp(width)", "mlp(width=3)x"])
+def test_brackets_that_make_no_sense_are_refused_with_the_form_to_write(spec):
+    with pytest.raises(UserError, match=r"write name\(key=value"):
+        parse(spec)
+
+
+def test_arguments_reach_the_network():
+    module = build("convnet(depth=2,norm=none,width=5)", shape=(1, 8, 8), classes=3).module
+    kinds = [type(layer).__name__ for layer in module]
+    assert kinds == ["Conv2d", "Identity", "ReLU", "AvgPool2d"] * 2 + ["Flatten", "Linear"]
+    assert module[0].out_channels == 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("lenett", "unknown network 'lenett': did you mean 'lenet'?"),
+        ("convnet(widht=3)", "unknown argument of network 'convnet': 'widht': did you mean 'width'?"),
+        ("convnet(norm=bach)", "unknown norm 'bach': did you mean 'batch'?"),
+        ("mlp(classes=3)", "unknown argument of network 'mlp': 'classes'"),
+        ("mlp(shape=3)", "unknown argument of network 'mlp': 'shape'"),
+        ("mlp(width=wide)", "network 'mlp(width=wide)' cannot be made"),
+        ("convnet(depth=-1)", "network 'convnet(depth=-1)' cannot be made"),
+        ("convnet(norm=group,width=6)", "must be divisible by num_groups"),
+        ("no_such_module:net", "cannot be imported: No module named 'no_such_module'; write module:callable"),
+        ("tests.problems:no_such_network", "no_such_network"),
+        (":net", "write module:callable"),
+        (".relative:net", "write module:callable"),
+        ("math:pi", "'math:pi' is a float, which cannot be called"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_line(spec, message):
+    with pytest.raises(UserError) as caught:
+        build(spec, shape=(1, 8, 8), classes=2)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_network_is_told_all_known_ones():
+    with pytest.raises(UserError) as caught:
+        build("zzz", shape=(1, 8, 8), classes=2)
+    assert all(name in str(caught.value) for name in NETWORKS)
+
+
+OWN = """
+from torch import nn
+
+def tiny(*, shape, classes, width=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], width), nn.Linear(width, classes))
+
+def wrong(*, shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes + 1))
+
+def per_pixel(*, shape, classes):
+    return nn.Conv2d(shape[0], classes, 1)
+
+class Pair(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.flatten(1)), x
+
+def pair(*, shape, classes):
+    return Pair(shape[0] * shape[1] * shape[2], classes)
+
+def fixed(*, shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3, classes))
+
+def size_unknown(*, classes):
+    return nn.Linear(3, classes)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "my_own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("own")
+def test_the_users_own_network_is_built_with_its_arguments_and_keeps_its_name():
+    network = build("my_own_networks:tiny(width=8)", shape=(1, 3, 3), classes=5)
+    assert network.name == "my_own_networks:tiny(width=8)"
+    assert network.shapes == [(8, 9), (8,), (5, 8), (5,)]
+    assert network.size == 8 * 9 + 8 + 5 * 8 + 5
+    assert isinstance(network.module, nn.Module)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wrong", "gives outputs of shape (6,) for 5 classes"),
+        ("per_pixel", "gives outputs of shape (5, 3, 3) for 5 classes"),
+        ("pair", "gives a tuple for 5 classes"),
+        ("fixed", "cannot take images of shape (1, 3, 3)"),
+        ("size_unknown", "cannot be made"),
+    ],
+)
+def test_the_users_own_network_is_refused_in_one_line_where_it_does_not_fit(name, message):
+    with pytest.raises(UserError) as caught:
+        build(f"my_own_networks:{name}", shape=(1, 3, 3), classes=5)
+    assert message in str(caught.value)
+    assert f"my_own_networks:{name}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_building_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    build("convnet(width=4)", shape=(1, 8, 8), classes=2)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,235 @@
+"""Bilevel problems whose exact hypergradient is known in closed form, and two independent ways to get any other.
+
+With v = dL/dtheta_T, each problem writes down theta_T as a function of (theta_0, x, eta) and differentiates that by
+hand; nothing here runs the package's own training. All numbers are float64.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from datastill.training import Hypergradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The arguments of `datastill.training.hypergradient` and its exact answer, where it is known."""
+
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    objective: Callable[[Tensor], Tensor]
+    thetas: Tensor
+    examples: Tensor
+    labels: Tensor
+    step_sizes: Tensor
+    exact: Hypergradient | None = None
+
+    @property
+    def arguments(self) -> tuple:
+        return self.loss, self.objective, self.thetas, self.examples, self.labels, self.step_sizes
+
+
+def assert_same(found: Hypergradient, expected: Hypergradient, *, tolerance: float = 1e-9) -> None:
+    """Every field agrees, relative to the largest entry of that field."""
+    for field in fields(Hypergradient):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        scale = float(b.abs().max()) + 1e-12
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=tolerance * scale, msg=lambda text, name=field.name: f"{name}: {text}"
+        )
+
+
+def distance(targets: Tensor) -> Callable[[Tensor], Tensor]:
+    """L(theta) = 0.5 |theta - target|^2 for each network, so that v = theta_T - target."""
+    return lambda thetas: 0.5 * (thetas - targets).square().sum(1)
+
+
+def _random(seed: int, networks: int, epochs: int, steps: int, batch: int, size: int) -> tuple[Tensor, ...]:
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    etas = 0.02 + 0.28 * torch.rand(epochs, steps, generator=g, dtype=torch.float64)
+    return normal(networks, size), normal(networks, size), normal(steps, batch, 1, 1, size), etas, normal(steps, batch)
+
+
+def quadratic(*, networks: int = 2, epochs: int = 2, steps: int = 3, batch: int = 2, size: int = 4, seed: int = 0):
+    """l = 0.5 sum_b |theta - x_b|^2: weights are pulled to the examples.
+
+    theta_{t+1} = (1 - b eta_t) theta_t + eta_t s_t with s_t the sum of the batch, hence, for
+    P_t = prod_{k >= t} (1 - b eta_k),
+    theta_T = P_0 theta_0 + sum_t eta_t P_{t+1} s_t,  dL/dtheta_0 = P_0 v,  dL/dx_s = sum_{t on step s} eta_t P_{t+1} v,
+    dL/deta_t = <P_{t+1} v, s_t - b theta_t>.
+    """
+    thetas, targets, examples, etas, labels = _random(seed, networks, epochs, steps, batch, size)
+
+    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return 0.5 * (theta[:, None] - x.flatten(2)).square().sum((1, 2))
+
+    sums, eta = examples.flatten(2).sum(1).repeat(epochs, 1), etas.flatten()
+    shrink = 1 - batch * eta
+    after = [shrink[t + 1 :].prod() for t in range(epochs * steps)]
+    before = [  # theta_t, each from theta_0 by its own closed form
+        shrink[:t].prod() * thetas + sum(eta[k] * shrink[k + 1 : t].prod() * sums[k] for k in range(t))
+        for t in range(epochs * steps + 1)
+    ]
+    v = before[-1] - targets
+    d_eta = torch.stack([((sums[t] - batch * before[t]) * after[t] * v).sum(1) for t in range(epochs * steps)], 1)
+    weight = (eta * torch.stack(after)).view(epochs, steps).sum(0)
+    d_x = (weight.view(1, steps, 1, 1) * v.view(networks, 1, 1, size)).expand(networks, steps, batch, size)
+    exact = Hypergradient(
+        objective=0.5 * v.square().sum(1),
+        examples=d_x.reshape(networks, *examples.shape),
+        step_sizes=d_eta.view(networks, epochs, steps),
+        initial=shrink.prod() * v,
+        final=before[-1],
+    )
+    return Problem(
+        loss=loss,
+        objective=distance(targets),
+        thetas=thetas,
+        examples=examples,
+        labels=labels,
+        step_sizes=etas,
+        exact=exact,
+    )
+
+
+def curvature(*, networks: int = 2, epochs: int = 2, steps: int = 3, batch: int = 2, size: int = 4, seed: int = 0):
+    """l = 0.5 sum_bi x_bi theta_i^2: the examples are the Hessian, so a wrong H v or d<g, v>/dx shows at once.
+
+    With a_s the sum of batch s and f_t = 1 - eta_t a_{s(t)}, elementwise: theta_T = theta_0 prod_t f_t,
+    dL/dtheta_0 = v prod_t f_t, dL/dx_s = -sum_{t on step s} eta_t theta_0 v prod_{k != t} f_k, and
+    dL/deta_t = -<a_{s(t)} theta_0 prod_{k != t} f_k, v>.
+    """
+    thetas, targets, examples, etas, labels = _random(seed, networks, epochs, steps, batch, size)
+    length = epochs * steps
+
+    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return 0.5 * (x.flatten(2) * theta[:, None].square()).sum((1, 2))
+
+    a, eta = examples.flatten(2).sum(1).repeat(epochs, 1), etas.flatten()
+    f = 1 - eta[:, None] * a
+    others = torch.stack([torch.cat([f[:t], f[t + 1 :]]).prod(0) for t in range(length)])
+    final = thetas * f.prod(0)
+    v = final - targets
+    each = (thetas * v)[:, None] * others  # (networks, length, size)
+    d_x = -(eta[:, None] * each).view(networks, epochs, steps, 1, size).sum(1)
+    exact = Hypergradient(
+        objective=0.5 * v.square().sum(1),
+        examples=d_x.expand(networks, steps, batch, size).reshape(networks, *examples.shape),
+        step_sizes=-(a * each).sum(2).view(networks, epochs, steps),
+        initial=v * f.prod(0),
+        final=final,
+    )
+    return Problem(
+        loss=loss,
+        objective=distance(targets),
+        thetas=thetas,
+        examples=examples,
+        labels=labels,
+        step_sizes=etas,
+        exact=exact,
+    )
+
+
+def linear_regression(*, networks: int = 2, batch: int = 3, size: int = 4, seed: int = 0) -> Problem:
+    """One step on l = 0.5 sum_b (<x_b, theta> - y_b)^2. With r = X theta - y: g = X' r, H v = X' X v and
+    d<g, v>/dx_b = r_b v + <x_b, v> theta."""
+    return _one_step(
+        seed,
+        networks,
+        batch,
+        size,
+        value=lambda z, y: 0.5 * (z - y).square(),
+        first=lambda z, y: z - y,
+        second=lambda z, y: torch.ones_like(z),
+        classes=False,
+    )
+
+
+def logistic_regression(*, networks: int = 2, batch: int = 3, size: int = 4, seed: int = 0) -> Problem:
+    """One step on l = sum_b log(1 + exp(z_b)) - y_b z_b, z = X theta. With p = sigmoid(z): g = X' (p - y),
+    H v = X' diag(p (1 - p)) X v and d<g, v>/dx_b = (p_b - y_b) v + p_b (1 - p_b) <x_b, v> theta."""
+    return _one_step(
+        seed,
+        networks,
+        batch,
+        size,
+        value=lambda z, y: (1 + z.exp()).log() - y * z,
+        first=lambda z, y: 1 / (1 + (-z).exp()) - y,
+        second=lambda z, y: 1 / (2 + z.exp() + (-z).exp()),
+        classes=True,
+    )
+
+
+def _one_step(seed, networks, batch, size, *, value, first, second, classes) -> Problem:
+    """A generalised linear model l = sum_b value(<x_b, theta>, y_b), one step from theta_0."""
+    thetas, targets, examples, etas, labels = _random(seed, networks, 1, 1, batch, size)
+    labels = labels.gt(0).double() if classes else labels
+    X, y, eta = examples[0].flatten(1), labels[0], etas[0, 0]
+
+    def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return value(torch.einsum("nbs,ns->nb", x.flatten(2), theta), y).sum(1)
+
+    z = thetas @ X.T  # (networks, batch)
+    r, s = first(z, y), second(z, y)
+    gradient = r @ X
+    final = thetas - eta * gradient
+    v = final - targets
+    xv = v @ X.T
+    d_x = -eta * (r[:, :, None] * v[:, None] + (s * xv)[:, :, None] * thetas[:, None])
+    exact = Hypergradient(
+        objective=0.5 * v.square().sum(1),
+        examples=d_x.view(networks, *examples.shape),
+        step_sizes=-(gradient * v).sum(1).view(networks, 1, 1),
+        initial=v - eta * (s * xv) @ X,
+        final=final,
+    )
+    return Problem(
+        loss=loss,
+        objective=distance(targets),
+        thetas=thetas,
+        examples=examples,
+        labels=labels,
+        step_sizes=etas,
+        exact=exact,
+    )
+
+
+CLOSED_FORM = {
+    "quadratic": quadratic,
+    "curvature": curvature,
+    "linear_regression": linear_regression,
+    "logistic_regression": logistic_regression,
+}
+
+
+def naive(problem: Problem) -> Hypergradient:
+    """The same by the shortest code there is: one graph through everything, one network at a time."""
+    rows = []
+    for i in range(problem.thetas.shape[0]):
+        start = problem.thetas[i : i + 1].clone().requires_grad_()
+        x, etas = problem.examples.clone().requires_grad_(), problem.step_sizes.clone().requires_grad_()
+        theta = start
+        for epoch in range(etas.shape[0]):
+            for step in range(etas.shape[1]):
+                value = problem.loss(theta, x[step][None], problem.labels[step]).sum()
+                (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
+                theta = theta - etas[epoch, step] * gradient
+        others = problem.thetas.detach()
+        objective = problem.objective(torch.cat([others[:i], theta, others[i + 1 :]]))[i]
+        d_x, d_eta, d_start = torch.autograd.grad(objective, (x, etas, start))
+        rows.append((objective.detach(), d_x, d_eta, d_start[0], theta.detach()[0]))
+    objective, d_x, d_eta, d_start, final = (torch.stack(column) for column in zip(*rows, strict=True))
+    return Hypergradient(objective=objective, examples=d_x, step_sizes=d_eta, initial=d_start, final=final)
+
+
+def smooth(*, shape: tuple[int, int, int], classes: int, width: int = 6) -> nn.Module:
+    """A network without kinks, for finite differences; also the tests' example of a user's own network."""
+    size = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes)
+    )

@@ -1,0 +1,207 @@
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import datastill
+from datastill.artifact import DistilledSet
+from datastill.errors import UserError
+from datastill.report import write_report
+from datastill.report.figures import grid
+from datastill.report.page import snippet
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and keeps the text, the attributes and the tags."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.open, self.tags, self.values, self.words = [], [], [], []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.values += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.values += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+
+def test_the_page_tells_score_baseline_command_and_versions(finished):
+    path = write_report(finished)
+    text = Page(path).text
+    assert path == finished / "report.html"
+    for said in (
+        "87.7 ± 1.2 %",
+        "20 networks",
+        "360 real images",
+        "61.0 ± 5.0 %",
+        "best 70.0 %",
+        "9.8.7",
+        "2-core",
+    ):
+        assert said in text
+    assert "datastill distill digits --method.steps 3 --note '<b>&'" in text  # escaped in the source
+    assert "<b>&'" not in Page(path).source
+    assert f"datastill verify {finished / 'distilled.safetensors'}" in text
+    assert "loop.decay 0.5, 100" in text
+    assert "1 min 1 s" in text
+
+
+def test_the_page_needs_nothing_from_outside(finished):
+    page = Page(write_report(finished))
+    source = re.sub(r'"data:image/png;base64,[^"]*"', "", page.source)
+    assert not re.search(r"https?:|@import|//[a-z]", source, flags=re.IGNORECASE)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
+    for tag, name, value in page.values:
+        if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in page.values
+
+
+def test_the_picture_on_the_page_is_the_grid(finished):
+    source = write_report(finished).read_text(encoding="utf-8")
+    encoded = re.search(r'src="data:image/png;base64,([^"]+)"', source).group(1)
+    shown = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    expected = grid(DistilledSet.load(finished / "distilled.safetensors"))
+    assert shown.tobytes() == expected.tobytes()
+
+
+def test_ids_are_unique(finished):
+    ids = [value for _, name, value in Page(write_report(finished)).values if name == "id"]
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+def test_bytes_and_compression_are_counted(run_of, make, score_of):
+    distilled = make(fixed=True, score=score_of())
+    text = Page(write_report(run_of(distilled))).text
+    stored = 3 * 4 * 64 * 4 + 3 * 4 * 8 + 3 * 4  # examples, labels, step sizes
+    assert f"{stored / 1000:.3g} kB" in text
+    assert "48 bytes of initial weights" in text
+    assert f"{1500 * 64 / (stored + 48):.3g} ×" in text
+    assert "initial weights stored in the set" in text
+
+
+def test_an_unfinished_run_has_a_page_that_says_what_is_missing(run_of, make):
+    folder = run_of(make(), config=False, lines=None)
+    text = Page(write_report(folder)).text
+    for said in ("has no score", "no config.json", "no metrics.jsonl", "no score yet"):
+        assert said in text
+    assert "±" not in text
+
+
+def test_empty_broken_or_odd_metrics_are_survived(run_of, make, score_of):
+    folder = run_of(make(score=score_of()))
+    for content in ("", "\n\n", '{"iteration": 1, "obj', "[1, 2]\n3\n", '{"iteration": 2, "objective": NaN}\n'):
+        (folder / "metrics.jsonl").write_text(content)
+        assert "without a single iteration" in Page(write_report(folder)).text
+    (folder / "metrics.jsonl").write_text(
+        '{"iteration": 1, "objective": 2.0}\n{"iteration": 2, "objective": 1.5}\n{"it'
+    )
+    assert "without a single iteration" not in Page(write_report(folder)).text
+
+
+def test_a_score_without_details_or_beside_the_set_is_shown(run_of, make):
+    folder = run_of(make())
+    (folder / "score.json").write_text(json.dumps({"mean": 0.5, "sd": 0.0, "n": 1}))
+    text = Page(write_report(folder)).text
+    assert "50.0 %" in text
+    assert "test accuracy of 1 network" in text
+    assert "The score has no accuracies" in text
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"steps": 1, "classes": 10, "shape": (1, 28, 28), "epochs": 5},
+        {"steps": 2, "shape": (3, 32, 32), "soft": True},
+        {"steps": 1, "classes": 120, "shape": (1, 4, 4)},
+    ],
+)
+def test_any_set_has_a_page(run_of, make, kind):
+    assert "digits, distilled to" in Page(write_report(run_of(make(**kind)))).text
+
+
+def test_names_cannot_smuggle_markup_into_the_page(run_of, make):
+    distilled = make()
+    evil = "<script>alert('x')</script>"
+    header = {**distilled.header.__dict__, "data": evil, "network": evil, "class_names": (evil,) * 4, "method": evil}
+    page = Page(
+        write_report(run_of(DistilledSet(**{**distilled.__dict__, "header": type(distilled.header)(**header)})))
+    )
+    assert "script" not in page.tags
+
+
+def test_the_snippet_runs_as_it_stands(tmp_path, monkeypatch, make):
+    make().save(tmp_path / "distilled.safetensors")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet(make()), names)
+    assert names["predicted"].shape == (8,)
+    assert not names["model"].training
+    start = names["network"].named(names["theta"])
+    assert all(not torch.equal(start[name], value) for name, value in names["model"].named_parameters())
+    assert names["DistilledSet"] is datastill.DistilledSet
+
+
+def test_the_page_can_be_written_elsewhere(finished, tmp_path):
+    assert write_report(finished, tmp_path / "new" / "page.html").is_file()
+    assert not (finished / "report.html").exists()
+
+
+def test_a_missing_folder_or_set_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"no run folder at .*datastill distill"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"holds no distilled\.safetensors; finish the run"):
+        write_report(tmp_path)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome to open the page with")
+def test_a_browser_opens_the_page_without_a_complaint(finished, tmp_path):
+    page = write_report(finished)
+    probe = tmp_path / "probe.html"  # the page's own policy forbids scripts, so a copy without it measures
+    measure = """<script>addEventListener("load", () => { const e = document.documentElement;
+      document.title = "probe " + JSON.stringify({broken: [...document.images].filter(i => !i.naturalWidth).length,
+      images: document.images.length,
+      charts: [...document.querySelectorAll("svg.chart")].filter(s => s.getBoundingClientRect().height > 100).length,
+      wide: e.scrollWidth - e.clientWidth}) })</script>"""
+    source = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
+    probe.write_text(source.replace("</head>", measure + "</head>"), encoding="utf-8")
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    options += "--disable-component-update --disable-sync --enable-logging=stderr --window-size=500,900"
+    for file in (page, probe):
+        command = [CHROMIUM, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert "87.7 ± 1.2 %" in done.stdout
+        assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    found = json.loads(re.search(r"<title>probe (.*?)</title>", done.stdout).group(1))
+    assert found == {"broken": 0, "images": 1, "charts": 4, "wide": 0}

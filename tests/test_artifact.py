@@ -1,0 +1,241 @@
+"""A distilled set keeps every bit, explains itself, and never trusts a file."""
+
+import errno
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import datastill.artifact
+from datastill.artifact import DistilledSet, Header
+from datastill.errors import UserError
+
+HEADER = Header(
+    data="toy",
+    class_names=("zero", "one", "two"),
+    mean=(0.25,),
+    std=(0.5,),
+    network="mlp",
+    initialiser="xavier",
+    initial="random",
+    method="dataset-distillation",
+    config={"method": {"ipc": 2}},
+    provenance={"seconds": 1.5},
+)
+
+
+def make(steps: int = 2, epochs: int = 3, *, soft: bool = False, fixed: bool = False, seed: int = 0) -> DistilledSet:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(3).expand(steps, 3).contiguous()
+    model = toy_model(seed)
+    return DistilledSet(
+        examples=torch.randn(steps, 3, 1, 4, 4, generator=draw),
+        labels=torch.softmax(torch.randn(steps, 3, 3, generator=draw), -1) if soft else labels,
+        step_sizes=torch.rand(epochs, steps, generator=draw) + 0.01,
+        header=replace(HEADER, initial="fixed") if fixed else HEADER,
+        theta_0=dict(model.state_dict()) if fixed else None,
+    )
+
+
+def toy_model(seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 3))
+
+
+@given(
+    steps=st.integers(1, 4), epochs=st.integers(1, 4), soft=st.booleans(), fixed=st.booleans(), seed=st.integers(0, 99)
+)
+@settings(max_examples=25, deadline=None)
+def test_saving_and_loading_keeps_every_bit(steps: int, epochs: int, soft: bool, fixed: bool, seed: int) -> None:
+    import tempfile
+
+    before = make(steps, epochs, soft=soft, fixed=fixed, seed=seed).with_score({"mean": 0.1 + 0.2, "n": 3})
+    with tempfile.TemporaryDirectory() as folder:
+        before.save(Path(folder) / "a.safetensors")
+        after = DistilledSet.load(Path(folder) / "a.safetensors")
+    assert after.header == before.header
+    assert after.tensors().keys() == before.tensors().keys()
+    for name, tensor in before.tensors().items():
+        assert after.tensors()[name].dtype == tensor.dtype
+        assert torch.equal(after.tensors()[name], tensor)
+
+
+def test_strange_floats_survive(tmp_path: Path) -> None:
+    strange = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
+    before = make()
+    before.examples.view(-1)[:4] = strange
+    before.save(tmp_path / "a.safetensors")
+    after = DistilledSet.load(tmp_path / "a.safetensors").examples.view(-1)[:4]
+    assert torch.equal(after.view(torch.int32), strange.view(torch.int32))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_file_cut_short_gives_one_line(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a.safetensors"
+    make().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="cut short") as caught:
+        DistilledSet.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_changed_byte_of_the_content_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    make(fixed=True).save(path)
+    content = path.read_bytes()
+    start = int.from_bytes(content[:8], "little") + 8
+    for position in [start, (start + len(content)) // 2, len(content) - 1]:
+        changed = bytearray(content)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match="changed after it was written"):
+            DistilledSet.load(path)
+
+
+def test_a_changed_claim_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    make().with_score({"mean": 0.5123}).save(path)
+    path.write_bytes(path.read_bytes().replace(b"0.5123", b"0.9123"))
+    with pytest.raises(UserError, match="changed after it was written"):
+        DistilledSet.load(path)
+
+
+def test_foreign_files_give_one_line_and_run_no_code(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (canary,)
+
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Evil()))
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "other")
+    (tmp_path / "text").write_text("hello")
+    lacking = {"format": "datastill/1", "header": "{}", "sha256": ""}
+    safetensors.torch.save_file({"examples": torch.zeros(3)}, tmp_path / "lacking", lacking)
+    messages = {
+        "pickle": "not a whole safetensors file",
+        "text": "not a whole safetensors file",
+        "other": "not a distilled set of format datastill/1",
+        "lacking": "lacks labels, step_sizes",
+        "missing": "no distilled set at",
+    }
+    for name, message in messages.items():
+        with pytest.raises(UserError, match=message) as caught:
+            DistilledSet.load(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert not canary.exists()
+
+
+def test_a_full_disk_leaves_the_old_set_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    make(seed=1).save(path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(datastill.artifact, "save_file", full)
+    with pytest.raises(UserError, match="No space left"):
+        make(seed=2).save(path)
+    assert torch.equal(DistilledSet.load(path).examples, make(seed=1).examples)
+
+
+def test_fit_is_the_same_as_sgd_by_hand() -> None:
+    distilled = make(steps=2, epochs=2)
+    mine, theirs = toy_model(3), toy_model(3)
+    distilled.fit(mine)
+    for epoch in range(2):
+        for step in range(2):
+            optimiser = torch.optim.SGD(theirs.parameters(), lr=float(distilled.step_sizes[epoch, step]))
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(theirs(distilled.examples[step]), distilled.labels[step]).backward()
+            optimiser.step()
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_fit_starts_from_the_stored_weights_whatever_the_model_held() -> None:
+    distilled = make(fixed=True, seed=5)
+    first, second = distilled.fit(toy_model(1)), distilled.fit(toy_model(2))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = distilled.fit(toy_model(1), use_initial=False)
+    assert not torch.equal(next(other.parameters()), next(first.parameters()))
+
+
+def test_fit_refuses_another_architecture() -> None:
+    with pytest.raises(UserError, match="the stored initial weights are for 'mlp'"):
+        make(fixed=True).fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Tanh(), nn.Linear(3, 3)))
+
+
+def test_fit_refuses_a_model_that_lacks_the_stored_weights() -> None:
+    with pytest.raises(UserError, match="the stored initial weights are for 'mlp'"):
+        make(fixed=True).fit(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(16, 3))))
+
+
+def test_pixels_and_normalise_are_inverse() -> None:
+    distilled = make()
+    torch.testing.assert_close(distilled.normalise(distilled.pixels()), distilled.examples)
+    grey = torch.tensor([[[[0, 255], [64, 128]]]], dtype=torch.uint8)
+    torch.testing.assert_close(distilled.normalise(grey), (grey / 255 - 0.25) / 0.5)
+
+
+def test_as_dataset_keeps_the_order_of_the_program() -> None:
+    distilled = make(steps=2)
+    dataset = distilled.as_dataset()
+    assert len(dataset) == distilled.size == 6
+    image, label = dataset[4]
+    assert torch.equal(image, distilled.examples[1, 1])
+    assert label == distilled.labels[1, 1]
+
+
+def test_bytes_are_those_of_the_tensors() -> None:
+    assert make(steps=2, epochs=3).nbytes == 2 * 3 * 16 * 4 + 2 * 3 * 8 + 3 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": torch.zeros(2, 4, dtype=torch.long)}, "do not belong together"),
+        ({"step_sizes": torch.ones(3, 5)}, "do not fit 2 steps"),
+        ({"step_sizes": -torch.ones(3, 2)}, "must be positive"),
+        ({"step_sizes": torch.full((3, 2), float("nan"))}, "must be positive"),
+        ({"header": replace(HEADER, initial="fixed")}, "holds none"),
+    ],
+)
+def test_inconsistent_sets_cannot_be_made(change: dict, message: str, as_a_user: None) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(make(), **change)
+
+
+def test_the_header_is_plain_json(tmp_path: Path) -> None:
+    make().save(tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        header = json.loads(file.metadata()["header"])
+    assert header["class_names"] == ["zero", "one", "two"]
+    assert header["space"] == "normalised"
+
+
+def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
+    make().save(tmp_path / "a.safetensors")
+    package = Path(datastill.artifact.__file__).parent
+    alone = tmp_path / "datastill"
+    alone.mkdir()
+    (alone / "__init__.py").write_text("")
+    for name in ("artifact.py", "errors.py", "files.py"):
+        (alone / name).write_text((package / name).read_text())
+    code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert done.stdout.strip() == "6", done.stderr

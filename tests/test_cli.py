@@ -1,0 +1,164 @@
+"""The command line as a person meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datastill import DistilledSet
+from datastill.cli import COMMANDS, main
+
+QUICK = ["--loop.iterations", "4", "--loop.validate-every", "2", "--protocol.networks", "3", "--random-sets", "0"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "digits"
+    assert main(["distill", "digits", *QUICK, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_distil_without_arguments_is_the_digits_recipe_and_says_what_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "runs/digits/report.html" in said
+    assert "datastill verify runs/digits/distilled.safetensors" in said
+    assert "± " in said
+
+
+def test_json_output_is_json(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(finished / "distilled.safetensors")
+    for words in (
+        ["evaluate", file, "--networks", "2", "--json", "--curve"],
+        ["verify", file, "--json"],
+        ["list", "--json"],
+    ):
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out)
+    assert main(["show", file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_verify_measures_again_and_fails_on_a_false_claim(finished: Path, tmp_path: Path) -> None:
+    file = finished / "distilled.safetensors"
+    assert main(["verify", str(file)]) == 0
+    honest = DistilledSet.load(file)
+    claim = dict(honest.header.score)
+    honest.with_score(claim | {"accuracies": [1.0] * claim["n"]}).save(tmp_path / "false.safetensors")
+    assert main(["verify", str(tmp_path / "false.safetensors")]) == 1
+
+
+def test_evaluate_on_another_network(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(finished / "distilled.safetensors")
+    assert (
+        main(["evaluate", file, "--network", "convnet(depth=1,width=4)", "--networks", "2", "--split", "validation"])
+        == 0
+    )
+    assert "n = 2" in capsys.readouterr().out
+
+
+def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
+    file = str(finished / "distilled.safetensors")
+    assert main(["show", file, "--to", str(tmp_path / "grid.png")]) == 0
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+    for kind, to in (("png", "png"), ("npz", "set.npz"), ("parquet", "parquet")):
+        assert main(["export", file, "--kind", kind, "--to", str(tmp_path / to)]) == 0
+        assert (tmp_path / to).exists()
+    (finished / "report.html").unlink()
+    assert main(["report", str(finished)]) == 0
+    assert (finished / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["distil"], "unknown command 'distil': did you mean 'distill'?"),
+        (["distill", "digit"], "unknown recipe 'digit': did you mean 'digits'?"),
+        (["distill", "--network", "lenett"], "unknown network 'lenett': did you mean 'lenet'?"),
+        (["distill", "--network", "lenet"], "takes images of 28x28 or 32x32, not 8x8"),
+        (["distill", "--data.name", "mnits"], "unknown data 'mnits': did you mean 'mnist'?"),
+        (["distill", "--method.ipc", "0"], "ipc (images per class) is 0, but must be at least 1"),
+        (["distill", "--method.steps", "0"], "steps is 0, but must be at least 1"),
+        (["distill", "--method.ipc", "900"], "900 images per class wanted, but class"),
+        (["distill", "--loop.iterations", "-1"], "iterations is -1, but must be at least 1"),
+        (["distill", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
+        (["show", "nothing.safetensors"], "there is no distilled set at nothing.safetensors"),
+        (["report", "nothing"], "nothing"),
+        (["distill", "--method.ipcc", "3"], "Unrecognized options: --method.ipcc, 3 (did you mean --method.ipc?)"),
+        (["distill", "--loop.iterations", "x"], "--loop.iterations: invalid literal for int() with base 10: 'x'"),
+        (["distill", "--initial", "foo"], "Expected one of ('random', 'fixed')"),
+        (["export", "set.safetensors"], "--to PATH"),
+        (["evaluate"], "PATH"),
+    ],
+)
+def test_a_wrong_input_gives_one_line_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("datastill: error: ")
+    assert message in said.err
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"datastill {command}" in capsys.readouterr().out.split("Examples:")[1]
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name}" in said for name in COMMANDS)
+
+
+def test_ctrl_c_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
+    """Two real processes: one is interrupted by SIGINT, the other goes on from what it left."""
+    command = [sys.executable, "-m", "datastill", "distill"]
+    quick = [
+        "--loop.iterations",
+        "400",
+        "--loop.checkpoint-every",
+        "1000",
+        "--protocol.networks",
+        "2",
+        "--random-sets",
+        "0",
+    ]
+    first = subprocess.Popen(
+        [*command, *quick, "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while (not metrics.exists() or metrics.stat().st_size < 500) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert "go on with: datastill distill --resume --out run" in said
+    assert "Traceback" not in said
+    conflict = subprocess.run(
+        [*command, "--resume", "--out", "run", "--seed", "7"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert conflict.returncode == 2
+    assert "has other settings (seed: 0 != 7)" in conflict.stderr
+    second = subprocess.run([*command, "--resume", "--out", "run"], cwd=tmp_path, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    iterations = [json.loads(line)["iteration"] for line in metrics.read_text().splitlines() if "objective" in line]
+    assert iterations == list(range(1, 151))

@@ -1,0 +1,198 @@
+"""The outer loop: a run stopped anywhere and resumed ends bit for bit where an uninterrupted one does."""
+
+import errno
+import math
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+import datastill.loop
+from datastill.errors import UserError
+from datastill.loop import DivergedError, LoopSettings, State, Stopped, load, optimise
+from datastill.methods import Learned, Method, Problem, Update
+from datastill.rng import generator
+from datastill.runlog import read_lines
+from datastill.synthetic import Synthetic
+
+from .methods.test_conformance import problem
+
+SETTINGS = LoopSettings(iterations=12, validate_every=4, checkpoint_every=3)
+TARGET = torch.tensor([1.0, -2.0, 3.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noisy(Method):
+    """A noisy quadratic around `TARGET`, with whatever `events` do at an iteration."""
+
+    name: ClassVar[str] = "noisy"
+    events: Mapping = field(default_factory=dict)
+
+    def start(self, problem: Problem) -> Learned:
+        return {"x": torch.zeros(3), "y": torch.ones(1)}
+
+    def rates(self) -> Mapping[str, float]:
+        return {"x": 0.1, "y": 0.01}
+
+    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+        value = self.events[iteration]() if iteration in self.events else None
+        noise = torch.randn(3, generator=generator(problem.seed, "noise", iteration))
+        x = learned["x"] - TARGET + noise
+        if value is not None:
+            x = x * value
+        return Update(objective=float(x.square().sum()), gradients={"x": 2 * x, "y": learned["y"].clone()})
+
+    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+        raise NotImplementedError
+
+
+def closeness(learned: Learned) -> dict[str, float]:
+    return {"mean": 1 / (1 + float((learned["x"] - TARGET).norm())), "sd": 0.0, "n": 1}
+
+
+def run(
+    folder: Path, *, events: Mapping | None = None, resume: bool = False, settings: LoopSettings = SETTINGS
+) -> State:
+    folder.mkdir(exist_ok=True)
+    return optimise(Noisy(events=events or {}), problem(), settings, folder, validate=closeness, resume=resume)
+
+
+def interrupt(signum: int = signal.SIGINT):
+    return lambda: os.kill(os.getpid(), signum)
+
+
+def assert_same_end(one: State, other: State) -> None:
+    for name in ("learned", "averaged", "best"):
+        for key, value in getattr(one, name).items():
+            assert torch.equal(value, getattr(other, name)[key]), (name, key)
+    assert (one.iteration, one.best_mean, one.best_iteration) == (
+        other.iteration,
+        other.best_mean,
+        other.best_iteration,
+    )
+
+
+def without_seconds(folder: Path) -> list[dict]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in read_lines(folder / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("stop", range(12))
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_anywhere_and_resumed_ends_where_it_would_have(tmp_path: Path, stop: int, signum: int) -> None:
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Stopped) as stopped:
+        run(tmp_path / "parts", events={stop: interrupt(signum)})
+    assert (stopped.value.iteration, stopped.value.signum) == (stop + 1, signum)
+    assert_same_end(run(tmp_path / "parts", resume=True), whole)
+    assert without_seconds(tmp_path / "parts") == without_seconds(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop", range(12))
+def test_killed_anywhere_and_resumed_ends_where_it_would_have(tmp_path: Path, stop: int) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "parts", events={stop: kill})
+    assert load(tmp_path / "parts" / "checkpoint.pt").iteration == stop // 3 * 3
+    assert_same_end(run(tmp_path / "parts", resume=True), whole)
+    assert without_seconds(tmp_path / "parts") == without_seconds(tmp_path / "whole")
+
+
+def test_it_is_adam_with_the_schedule_and_the_average(tmp_path: Path) -> None:
+    settings = LoopSettings(iterations=30, betas=(0.9, 0.99), average=0.5, validate_every=30)
+    state = run(tmp_path, settings=settings)
+    method, x = Noisy(), torch.zeros(3)
+    first, second, average = torch.zeros(3), torch.zeros(3), torch.zeros(3)
+    for t in range(30):
+        g = method.gradient(problem(), {"x": x, "y": torch.ones(1)}, t).gradients["x"]
+        first, second = 0.9 * first + 0.1 * g, 0.99 * second + 0.01 * g * g
+        rate = 0.1 * 0.5 * (1 + math.cos(math.pi * t / 30))
+        x = x - rate * (first / (1 - 0.9 ** (t + 1))) / ((second / (1 - 0.99 ** (t + 1))).sqrt() + 1e-8)
+        keep = min(0.5, (1 + t) / (10 + t))
+        average = keep * average + (1 - keep) * x
+    torch.testing.assert_close(state.learned["x"], x)
+    torch.testing.assert_close(state.averaged["x"], average)
+
+
+def test_the_best_validated_average_is_kept(tmp_path: Path) -> None:
+    settings = LoopSettings(iterations=60, validate_every=10, schedule="constant")
+    state = run(tmp_path, settings=settings, events={i: lambda: -5.0 for i in range(30, 60)})
+    validations = {
+        r["iteration"]: r["validation"]["mean"] for r in read_lines(tmp_path / "metrics.jsonl") if "validation" in r
+    }
+    assert list(validations) == [10, 20, 30, 40, 50, 60]
+    assert state.best_mean == max(validations.values()) == validations[state.best_iteration]
+    assert state.best_iteration < 60
+    assert closeness(state.best)["mean"] == state.best_mean
+
+
+def test_an_iteration_without_a_finite_gradient_changes_nothing(tmp_path: Path) -> None:
+    state = run(tmp_path / "a", events={11: lambda: float("nan")})
+    short = run(tmp_path / "b", settings=LoopSettings(iterations=12), events={11: lambda: float("inf")})
+    assert torch.equal(state.learned["x"], short.learned["x"])
+    assert read_lines(tmp_path / "a" / "metrics.jsonl")[-2]["skipped"] == 1
+
+
+def test_a_diverging_run_stops_where_it_happened_with_the_last_good_state(tmp_path: Path) -> None:
+    settings = LoopSettings(iterations=100, checkpoint_every=1000)
+    with pytest.raises(
+        DivergedError, match=r"last 20 iterations up to 26 gave no finite hypergradient .*checkpoint\.pt"
+    ):
+        run(tmp_path, settings=settings, events={i: lambda: float("nan") for i in range(6, 100)})
+    kept = load(tmp_path / "checkpoint.pt")
+    assert kept.learned["x"].isfinite().all()
+    assert kept.iteration == 25
+    assert float((kept.learned["x"] - TARGET).norm()) < float(TARGET.norm()), "six good iterations were kept"
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Stopped):
+        run(tmp_path, events={3: interrupt()})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datastill.loop.torch, "save", full)
+        with pytest.raises(UserError, match="No space left"):
+            run(tmp_path, resume=True)
+    assert load(tmp_path / "checkpoint.pt").iteration == 4
+    assert_same_end(run(tmp_path, resume=True), run(tmp_path / "whole"))
+
+
+def test_signals_are_handed_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run(tmp_path)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_broken_and_missing_checkpoints_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint at"):
+        run(tmp_path, resume=True)
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="cannot be read"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 0}, "iterations is 0"),
+        ({"validate_every": 0}, "validate_every is 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+        ({"average": 1.0}, r"average is 1\.0"),
+    ],
+)
+def test_impossible_settings_are_named(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        LoopSettings(**change)

@@ -1,0 +1,47 @@
+"""Recipes: frozen, complete, and the same again from what is stored."""
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastill.data import DataSettings
+from datastill.errors import UserError
+from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.recipes import RECIPES, Config, as_dict, differences, from_dict, recipe
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_is_the_same_again_from_its_json(name: str) -> None:
+    config = recipe(name)
+    assert config.recipe == name
+    assert from_dict(json.loads(json.dumps(as_dict(config)))) == config
+    with pytest.raises(FrozenInstanceError):
+        config.seed = 1  # type: ignore[misc]
+
+
+@given(ipc=st.integers(1, 50), rate=st.floats(1e-5, 1), resize=st.none() | st.integers(8, 64), seed=st.integers(0))
+def test_any_configuration_is_the_same_again_from_its_json(
+    ipc: int, rate: float, resize: int | None, seed: int
+) -> None:
+    method = DatasetDistillation(ipc=ipc, examples_rate=rate)
+    config = Config(method=method, data=DataSettings(name="x", resize=resize), seed=seed)
+    assert from_dict(json.loads(json.dumps(as_dict(config)))) == config
+
+
+def test_unknown_names_are_told_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown recipe 'mnist-randon': did you mean 'mnist-random'"):
+        recipe("mnist-randon")
+    with pytest.raises(UserError, match=r"unknown setting 'method\.ipcs': did you mean 'method\.ipc'"):
+        from_dict({"method": {"ipcs": 3}})
+    with pytest.raises(UserError, match="unknown method 'dataset-destillation'"):
+        from_dict({"method": {"name": "dataset-destillation"}})
+
+
+def test_differences_name_the_settings() -> None:
+    one = Config()
+    other = replace(one, seed=3, method=DatasetDistillation(ipc=20))
+    assert differences(one, one) == []
+    assert differences(one, other) == ["method.ipc: 10 != 20", "seed: 0 != 3"]

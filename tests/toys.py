@@ -1,0 +1,58 @@
+"""Small things that many tests use: data of 4x4 images that a network can learn, and a run's settings for them."""
+
+import torch
+
+from datastill.artifact import DistilledSet, Header
+from datastill.data import DataSettings, RealData, load_data
+from datastill.evaluation import Protocol
+from datastill.loop import LoopSettings
+from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.recipes import Config
+
+
+def toy_data(seed: int = 0, count: int = 240) -> RealData:
+    """Three classes of noisy 4x4 patterns, 60 % train, 20 % validation, 20 % test."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    patterns = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(99))
+    images = (patterns[labels] + 0.25 * torch.randn(count, 1, 4, 4, generator=draw)).clamp(0, 1)
+    test = count // 5
+    splits = {
+        "train": ((images[test:] * 255).byte(), labels[test:]),
+        "test": ((images[:test] * 255).byte(), labels[:test]),
+    }
+    return load_data(splits, validation=0.25)
+
+
+def toy_config(**changes: object) -> Config:
+    """A run of a second or two on `toy_data`."""
+    settings: dict = {
+        "data": DataSettings(name="toy"),
+        "network": "mlp(width=8,depth=1)",
+        "method": DatasetDistillation(ipc=2, steps=2, epochs=2, networks=2, real_batch=32, step_size=0.1),
+        "loop": LoopSettings(iterations=6, validate_every=3, checkpoint_every=2),
+        "protocol": Protocol(networks=3),
+    }
+    return Config(**(settings | changes))
+
+
+def toy_set(data: RealData, **header: object) -> DistilledSet:
+    """Class means as a distilled set of one step, two epochs."""
+    means = torch.stack(
+        [data.normalise(data.train.images[data.train.labels == k]).mean(0) for k in range(data.classes)]
+    )
+    about: dict = {
+        "data": "toy",
+        "class_names": data.class_names,
+        "mean": tuple(data.mean.tolist()),
+        "std": tuple(data.std.tolist()),
+        "network": "mlp(width=8,depth=1)",
+        "initialiser": "xavier",
+        "initial": "random",
+    }
+    return DistilledSet(
+        examples=means[None],
+        labels=torch.arange(data.classes)[None],
+        step_sizes=torch.full((2, 1), 0.5),
+        header=Header(**(about | header)),
+    )

@@ -1,0 +1,346 @@
+"""The hypergradient, both ways, against closed forms, finite differences, one big graph and its symmetries."""
+
+import gc
+import weakref
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy, one_hot
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from datastill.errors import UserError
+from datastill.networks import build
+from datastill.training import hypergradient, unroll
+from datastill.training.program import inner_loss
+
+from ..problems import CLOSED_FORM, Problem, assert_same, curvature, naive, quadratic
+
+MODES = ("stored", "recomputed")
+both_modes = pytest.mark.parametrize("mode", MODES)
+SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
+    "lenet": (1, 28, 28),
+    "alexcifarnet": (3, 32, 32),
+    "mlp(width=7)": (1, 4, 4),
+    "convnet(width=4,depth=2,norm=instance)": (2, 8, 8),
+    "convnet(width=4,depth=2,norm=group)": (2, 8, 8),
+    "convnet(width=4,depth=2,norm=batch)": (2, 8, 8),
+    "convnet(width=4,depth=2,norm=none)": (2, 8, 8),
+    "resnet18(width=2)": (2, 8, 8),
+    "resnet18(width=2,norm=instance)": (2, 16, 16),
+    "tests.problems:smooth": (1, 3, 3),
+}
+
+
+def classify(
+    spec: str, shape: tuple, *, networks=2, epochs=2, steps=2, batch=3, classes=3, soft=False, eta=0.1, seed=0
+) -> Problem:
+    """Cross-entropy on the examples, cross-entropy on other images as the objective."""
+    network = build(spec, shape=shape, classes=classes)
+    thetas = network.init("xavier", [torch.Generator().manual_seed(seed + i) for i in range(networks)]).double()
+    g = torch.Generator().manual_seed(seed + 100)
+
+    def normal(*size: int):
+        return torch.randn(*size, generator=g, dtype=torch.float64)
+
+    labels = normal(steps, batch, classes).softmax(-1) if soft else torch.randint(classes, (steps, batch), generator=g)
+    real, truth = normal(6, *shape), torch.randint(classes, (6,), generator=g)
+    thetas = thetas + 0.05 * normal(*thetas.shape)  # no bias at exactly zero, no scale at exactly one
+
+    def objective(finals):
+        return torch.stack([cross_entropy(network.apply(theta, real), truth) for theta in finals])
+
+    return Problem(
+        loss=inner_loss(network),
+        objective=objective,
+        thetas=thetas,
+        examples=normal(steps, batch, *shape),
+        labels=labels,
+        step_sizes=eta * (0.5 + torch.rand(epochs, steps, generator=g, dtype=torch.float64)),
+    )
+
+
+# --- against what is known exactly
+
+
+@both_modes
+@pytest.mark.parametrize("make", CLOSED_FORM.values(), ids=CLOSED_FORM)
+def test_it_is_the_closed_form(make, mode):
+    problem = make()
+    assert_same(hypergradient(*problem.arguments, mode=mode), problem.exact)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([quadratic, curvature]),
+    st.sampled_from(MODES),
+    *[st.integers(1, 3)] * 4,
+    st.integers(1, 5),
+    st.integers(0, 2**20),
+)
+def test_it_is_the_closed_form_for_any_schedule_and_size(make, mode, networks, epochs, steps, batch, size, seed):
+    problem = make(networks=networks, epochs=epochs, steps=steps, batch=batch, size=size, seed=seed)
+    assert_same(hypergradient(*problem.arguments, mode=mode), problem.exact)
+
+
+@both_modes
+@pytest.mark.parametrize("spec", ["tests.problems:smooth", "convnet(width=3,depth=1,norm=instance)"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_it_is_the_central_difference_of_the_objective_along_any_direction(spec, soft, mode):
+    problem = classify(spec, (1, 4, 4), soft=soft)
+    found = hypergradient(*problem.arguments, mode=mode)
+    g = torch.Generator().manual_seed(77)
+    for name, gradient in (("thetas", found.initial), ("examples", found.examples), ("step_sizes", found.step_sizes)):
+        value = getattr(problem, name)
+        for _ in range(3):
+            direction = torch.randn(value.shape, generator=g, dtype=torch.float64)
+            h = 1e-5 / float(direction.norm())
+            plus, minus = (_trained(replace(problem, **{name: value + s * h * direction})) for s in (1, -1))
+            along = (gradient * direction).flatten(1).sum(1)  # each network has its own gradient
+            torch.testing.assert_close(
+                along, (plus - minus) / (2 * h), rtol=1e-5, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@both_modes
+def test_every_single_entry_is_the_central_difference_of_the_objective(mode):
+    problem = classify("tests.problems:smooth(width=2)", (1, 2, 2), networks=1, epochs=2, steps=2, batch=2)
+    found = hypergradient(*problem.arguments, mode=mode)
+    for name, gradient in (("thetas", found.initial), ("examples", found.examples), ("step_sizes", found.step_sizes)):
+        value, h, differences = getattr(problem, name), 1e-5, []
+        for unit in torch.eye(value.numel(), dtype=torch.float64).view(-1, *value.shape):
+            plus, minus = (_trained(replace(problem, **{name: value + s * h * unit})) for s in (1, -1))
+            differences.append((plus - minus).squeeze() / (2 * h))
+        torch.testing.assert_close(gradient.flatten(), torch.stack(differences), rtol=1e-5, atol=1e-9)
+
+
+def _trained(problem: Problem) -> torch.Tensor:
+    *_, final = unroll(problem.loss, problem.thetas, problem.examples, problem.labels, problem.step_sizes)
+    return problem.objective(final)
+
+
+@both_modes
+@pytest.mark.parametrize("spec", SMALL)
+def test_it_is_what_one_graph_through_everything_gives(spec, mode):
+    big = spec == "alexcifarnet"
+    problem = classify(spec, SMALL[spec], networks=1 if big else 2, epochs=1 if big else 2, batch=2 if big else 3)
+    assert_same(hypergradient(*problem.arguments, mode=mode), naive(problem), tolerance=1e-7)
+
+
+@both_modes
+def test_it_is_what_one_graph_gives_with_soft_labels_too(mode):
+    problem = classify("convnet(width=4,depth=2)", (2, 8, 8), soft=True)
+    assert_same(hypergradient(*problem.arguments, mode=mode), naive(problem), tolerance=1e-7)
+
+
+def test_the_modes_agree_in_single_precision():
+    double = classify("lenet", (1, 28, 28), epochs=3, eta=0.02)
+    single = {name: getattr(double, name).float() for name in ("thetas", "examples", "step_sizes")}
+    problem = replace(double, objective=lambda thetas: double.objective(thetas.double()).float(), **single)
+    stored, recomputed = (hypergradient(*problem.arguments, mode=mode) for mode in MODES)
+    assert stored.examples.dtype == recomputed.examples.dtype == torch.float32
+    assert_same(recomputed, stored, tolerance=1e-4)
+
+
+# --- symmetries and limits
+
+
+@both_modes
+def test_several_networks_at_once_are_one_by_one(mode):
+    problem = classify("convnet(width=4,depth=2)", (2, 8, 8), networks=3)
+    together = hypergradient(*problem.arguments, mode=mode)
+    alone = [hypergradient(*replace(problem, thetas=problem.thetas[i : i + 1]).arguments, mode=mode) for i in range(3)]
+    for field in fields(together):
+        parts = torch.cat([getattr(each, field.name) for each in alone])
+        torch.testing.assert_close(getattr(together, field.name), parts)
+
+
+@both_modes
+def test_examples_shared_over_epochs_have_the_sum_of_the_gradients_of_separate_copies(mode):
+    problem = classify("tests.problems:smooth", (1, 3, 3), epochs=3, steps=2)
+    copies = replace(
+        problem,
+        examples=problem.examples.repeat(3, 1, 1, 1, 1),
+        labels=problem.labels.repeat(3, 1),
+        step_sizes=problem.step_sizes.view(1, 6),
+    )
+    shared, separate = (hypergradient(*p.arguments, mode=mode) for p in (problem, copies))
+    torch.testing.assert_close(shared.final, separate.final)
+    torch.testing.assert_close(shared.examples, separate.examples.unflatten(1, (3, 2)).sum(1))
+    torch.testing.assert_close(shared.step_sizes.flatten(1), separate.step_sizes.flatten(1))
+
+
+@both_modes
+def test_step_sizes_of_zero_leave_the_weights_and_only_the_step_sizes_feel_a_gradient(mode):
+    problem = classify("tests.problems:smooth", (1, 3, 3))
+    problem = replace(problem, step_sizes=torch.zeros_like(problem.step_sizes))
+    found = hypergradient(*problem.arguments, mode=mode)
+    theta = problem.thetas.clone().requires_grad_()
+    (v,) = torch.autograd.grad(problem.objective(theta).sum(), theta)
+    assert torch.equal(found.final, problem.thetas)
+    assert torch.equal(found.examples, torch.zeros_like(found.examples))
+    torch.testing.assert_close(found.initial, v)
+    for step in range(2):
+        x = problem.examples[step].expand(2, -1, -1, -1, -1)
+        (g,) = torch.autograd.grad(problem.loss(theta, x, problem.labels[step]).sum(), theta)
+        for epoch in range(2):
+            torch.testing.assert_close(found.step_sizes[:, epoch, step], -(g * v).sum(1))
+    assert found.step_sizes.abs().max() > 1e-3
+
+
+@both_modes
+def test_the_order_of_the_examples_in_a_step_does_not_matter_and_that_of_the_steps_does(mode):
+    problem = classify("tests.problems:smooth", (1, 3, 3), batch=4)
+    found = hypergradient(*problem.arguments, mode=mode)
+    order = torch.tensor([2, 0, 3, 1])
+    shuffled = replace(problem, examples=problem.examples[:, order], labels=problem.labels[:, order])
+    again = hypergradient(*shuffled.arguments, mode=mode)
+    torch.testing.assert_close(again.final, found.final)
+    torch.testing.assert_close(again.examples, found.examples[:, :, order])
+    swapped = replace(problem, examples=problem.examples.flip(0), labels=problem.labels.flip(0))
+    assert (hypergradient(*swapped.arguments, mode=mode).final - found.final).abs().max() > 1e-4
+
+
+@both_modes
+def test_giving_each_example_twice_changes_nothing_but_halves_its_gradient(mode):
+    problem = classify("tests.problems:smooth", (1, 3, 3))
+    twice = replace(problem, examples=problem.examples.repeat(1, 2, 1, 1, 1), labels=problem.labels.repeat(1, 2))
+    one, two = (hypergradient(*p.arguments, mode=mode) for p in (problem, twice))
+    torch.testing.assert_close(two.final, one.final)
+    torch.testing.assert_close(two.step_sizes, one.step_sizes)
+    torch.testing.assert_close(two.examples, one.examples.repeat(1, 1, 2, 1, 1, 1) / 2)
+
+
+@both_modes
+def test_one_hot_soft_labels_are_hard_labels(mode):
+    problem = classify("tests.problems:smooth", (1, 3, 3))
+    soft = replace(problem, labels=one_hot(problem.labels, 3).double())
+    assert_same(
+        hypergradient(*soft.arguments, mode=mode), hypergradient(*problem.arguments, mode=mode), tolerance=1e-12
+    )
+
+
+@both_modes
+def test_it_is_linear_in_the_objective(mode):
+    problem = curvature()
+    other = replace(problem, objective=lambda thetas: -3 * problem.objective(thetas))
+    one, scaled = (hypergradient(*p.arguments, mode=mode) for p in (problem, other))
+    for name in ("objective", "examples", "step_sizes", "initial"):
+        torch.testing.assert_close(getattr(scaled, name), -3 * getattr(one, name))
+
+
+@both_modes
+def test_the_trained_weights_are_the_last_of_unroll_and_the_objective_is_theirs(mode):
+    problem = classify("lenet", (1, 28, 28))
+    found = hypergradient(*problem.arguments, mode=mode)
+    *_, last = unroll(problem.loss, problem.thetas, problem.examples, problem.labels, problem.step_sizes)
+    assert torch.equal(found.final, last)
+    assert torch.equal(found.objective, problem.objective(last))
+
+
+# --- contracts
+
+
+@both_modes
+def test_it_works_under_no_grad_returns_no_graph_and_leaves_its_inputs_as_they_were(mode):
+    problem = curvature()
+    inputs = [problem.thetas, problem.examples, problem.step_sizes]
+    before = [tensor.clone() for tensor in inputs]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    with torch.no_grad():
+        found = hypergradient(*problem.arguments, mode=mode)
+    assert not any(getattr(found, field.name).requires_grad for field in fields(found))
+    assert all(torch.equal(a, b) and a.grad is None for a, b in zip(inputs, before, strict=True))
+    assert_same(found, problem.exact)
+
+
+def test_an_unknown_mode_is_refused_with_the_nearest_known_one():
+    with pytest.raises(UserError, match="'recompute': did you mean 'recomputed'"):
+        hypergradient(*quadratic().arguments, mode="recompute")
+
+
+def _kept_by_the_graph(problem: Problem, mode: str) -> int:
+    """Elements that autograd holds on to between the training and the way back."""
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor.detach()
+
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    def pack(tensor):
+        saved = Saved(tensor)
+        alive.add(saved)
+        return saved
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor)
+    counts = []
+
+    def objective(thetas):
+        hooks.__exit__(None, None, None)
+        gc.collect()
+        counts.append(sum(saved.tensor.numel() for saved in alive))
+        return problem.objective(thetas)
+
+    hooks.__enter__()
+    hypergradient(*replace(problem, objective=objective).arguments, mode=mode)
+    return counts[0]
+
+
+def test_recomputed_keeps_no_graph_over_the_training_and_stored_keeps_one_for_each_step():
+    short, long = (classify("mlp(width=7)", (1, 4, 4), epochs=epochs, steps=1) for epochs in (2, 8))
+    assert _kept_by_the_graph(short, "recomputed") == _kept_by_the_graph(long, "recomputed") == 0
+    assert _kept_by_the_graph(long, "stored") == 4 * _kept_by_the_graph(short, "stored") > 0
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors made inside it ever held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.seen: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor.untyped_storage())
+        return out
+
+    def _add(self, storage):
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.seen:
+            return
+
+        def gone(_):
+            self.now -= size
+            del self.seen[key]
+
+        self.seen[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+def _peak(problem: Problem, mode: str) -> int:
+    gc.collect()
+    with Peak() as peak:
+        hypergradient(*problem.arguments, mode=mode)
+    return peak.peak
+
+
+def test_memory_grows_by_the_weights_alone_in_recomputed_and_by_the_activations_in_stored():
+    # 256 examples through two layers of 7 units: the activations of one step are far larger than the weights
+    short, long = (
+        classify("tests.problems:smooth(width=7)", (1, 2, 2), networks=1, epochs=epochs, steps=1, batch=256)
+        for epochs in (3, 12)
+    )
+    weights = short.thetas.numel() * 8
+    activations = 256 * 7 * 8  # of one layer
+    assert 4 * weights < activations
+    grown = {mode: _peak(long, mode) - _peak(short, mode) for mode in MODES}
+    assert 9 * weights <= grown["recomputed"] <= 9 * 3 * weights
+    assert grown["stored"] > 9 * activations
