@@ -1,5 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Small tensors: a second thread costs more than it gives wherever the cores are shared.
+test: export OMP_NUM_THREADS = 1
 export DATASTILL_DATA ?= $(CURDIR)/../shared/data
 
 .PHONY: help install demo test check clean
@@ -20,8 +22,8 @@ demo: install    ## distil the embedded digits and write an HTML report: two min
 	@echo "open $(CURDIR)/runs/demo/report.html"
 
 check: install   ## lint, format, types, layers
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 

@@ -298,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     from .loop import Stopped
 
+    sys.path.insert(0, "")  # so that module:callable finds a module in the current folder, as python -m does
     try:
         return _parse(words).run()
     except UserError as error:

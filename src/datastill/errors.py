@@ -18,5 +18,5 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
 
 def at_least(name: str, value: int | float, limit: int | float) -> None:
     """Raise a `UserError` when `value` is below `limit`."""
-    if value < limit:
+    if not value >= limit:  # so that NaN is told too
         raise UserError(f"{name} is {value}, but must be at least {limit}")

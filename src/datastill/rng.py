@@ -11,7 +11,7 @@ import torch
 
 def derive(seed: int, purpose: str, *index: int) -> int:
     """A 63-bit seed that depends on every argument."""
-    text = f"{seed}/{purpose}/" + "/".join(str(i) for i in index)
+    text = repr((seed, purpose, *index))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

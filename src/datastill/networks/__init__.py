@@ -24,6 +24,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
 }
 
+Value = bool | int | float | str
+
 __all__ = ["INITIALISERS", "NETWORKS", "Network", "build", "parse"]
 
 
@@ -53,23 +55,25 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
     return Network(factory, shape=shape, classes=classes, name=spec)
 
 
-def parse(spec: str) -> tuple[str, dict[str, int | float | str]]:
+def parse(spec: str) -> tuple[str, dict[str, Value]]:
     """Split ``"name(key=value,...)"`` into the name and its arguments."""
     name, bracket, inside = spec.strip().partition("(")
     if not bracket:
         return name, {}
     if not inside.endswith(")"):
         raise UserError(f"network {spec!r} opens a bracket and does not close it; write name(key=value,...)")
-    arguments: dict[str, int | float | str] = {}
+    arguments: dict[str, Value] = {}
     for item in filter(None, (part.strip() for part in inside[:-1].split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise UserError(f"network {spec!r} has an argument {item!r} without a value; write name(key=value,...)")
-        arguments[key] = _number(value)
+        arguments[key] = _value(value)
     return name, arguments
 
 
-def _number(text: str) -> int | float | str:
+def _value(text: str) -> Value:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)
