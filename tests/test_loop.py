@@ -5,7 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ import torch
 
 import datastill.loop
 from datastill.errors import UserError
-from datastill.loop import DivergedError, LoopSettings, State, Stopped, load, optimise
+from datastill.loop import DivergedError, LoopSettings, State, Stopped, limited, load, optimise
 from datastill.methods import Learned, Method, Problem, Update
 from datastill.rng import generator
 from datastill.runlog import read_lines
@@ -45,7 +45,7 @@ class Noisy(Method):
         x = learned["x"] - TARGET + noise
         if value is not None:
             x = x * value
-        return Update(objective=float(x.square().sum()), gradients={"x": 2 * x, "y": learned["y"].clone()})
+        return Update(objective=float(x.square().sum()), gradients={"x": 2 * x[None], "y": learned["y"][None].clone()})
 
     def result(self, problem: Problem, learned: Learned) -> Synthetic:
         raise NotImplementedError
@@ -109,12 +109,12 @@ def test_killed_anywhere_and_resumed_ends_where_it_would_have(tmp_path: Path, st
 
 
 def test_it_is_adam_with_the_schedule_and_the_average(tmp_path: Path) -> None:
-    settings = LoopSettings(iterations=30, betas=(0.9, 0.99), average=0.5, validate_every=30)
+    settings = LoopSettings(iterations=30, betas=(0.9, 0.99), average=0.5, validate_every=30, clip=0.0)
     state = run(tmp_path, settings=settings)
     method, x = Noisy(), torch.zeros(3)
     first, second, average = torch.zeros(3), torch.zeros(3), torch.zeros(3)
     for t in range(30):
-        g = method.gradient(problem(), {"x": x, "y": torch.ones(1)}, t).gradients["x"]
+        g = method.gradient(problem(), {"x": x, "y": torch.ones(1)}, t).gradients["x"][0]
         first, second = 0.9 * first + 0.1 * g, 0.99 * second + 0.01 * g * g
         rate = 0.1 * 0.5 * (1 + math.cos(math.pi * t / 30))
         x = x - rate * (first / (1 - 0.9 ** (t + 1))) / ((second / (1 - 0.99 ** (t + 1))).sqrt() + 1e-8)
@@ -134,6 +134,24 @@ def test_the_best_validated_average_is_kept(tmp_path: Path) -> None:
     assert state.best_mean == max(validations.values()) == validations[state.best_iteration]
     assert state.best_iteration < 60
     assert closeness(state.best)["mean"] == state.best_mean
+
+
+def test_limited_scales_down_only_what_is_too_long_and_drops_what_is_not_finite() -> None:
+    each = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+    norms = each.norm(dim=1)
+    expected = torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    torch.testing.assert_close(limited(each, norms, 1.0), expected)
+    torch.testing.assert_close(limited(each[:3], norms[:3], math.inf), each[:3])
+
+
+def test_a_gradient_far_above_the_median_norm_counts_as_one_at_the_limit(tmp_path: Path) -> None:
+    """Gradients 1000 and 100000 times too long move the run alike, and not as far as without the limit."""
+    long, longer = (run(tmp_path / str(f), events={11: lambda f=f: f}) for f in (1e3, 1e5))
+    torch.testing.assert_close(long.learned["x"], longer.learned["x"])
+    free = [
+        run(tmp_path / f"free{f}", events={11: lambda f=f: f}, settings=replace(SETTINGS, clip=0.0)) for f in (1.0, 1e5)
+    ]
+    assert not torch.allclose(free[0].learned["x"], free[1].learned["x"])
 
 
 def test_an_iteration_without_a_finite_gradient_changes_nothing(tmp_path: Path) -> None:

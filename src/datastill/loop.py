@@ -2,6 +2,7 @@
 
 import math
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from .errors import UserError, at_least
 from .files import write_whole
@@ -19,6 +22,7 @@ from .runlog import JsonLines, ProgressLine
 Validation = Callable[[Learned], dict[str, float]]
 """Learned tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
 
+RECENT = 100  # norms whose median is the unit of the clip
 PATIENCE = 20  # outer iterations in a row that may be skipped before the run counts as diverged
 
 
@@ -32,6 +36,9 @@ class LoopSettings:
     """Adam's (Wang et al. 2018)."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Of the outer learning rates: constant, or falling to zero along a half cosine."""
+    clip: float = 2.0
+    """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have
+    a heavy tail: without a limit one network in a hundred decides the update."""
     average: float = 0.99
     """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
     validate_every: int = 100
@@ -42,6 +49,7 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name in ("iterations", "validate_every", "checkpoint_every"):
             at_least(name, getattr(self, name), 1)
+        at_least("clip", self.clip, 0)
         if not 0 <= self.average < 1:
             raise UserError(f"average is {self.average}, but must be at least 0 and below 1")
 
@@ -59,6 +67,8 @@ class State:
     learned: Learned
     averaged: Learned
     optimiser: dict[str, Any]
+    norms: dict[str, list[float]]
+    """The last norms of single networks' gradients, by name of what is learned."""
     iteration: int = 0
     best: Learned = field(default_factory=dict)
     best_mean: float = -1.0
@@ -115,7 +125,8 @@ def optimise(
         [{"params": [parameters[name]], "lr": rate} for name, rate in method.rates().items()], betas=settings.betas
     )
     if state is None:
-        state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict())
+        norms: dict[str, list[float]] = {name: [] for name in learned}
+        state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
         save(state, checkpoint)
     else:
         optimiser.load_state_dict(state.optimiser)
@@ -156,20 +167,20 @@ class _Loop:
         for group, rate in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
             group["lr"] = rate * settings.factor(state.iteration)
         update = self.method.gradient(self.problem, state.learned, state.iteration)
-        if all_finite(update.gradients) and math.isfinite(update.objective):
+        norms = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
+        if all(bool(norm.isfinite().any()) for norm in norms.values()):
             state.skipped = 0
-            self._apply(update.gradients)
+            self._apply({name: self._mean(name, each, norms[name]) for name, each in update.gradients.items()})
         else:
             state.skipped += 1
         if state.skipped >= PATIENCE:
             self._diverged(update.objective)
         state.iteration += 1
-        norms = {name: float(value.norm()) for name, value in update.gradients.items()}
         state.seconds += time.perf_counter() - began
         self.log.write(
             iteration=state.iteration,
             objective=update.objective,
-            gradient_norm=norms,
+            gradient_norm={name: float(norm.mean()) for name, norm in norms.items()},
             seconds=round(state.seconds, 3),
             skipped=state.skipped,
         )
@@ -178,6 +189,14 @@ class _Loop:
         if state.iteration % settings.checkpoint_every == 0:
             save(state, self.checkpoint)
         return update.objective
+
+    def _mean(self, name: str, each: Tensor, norms: Tensor) -> Tensor:
+        """The mean over networks, each limited; one that is not finite counts as zero."""
+        recent = self.state.norms[name]
+        recent += norms[norms.isfinite()].tolist()
+        del recent[:-RECENT]
+        limit = self.settings.clip * statistics.median(recent)
+        return limited(each, norms, limit if self.settings.clip else math.inf).mean(0)
 
     def _apply(self, gradients: Learned) -> None:
         for name, parameter in self.parameters.items():
@@ -216,9 +235,13 @@ class _Loop:
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
 
 
-def all_finite(tensors: Learned) -> bool:
-    """Whether every number is finite."""
-    return all(bool(value.isfinite().all()) for value in tensors.values())
+def limited(
+    each: Float[Tensor, "networks *shape"], norms: Float[Tensor, " networks"], limit: float
+) -> Float[Tensor, "networks *shape"]:
+    """Scale each network's gradient down to a norm of at most `limit`; one that is not finite becomes zero."""
+    scale = (limit / norms.clamp(min=1e-30)).clamp(max=1)
+    wide = (slice(None), *(None,) * (each.dim() - 1))
+    return torch.where(norms.isfinite()[wide], each * scale[wide], 0.0)
 
 
 def save(state: State, path: Path) -> None:

@@ -69,7 +69,7 @@ class Update:
     objective: float
     """Mean over networks; not finite when training diverged."""
     gradients: Learned
-    """Named and shaped like what is learned; a mean over networks."""
+    """Named like what is learned, one for each network: (networks, *shape). The loop limits each and takes the mean."""
 
 
 class Method(abc.ABC):

@@ -10,6 +10,7 @@ of each g_t and go back through it (``stored``), or keep theta_t alone and diffe
 (``recomputed``, forward over reverse: the Hessian is symmetric).
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.func import grad, jvp
 
-from ..errors import unknown
-from .program import InnerLoss, Program
+from ..errors import UserError, unknown
+from .program import InnerLoss, Program, unroll
 
 MODES = ("stored", "recomputed")
 
@@ -48,6 +49,7 @@ def hypergradient(
     step_sizes: Float[Tensor, "epochs steps"],
     *,
     mode: str = "stored",
+    window: range | None = None,
 ) -> Hypergradient:
     """Train every network on the examples, evaluate the objective, and differentiate it through the training.
 
@@ -60,21 +62,30 @@ def hypergradient(
         step_sizes: one positive number per epoch and step.
         mode: ``stored`` is fastest and its memory grows with the activations of all T steps; ``recomputed`` keeps T
             copies of the weights and the activations of one step. Both are exact.
+        window: differentiate through these gradient steps only, counted from 0; the earlier ones are trained through
+            as they are, and the objective is taken after the last one. All T steps when left out. The result is
+            the exact gradient for the weights that the window starts from (Feng et al. 2023, arXiv 2311.07025).
 
     Raises:
-        UserError: unknown `mode`.
+        UserError: unknown `mode`, or a window that is not within the program.
     """
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
     take = _stored if mode == "stored" else _recomputed
     epochs, steps = step_sizes.shape
     order = list(Program(steps=steps, epochs=epochs))
+    window = range(len(order)) if window is None else window
+    if not 0 <= window.start < window.stop <= len(order) or window.step != 1:
+        raise UserError(f"window {window.start}..{window.stop} is not within the {len(order)} steps of the program")
     networks = thetas.shape[0]
     many = examples.detach().expand(networks, *examples.shape)
     sizes = step_sizes.detach()
 
     backward = []
     theta = thetas.detach()
+    if window.start:
+        *_, theta = itertools.islice(unroll(loss, theta, examples.detach(), labels, sizes), window.start)
+    order = order[window.start : window.stop]
     for epoch, step in order:
         gradient, back = take(loss, theta, many[:, step], labels[step])
         backward.append(back)
