@@ -1,12 +1,15 @@
 """How synthetic examples start."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datastill.data import Split
 from datastill.errors import UserError
-from datastill.synthetic import positive, raw, start_examples, start_labels
+from datastill.synthetic import basis, positive, raw, start_examples, start_labels
 
 from .toys import toy_data
 
@@ -57,3 +60,40 @@ def test_noise_is_standard_normal() -> None:
 def test_wrong_counts_are_named(ipc: int, steps: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         start_examples(DATA, ipc=ipc, steps=steps, start="real", generator=torch.Generator())
+
+
+@pytest.mark.parametrize("coordinates", ["principal", "pixels"])
+def test_coordinates_and_examples_are_inverse(coordinates: str) -> None:
+    chosen = basis(DATA, coordinates)
+    examples = DATA.normalise(DATA.train.images[:6]).view(2, 3, 1, 4, 4)
+    torch.testing.assert_close(chosen.examples(chosen.coordinates(examples)), examples, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_in_coordinates_is_that_of_autograd() -> None:
+    chosen = basis(DATA, "principal")
+    z = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    x = chosen.examples(z)
+    gradient = torch.cos(x)
+    (expected,) = torch.autograd.grad(torch.sin(x).sum(), z)
+    torch.testing.assert_close(chosen.gradient(gradient), expected)
+
+
+def test_principal_coordinates_of_real_images_are_uncorrelated_and_of_equal_variance() -> None:
+    z = basis(DATA, "principal").coordinates(DATA.normalise(DATA.train.images)).flatten(1)
+    covariance = torch.cov(z.T)
+    torch.testing.assert_close(covariance, torch.eye(16) * covariance[0, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_direction_without_variance_keeps_its_coordinate() -> None:
+    images = DATA.train.images.clone()
+    images[:, :, 0, 0] = 7
+    flat = replace(DATA, train=Split(images=images, labels=DATA.train.labels))
+    chosen = basis(flat, "principal")
+    examples = flat.normalise(images[:5])
+    torch.testing.assert_close(chosen.examples(chosen.coordinates(examples)), examples, rtol=1e-3, atol=1e-3)
+
+
+def test_images_too_large_for_principal_coordinates_are_named() -> None:
+    large = Split(images=torch.zeros(3, 3, 64, 64, dtype=torch.uint8), labels=torch.arange(3))
+    with pytest.raises(UserError, match=r"images of 3x64x64 have 12288 values.*take --method\.coordinates pixels"):
+        basis(replace(DATA, train=large), "principal")

@@ -32,11 +32,11 @@ class LoopSettings:
 
     iterations: int = 1000
     """Outer iterations."""
-    betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's (Wang et al. 2018)."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Adam's (Wang et al. 2018: 0.5, 0.999)."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Of the outer learning rates: constant, or falling to zero along a half cosine."""
-    clip: float = 2.0
+    clip: float = 0.5
     """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have
     a heavy tail: without a limit one network in a hundred decides the update."""
     average: float = 0.99

@@ -62,8 +62,10 @@ def mnist_random() -> Config:
         recipe="mnist-random",
         data=DataSettings(name="mnist"),
         network="lenet",
-        method=DatasetDistillation(ipc=10, steps=10, epochs=3),
-        loop=LoopSettings(iterations=4000),
+        method=DatasetDistillation(
+            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.03, step_sizes_rate=0.005
+        ),
+        loop=LoopSettings(iterations=13000, average=0.998, validate_every=250),
     )
 
 

@@ -1,5 +1,6 @@
 """What is learned, examples and step sizes, and how it starts."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,10 @@ from .data import RealData
 from .errors import UserError, at_least
 
 Start = Literal["real", "noise"]
+Coordinates = Literal["principal", "pixels"]
+
+LARGEST = 4096  # values of an image whose covariance is still quickly decomposed
+FLOOR = 1e-3  # of the scale of a direction, so that coordinates exist where real images do not vary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,55 @@ class Synthetic:
     examples: Float[Tensor, "steps b c h w"]
     labels: Shaped[Tensor, "steps b *classes"]
     step_sizes: Float[Tensor, "epochs steps"]
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Coordinates z in which examples are learned: x = (z * scale) directions^T, or x = z for pixels.
+
+    In principal coordinates a step of Adam moves an example along a direction as far as real images vary along it. The
+    noise of hypergradients is nearly white, but what they agree on lies in few principal directions (docs/LOG.md).
+    """
+
+    directions: Float[Tensor, "values values"] | None = None
+    scale: Float[Tensor, " values"] | None = None
+
+    def coordinates(self, examples: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+        """The inverse of `examples`."""
+        if self.directions is None or self.scale is None:
+            return examples
+        return (examples.flatten(-3) @ self.directions / self.scale).view(examples.shape)
+
+    def examples(self, coordinates: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+        """Examples in normalised pixel space."""
+        if self.directions is None or self.scale is None:
+            return coordinates
+        return ((coordinates.flatten(-3) * self.scale) @ self.directions.T).view(coordinates.shape)
+
+    def gradient(self, gradient: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+        """The gradient with respect to coordinates, from that with respect to examples."""
+        if self.directions is None or self.scale is None:
+            return gradient
+        return ((gradient.flatten(-3) @ self.directions) * self.scale).view(gradient.shape)
+
+
+def basis(data: RealData, coordinates: Coordinates) -> Basis:
+    """The basis of that name for `data`; scales have a mean square of 1, like pixels.
+
+    Raises:
+        UserError: the images are too large for their covariance.
+    """
+    if coordinates == "pixels":
+        return Basis()
+    values = math.prod(data.shape)
+    if values > LARGEST:
+        raise UserError(
+            f"images of {'x'.join(map(str, data.shape))} have {values} values, and principal coordinates are for at "
+            f"most {LARGEST}; take --method.coordinates pixels or resize the data"
+        )
+    directions, deviations = data.principal
+    scale = deviations / deviations.square().mean().sqrt().clamp(min=1e-12)
+    return Basis(directions, scale.clamp(min=FLOOR))
 
 
 def start_examples(

@@ -116,6 +116,18 @@ class RealData:
         return torch.from_numpy(index).to(self.device)
 
     @cached_property
+    def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
+        """Principal directions of normalised train images (columns), and the standard deviation along each.
+
+        Of at most 10000 images, evenly spaced; `values` is channels x height x width.
+        """
+        count = min(len(self.train), 10000)
+        spaced = torch.arange(count, device=self.device) * len(self.train) // count
+        flat = self.normalise(self.train.images[spaced]).flatten(1)
+        variances, directions = torch.linalg.eigh(torch.cov(flat.T))
+        return directions, variances.clamp(min=0).sqrt()
+
+    @cached_property
     def _members(self) -> tuple[np.ndarray, ...]:
         labels = self.train.labels.cpu().numpy()
         return tuple(np.flatnonzero(labels == label) for label in range(self.classes))

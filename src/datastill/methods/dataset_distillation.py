@@ -9,7 +9,7 @@ import torch
 from ..errors import UserError, at_least
 from ..objectives import classification
 from ..rng import generator
-from ..synthetic import Start, Synthetic, positive, raw, start_examples, start_labels
+from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
 from ..training import Program, hypergradient
 from ..training.program import inner_loss
 from .base import Learned, Method, Problem, Update
@@ -19,7 +19,8 @@ from .base import Learned, Method, Problem, Update
 class DatasetDistillation(Method):
     """Learn examples and step sizes by the exact hypergradient of the loss after all steps (algorithm 1).
 
-    Deviation from the paper, measured in docs/LOG.md: examples start as real images, which is many times faster.
+    Deviations from the paper, measured in docs/LOG.md: examples start as real images, and are learned in principal
+    coordinates.
     """
 
     name: ClassVar[str] = "dataset-distillation"
@@ -42,6 +43,8 @@ class DatasetDistillation(Method):
     """Outer learning rate of the examples."""
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes, before softplus."""
+    coordinates: Coordinates = "principal"
+    """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
     mode: Literal["stored", "recomputed"] = "stored"
     """How the exact hypergradient is had: stored graphs (fast) or recomputed steps (little memory)."""
 
@@ -51,7 +54,7 @@ class DatasetDistillation(Method):
         Program(steps=self.steps, epochs=self.epochs)
 
     def start(self, problem: Problem) -> Learned:
-        """Examples in program order, and the numbers that become step sizes."""
+        """Coordinates of the examples in program order, and the numbers that become step sizes."""
         if self.real_batch > len(problem.data.train):
             raise UserError(f"real_batch is {self.real_batch}, but there are {len(problem.data.train)} train images")
         examples = start_examples(
@@ -61,6 +64,7 @@ class DatasetDistillation(Method):
             start=self.start_from,
             generator=generator(problem.seed, "start of the examples"),
         )
+        examples = basis(problem.data, self.coordinates).coordinates(examples)
         return {"examples": examples, "step_sizes": examples.new_full((self.epochs, self.steps), raw(self.step_size))}
 
     def rates(self) -> Mapping[str, float]:
@@ -74,11 +78,12 @@ class DatasetDistillation(Method):
         thetas = problem.initial.draw([generator(problem.seed, "initial weights", iteration, i) for i in streams])
         batches = [data.batch(generator(problem.seed, "real batch", iteration, i), self.real_batch) for i in streams]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        chosen = basis(data, self.coordinates)
         found = hypergradient(
             inner_loss(network),
             classification(network, images, labels),
             thetas.to(device),
-            learned["examples"],
+            chosen.examples(learned["examples"]),
             start_labels(data, ipc=self.ipc, steps=self.steps),
             positive(learned["step_sizes"]),
             mode=self.mode,
@@ -86,13 +91,13 @@ class DatasetDistillation(Method):
         step_sizes = found.step_sizes * torch.sigmoid(learned["step_sizes"])  # through softplus
         return Update(
             objective=float(found.objective[found.objective.isfinite()].mean()),
-            gradients={"examples": found.examples, "step_sizes": step_sizes},
+            gradients={"examples": chosen.gradient(found.examples), "step_sizes": step_sizes},
         )
 
     def result(self, problem: Problem, learned: Learned) -> Synthetic:
         """Examples with hard labels and positive step sizes."""
         return Synthetic(
-            examples=learned["examples"],
+            examples=basis(problem.data, self.coordinates).examples(learned["examples"]),
             labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
             step_sizes=positive(learned["step_sizes"]),
         )
