@@ -36,9 +36,6 @@ class LoopSettings:
     """Adam's (Wang et al. 2018: 0.5, 0.999)."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Of the outer learning rates: constant, or falling to zero along a half cosine."""
-    clip: float = 0.5
-    """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have
-    a heavy tail: without a limit one network in a hundred decides the update."""
     average: float = 0.99
     """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
     validate_every: int = 100
@@ -49,7 +46,6 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name in ("iterations", "validate_every", "checkpoint_every"):
             at_least(name, getattr(self, name), 1)
-        at_least("clip", self.clip, 0)
         if not 0 <= self.average < 1:
             raise UserError(f"average is {self.average}, but must be at least 0 and below 1")
 
@@ -122,7 +118,8 @@ def optimise(
     learned = state.learned if state else method.start(problem)
     parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
     optimiser = torch.optim.Adam(
-        [{"params": [parameters[name]], "lr": rate} for name, rate in method.rates().items()], betas=settings.betas
+        [{"params": [parameters[name]], "lr": outer.rate} for name, outer in method.outer().items()],
+        betas=settings.betas,
     )
     if state is None:
         norms: dict[str, list[float]] = {name: [] for name in learned}
@@ -164,8 +161,8 @@ class _Loop:
     def step(self) -> float:
         """One outer iteration, with what is due after it."""
         state, settings, began = self.state, self.settings, time.perf_counter()
-        for group, rate in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
-            group["lr"] = rate * settings.factor(state.iteration)
+        for group, outer in zip(self.optimiser.param_groups, self.method.outer().values(), strict=True):
+            group["lr"] = outer.rate * settings.factor(state.iteration)
         update = self.method.gradient(self.problem, state.learned, state.iteration)
         norms = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
         if all(bool(norm.isfinite().any()) for norm in norms.values()):
@@ -195,8 +192,8 @@ class _Loop:
         recent = self.state.norms[name]
         recent += norms[norms.isfinite()].tolist()
         del recent[:-RECENT]
-        limit = self.settings.clip * statistics.median(recent)
-        return limited(each, norms, limit if self.settings.clip else math.inf).mean(0)
+        clip = self.method.outer()[name].clip
+        return limited(each, norms, clip * statistics.median(recent) if clip else math.inf).mean(0)
 
     def _apply(self, gradients: Learned) -> None:
         for name, parameter in self.parameters.items():

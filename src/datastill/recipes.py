@@ -63,9 +63,9 @@ def mnist_random() -> Config:
         data=DataSettings(name="mnist"),
         network="lenet",
         method=DatasetDistillation(
-            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.03, step_sizes_rate=0.005
+            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.04, step_sizes_rate=0.008
         ),
-        loop=LoopSettings(iterations=13000, average=0.998, validate_every=250),
+        loop=LoopSettings(iterations=10000, average=0.995, validate_every=250),
     )
 
 
@@ -76,8 +76,17 @@ def mnist_fixed() -> Config:
         data=DataSettings(name="mnist"),
         network="lenet",
         initial="fixed",
-        method=DatasetDistillation(ipc=1, steps=1, epochs=3),
-        loop=LoopSettings(iterations=4000),
+        method=DatasetDistillation(
+            ipc=1,
+            steps=1,
+            epochs=10,
+            start_from="noise",
+            coordinates="pixels",
+            step_size=0.05,
+            examples_rate=0.03,
+            step_sizes_rate=0.02,
+        ),
+        loop=LoopSettings(iterations=16000, betas=(0.5, 0.999), average=0.99, validate_every=50),
     )
 
 

@@ -52,6 +52,7 @@ def test_both_modes_give_the_same_gradient() -> None:
     [
         ({"networks": 0}, "networks is 0"),
         ({"real_batch": 0}, "real_batch is 0"),
+        ({"examples_clip": -1.0}, "examples_clip is -1"),
         ({"steps": 0}, "steps is 0"),
         ({"epochs": 0}, "epochs is 0"),
     ],

@@ -72,6 +72,18 @@ class Update:
     """Named like what is learned, one for each network: (networks, *shape). The loop limits each and takes the mean."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """How the outer loop moves one learned tensor."""
+
+    rate: float
+    """Outer learning rate."""
+    clip: float = 0.0
+    """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have a
+    heavy tail: without a limit one network in a hundred decides the update. But the tail is also what says that step
+    sizes are too large, so theirs is better left whole (docs/LOG.md)."""
+
+
 class Method(abc.ABC):
     """A way to distil: how to start, the gradient at an iteration, and the set that results.
 
@@ -90,8 +102,8 @@ class Method(abc.ABC):
         """
 
     @abc.abstractmethod
-    def rates(self) -> Mapping[str, float]:
-        """Outer learning rate of each learned tensor."""
+    def outer(self) -> Mapping[str, Outer]:
+        """How each learned tensor is moved, by name."""
 
     @abc.abstractmethod
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:

@@ -12,7 +12,7 @@ from ..rng import generator
 from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
 from ..training import Program, hypergradient
 from ..training.program import inner_loss
-from .base import Learned, Method, Problem, Update
+from .base import Learned, Method, Outer, Problem, Update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class DatasetDistillation(Method):
     """Real examples per network and iteration (the paper: 1024)."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
+    examples_clip: float = 0.5
+    """Limit on the norm of each network's hypergradient of the examples, in medians of the last norms; 0 for none."""
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes, before softplus."""
     coordinates: Coordinates = "principal"
@@ -51,6 +53,7 @@ class DatasetDistillation(Method):
     def __post_init__(self) -> None:
         at_least("networks", self.networks, 1)
         at_least("real_batch", self.real_batch, 1)
+        at_least("examples_clip", self.examples_clip, 0)
         Program(steps=self.steps, epochs=self.epochs)
 
     def start(self, problem: Problem) -> Learned:
@@ -67,9 +70,12 @@ class DatasetDistillation(Method):
         examples = basis(problem.data, self.coordinates).coordinates(examples)
         return {"examples": examples, "step_sizes": examples.new_full((self.epochs, self.steps), raw(self.step_size))}
 
-    def rates(self) -> Mapping[str, float]:
-        """Outer learning rates."""
-        return {"examples": self.examples_rate, "step_sizes": self.step_sizes_rate}
+    def outer(self) -> Mapping[str, Outer]:
+        """Examples with their tail cut, step sizes whole."""
+        return {
+            "examples": Outer(rate=self.examples_rate, clip=self.examples_clip),
+            "step_sizes": Outer(rate=self.step_sizes_rate),
+        }
 
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
         """The exact hypergradient of each network."""
