@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from datastill import DistilledSet
-from datastill.cli import COMMANDS, main
+from datastill.cli import main
+from datastill.commands import COMMANDS
 
 QUICK = ["--loop.iterations", "4", "--loop.validate-every", "2", "--protocol.networks", "3", "--random-sets", "0"]
 
@@ -20,6 +22,15 @@ QUICK = ["--loop.iterations", "4", "--loop.validate-every", "2", "--protocol.net
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "digits"
     assert main(["distill", "digits", *QUICK, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "unlabelled"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("L", (8, 8), 40 * i).save(folder / f"{i}.png")
     return folder
 
 
@@ -90,6 +101,12 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--method.ipc", "900"], "900 images per class wanted, but class"),
         (["distill", "--loop.iterations", "-1"], "iterations is -1, but must be at least 1"),
         (["distill", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
+        (["distill", "--data.name", "{folder}/unlabelled"], "label"),
+        (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
+        (["distill", "--out", "{folder}/unlabelled"], "already holds a run or other files"),
+        (["show", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
+        (["verify", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
+        (["export", "{folder}/unlabelled/0.png", "--to", "x"], "is not a whole safetensors file"),
         (["show", "nothing.safetensors"], "there is no distilled set at nothing.safetensors"),
         (["report", "nothing"], "nothing"),
         (["distill", "--method.ipcc", "3"], "Unrecognized options: --method.ipcc, 3 (did you mean --method.ipc?)"),
@@ -100,10 +117,15 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_input_gives_one_line_and_exit_code_2(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    message: str,
+    unlabelled: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    assert main([word.format(folder=unlabelled.parent) for word in words]) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert said.err.startswith("datastill: error: ")
@@ -131,16 +153,8 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 def test_ctrl_c_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
     """Two real processes: one is interrupted by SIGINT, the other goes on from what it left."""
     command = [sys.executable, "-m", "datastill", "distill"]
-    quick = [
-        "--loop.iterations",
-        "400",
-        "--loop.checkpoint-every",
-        "1000",
-        "--protocol.networks",
-        "2",
-        "--random-sets",
-        "0",
-    ]
+    settings = {"loop.iterations": 150, "loop.checkpoint-every": 1000, "protocol.networks": 2, "random-sets": 0}
+    quick = [f"--{name}={value}" for name, value in settings.items()]
     first = subprocess.Popen(
         [*command, *quick, "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

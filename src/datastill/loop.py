@@ -76,9 +76,9 @@ class State:
 class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
     """The run was asked to stop and left a checkpoint."""
 
-    def __init__(self, iteration: int, signum: int) -> None:
+    def __init__(self, iteration: int, signum: int, folder: Path) -> None:
         super().__init__(f"stopped after iteration {iteration}")
-        self.iteration, self.signum = iteration, signum
+        self.iteration, self.signum, self.folder = iteration, signum, folder
 
 
 class DivergedError(UserError):
@@ -139,7 +139,7 @@ def optimise(
                 progress.update(state.iteration, f"objective {objective:.3f}, validation {loop.best_text}")
                 if asked:
                     save(state, checkpoint)
-                    raise Stopped(state.iteration, asked[0])
+                    raise Stopped(state.iteration, asked[0], folder)
         save(state, checkpoint)
     finally:
         log.close()

@@ -1,6 +1,7 @@
 """Tables of the `datasets` library: from a folder, from the hub, or as given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
         if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
             read = datasets.load_from_disk(str(folder))
         else:
-            read = datasets.load_dataset(str(folder.resolve()))
+            with _no_progress_bars():
+                read = datasets.load_dataset(str(folder.resolve()))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, TypeError) as error:
         wanted = f"it must hold images in {LAYOUT}, or parquet files with such columns"
         raise UserError(f"cannot read the folder {str(folder)!r} ({_first_line(error)}); {wanted}") from error
@@ -159,3 +161,15 @@ def _list(features: datasets.Features) -> str:
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """A folder that is already here is read in seconds; downloads keep their bars."""
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
