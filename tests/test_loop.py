@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -207,6 +208,20 @@ def test_broken_and_missing_checkpoints_are_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match="cannot be read"):
         run(tmp_path, resume=True)
+
+
+def test_schedules_start_at_one_and_fall_as_they_say() -> None:
+    constant, cosine, exponential = (
+        [LoopSettings(iterations=100, schedule=name).factor(i) for i in range(101)]
+        for name in ("constant", "cosine", "exponential")
+    )
+    assert constant == [1.0] * 101
+    assert cosine[0] == exponential[0] == 1.0
+    assert cosine[50] == pytest.approx(0.5)
+    assert cosine[100] == pytest.approx(0)
+    assert exponential[100] == pytest.approx(1 / 30)
+    ratios = [b / a for a, b in pairwise(exponential)]
+    assert max(ratios) == pytest.approx(min(ratios))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"datastill: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ndatastill: stopped; a distillation that had begun goes on with --resume", file=sys.stderr)
+        return 130
     except Stopped as stopped:
         again = shlex.join(["datastill", "distill", "--resume", "--out", str(stopped.folder)])
         print(f"\ndatastill: {stopped}; go on with: {again}", file=sys.stderr)

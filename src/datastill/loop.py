@@ -34,8 +34,8 @@ class LoopSettings:
     """Outer iterations."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Adam's (Wang et al. 2018: 0.5, 0.999)."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Of the outer learning rates: constant, or falling to zero along a half cosine."""
+    schedule: Literal["constant", "cosine", "exponential"] = "cosine"
+    """Of the outer learning rates: constant, falling to zero along a half cosine, or exponentially to a thirtieth."""
     average: float = 0.99
     """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
     validate_every: int = 100
@@ -53,7 +53,8 @@ class LoopSettings:
         """The schedule's factor on the outer rates at an iteration counted from 0."""
         if self.schedule == "constant":
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * iteration / self.iterations))
+        share = iteration / self.iterations
+        return 30**-share if self.schedule == "exponential" else 0.5 * (1 + math.cos(math.pi * share))
 
 
 @dataclass(kw_only=True)
@@ -176,8 +177,8 @@ class _Loop:
         state.seconds += time.perf_counter() - began
         self.log.write(
             iteration=state.iteration,
-            objective=update.objective,
-            gradient_norm={name: float(norm.mean()) for name, norm in norms.items()},
+            objective=rounded(update.objective),
+            gradient_norm={name: rounded(float(norm.mean())) for name, norm in norms.items()},
             seconds=round(state.seconds, 3),
             skipped=state.skipped,
         )
@@ -230,6 +231,11 @@ class _Loop:
     def best_text(self) -> str:
         """The best validation so far, for people."""
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
+
+
+def rounded(value: float) -> float | None:
+    """Five digits for the log; None (JSON null) for what is not finite."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def limited(

@@ -63,9 +63,9 @@ def mnist_random() -> Config:
         data=DataSettings(name="mnist"),
         network="lenet",
         method=DatasetDistillation(
-            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.04, step_sizes_rate=0.008
+            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.03, step_sizes_rate=0.008
         ),
-        loop=LoopSettings(iterations=10000, average=0.995, validate_every=250),
+        loop=LoopSettings(iterations=6500, schedule="exponential", average=0.998, validate_every=250),
     )
 
 

@@ -1,0 +1,68 @@
+"""What is claimed is in the files, made by the recipe of that name, and told as it is."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from datastill import DistilledSet, load_data, verify
+from datastill.recipes import differences, from_dict, recipe
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.json"))
+DATA = Path(os.environ.get("DATASTILL_DATA", ROOT.parent / "shared" / "data"))
+
+
+def test_every_headline_recipe_has_a_result() -> None:
+    assert {folder.name for folder in RESULTS} >= {"digits", "mnist-random", "mnist-fixed"}
+
+
+@pytest.fixture(params=RESULTS, ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_a_result_is_whole_and_small(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json"}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
+
+
+def test_a_result_is_that_of_the_recipe_as_it_is_now(folder: Path) -> None:
+    stored = json.loads((folder / "config.json").read_text())
+    assert differences(from_dict(stored["config"]), recipe(folder.name)) == []
+    assert stored["command"].startswith(f"datastill distill {folder.name}")
+    distilled = DistilledSet.load(folder / "distilled.safetensors")
+    assert distilled.header.config == stored["config"]
+    assert distilled.header.score == json.loads((folder / "score.json").read_text())
+
+
+def test_the_readme_tells_the_score_of_the_file(folder: Path) -> None:
+    score = json.loads((folder / "score.json").read_text())
+    told = f"{score['mean']:.1%}".replace("%", " %") if score["n"] == 1 else f"{score['mean']:.1%}"[:-1]
+    told += "" if score["n"] == 1 else f" ± {score['sd'] * 100:.1f} %"
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{folder.name}`")]
+    assert len(rows) == 1
+    assert f" {told} " in rows[0]
+    seconds = DistilledSet.load(folder / "distilled.safetensors").header.provenance["seconds"]
+    assert f" {seconds:.0f} |" in rows[0]
+
+
+def test_a_result_holds_on_some_of_its_networks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distilled = DistilledSet.load(folder / "distilled.safetensors")
+    if distilled.header.data != "digits" and not (DATA / distilled.header.data).is_dir():
+        pytest.skip(f"{distilled.header.data} is not in {DATA} (set DATASTILL_DATA)")
+    monkeypatch.setenv("DATASTILL_DATA", str(DATA))
+    found = verify(distilled, load_data(distilled.header.data), networks=min(3, distilled.header.score["n"]))
+    assert found["holds"], found
+
+
+def test_the_targets_are_met() -> None:
+    """The 2018 paper's numbers, and what is promised: see README."""
+    scores = {folder.name: json.loads((folder / "score.json").read_text()) for folder in RESULTS}
+    assert scores["digits"]["mean"] > scores["digits"]["baseline"]["best"]
+    assert scores["digits"]["baseline"]["sets"] == 20
+    assert scores["mnist-random"]["mean"] > 0.795
+    assert scores["mnist-random"]["n"] == 200
+    assert scores["mnist-random"]["images"] == scores["mnist-fixed"]["images"] == 10000
