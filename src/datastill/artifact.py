@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import TensorDataset
 
 from .errors import UserError
@@ -143,14 +144,16 @@ class DistilledSet:
                 from others.
 
         Returns:
-            The same model, in evaluation mode.
+            The same model, in evaluation mode; the running statistics of batch normalisation are those of the examples.
 
         Raises:
             UserError: the stored initial weights do not fit the model.
         """
         if self.theta_0 is not None and use_initial:
             self._load_initial(model)
-        model.train()
+        norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
+        for layer in norms:  # batch statistics, as while distilling; the rest, such as dropout, stays off
+            layer.train()
         parameters = [p for p in model.parameters() if p.requires_grad]
         device = parameters[0].device
         for sizes in self.step_sizes.tolist():
@@ -159,7 +162,19 @@ class DistilledSet:
                 with torch.no_grad():
                     for parameter, gradient in zip(parameters, gradients, strict=True):
                         parameter -= size * gradient
+        if norms:
+            self._recalibrate(model, norms)
         return model.eval()
+
+    def _recalibrate(self, model: nn.Module, norms: list[_BatchNorm]) -> None:
+        """Measure running statistics on all examples at once, for the weights that the training ended with."""
+        momenta = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 1.0
+        with torch.no_grad():
+            model(self.examples.flatten(0, 1).to(next(model.parameters()).device))
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
 
     def _load_initial(self, model: nn.Module) -> None:
         stored = dict(self.theta_0 or {})
