@@ -85,6 +85,7 @@ def mnist_fixed() -> Config:
             step_size=0.05,
             examples_rate=0.03,
             step_sizes_rate=0.02,
+            step_sizes_clip=0.5,
         ),
         loop=LoopSettings(iterations=16000, betas=(0.5, 0.999), average=0.99, validate_every=50),
     )

@@ -45,6 +45,8 @@ class DatasetDistillation(Method):
     """Limit on the norm of each network's hypergradient of the examples, in medians of the last norms; 0 for none."""
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes, before softplus."""
+    step_sizes_clip: float = 0.0
+    """The same for the step sizes; 0, for none, lets too large step sizes correct themselves."""
     coordinates: Coordinates = "principal"
     """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
     mode: Literal["stored", "recomputed"] = "stored"
@@ -54,6 +56,7 @@ class DatasetDistillation(Method):
         at_least("networks", self.networks, 1)
         at_least("real_batch", self.real_batch, 1)
         at_least("examples_clip", self.examples_clip, 0)
+        at_least("step_sizes_clip", self.step_sizes_clip, 0)
         Program(steps=self.steps, epochs=self.epochs)
 
     def start(self, problem: Problem) -> Learned:
@@ -71,10 +74,10 @@ class DatasetDistillation(Method):
         return {"examples": examples, "step_sizes": examples.new_full((self.epochs, self.steps), raw(self.step_size))}
 
     def outer(self) -> Mapping[str, Outer]:
-        """Examples with their tail cut, step sizes whole."""
+        """Each with a rate and a clip of its own."""
         return {
             "examples": Outer(rate=self.examples_rate, clip=self.examples_clip),
-            "step_sizes": Outer(rate=self.step_sizes_rate),
+            "step_sizes": Outer(rate=self.step_sizes_rate, clip=self.step_sizes_clip),
         }
 
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:

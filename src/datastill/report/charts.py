@@ -179,11 +179,12 @@ def _objective(axes: Axes, points: Float[np.ndarray, "points 2"]) -> None:
 
 
 def _band(axes: Axes, at: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> None:
-    low, high = np.maximum(mean - sd, 0), np.minimum(mean + sd, 1)
-    axes.fill_between(at, low, high, color=BLUE, alpha=0.18, linewidth=0, label="± sd")
     axes.plot(at, mean, color=BLUE, marker="o" if len(at) < 40 else "", markersize=3.5, label="mean")
     axes.yaxis.set_major_formatter(_percent())
-    axes.legend(loc="lower right")
+    if sd.any():  # one network has no spread
+        low, high = np.maximum(mean - sd, 0), np.minimum(mean + sd, 1)
+        axes.fill_between(at, low, high, color=BLUE, alpha=0.18, linewidth=0, label="± sd")
+        axes.legend(loc="lower right")
 
 
 def _percent() -> FuncFormatter:

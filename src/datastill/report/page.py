@@ -196,11 +196,13 @@ def _charts(run: Run) -> Iterator[Chart]:
     text += f"{number(curve['images'])} {curve.get('split', '')} images." if curve and curve.get("images") else ""
     none = "The score has no accuracy along the program." if score else unscored
     yield Chart(title="Accuracy along the program", svg=_markup(program), text=text if curve else none)
-    single = score.get("accuracies")
-    spread = accuracy_chart(single, score.get("baseline"), split=score.get("split", "test")) if single else None
+    single = score.get("accuracies") or []
+    several = len(single) > 1
+    spread = accuracy_chart(single, score.get("baseline"), split=score.get("split", "test")) if several else None
     text = "How much single networks differ" + ("." if score.get("baseline") else "; no baseline was measured.")
-    none = "The score has no accuracies of single networks." if score else unscored
-    yield Chart(title="Spread over networks", svg=_markup(spread), text=text if single else none)
+    why = "One network has no spread." if single else "The score has no accuracies of single networks."
+    none = why if score else unscored
+    yield Chart(title="Spread over networks", svg=_markup(spread), text=text if several else none)
 
 
 def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:
