@@ -199,8 +199,8 @@ def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     means = []
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
-            steps = distilled.step_sizes.shape[1]
-            one = random_real(run.data, distilled.header, ipc=per_class, steps=steps, seed=seed)
+            epochs, steps = distilled.step_sizes.shape
+            one = random_real(run.data, distilled.header, ipc=per_class, steps=steps, epochs=epochs, seed=seed)
             means.append(score(one, run.data, run.config.protocol).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {

@@ -16,7 +16,7 @@ CHOOSE_NETWORKS = 4
 CHOOSE_IMAGES = 500
 
 
-def random_real(data: RealData, header: Header, *, ipc: int, steps: int, seed: int) -> DistilledSet:
+def random_real(data: RealData, header: Header, *, ipc: int, steps: int, epochs: int, seed: int) -> DistilledSet:
     """One random set of real images, with the step size and number of epochs of the paper's grid that validate best.
 
     Args:
@@ -24,6 +24,7 @@ def random_real(data: RealData, header: Header, *, ipc: int, steps: int, seed: i
         header: of the set that this is compared with: same network, initialiser and normalisation.
         ipc: images per class.
         steps: batches that the images are divided into.
+        epochs: of the set that this is compared with, tried besides those of the grid.
         seed: which random set.
     """
     draw = generator(seed, "random real set")
@@ -31,8 +32,8 @@ def random_real(data: RealData, header: Header, *, ipc: int, steps: int, seed: i
     labels = start_labels(data, ipc=ipc, steps=steps)
     plain = replace(header, method="random-real", config={}, provenance={"seed": seed}, score=None, initial="random")
     choices = [
-        DistilledSet(examples=examples, labels=labels, step_sizes=torch.full((epochs, steps), size), header=plain)
-        for epochs in EPOCHS
+        DistilledSet(examples=examples, labels=labels, step_sizes=torch.full((tried, steps), size), header=plain)
+        for tried in sorted({*EPOCHS, epochs})
         for size in STEP_SIZES
     ]
     few = Protocol(networks=CHOOSE_NETWORKS, seed=seed)
