@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# Small tensors: a second thread costs more than it gives wherever the cores are shared.
-test: export OMP_NUM_THREADS = 1
+# Small tensors: a second thread gives little, and where the cores are shared it costs a factor of ten.
+export OMP_NUM_THREADS ?= 1
 export DATASTILL_DATA ?= $(CURDIR)/../shared/data
 
 .PHONY: help install demo test check clean
