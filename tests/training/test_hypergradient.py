@@ -344,3 +344,33 @@ def test_memory_grows_by_the_weights_alone_in_recomputed_and_by_the_activations_
     grown = {mode: _peak(long, mode) - _peak(short, mode) for mode in MODES}
     assert 9 * weights <= grown["recomputed"] <= 9 * 3 * weights
     assert grown["stored"] > 9 * activations
+
+
+@pytest.mark.parametrize("mode", ["stored", "recomputed"])
+def test_a_window_is_the_program_that_begins_where_the_earlier_steps_end(mode):
+    network = build("mlp(width=5,depth=1)", shape=(1, 3, 3), classes=3)
+    draw = torch.Generator().manual_seed(0)
+    examples = torch.randn(4, 3, 1, 3, 3, generator=draw, dtype=torch.float64)
+    labels = torch.arange(3).expand(4, 3)
+    sizes = torch.rand(1, 4, generator=draw, dtype=torch.float64) + 0.1
+    thetas = torch.randn(2, network.size, generator=draw, dtype=torch.float64)
+    loss, objective = inner_loss(network), lambda final: final.square().sum(1)
+
+    found = hypergradient(loss, objective, thetas, examples, labels, sizes, mode=mode, window=range(1, 3))
+    (begun, *_) = unroll(loss, thetas, examples, labels, sizes)
+    alone = hypergradient(loss, objective, begun, examples[1:3], labels[1:3], sizes[:, 1:3], mode=mode)
+
+    torch.testing.assert_close(found.examples[:, 1:3], alone.examples)
+    torch.testing.assert_close(found.step_sizes[..., 1:3], alone.step_sizes)
+    torch.testing.assert_close(found.initial, alone.initial)
+    torch.testing.assert_close(found.final, alone.final)
+    assert not found.examples[:, [0, 3]].any()
+    assert not found.step_sizes[..., [0, 3]].any()
+
+
+@pytest.mark.parametrize("window", [range(0), range(-1, 2), range(2, 5), range(0, 4, 2)])
+def test_a_window_outside_the_program_is_refused(window):
+    network = build("mlp(width=2,depth=1)", shape=(1, 2, 2), classes=2)
+    arguments = (torch.zeros(1, network.size), torch.zeros(4, 2, 1, 2, 2), torch.zeros(4, 2, dtype=torch.long))
+    with pytest.raises(UserError, match=r"window .* is not within the 4 steps"):
+        hypergradient(inner_loss(network), lambda t: t.sum(1), *arguments, torch.ones(1, 4), window=window)
