@@ -1,11 +1,18 @@
 """Every test runs with the shapes and types in the package's signatures checked on each call."""
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import jaxtyping
 import pytest
 
 jaxtyping.install_import_hook("datastill", "beartype.beartype")  # before the package is imported anywhere
+
+# New examples are looked for where somebody can look at them; a merge is judged by the same ones every time.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from torch import nn
 from datastill.errors import UserError
 from datastill.networks import NETWORKS, build, parse
 
-words = st.text(string.ascii_lowercase + "_", min_size=1).filter(lambda w: w not in ("inf", "nan", "infinity"))
-values = st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), words)
+VALUES = ("inf", "nan", "infinity", "true", "false")  # words that are numbers or truth values
+words = st.text(string.ascii_lowercase + "_", min_size=1).filter(lambda w: w not in VALUES)
+numbers = st.one_of(st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False))
+values = st.one_of(numbers, st.booleans(), words)
 
 
 @given(
