@@ -32,8 +32,8 @@ class Synthetic:
 class Basis:
     """Coordinates z in which examples are learned: x = (z * scale) directions^T, or x = z for pixels.
 
-    In principal coordinates a step of Adam moves an example along a direction as far as real images vary along it. The
-    noise of hypergradients is nearly white, but what they agree on lies in few principal directions (docs/LOG.md).
+    In principal coordinates a step of Adam moves an example along a direction in proportion to how far real images vary
+    along it, so the noise of hypergradients goes less into directions in which they do not vary (docs/LOG.md).
     """
 
     directions: Float[Tensor, "values values"] | None = None

@@ -12,7 +12,7 @@ from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
 from datastill.evaluation.fit import TOGETHER, unseen
-from datastill.evaluation.score import accuracy, part
+from datastill.evaluation.score import accuracy
 from datastill.networks import build
 from datastill.rng import generator
 
@@ -116,8 +116,8 @@ def test_normalisation_is_the_sets_own() -> None:
 
 def test_a_part_of_a_split_is_evenly_spaced() -> None:
     split = Split(images=torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1), labels=torch.arange(10) // 5)
-    assert part(split, 5).images.flatten().tolist() == [0, 2, 4, 6, 8]
-    assert part(split, None) is part(split, 10) is split
+    assert split.spaced(5).images.flatten().tolist() == [0, 2, 4, 6, 8]
+    assert split.spaced(None) is split.spaced(10) is split
 
 
 def test_data_of_another_shape_or_class_count_is_refused() -> None:

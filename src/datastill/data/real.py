@@ -27,6 +27,12 @@ class Split:
         """The images and labels at these indices."""
         return Split(images=self.images[index], labels=self.labels[index])
 
+    def spaced(self, count: int | None) -> "Split":
+        """So many images, evenly spaced (a source may be sorted by class); all for None or where there are fewer."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(torch.arange(count, device=self.labels.device) * len(self) // count)
+
     def to(self, device: torch.device | str) -> "Split":
         """The same split on another device."""
         return Split(images=self.images.to(device), labels=self.labels.to(device))
@@ -121,9 +127,7 @@ class RealData:
 
         Of at most 10000 images, evenly spaced; `values` is channels x height x width.
         """
-        count = min(len(self.train), 10000)
-        spaced = torch.arange(count, device=self.device) * len(self.train) // count
-        flat = self.normalise(self.train.images[spaced]).flatten(1)
+        flat = self.normalise(self.train.spaced(10000).images).flatten(1)
         variances, directions = torch.linalg.eigh(torch.cov(flat.T))
         return directions, variances.clamp(min=0).sqrt()
 

@@ -74,7 +74,7 @@ def score(
     began = time.perf_counter()
     fits_data(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
-    real = part(getattr(data, split), images)
+    real = getattr(data, split).spaced(images)
     network, thetas = unseen(distilled, resolved, f"{split} networks", data.device)
     accuracies: list[float] = []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=not progress) as line:
@@ -103,7 +103,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     """
     fits_data(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
-    real = part(data.validation, CURVE_IMAGES)
+    real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]
     rows = [
@@ -127,13 +127,6 @@ def accuracy(network: Network, theta: Float[Tensor, " size"], distilled: Distill
     for images, labels in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):
         right += int((predict(distilled.normalise(images)).argmax(1) == labels).sum())
     return right / len(real)
-
-
-def part(split: Split, images: int | None) -> Split:
-    """So many images of a split, evenly spaced (it may be sorted by class); all for None."""
-    if images is None or images >= len(split):
-        return split
-    return split.take(torch.arange(images, device=split.labels.device) * len(split) // images)
 
 
 def fits_data(distilled: DistilledSet, data: RealData) -> None:

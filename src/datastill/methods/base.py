@@ -80,8 +80,8 @@ class Outer:
     """Outer learning rate."""
     clip: float = 0.0
     """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have a
-    heavy tail: without a limit one network in a hundred decides the update. But the tail is also what says that step
-    sizes are too large, so theirs is better left whole (docs/LOG.md)."""
+    heavy tail: without a limit one network in a hundred decides the update. But the tail may also be what says that
+    step sizes are too large (docs/LOG.md)."""
 
 
 class Method(abc.ABC):

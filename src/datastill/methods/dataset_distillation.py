@@ -46,7 +46,7 @@ class DatasetDistillation(Method):
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes, before softplus."""
     step_sizes_clip: float = 0.0
-    """The same for the step sizes; 0, for none, lets too large step sizes correct themselves."""
+    """The same for the step sizes; 0 for none."""
     coordinates: Coordinates = "principal"
     """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
     mode: Literal["stored", "recomputed"] = "stored"
