@@ -46,6 +46,8 @@ class Header:
     """The examples are stored normalised, as a network takes them."""
     order: str = "ordered"
     """Steps are taken in the stored order, each once in an epoch."""
+    optimiser: str = "sgd"
+    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam``, each with these step sizes."""
     method: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved configuration of the run; the run can be repeated from it."""
@@ -156,15 +158,27 @@ class DistilledSet:
             layer.train()
         parameters = [p for p in model.parameters() if p.requires_grad]
         device = parameters[0].device
+        optimiser = self._optimiser(parameters)
         for sizes in self.step_sizes.tolist():
             for images, labels, size in zip(self.examples.to(device), self.labels.to(device), sizes, strict=True):
-                gradients = torch.autograd.grad(cross_entropy(model(images), labels), parameters)
-                with torch.no_grad():
-                    for parameter, gradient in zip(parameters, gradients, strict=True):
-                        parameter -= size * gradient
+                optimiser.param_groups[0]["lr"] = size
+                optimiser.zero_grad()
+                cross_entropy(model(images), labels).backward(inputs=parameters)
+                optimiser.step()
+        optimiser.zero_grad()
         if norms:
             self._recalibrate(model, norms)
         return model.eval()
+
+    def _optimiser(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        match self.header.optimiser:
+            case "sgd":
+                return torch.optim.SGD(parameters)
+            case "momentum":
+                return torch.optim.SGD(parameters, momentum=0.9)
+            case "adam":
+                return torch.optim.Adam(parameters)
+        raise UserError(f"the set is for training with {self.header.optimiser!r}, which this version does not know")
 
     def _recalibrate(self, model: nn.Module, norms: list[_BatchNorm]) -> None:
         """Measure running statistics on all examples at once, for the weights that the training ended with."""

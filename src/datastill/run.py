@@ -2,7 +2,7 @@
 
 import platform
 import statistics
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
 from .networks import Network, build
+from .planner import choose
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
 from .rng import generator
 from .runlog import ProgressLine, say
+from .training import Engine
 
 VALIDATION = {"networks": 20, "images": 2000}
 """What a validation while distilling costs: unseen networks and validation images."""
@@ -53,6 +55,7 @@ def distill(
         return DistilledSet.load(folder / "distilled.safetensors")
     run = prepare(config, data)
     _claim(folder, config, command, resume=resume)
+    run = _with_engine(run, folder)
     state = optimise(
         config.method, run.problem, config.loop, folder, validate=lambda learned: validate(run, learned), resume=resume
     )
@@ -84,7 +87,9 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     device = pick_device(config.device)
     data = (data or load_data(config.data)).to(device)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
-    problem = Problem(data=data, network=network, initial=_initial(config, network), seed=config.seed)
+    problem = Problem(
+        data=data, network=network, initial=_initial(config, network), seed=config.seed, engine=config.engine
+    )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
     return Run(config=config, problem=problem)
 
@@ -124,6 +129,17 @@ def _claim(folder: Path, config: Config, command: str, *, resume: bool) -> None:
     write_json(folder / "config.json", record)
 
 
+def _with_engine(run: Run, folder: Path) -> Run:
+    """The run with its way to compute chosen: as it was when the run began, for another one rounds differently."""
+    record = read_json(folder / "config.json")
+    if "engine" not in record:
+        engine = choose(run.config.method, run.problem, run.config.loop.iterations)
+        record["engine"] = asdict(engine)
+        write_json(folder / "config.json", record)
+        say(f"computing by {engine}")
+    return replace(run, problem=replace(run.problem, engine=Engine(**record["engine"])))
+
+
 def stored_config(folder: Path) -> Config:
     """The configuration of the run in a folder.
 
@@ -155,6 +171,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         network=config.network,
         initialiser=config.initialiser,
         initial=config.initial,
+        optimiser=getattr(config.method, "optimiser", "sgd"),
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, state) if state else {},
@@ -176,6 +193,8 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "python": platform.python_version(),
         "real_images": len(run.data.train),
         "hardware": hardware(run.data.device),
+        "threads": torch.get_num_threads(),
+        "engine": asdict(run.problem.engine),
         "iterations": state.iteration,
         "kept_iteration": state.best_iteration,
         "validation": state.best_mean,

@@ -6,6 +6,7 @@ from torch import nn
 
 from datastill.errors import UserError
 from datastill.networks import NETWORKS, build
+from datastill.networks.alexcifarnet import LocalResponseNorm
 
 
 def size(spec: str, shape: tuple[int, int, int], classes: int = 10) -> int:
@@ -89,21 +90,21 @@ def test_a_convnet_takes_the_smallest_images_that_it_says_it_takes():
 def test_local_response_normalisation_is_its_formula():
     # b_i = a_i / (k + alpha/n sum of a_j^2 over the n channels around i)^beta with n = 4, alpha = 0.001/9, beta = 0.75,
     # k = 1; as n is even, the window is the two channels before, i and one after (Krizhevsky et al. 2012)
-    layer = next(
-        m for m in build("alexcifarnet", shape=(3, 32, 32), classes=10).module if isinstance(m, nn.LocalResponseNorm)
-    )
+    layer = LocalResponseNorm(9, size=4, alpha=0.001 / 9)
     a = 100 * torch.randn(2, 9, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.empty_like(a)
     for i in range(9):
         window = a[:, max(0, i - 2) : i + 2].square().sum(1)
         expected[:, i] = a[:, i] / (1.0 + 0.001 / 9 / 4 * window) ** 0.75
-    torch.testing.assert_close(layer(a), expected)
+    torch.testing.assert_close(layer(a), expected, rtol=1e-6, atol=0.0)
+    theirs = nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1.0)
+    torch.testing.assert_close(layer(a), theirs(a), rtol=1e-6, atol=0.0)
     assert (expected / a).min() < 0.9  # large enough to be seen
 
 
 def test_alexcifarnet_pools_before_its_first_normalisation_and_after_its_second():
     kinds = [type(layer).__name__ for layer in build("alexcifarnet", shape=(3, 32, 32), classes=10).module]
-    assert kinds[:4] == ["Conv2d", "ReLU", "MaxPool2d", "LocalResponseNorm"]
+    assert kinds[:4] == ["Conv2d", "MaxPool2d", "ReLU", "LocalResponseNorm"]
     assert kinds[4:9] == ["Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d", "Flatten"]
 
 

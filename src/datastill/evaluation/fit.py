@@ -10,11 +10,11 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
 from ..rng import generator
-from ..training import unroll
+from ..training import optimiser, unroll
 from ..training.program import inner_loss
 from .protocol import Protocol
 
-TOGETHER = 20  # networks in one batched program
+TOGETHER = 20  # networks in one batched program; wide ones on CPU are faster one by one (docs/LOG.md)
 
 
 def unseen(
@@ -39,7 +39,7 @@ def trained(
     distilled: DistilledSet, network: Network, thetas: Float[Tensor, "networks size"]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Final weights, `TOGETHER` networks at a time."""
-    for some in thetas.split(TOGETHER):
+    for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else TOGETHER):
         *_, final = along(distilled, network, some)
         yield final
 
@@ -50,4 +50,4 @@ def along(
     """Weights after each step of the program."""
     device = thetas.device
     tensors = (distilled.examples.to(device), distilled.labels.to(device), distilled.step_sizes.to(device))
-    return unroll(inner_loss(network), thetas, *tensors)
+    return unroll(inner_loss(network), thetas, *tensors, optimiser(distilled.header.optimiser))

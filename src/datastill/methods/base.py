@@ -1,8 +1,9 @@
 """The contract of a distillation method: a frozen record of settings with three pure steps."""
 
 import abc
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 from ..data import RealData
 from ..networks import Network
 from ..networks.initial import check_initialiser
+from ..objectives import classification
 from ..synthetic import Synthetic
+from ..training import Engine, RealLoss, Steps
+from ..training.program import inner_loss
 
 Learned = dict[str, Tensor]
 """What a method learns, by name; plain tensors without gradients."""
@@ -60,6 +64,21 @@ class Problem:
     network: Network
     initial: InitialWeights
     seed: int
+    engine: Engine = field(default_factory=lambda: Engine(mode="stored", execution="eager", together=1))
+
+    @functools.cached_property
+    def steps(self) -> Steps:
+        """Gradient steps of the network on synthetic examples; kept, as tracing and compiling take time."""
+        return self.engine.steps(inner_loss(self._network))
+
+    @functools.cached_property
+    def objective(self) -> RealLoss:
+        """What trained weights are judged by on real data."""
+        return classification(self._network)
+
+    @functools.cached_property
+    def _network(self) -> Network:
+        return self.network.computing(self.engine.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

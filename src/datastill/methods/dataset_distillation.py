@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from ..errors import UserError, at_least
-from ..objectives import classification
 from ..rng import generator
 from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
-from ..training import Program, hypergradient
-from ..training.program import inner_loss
+from ..training import OnReal, Program, hypergradient, optimiser
 from .base import Learned, Method, Outer, Problem, Update
 
 
@@ -49,8 +48,8 @@ class DatasetDistillation(Method):
     """The same for the step sizes; 0 for none."""
     coordinates: Coordinates = "principal"
     """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
-    mode: Literal["stored", "recomputed"] = "stored"
-    """How the exact hypergradient is had: stored graphs (fast) or recomputed steps (little memory)."""
+    optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
+    """Of the inner training, and of everybody who trains on the set: gradient descent as in the paper."""
 
     def __post_init__(self) -> None:
         at_least("networks", self.networks, 1)
@@ -82,26 +81,37 @@ class DatasetDistillation(Method):
 
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
         """The exact hypergradient of each network."""
-        data, network, device = problem.data, problem.network, learned["examples"].device
-        streams = range(self.networks)
-        thetas = problem.initial.draw([generator(problem.seed, "initial weights", iteration, i) for i in streams])
-        batches = [data.batch(generator(problem.seed, "real batch", iteration, i), self.real_batch) for i in streams]
+        parts = [
+            self._some(problem, learned, iteration, range(first, min(first + problem.engine.together, self.networks)))
+            for first in range(0, self.networks, problem.engine.together)
+        ]
+        objective, examples, step_sizes = (torch.cat(each) for each in zip(*parts, strict=True))
+        return Update(
+            objective=float(objective[objective.isfinite()].mean()),
+            gradients={
+                "examples": basis(problem.data, self.coordinates).gradient(examples),
+                "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
+            },
+        )
+
+    def _some(self, problem: Problem, learned: Learned, iteration: int, which: range) -> tuple[Tensor, Tensor, Tensor]:
+        """Objective and hypergradients of these networks, as one batched program."""
+        data, seed, device = problem.data, problem.seed, learned["examples"].device
+        thetas = problem.initial.draw([generator(seed, "initial weights", iteration, i) for i in which])
+        batches = [data.batch(generator(seed, "real batch", iteration, i), self.real_batch) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        chosen = basis(data, self.coordinates)
         found = hypergradient(
-            inner_loss(network),
-            classification(network, images, labels),
+            problem.steps,
+            OnReal(problem.objective, images, labels),
             thetas.to(device),
-            chosen.examples(learned["examples"]),
+            basis(data, self.coordinates).examples(learned["examples"]),
             start_labels(data, ipc=self.ipc, steps=self.steps),
             positive(learned["step_sizes"]),
-            mode=self.mode,
+            optimiser=optimiser(self.optimiser),
+            mode=problem.engine.mode,
+            keep_every=problem.engine.keep_every,
         )
-        step_sizes = found.step_sizes * torch.sigmoid(learned["step_sizes"])  # through softplus
-        return Update(
-            objective=float(found.objective[found.objective.isfinite()].mean()),
-            gradients={"examples": chosen.gradient(found.examples), "step_sizes": step_sizes},
-        )
+        return found.objective, found.examples, found.step_sizes
 
     def result(self, problem: Problem, learned: Learned) -> Synthetic:
         """Examples with hard labels and positive step sizes."""

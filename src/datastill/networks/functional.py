@@ -18,6 +18,9 @@ from .initial import draw
 
 Factory = Callable[[], nn.Module]
 
+WIDE = 16
+"""Channels in and out of a convolution from which on channels-last is the faster layout (docs/LOG.md)."""
+
 
 class Network:
     """A module as a function ``apply(theta, images)``, for one network or a stack of them.
@@ -52,7 +55,18 @@ class Network:
         for layer in batch_norms(self._calibrated):
             layer.track_running_stats, layer.momentum = True, 1.0  # one pass replaces them
             layer.running_mean, layer.running_var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
+        self.dtype: torch.dtype | None = None
+        self.wide = any(
+            isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) >= WIDE
+            for layer in self.module.modules()
+        )
         self._check()
+
+    def computing(self, dtype: torch.dtype | None) -> "Network":
+        """The same network with its layers computed in another precision; weights and logits stay as they are."""
+        other = copy.copy(self)
+        other.dtype = dtype
+        return other
 
     def _check(self) -> None:
         try:
@@ -88,7 +102,16 @@ class Network:
 
     def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         """Logits of one network."""
-        return functional_call(self.module, self.named(theta), (images,))
+        return self._logits(theta, images, self.wide)
+
+    def _logits(self, theta: Tensor, images: Tensor, channels_last: bool) -> Tensor:
+        def prepared(tensor: Tensor) -> Tensor:
+            tensor = tensor.to(self.dtype) if self.dtype else tensor
+            wanted = channels_last and tensor.dim() == 4
+            return tensor.contiguous(memory_format=torch.channels_last) if wanted else tensor
+
+        named = {name: prepared(weights) for name, weights in self.named(theta).items()}
+        return functional_call(self.module, named, (prepared(images),)).to(theta.dtype)
 
     def apply_many(
         self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
@@ -96,7 +119,7 @@ class Network:
         """Logits of each network on its own images, as one batched program."""
         if thetas.shape[0] == 1:  # a plain convolution is faster than a grouped one with one group
             return self.apply(thetas[0], images[0])[None]
-        return vmap(self.apply)(thetas, images)
+        return vmap(lambda theta, batch: self._logits(theta, batch, channels_last=False))(thetas, images)
 
     @property
     def has_statistics(self) -> bool:

@@ -15,11 +15,11 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
         )
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2 if height == 28 else 0),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(16 * 5 * 5, 120),
         nn.ReLU(),

@@ -1,6 +1,27 @@
 """Differentiable inner training and its hypergradient."""
 
-from .hypergradient import Hypergradient, InnerLoss, hypergradient
+from .engine import Engine
+from .hypergradient import Hypergradient, hypergradient
+from .optim import OPTIMISERS, Optimiser, optimiser
 from .program import Program, unroll
+from .steps import EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
+from .traced import TracedSteps, Untraceable
 
-__all__ = ["Hypergradient", "InnerLoss", "Program", "hypergradient", "unroll"]
+__all__ = [
+    "OPTIMISERS",
+    "EagerSteps",
+    "Engine",
+    "ForwardSteps",
+    "Hypergradient",
+    "InnerLoss",
+    "OnReal",
+    "Optimiser",
+    "Program",
+    "RealLoss",
+    "Steps",
+    "TracedSteps",
+    "Untraceable",
+    "hypergradient",
+    "optimiser",
+    "unroll",
+]

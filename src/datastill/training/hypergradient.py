@@ -5,22 +5,22 @@ With theta_{t+1} = theta_t - eta_t g_t, g_t = dl(x_t; theta_t)/dtheta and v = dL
 
     dL/dtheta_t = v - eta_t H_t v,      dL/dx_t += -eta_t d<g_t, v>/dx,      dL/deta_t = -<g_t, v>.
 
-H_t v and d<g_t, v>/dx are both needed for one direction v, and there are two exact ways to have them: keep the graph
-of each g_t and go back through it (``stored``), or keep theta_t alone and differentiate the gradient along v
-(``recomputed``, forward over reverse: the Hessian is symmetric).
+Other inner optimisers put the gradient to other uses: u = dL/dg_t in the place of -eta_t v (see `optim`). H_t u and
+d<g_t, u>/dx are one linear map of u, a step's `Back`. The modes differ in when they make it: on the way forward, and
+keep it (``stored``), or on the way back, from weights kept on the way forward (``recomputed``).
 """
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.func import grad, jvp
 
-from ..errors import UserError, unknown
-from .program import InnerLoss, Program, unroll
+from ..errors import UserError, at_least, unknown
+from .optim import GradientDescent, Optimiser, State
+from .program import Program
+from .steps import Back, EagerSteps, InnerLoss, Steps
 
 MODES = ("stored", "recomputed")
 
@@ -41,27 +41,33 @@ class Hypergradient:
 
 
 def hypergradient(
-    loss: InnerLoss,
+    loss: InnerLoss | Steps,
     objective: Callable[[Tensor], Tensor],
     thetas: Float[Tensor, "networks size"],
     examples: Float[Tensor, "steps b c h w"],
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
     *,
+    optimiser: Optimiser | None = None,
     mode: str = "stored",
+    keep_every: int = 1,
     window: range | None = None,
 ) -> Hypergradient:
     """Train every network on the examples, evaluate the objective, and differentiate it through the training.
 
     Args:
-        loss: inner loss of each network (see `program.InnerLoss`), twice differentiable.
+        loss: inner loss of each network, twice differentiable, or the `Steps` that compute it.
         objective: final weights (networks, size) to the objective of each (networks,).
         thetas: initial weights.
         examples: synthetic examples of each step, shared by networks and epochs.
         labels: integer classes (steps, b) or probabilities (steps, b, classes).
         step_sizes: one positive number per epoch and step.
-        mode: ``stored`` is fastest and its memory grows with the activations of all T steps; ``recomputed`` keeps T
-            copies of the weights and the activations of one step. Both are exact.
+        optimiser: of the inner training; gradient descent when left out.
+        mode: ``stored`` does least work, and its memory grows with the activations of all T steps; ``recomputed``
+            does each step's gradient twice, and keeps T copies of the weights and the activations of one step.
+            Both are exact.
+        keep_every: ``recomputed`` keeps the weights of every k-th step only, on the host, and trains through the k
+            steps again on the way back: T / k + k copies, for one more gradient per step. 1 keeps all.
         window: differentiate through these gradient steps only, counted from 0; the earlier ones are trained through
             as they are, and the objective is taken after the last one. All T steps when left out. The result is
             the exact gradient for the weights that the window starts from (Feng et al. 2023, arXiv 2311.07025).
@@ -71,69 +77,104 @@ def hypergradient(
     """
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
-    take = _stored if mode == "stored" else _recomputed
+    at_least("keep_every", keep_every, 1)
     epochs, steps = step_sizes.shape
-    order = list(Program(steps=steps, epochs=epochs))
+    order = list(enumerate(Program(steps=steps, epochs=epochs)))
     window = range(len(order)) if window is None else window
     if not 0 <= window.start < window.stop <= len(order) or window.step != 1:
         raise UserError(f"window {window.start}..{window.stop} is not within the {len(order)} steps of the program")
-    networks = thetas.shape[0]
-    many = examples.detach().expand(networks, *examples.shape)
-    sizes = step_sizes.detach()
+    tape = _Tape(
+        steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
+        optimiser=optimiser or GradientDescent(),
+        examples=examples.detach().expand(len(thetas), *examples.shape),
+        labels=labels,
+        step_sizes=step_sizes.detach(),
+    )
+    state = tape.optimiser.start(thetas.detach())
+    for t, at in order[: window.start]:
+        state = tape.forward(state, t, at)
+    inside = order[window.start : window.stop]
+    state, back = (tape.stored if mode == "stored" else tape.recomputed(keep_every))(state, inside)
 
-    backward = []
-    theta = thetas.detach()
-    if window.start:
-        *_, theta = itertools.islice(unroll(loss, theta, examples.detach(), labels, sizes), window.start)
-    order = order[window.start : window.stop]
-    for epoch, step in order:
-        gradient, back = take(loss, theta, many[:, step], labels[step])
-        backward.append(back)
-        theta = theta - sizes[epoch, step] * gradient
-
-    final = theta.requires_grad_()
-    with torch.enable_grad():
-        values = objective(final)
-        (v,) = torch.autograd.grad(values.sum(), final)
-
-    d_examples = torch.zeros_like(many, memory_format=torch.contiguous_format)
-    d_sizes = thetas.new_zeros(networks, epochs, steps)
-    for epoch, step in reversed(order):
-        gradient, hessian_v, mixed_v = backward.pop()(v)  # popped, so that memory is freed on the way
-        eta = sizes[epoch, step]
-        d_sizes[:, epoch, step] = -(gradient * v).sum(1)
-        d_examples[:, step] -= eta * mixed_v
-        v = v - eta * hessian_v
+    values, v = tape.steps.evaluate(objective, state[0])
+    cotangents = (v, *(torch.zeros_like(v) for _ in state[1:]))
+    d_examples = torch.zeros_like(tape.examples, memory_format=torch.contiguous_format)
+    d_sizes = thetas.new_zeros(len(thetas), epochs, steps)
+    for t, (epoch, step), before, gradient, through in back:
+        eta = tape.step_sizes[epoch, step]
+        cotangents, u, d_sizes[:, epoch, step] = tape.optimiser.pull(before, gradient, eta, t, cotangents)
+        hessian_u, mixed_u = through(u)
+        d_examples[:, step] += mixed_u
+        cotangents = (cotangents[0] + hessian_u, *cotangents[1:])
     return Hypergradient(
-        objective=values.detach(), examples=d_examples, step_sizes=d_sizes, initial=v, final=final.detach()
+        objective=values, examples=d_examples, step_sizes=d_sizes, initial=cotangents[0], final=state[0]
     )
 
 
-Back = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-"""v -> (g, H v, d<g, v>/dx) of one step."""
+Place = tuple[int, tuple[int, int]]
+"""t and its (epoch, step)."""
+
+Reverse = Iterator[tuple[int, tuple[int, int], State, Tensor, Back]]
+"""From the last step to the first: its place, the state before it, its gradient and the way back."""
 
 
-def _stored(loss: InnerLoss, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Back]:
-    theta, x = theta.detach().requires_grad_(), x.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(theta, x, y).sum(), theta, create_graph=True)
+@dataclass(frozen=True, kw_only=True)
+class _Tape:
+    steps: Steps
+    optimiser: Optimiser
+    examples: Float[Tensor, "networks steps b c h w"]
+    labels: Shaped[Tensor, "steps b *classes"]
+    step_sizes: Float[Tensor, "epochs steps"]
 
-    def back(v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hessian_v, mixed_v = torch.autograd.grad(gradient, (theta, x), v, materialize_grads=True)
-        return gradient.detach(), hessian_v, mixed_v
+    def _linear(self, state: State, at: tuple[int, int]) -> tuple[Tensor, Back]:
+        return self.steps.linearise(state[0], self.examples[:, at[1]], self.labels[at[1]])
 
-    return gradient.detach(), back
+    def _update(self, state: State, gradient: Tensor, t: int, at: tuple[int, int]) -> State:
+        return self.optimiser.update(state, gradient, self.step_sizes[at], t)
+
+    def forward(self, state: State, t: int, at: tuple[int, int]) -> State:
+        """The state after step t, without a way back."""
+        gradient = self.steps.gradient(state[0], self.examples[:, at[1]], self.labels[at[1]])
+        return self._update(state, gradient, t, at)
+
+    def stored(self, state: State, places: list[Place]) -> tuple[State, Reverse]:
+        """The state after `places`, and the way back that was made on the way."""
+        kept = []
+        for t, at in places:
+            gradient, back = self._linear(state, at)
+            kept.append((t, at, state, gradient, back))
+            state = self._update(state, gradient, t, at)
+
+        def reverse() -> Reverse:
+            while kept:
+                yield kept.pop()  # so that memory is freed on the way
+
+        return state, reverse()
+
+    def recomputed(self, every: int) -> Callable[[State, list[Place]], tuple[State, Reverse]]:
+        """The same, made from states that are kept, every so many steps."""
+
+        def run(state: State, places: list[Place]) -> tuple[State, Reverse]:
+            kept: list[tuple[State, list[Place]]] = []
+            for i, (t, at) in enumerate(places):
+                if i % every == 0:
+                    kept.append((_host(state) if every > 1 else state, places[i : i + every]))
+                state = self.forward(state, t, at)
+
+            def reverse() -> Reverse:
+                while kept:
+                    first, segment = kept.pop()
+                    states = [tuple(each.to(self.examples.device) for each in first)]
+                    for t, at in segment[:-1]:
+                        states.append(self.forward(states[-1], t, at))
+                    for t, at in reversed(segment):
+                        before = states.pop()
+                        yield t, at, before, *self._linear(before, at)
+
+            return state, reverse()
+
+        return run
 
 
-def _recomputed(loss: InnerLoss, theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Back]:
-    gradients = grad(lambda weights, images: loss(weights, images, y).sum(), argnums=(0, 1))
-    theta = theta.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(theta, x, y).sum(), theta)
-    theta = theta.detach()
-
-    def back(v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        primal, tangent = jvp(lambda weights: gradients(weights, x), (theta,), (v,))[:2]
-        return primal[0], *tangent
-
-    return gradient, back
+def _host(state: State) -> State:
+    return tuple(each.to("cpu") for each in state)

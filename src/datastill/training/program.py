@@ -1,18 +1,16 @@
 """How a distilled set is trained on: S ordered steps, gone through for E epochs, each with a step size of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import at_least
 from ..networks import Network
-
-InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
+from .optim import GradientDescent, Optimiser
+from .steps import EagerSteps, InnerLoss, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +54,19 @@ def mean_cross_entropy(
 
 
 def unroll(
-    loss: InnerLoss,
+    loss: InnerLoss | Steps,
     thetas: Float[Tensor, "networks size"],
     examples: Float[Tensor, "steps b c h w"],
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
+    optimiser: Optimiser | None = None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network on the synthetic examples; yields the weights after each step, theta_1 .. theta_T."""
-    many = examples.expand(thetas.shape[0], *examples.shape)
+    calculate, rule = loss if isinstance(loss, Steps) else EagerSteps(loss), optimiser or GradientDescent()
+    many = examples.detach().expand(thetas.shape[0], *examples.shape)
     epochs, steps = step_sizes.shape
-    for epoch, step in Program(steps=steps, epochs=epochs):
-        thetas = thetas.detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(loss(thetas, many[:, step], labels[step]).sum(), thetas)
-        thetas = (thetas - step_sizes[epoch, step] * gradient).detach()
-        yield thetas
+    state = rule.start(thetas.detach())
+    for t, (epoch, step) in enumerate(Program(steps=steps, epochs=epochs)):
+        gradient = calculate.gradient(state[0], many[:, step], labels[step])
+        state = rule.update(state, gradient, step_sizes[epoch, step].detach(), t)
+        yield state[0]

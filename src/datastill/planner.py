@@ -1,0 +1,251 @@
+"""Before a run: what an outer iteration costs in operations, memory and time, and which way to compute it is best here.
+
+Nothing is looked up: operations are counted, bytes are followed and seconds are taken on the method's own outer
+iteration with the run's own data.
+"""
+
+import contextlib
+import gc
+import math
+import statistics
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from .errors import UserError
+from .methods import Method, Problem
+from .runlog import say
+from .training import Engine, Untraceable
+
+MEASURES_FROM = 60.0
+"""Seconds that a run must take before there is anything to gain from another way than the plainest."""
+COMPILES_FROM = 900.0
+"""Seconds that a run must take before compiling, which takes a minute, is worth trying."""
+HEADROOM = 0.8
+"""Share of the free memory that a mode may fill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One way to compute an outer iteration."""
+
+    engine: Engine
+    first: float
+    """Seconds of the first call, with tracing and compiling."""
+    seconds: float
+    """Median seconds of a later one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an outer iteration costs here."""
+
+    parameters: int
+    operations: int
+    """Floating-point operations of an outer iteration, a multiplication and an addition being two."""
+    memory: dict[str, int]
+    """Predicted peak bytes of tensors by mode, besides data and weights that are there before."""
+    available: int | None
+    """Free bytes, where the system tells."""
+    timings: list[Timing]
+    """Fastest first."""
+
+    @property
+    def best(self) -> Timing:
+        """The fastest way that fits."""
+        return self.timings[0]
+
+
+def choose(method: Method, problem: Problem, iterations: int) -> Engine:
+    """The fastest way that fits into memory, with nothing left to be chosen.
+
+    Args:
+        method: what will be run.
+        problem: with the engine as it was asked for.
+        iterations: outer iterations to come; compiling pays for many only.
+
+    Raises:
+        UserError: the mode asked for, or every mode, does not fit.
+    """
+    engine = problem.engine
+    if engine.resolved and engine.mode == "recomputed":
+        return engine
+    memory, available = peaks(method, problem), free_bytes(problem.data.device)
+    modes = fitting(engine, memory, available)
+    engine = replace(engine, mode=modes[0])
+    plainest = replace(engine, execution=plain(engine), together=engine.together or getattr(method, "networks", 1))
+    if engine.resolved or measure(method, problem, plainest, repeats=1).seconds * iterations < MEASURES_FROM:
+        return plainest
+    return timed(method, problem, modes[:1], iterations)[0].engine
+
+
+def plain(engine: Engine) -> str:
+    """The execution that needs no preparation, where it is open."""
+    return "eager" if engine.execution == "auto" else engine.execution
+
+
+def plan(method: Method, problem: Problem, iterations: int) -> Plan:
+    """All that can be told before a run; takes some outer iterations."""
+    memory, available = peaks(method, problem), free_bytes(problem.data.device)
+    modes = fitting(problem.engine, memory, available)
+    return Plan(
+        parameters=problem.network.size,
+        operations=operations(method, problem),
+        memory=memory,
+        available=available,
+        timings=timed(method, problem, modes, iterations),
+    )
+
+
+def fitting(engine: Engine, memory: dict[str, int], available: int | None) -> list[str]:
+    """The modes asked for that fit into memory, least work first.
+
+    Raises:
+        UserError: none does; says which would.
+    """
+    asked = list(memory) if engine.mode == "auto" else [engine.mode]
+    limit = math.inf if available is None else HEADROOM * available
+    fits = [mode for mode in asked if memory[mode] <= limit]
+    if fits:
+        return fits
+    others = [mode for mode in memory if memory[mode] <= limit]
+    advice = f"take mode={others[0]}" if others else "take fewer networks together, a smaller real_batch or keep_every"
+    raise UserError(
+        f"mode {asked[-1]!r} needs about {size(memory[asked[-1]])}, but {size(available or 0)} of memory are free; {advice}"
+    )
+
+
+def timed(method: Method, problem: Problem, modes: list[str], iterations: int) -> list[Timing]:
+    """Seconds of an outer iteration in every way that is left open, fastest first."""
+    engine = problem.engine
+    networks = getattr(method, "networks", 1)
+    together = [engine.together] if engine.together else sorted({1, networks})
+    found = [
+        measure(method, problem, replace(engine, mode=mode, execution=plain(engine), together=count))
+        for mode in modes
+        for count in together
+    ]
+    if engine.execution == "auto":
+        best = min(found, key=_of_seconds)
+        with contextlib.suppress(Untraceable):
+            found.append(measure(method, problem, replace(best.engine, execution="traced")))
+            if best.seconds * iterations > COMPILES_FROM:
+                say("compiling the inner step, as the run is long; this takes a minute or two")
+                found.append(measure(method, problem, replace(best.engine, execution="compiled")))
+    return sorted(found, key=_of_seconds)
+
+
+def _of_seconds(timing: Timing) -> float:
+    return timing.seconds
+
+
+def measure(method: Method, problem: Problem, engine: Engine, repeats: int = 3) -> Timing:
+    """Time outer iterations.
+
+    Raises:
+        UserError: this network cannot be computed in this way.
+    """
+    trial = replace(problem, engine=engine)
+    learned = method.start(problem)
+    seconds = [_seconds(lambda: method.gradient(trial, learned, 0), problem) for _ in range(1 + repeats)]
+    return Timing(engine=engine, first=seconds[0], seconds=statistics.median(seconds[1:]))
+
+
+def _seconds(run: Any, problem: Problem) -> float:
+    began = time.perf_counter()
+    run()
+    if problem.data.device.type == "cuda":
+        torch.cuda.synchronize(problem.data.device)
+    return time.perf_counter() - began
+
+
+def operations(method: Method, problem: Problem) -> int:
+    """Floating-point operations of an outer iteration, counted while it runs."""
+    trial = replace(problem, engine=_plain(problem.engine, "stored"))
+    with FlopCounterMode(display=False) as counter:
+        method.gradient(trial, method.start(problem), 0)
+    return counter.get_total_flops()
+
+
+def peaks(method: Method, problem: Problem) -> dict[str, int]:
+    """Predicted peak bytes by mode: measured for one and two epochs, and continued along a line."""
+    epochs = getattr(method, "epochs", 1)
+    found = {}
+    for mode in ("stored", "recomputed"):
+        trial = replace(problem, engine=_plain(problem.engine, mode))
+        one, two = (peak(replace(method, epochs=count), trial) for count in (1, 2))  # type: ignore[call-arg]
+        found[mode] = one + (epochs - 1) * max(two - one, 0)
+    return found
+
+
+def _plain(engine: Engine, mode: str) -> Engine:
+    return replace(engine, mode=mode, execution="eager", together=engine.together or 1)
+
+
+def peak(method: Method, problem: Problem) -> int:
+    """The most bytes that the tensors of an outer iteration hold at once."""
+    learned = method.start(problem)
+    method.gradient(problem, learned, 0)  # what is made once and kept is not counted
+    gc.collect()
+    with Peak() as follower:
+        method.gradient(problem, learned, 0)
+    return follower.peak
+
+
+class Peak(TorchDispatchMode):
+    """Follows the storages that are made inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in _tensors(out):
+            self._add(tensor.untyped_storage())
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, held = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+
+        def gone(_: object) -> None:
+            self.now -= held
+            del self._seen[key]
+
+        self._seen[key] = weakref.ref(storage, gone)
+        self.now += held
+        self.peak = max(self.peak, self.now)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _tensors(each)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free on the device; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

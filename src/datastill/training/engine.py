@@ -1,0 +1,60 @@
+"""How hypergradients are computed: settings that change time and memory, and nothing else up to rounding."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..errors import UserError, at_least
+from .steps import EagerSteps, ForwardSteps, InnerLoss, Steps
+from .traced import TracedSteps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How it is computed. What is left to ``auto`` is measured at the start of a run, and stored with it."""
+
+    mode: Literal["auto", "stored", "recomputed"] = "auto"
+    """Exact hypergradient from stored graphs (least work) or from recomputed steps (memory flat in the steps)."""
+    execution: Literal["auto", "eager", "forward", "traced", "compiled"] = "auto"
+    """Of a step: autograd (eager), forward over reverse, traced operations, or these compiled."""
+    keep_every: int = 1
+    """Recomputed steps start from weights kept every so many steps on the host; 1 keeps all of them where they are."""
+    together: int = 0
+    """Networks in one batched program; 0 measures whether all at once or one after the other is faster."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the layers. Weights, step sizes and what is carried from step to step stay in float32."""
+
+    def __post_init__(self) -> None:
+        at_least("keep_every", self.keep_every, 1)
+        at_least("together", self.together, 0)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What the layers compute in, where that is not what the weights are in."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether nothing is left to be measured."""
+        return "auto" not in (self.mode, self.execution) and self.together > 0
+
+    def __str__(self) -> str:
+        together = "all networks together" if self.together != 1 else "one network at a time"
+        kept = f", weights kept every {self.keep_every} steps" if self.keep_every > 1 else ""
+        return f"{self.execution} steps, {self.mode}{kept}, {together}, {self.precision}"
+
+    def steps(self, loss: InnerLoss) -> Steps:
+        """The steps of an inner loss, computed in this way.
+
+        Raises:
+            UserError: the execution is not chosen yet.
+        """
+        match self.execution:
+            case "eager":
+                return EagerSteps(loss)
+            case "forward":
+                return ForwardSteps(loss)
+            case "traced" | "compiled":
+                return TracedSteps(loss, compiled=self.execution == "compiled")
+        raise UserError("the execution is still to be chosen; take eager, forward, traced or compiled")

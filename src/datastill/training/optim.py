@@ -1,0 +1,119 @@
+"""Inner optimisers as pure functions of (weights, moments), so that training can be differentiated through them."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import unknown
+
+State = tuple[Tensor, ...]
+"""The weights (networks, size) first, then what else the optimiser carries, of the same shape."""
+
+
+class Optimiser(abc.ABC):
+    """How a gradient moves the weights. Every step has a step size of its own, which is learned with the examples."""
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def start(self, thetas: Float[Tensor, "networks size"]) -> State:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:
+        """The state after step t, counted from 0. Differentiable in state, gradient and step size."""
+
+    def pull(
+        self, state: State, gradient: Tensor, step_size: Tensor, t: int, cotangents: State
+    ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
+        """The reverse of `update`: cotangents of the new state to those of the old one, gradient and step size."""
+        sizes = step_size.expand(len(gradient), 1)
+        leaves = [tensor.detach().requires_grad_() for tensor in (*state, gradient, sizes)]
+        with torch.enable_grad():
+            new = self.update(tuple(leaves[:-2]), leaves[-2], leaves[-1], t)
+        *old, u, d_sizes = torch.autograd.grad(new, leaves, cotangents, materialize_grads=True)
+        return tuple(old), u, d_sizes[:, 0]
+
+
+@dataclass(frozen=True)
+class GradientDescent(Optimiser):
+    """theta - eta g."""
+
+    name: ClassVar[str] = "sgd"
+
+    def start(self, thetas: Float[Tensor, "networks size"]) -> State:
+        """The weights alone."""
+        return (thetas,)
+
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:  # noqa: ARG002
+        """One step."""
+        return (state[0] - step_size * gradient,)
+
+    def pull(
+        self, state: State, gradient: Tensor, step_size: Tensor, t: int, cotangents: State
+    ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
+        """Written out, as it is the inner loop of everything: u = -eta v, dL/deta = -<g, v>."""
+        (v,) = cotangents
+        return cotangents, -step_size * v, -(gradient * v).sum(1)
+
+
+@dataclass(frozen=True)
+class Momentum(Optimiser):
+    """m <- mu m + g, theta <- theta - eta m (Polyak's heavy ball, as torch.optim.SGD has it)."""
+
+    name: ClassVar[str] = "momentum"
+    decay: float = 0.9
+
+    def start(self, thetas: Float[Tensor, "networks size"]) -> State:
+        """The weights and no momentum."""
+        return thetas, torch.zeros_like(thetas)
+
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:  # noqa: ARG002
+        """One step."""
+        theta, momentum = state
+        momentum = self.decay * momentum + gradient
+        return theta - step_size * momentum, momentum
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015) with the root taken of v + epsilon^2.
+
+    The original divides by sqrt(v) + epsilon, whose derivative is infinite at v = 0, where every weight without a
+    gradient is; this one differs from it by less than epsilon and has finite derivatives everywhere.
+    """
+
+    name: ClassVar[str] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def start(self, thetas: Float[Tensor, "networks size"]) -> State:
+        """The weights and no moments."""
+        return thetas, torch.zeros_like(thetas), torch.zeros_like(thetas)
+
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:
+        """One step."""
+        theta, first, second = state
+        first = self.betas[0] * first + (1 - self.betas[0]) * gradient
+        second = self.betas[1] * second + (1 - self.betas[1]) * gradient.square()
+        mean, square = first / (1 - self.betas[0] ** (t + 1)), second / (1 - self.betas[1] ** (t + 1))
+        return theta - step_size * mean / (square + self.epsilon**2).sqrt(), first, second
+
+
+OPTIMISERS: Mapping[str, Optimiser] = {each.name: each for each in (GradientDescent(), Momentum(), Adam())}
+
+
+def optimiser(name: str) -> Optimiser:
+    """The inner optimiser of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in OPTIMISERS:
+        raise unknown("inner optimiser", name, OPTIMISERS)
+    return OPTIMISERS[name]

@@ -1,0 +1,126 @@
+"""One gradient step of a stack of networks, and the way back through it: the primitive that all modes are made of."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch.func import grad, jvp
+
+InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
+
+Back = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""u (networks, size) -> (H u, d<g, u>/dx) for the gradient g and the Hessian H of one step."""
+
+RealLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(weights (networks, size), real images (networks, b, c, h, w), labels (networks, b)) -> means over b (networks,)."""
+
+Weights = Float[Tensor, "networks size"]
+Images = Float[Tensor, "networks b c h w"]
+Labels = Shaped[Tensor, "b *classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class OnReal:
+    """An objective: a loss on one batch of real images for each network."""
+
+    loss: RealLoss
+    images: Float[Tensor, "networks b c h w"]
+    labels: Shaped[Tensor, "networks b"]
+
+    def __call__(self, thetas: Float[Tensor, "networks size"]) -> Float[Tensor, " networks"]:
+        """The objective of each network."""
+        return self.loss(thetas, self.images, self.labels)
+
+    def pieces(self, size: int) -> list["OnReal"]:
+        """The same in pieces of nearly equal size, of at most so many images."""
+        count = -(-self.images.shape[1] // size)
+        images, labels = self.images.chunk(count, 1), self.labels.chunk(count, 1)
+        return [OnReal(self.loss, *piece) for piece in zip(images, labels, strict=True)]
+
+
+class Steps(abc.ABC):
+    """How gradients of an inner loss are computed. All kinds give the same numbers, up to rounding."""
+
+    @abc.abstractmethod
+    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
+        """dl/dtheta of each network."""
+
+    @abc.abstractmethod
+    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+        """The gradient and the way back through it."""
+
+    @abc.abstractmethod
+    def differentiate(
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights
+    ) -> tuple[Float[Tensor, " networks"], Weights]:
+        """The objective of each network and its gradient, in one pass."""
+
+    def evaluate(
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights, piece: int = 128
+    ) -> tuple[Float[Tensor, " networks"], Weights]:
+        """The same, with a batch of real images taken in pieces: they stay in the cache, and memory in bounds."""
+        if not isinstance(objective, OnReal) or objective.images.shape[1] <= piece:
+            return self.differentiate(objective, thetas)
+        total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
+        for part in objective.pieces(piece):
+            value, slope = self.differentiate(part, thetas)
+            share = part.images.shape[1] / total
+            values, gradient = values + share * value, gradient.add(slope, alpha=share)
+        return values, gradient
+
+
+class EagerSteps(Steps):
+    """PyTorch's autograd, reverse over reverse: the graph of the gradient is kept, and gone back through."""
+
+    def __init__(self, loss: InnerLoss) -> None:
+        self.loss = loss
+
+    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
+        """dl/dtheta of each network."""
+        thetas = thetas.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas)[0]
+
+    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+        """The gradient and the way back through its graph, which lives as long as the way back is held."""
+        thetas, x = thetas.detach().requires_grad_(), x.detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas, create_graph=True)
+
+        def back(u: Tensor) -> tuple[Tensor, Tensor]:
+            hessian_u, mixed_u = torch.autograd.grad(gradient, (thetas, x), u, materialize_grads=True)
+            return hessian_u, mixed_u
+
+        return gradient.detach(), back
+
+    def differentiate(
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights
+    ) -> tuple[Float[Tensor, " networks"], Weights]:
+        """The objective of each network and its gradient."""
+        thetas = thetas.detach().requires_grad_()
+        with torch.enable_grad():
+            values = objective(thetas)
+            (gradient,) = torch.autograd.grad(values.sum(), thetas)
+        return values.detach(), gradient
+
+
+class ForwardSteps(EagerSteps):
+    """Forward over reverse: the gradient is differentiated along u, and no graph of it is ever made.
+
+    H u and d<g, u>/dx are the tangents of (dl/dtheta, dl/dx) as theta moves along u: second derivatives commute.
+    """
+
+    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+        """The gradient and the way back, which keeps nothing but the arguments."""
+        gradients = grad(lambda weights, images: self.loss(weights, images, y).sum(), argnums=(0, 1))
+        thetas, x = thetas.detach(), x.detach()
+
+        def back(u: Tensor) -> tuple[Tensor, Tensor]:
+            hessian_u, mixed_u = jvp(lambda weights: gradients(weights, x), (thetas,), (u,))[1]
+            return hessian_u, mixed_u
+
+        return self.gradient(thetas, x, y), back

@@ -1,0 +1,256 @@
+"""Steps as straight lists of operations without autograd, cut in two where the way back begins, and compiled.
+
+The gradient and the way back are traced together, reverse over reverse, as one function F(theta, x, y, u). What does
+not depend on u is the gradient; what it leaves behind for the rest is what a stored step keeps. Compared with letting
+a compiler cut the graph, this keeps activations rather than masks (storing masks is slow on CPUs).
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+from torch.func import functionalize, grad
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..errors import UserError
+from .steps import Back, EagerSteps, Images, InnerLoss, Labels, OnReal, RealLoss, Steps, Weights
+
+
+class Untraceable(UserError):  # noqa: N818 (a UserError with a name of its own)
+    """Steps of this network cannot be traced, or not be compiled here."""
+
+
+aten = torch.ops.aten
+Graph = Callable[..., Any]
+
+
+class TracedSteps(Steps):
+    """The steps of an inner loss, traced once per shape of the arguments.
+
+    Args:
+        loss: inner loss of each network, a pure function of tensors.
+        compiled: hand the traces to `torch.compile`; it takes tens of seconds per shape on CPU.
+
+    Its methods raise `Untraceable` where a network cannot be traced or there is no compiler.
+    """
+
+    def __init__(self, loss: InnerLoss, *, compiled: bool = False) -> None:
+        self.loss, self.compiled = loss, compiled
+        self._graphs: dict[Any, Any] = {}
+
+    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
+        """dl/dtheta of each network."""
+        x = x.contiguous()
+        found = self._found("gradient", (thetas, x, y), self._trace_gradient)
+        return found(thetas, x, y)
+
+    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+        """The gradient and the way back, which holds the activations that it needs."""
+        x = x.contiguous()
+        forward, backward = self._found("linearise", (thetas, x, y), self._trace_both)
+        with torch.no_grad():
+            gradient, *kept = forward(thetas, x, y)
+
+        def back(u: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                hessian_u, mixed_u = backward(thetas, x, y, u.contiguous(), *kept)
+            return hessian_u, mixed_u
+
+        return gradient, back
+
+    def differentiate(
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights
+    ) -> tuple[Float[Tensor, " networks"], Weights]:
+        """The objective of each network and its gradient; traced where it is a loss on real images."""
+        if not isinstance(objective, OnReal):
+            return EagerSteps(self.loss).differentiate(objective, thetas)
+        arguments = (thetas, objective.images.contiguous(), objective.labels)
+        found = self._found(objective.loss, arguments, functools.partial(self._trace_objective, objective.loss))
+        gradient, values = found(*arguments)
+        return values, gradient
+
+    def _found(self, what: object, arguments: tuple[Tensor, ...], trace: Callable[..., Any]) -> Any:
+        """The graphs for arguments like these, made at the first call."""
+        key = (what, *((tuple(a.shape), a.dtype, a.device) for a in arguments))
+        if key not in self._graphs:
+            try:
+                with torch.no_grad():
+                    self._graphs[key] = trace(*(a.detach() for a in arguments))
+            except Exception as error:  # tracing and compiling raise many kinds
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                raise Untraceable(
+                    f"steps cannot be {'compiled' if self.compiled else 'traced'} here ({reason}); "
+                    "take execution=eager, or auto"
+                ) from error
+        return self._graphs[key]
+
+    def _trace_gradient(self, thetas: Tensor, x: Tensor, y: Tensor) -> Graph:
+        def gradient(thetas: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return grad(lambda weights: self.loss(weights, x, y).sum())(thetas)
+
+        return self._finished(_traced(gradient, thetas, x, y), thetas, x, y)
+
+    def _trace_objective(self, loss: RealLoss, thetas: Tensor, images: Tensor, labels: Tensor) -> Graph:
+        def both(thetas: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            def total(weights: Tensor) -> tuple[Tensor, Tensor]:
+                values = loss(weights, images, labels)
+                return values.sum(), values
+
+            return grad(total, has_aux=True)(thetas)
+
+        return self._finished(_traced(both, thetas, images, labels), thetas, images, labels)
+
+    def _trace_both(self, thetas: Tensor, x: Tensor, y: Tensor) -> tuple[Graph, Graph]:
+        def both(thetas: Tensor, x: Tensor, y: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            def along(weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+                gradient = grad(lambda w: self.loss(w, images, y).sum())(weights)
+                return (gradient * u).sum(), gradient
+
+            (hessian_u, mixed_u), gradient = grad(along, argnums=(0, 1), has_aux=True)(thetas, x)
+            return gradient, hessian_u, mixed_u
+
+        u = torch.ones_like(thetas)
+        forward, backward = cut(_traced(both, thetas, x, y, u))
+        forward = self._finished(forward, thetas, x, y)
+        _, *kept = forward(thetas, x, y)
+        return forward, self._finished(backward, thetas, x, y, u, *kept)
+
+    def _finished(self, graph: fx.GraphModule, *arguments: Tensor) -> Graph:
+        if not self.compiled:
+            return _without_grad(graph)
+        compiled = _without_grad(torch.compile(opaque_pools(graph), dynamic=False))
+        compiled(*arguments)  # compiles now, so that a failure is seen here
+        return compiled
+
+
+def _without_grad(graph: Graph) -> Graph:
+    def run(*arguments: Tensor) -> Any:
+        with torch.no_grad():
+            return graph(*(argument.detach() for argument in arguments))
+
+    return run
+
+
+def _traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
+    graph = make_fx(functionalize(function))(*arguments)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+VIEWS = frozenset(
+    (
+        aten.view.default,
+        aten.t.default,
+        aten.permute.default,
+        aten.slice.Tensor,
+        aten.select.int,
+        aten.detach.default,
+        aten.split_with_sizes.default,
+        aten.transpose.int,
+        aten.expand.default,
+        aten.unsqueeze.default,
+        aten.squeeze.dim,
+        operator.getitem,
+    )
+)
+"""Operations that cost nothing to repeat."""
+
+
+def cut(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Split a traced (theta, x, y, u) -> (g, H u, d<g, u>/dx) into what comes before u and what comes after.
+
+    Returns:
+        (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx).
+    """
+    nodes = list(graph.graph.nodes)
+    *given, u = inputs = [node for node in nodes if node.op == "placeholder"]
+    gradient, *rest = nodes[-1].args[0]
+    inner = [node for node in nodes if node.op not in ("placeholder", "output")]
+    late = {u}
+    for node in inner:
+        if late.intersection(node.all_input_nodes):
+            late.add(node)
+    free = set(given)  # had again from the arguments, by views alone
+    for node in inner:
+        if node.op == "get_attr" or (
+            node.target in VIEWS and node not in late and free.issuperset(node.all_input_nodes)
+        ):
+            free.add(node)
+    kept = list(dict.fromkeys(_boundary((n for n in (*inner, *rest) if n in late), late | free)))
+
+    before, known = fx.Graph(), {}
+    for node in (*given, *(n for n in inner if n not in late)):
+        known[node] = before.node_copy(node, known.__getitem__)
+    before.output([known[gradient], *(known[node] for node in kept)])
+
+    after, known = fx.Graph(), {}
+    for node in inputs:
+        known[node] = after.node_copy(node)
+    for i, node in enumerate(kept):
+        known[node] = after.placeholder(f"kept_{i}")
+    for node in inner:
+        if node in late or node in free:
+            known[node] = after.node_copy(node, known.__getitem__)
+    after.output([known[node] for node in rest])
+    parts = [fx.GraphModule(graph, part) for part in (before, after)]
+    for part in parts:
+        part.graph.eliminate_dead_code()
+        part.recompile()
+    return parts[0], parts[1]
+
+
+def _boundary(late: Iterable[fx.Node], inside: set[fx.Node]) -> Iterable[fx.Node]:
+    return (argument for node in late for argument in node.all_input_nodes if argument not in inside)
+
+
+# The compiler's own max-pooling gradients search all windows of every pixel; PyTorch's kernels scatter, some ten times
+# faster on CPU. Operations of our own are opaque to the compiler.
+
+
+@torch.library.custom_op("datastill::max_pool", mutates_args=())
+def _max_pool(
+    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil: bool
+) -> tuple[Tensor, Tensor]:
+    return aten.max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil)
+
+
+@_max_pool.register_fake
+def _(x, kernel, stride, padding, dilation, ceil):
+    return aten.max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil)
+
+
+@torch.library.custom_op("datastill::max_pool_backward", mutates_args=())
+def _max_pool_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    ceil: bool,
+    indices: Tensor,
+) -> Tensor:
+    return aten.max_pool2d_with_indices_backward(gradient, x, kernel, stride, padding, dilation, ceil, indices)
+
+
+@_max_pool_backward.register_fake
+def _(gradient, x, kernel, stride, padding, dilation, ceil, indices):  # noqa: ARG001
+    return torch.empty_like(x)
+
+
+def opaque_pools(graph: fx.GraphModule) -> fx.GraphModule:
+    """Put our own operations in the place of max-pooling, on CPU."""
+    defaults = ([], [0, 0], [1, 1], False)
+    for node in graph.graph.nodes:
+        if node.target is aten.max_pool2d_with_indices.default:
+            node.target = torch.ops.datastill.max_pool.default
+            node.args = (*node.args, *defaults[len(node.args) - 2 :])
+        elif node.target is aten.max_pool2d_with_indices_backward.default:
+            node.target = torch.ops.datastill.max_pool_backward.default
+    graph.recompile()
+    return graph
