@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from . import __version__
-from .commands import COMMANDS, Distill, first_line, out
+from .commands import COMMANDS, Distill, Plan, first_line, out
 from .errors import UserError, unknown
 from .loop import Stopped
 from .recipes import recipe
@@ -47,13 +47,14 @@ def _parse(words: list[str]) -> Any:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    if name != "distill":
+    if name not in ("distill", "plan"):
         return _options(COMMANDS[name], rest, f"datastill {name}")
     chosen = "digits"
     if rest and not rest[0].startswith("-"):
         chosen, rest = rest[0], rest[1:]
-    default = Distill(config=recipe(chosen), command=shlex.join(["datastill", *words]))
-    return _options(Distill, rest, f"datastill distill [RECIPE={chosen}]", default=default)
+    command = shlex.join(["datastill", *words])
+    default = Distill(config=recipe(chosen), command=command) if name == "distill" else Plan(config=recipe(chosen))
+    return _options(COMMANDS[name], rest, f"datastill {name} [RECIPE={chosen}]", default=default)
 
 
 def _options(command: type[Any], words: list[str], prog: str, **default: Any) -> Any:

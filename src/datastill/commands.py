@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,9 +18,10 @@ from .export import export, png_loss
 from .files import write_whole
 from .methods import METHODS
 from .networks import INITIALISERS, NETWORKS
+from .planner import plan
 from .recipes import RECIPES, Config, differences, recipe
 from .report import as_json, grid, summary, write_report
-from .run import distill, pick_device, stored_config
+from .run import distill, pick_device, prepare, stored_config
 
 out = Console()
 
@@ -57,6 +58,33 @@ class Distill:
         if self.json:
             return _print_json({"folder": str(folder), "score": distilled.header.score})
         _say_next(folder, distilled.header.score or {})
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say what a run would cost here before it is begun: operations, memory by mode, seconds by way of computing.
+
+    Takes some outer iterations, which is all that it does with the data.
+
+    Examples:
+      datastill plan mnist-random
+      datastill plan cifar10-random --method.epochs 10 --engine.precision float32
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    """Settings; the recipe gives the defaults shown."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Plan."""
+        run = prepare(self.config)
+        found = plan(self.config.method, run.problem, self.config.loop.iterations)
+        if self.json:
+            return _print_json(asdict(found))
+        for line in found.lines(self.config.loop.iterations):
+            out.print(line, highlight=False, soft_wrap=True)
         return 0
 
 
@@ -262,6 +290,7 @@ class List:
 
 COMMANDS: dict[str, type[Any]] = {
     "distill": Distill,
+    "plan": Plan,
     "evaluate": Evaluate,
     "verify": Verify,
     "show": Show,

@@ -23,6 +23,7 @@ from .errors import UserError
 from .methods import Method, Problem
 from .runlog import say
 from .training import Engine, Untraceable
+from .training.engine import Execution, Mode
 
 MEASURES_FROM = 60.0
 """Seconds that a run must take before there is anything to gain from another way than the plainest."""
@@ -50,17 +51,29 @@ class Plan:
     parameters: int
     operations: int
     """Floating-point operations of an outer iteration, a multiplication and an addition being two."""
-    memory: dict[str, int]
+    memory: dict[Mode, int]
     """Predicted peak bytes of tensors by mode, besides data and weights that are there before."""
     available: int | None
     """Free bytes, where the system tells."""
     timings: list[Timing]
     """Fastest first."""
 
-    @property
-    def best(self) -> Timing:
-        """The fastest way that fits."""
-        return self.timings[0]
+    def lines(self, iterations: int) -> Iterator[str]:
+        """The plan for people."""
+        free = f"of {size(self.available)} free" if self.available is not None else "(free memory unknown)"
+        yield f"parameters                {self.parameters:,}"
+        yield f"operations per iteration  {self.operations / 1e9:,.2f} GFLOP"
+        for mode, needed in self.memory.items():
+            yield f"memory, {mode:<16}  {size(needed)} {free}"
+        best = self.timings[0]
+        for timing in self.timings:
+            took, first = f"{timing.seconds:.3f} s", f"{timing.first:.1f} s"
+            yield f"  {took} per iteration, {first} the first: {timing.engine}"
+        rate = self.operations / best.seconds / 1e9
+        yield f"best                      {best.engine}: {rate:.0f} GFLOP/s"
+        total = duration(best.first + best.seconds * iterations)
+        yield f"time                      {total} for {iterations} iterations"
+        yield "                          besides validation and the final evaluation"
 
 
 def choose(method: Method, problem: Problem, iterations: int) -> Engine:
@@ -86,7 +99,7 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     return timed(method, problem, modes[:1], iterations)[0].engine
 
 
-def plain(engine: Engine) -> str:
+def plain(engine: Engine) -> Execution:
     """The execution that needs no preparation, where it is open."""
     return "eager" if engine.execution == "auto" else engine.execution
 
@@ -104,7 +117,7 @@ def plan(method: Method, problem: Problem, iterations: int) -> Plan:
     )
 
 
-def fitting(engine: Engine, memory: dict[str, int], available: int | None) -> list[str]:
+def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> list[Mode]:
     """The modes asked for that fit into memory, least work first.
 
     Raises:
@@ -117,12 +130,11 @@ def fitting(engine: Engine, memory: dict[str, int], available: int | None) -> li
         return fits
     others = [mode for mode in memory if memory[mode] <= limit]
     advice = f"take mode={others[0]}" if others else "take fewer networks together, a smaller real_batch or keep_every"
-    raise UserError(
-        f"mode {asked[-1]!r} needs about {size(memory[asked[-1]])}, but {size(available or 0)} of memory are free; {advice}"
-    )
+    needed, free = size(memory[asked[-1]]), size(available or 0)
+    raise UserError(f"mode {asked[-1]!r} needs about {needed}, but {free} of memory are free; {advice}")
 
 
-def timed(method: Method, problem: Problem, modes: list[str], iterations: int) -> list[Timing]:
+def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first."""
     engine = problem.engine
     networks = getattr(method, "networks", 1)
@@ -174,18 +186,19 @@ def operations(method: Method, problem: Problem) -> int:
     return counter.get_total_flops()
 
 
-def peaks(method: Method, problem: Problem) -> dict[str, int]:
+def peaks(method: Method, problem: Problem) -> dict[Mode, int]:
     """Predicted peak bytes by mode: measured for one and two epochs, and continued along a line."""
     epochs = getattr(method, "epochs", 1)
-    found = {}
-    for mode in ("stored", "recomputed"):
+    found: dict[Mode, int] = {}
+    modes: tuple[Mode, ...] = ("stored", "recomputed")
+    for mode in modes:
         trial = replace(problem, engine=_plain(problem.engine, mode))
         one, two = (peak(replace(method, epochs=count), trial) for count in (1, 2))  # type: ignore[call-arg]
         found[mode] = one + (epochs - 1) * max(two - one, 0)
     return found
 
 
-def _plain(engine: Engine, mode: str) -> Engine:
+def _plain(engine: Engine, mode: Mode) -> Engine:
     return replace(engine, mode=mode, execution="eager", together=engine.together or 1)
 
 
@@ -244,6 +257,13 @@ def free_bytes(device: torch.device) -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
+
+
+def duration(seconds: float) -> str:
+    """Time for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def size(count: int) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.training import Engine
 
 from .test_conformance import problem
 

@@ -61,6 +61,7 @@ class Network:
             for layer in self.module.modules()
         )
         self._check()
+        self.batches = self._batches()
 
     def computing(self, dtype: torch.dtype | None) -> "Network":
         """The same network with its layers computed in another precision; weights and logits stay as they are."""
@@ -69,9 +70,12 @@ class Network:
         return other
 
     def _check(self) -> None:
+        before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                state = torch.get_rng_state()
                 out = self.module(torch.zeros(2, *self.shape))
+                drew = not torch.equal(state, torch.get_rng_state())
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"network {self.name!r} cannot take images of shape {self.shape}: {reason}") from error
@@ -80,6 +84,27 @@ class Network:
             raise UserError(
                 f"network {self.name!r} gives {what} for {self.classes} classes; it must return one logit per class"
             )
+
+        changed = [name for name, b in self.module.named_buffers() if not torch.equal(b, before.get(name, b))]
+        if changed:
+            raise UserError(
+                f"network {self.name!r} changes its buffer {changed[0]!r} in its forward pass; training is "
+                "differentiated as a function of the weights alone, so keep such state out of it"
+            )
+        if drew:
+            raise UserError(
+                f"network {self.name!r} draws random numbers in its forward pass; make it a function of weights and "
+                "images alone (dropout is off where it follows the module: F.dropout(x, training=self.training))"
+            )
+
+    def _batches(self) -> bool:
+        """Whether the module can be batched over weights; one that branches on values of tensors cannot."""
+        try:
+            with torch.no_grad():
+                vmap(self._plain)(torch.zeros(2, self.size), torch.zeros(2, 2, *self.shape))
+        except RuntimeError:
+            return False
+        return True
 
     def to(self, device: torch.device | str) -> "Network":
         """Move what the modules hold besides parameters (buffers); returns itself."""
@@ -104,6 +129,9 @@ class Network:
         """Logits of one network."""
         return self._logits(theta, images, self.wide)
 
+    def _plain(self, theta: Tensor, images: Tensor) -> Tensor:
+        return self._logits(theta, images, channels_last=False)
+
     def _logits(self, theta: Tensor, images: Tensor, channels_last: bool) -> Tensor:
         def prepared(tensor: Tensor) -> Tensor:
             tensor = tensor.to(self.dtype) if self.dtype else tensor
@@ -117,9 +145,9 @@ class Network:
         self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
     ) -> Float[Tensor, "networks b classes"]:
         """Logits of each network on its own images, as one batched program."""
-        if thetas.shape[0] == 1:  # a plain convolution is faster than a grouped one with one group
-            return self.apply(thetas[0], images[0])[None]
-        return vmap(lambda theta, batch: self._logits(theta, batch, channels_last=False))(thetas, images)
+        if thetas.shape[0] == 1 or not self.batches:  # a plain convolution is faster than one with a single group
+            return torch.stack([self.apply(theta, batch) for theta, batch in zip(thetas, images, strict=True)])
+        return vmap(self._plain)(thetas, images)
 
     @property
     def has_statistics(self) -> bool:

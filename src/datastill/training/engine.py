@@ -9,14 +9,17 @@ from ..errors import UserError, at_least
 from .steps import EagerSteps, ForwardSteps, InnerLoss, Steps
 from .traced import TracedSteps
 
+Mode = Literal["auto", "stored", "recomputed"]
+Execution = Literal["auto", "eager", "forward", "traced", "compiled"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """How it is computed. What is left to ``auto`` is measured at the start of a run, and stored with it."""
 
-    mode: Literal["auto", "stored", "recomputed"] = "auto"
+    mode: Mode = "auto"
     """Exact hypergradient from stored graphs (least work) or from recomputed steps (memory flat in the steps)."""
-    execution: Literal["auto", "eager", "forward", "traced", "compiled"] = "auto"
+    execution: Execution = "auto"
     """Of a step: autograd (eager), forward over reverse, traced operations, or these compiled."""
     keep_every: int = 1
     """Recomputed steps start from weights kept every so many steps on the host; 1 keeps all of them where they are."""

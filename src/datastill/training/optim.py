@@ -55,7 +55,12 @@ class GradientDescent(Optimiser):
         return (state[0] - step_size * gradient,)
 
     def pull(
-        self, state: State, gradient: Tensor, step_size: Tensor, t: int, cotangents: State
+        self,
+        state: State,  # noqa: ARG002
+        gradient: Tensor,
+        step_size: Tensor,
+        t: int,  # noqa: ARG002
+        cotangents: State,
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
         """Written out, as it is the inner loop of everything: u = -eta v, dL/deta = -<g, v>."""
         (v,) = cotangents

@@ -1,13 +1,17 @@
 """One gradient step of a stack of networks, and the way back through it: the primitive that all modes are made of."""
 
 import abc
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.func import grad, jvp
+
+from ..errors import UserError
 
 InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
@@ -73,6 +77,29 @@ class Steps(abc.ABC):
         return values, gradient
 
 
+NO_DERIVATIVE = re.compile(
+    r"derivative for (\S+) is not implemented|forward AD with (\S+) that does not support it|"
+    r"(differentiate twice a function that was marked with @once_differentiable)"
+)
+
+
+@contextmanager
+def told(kind: str, advice: str) -> Iterator[None]:
+    """Turn PyTorch's complaint about a missing derivative into one that names the operation and what to do.
+
+    Raises:
+        UserError: an operation has no second or no forward derivative.
+    """
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        found = NO_DERIVATIVE.search(str(error))
+        if not found:
+            raise
+        name = found[1] or found[2] or "a function that can be differentiated once only"
+        raise UserError(f"the network uses {name}, which has no {kind} derivative; {advice}") from error
+
+
 class EagerSteps(Steps):
     """PyTorch's autograd, reverse over reverse: the graph of the gradient is kept, and gone back through."""
 
@@ -92,7 +119,8 @@ class EagerSteps(Steps):
             (gradient,) = torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas, create_graph=True)
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            hessian_u, mixed_u = torch.autograd.grad(gradient, (thetas, x), u, materialize_grads=True)
+            with told("second", "no mode can do without it: take another layer in its place"):
+                hessian_u, mixed_u = torch.autograd.grad(gradient, (thetas, x), u, materialize_grads=True)
             return hessian_u, mixed_u
 
         return gradient.detach(), back
@@ -120,7 +148,8 @@ class ForwardSteps(EagerSteps):
         thetas, x = thetas.detach(), x.detach()
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            hessian_u, mixed_u = jvp(lambda weights: gradients(weights, x), (thetas,), (u,))[1]
+            with told("forward", "take execution=eager"):
+                hessian_u, mixed_u = jvp(lambda weights: gradients(weights, x), (thetas,), (u,))[1]
             return hessian_u, mixed_u
 
         return self.gradient(thetas, x, y), back

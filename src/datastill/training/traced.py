@@ -7,7 +7,7 @@ a compiler cut the graph, this keeps activations rather than masks (storing mask
 
 import functools
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -168,44 +168,49 @@ def cut(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:
         (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx).
     """
     nodes = list(graph.graph.nodes)
-    *given, u = inputs = [node for node in nodes if node.op == "placeholder"]
+    inputs = [node for node in nodes if node.op == "placeholder"]
     gradient, *rest = nodes[-1].args[0]
     inner = [node for node in nodes if node.op not in ("placeholder", "output")]
-    late = {u}
-    for node in inner:
-        if late.intersection(node.all_input_nodes):
-            late.add(node)
-    free = set(given)  # had again from the arguments, by views alone
-    for node in inner:
-        if node.op == "get_attr" or (
-            node.target in VIEWS and node not in late and free.issuperset(node.all_input_nodes)
-        ):
-            free.add(node)
-    kept = list(dict.fromkeys(_boundary((n for n in (*inner, *rest) if n in late), late | free)))
+    late = _grown({inputs[-1]}, inner, lambda node, grown: bool(grown.intersection(node.all_input_nodes)))
+    free = _grown(
+        set(inputs[:-1]), inner, lambda node, grown: _is_view(node) and grown.issuperset(node.all_input_nodes)
+    )
+    needed = [argument for node in inner if node in late for argument in node.all_input_nodes]
+    kept = dict.fromkeys(node for node in (*needed, *rest) if node not in late | free)
+    before = _part(graph, inputs[:-1], [], [node for node in inner if node not in late], [gradient, *kept])
+    after = _part(graph, inputs, list(kept), [node for node in inner if node in late | free], rest)
+    return before, after
 
-    before, known = fx.Graph(), {}
-    for node in (*given, *(n for n in inner if n not in late)):
-        known[node] = before.node_copy(node, known.__getitem__)
-    before.output([known[gradient], *(known[node] for node in kept)])
 
-    after, known = fx.Graph(), {}
-    for node in inputs:
-        known[node] = after.node_copy(node)
+Grows = Callable[[fx.Node, set[fx.Node]], bool]
+
+
+def _grown(nodes: set[fx.Node], more: list[fx.Node], belongs: Grows) -> set[fx.Node]:
+    for node in more:
+        if belongs(node, nodes):
+            nodes.add(node)
+    return nodes
+
+
+def _is_view(node: fx.Node) -> bool:
+    return node.op == "get_attr" or node.target in VIEWS
+
+
+def _part(
+    graph: fx.GraphModule, given: list[fx.Node], kept: list[fx.Node], body: list[fx.Node], out: list[fx.Node]
+) -> fx.GraphModule:
+    part, known = fx.Graph(), {}
+    for node in given:
+        known[node] = part.node_copy(node)
     for i, node in enumerate(kept):
-        known[node] = after.placeholder(f"kept_{i}")
-    for node in inner:
-        if node in late or node in free:
-            known[node] = after.node_copy(node, known.__getitem__)
-    after.output([known[node] for node in rest])
-    parts = [fx.GraphModule(graph, part) for part in (before, after)]
-    for part in parts:
-        part.graph.eliminate_dead_code()
-        part.recompile()
-    return parts[0], parts[1]
-
-
-def _boundary(late: Iterable[fx.Node], inside: set[fx.Node]) -> Iterable[fx.Node]:
-    return (argument for node in late for argument in node.all_input_nodes if argument not in inside)
+        known[node] = part.placeholder(f"kept_{i}")
+    for node in body:
+        known[node] = part.node_copy(node, known.__getitem__)
+    part.output([known[node] for node in out])
+    module = fx.GraphModule(graph, part)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
 
 
 # The compiler's own max-pooling gradients search all windows of every pixel; PyTorch's kernels scatter, some ten times
