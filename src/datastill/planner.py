@@ -4,10 +4,8 @@ Nothing is looked up: operations are counted, bytes are followed and seconds are
 iteration with the run's own data.
 """
 
-import contextlib
 import gc
 import math
-import statistics
 import time
 import weakref
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from .errors import UserError
-from .methods import Method, Problem
+from .methods import Learned, Method, Problem
 from .runlog import say
 from .training import Engine, Untraceable
 from .training.engine import Execution, Mode
@@ -41,7 +39,7 @@ class Timing:
     first: float
     """Seconds of the first call, with tracing and compiling."""
     seconds: float
-    """Median seconds of a later one."""
+    """Least seconds of a later one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     modes = fitting(engine, memory, available)
     engine = replace(engine, mode=modes[0])
     plainest = replace(engine, execution=plain(engine), together=engine.together or getattr(method, "networks", 1))
-    if engine.resolved or measure(method, problem, plainest, repeats=1).seconds * iterations < MEASURES_FROM:
+    if engine.resolved or measure(method, problem, [plainest], rounds=1)[0].seconds * iterations < MEASURES_FROM:
         return plainest
     return timed(method, problem, modes[:1], iterations)[0].engine
 
@@ -137,42 +135,53 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
 def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first."""
     engine = problem.engine
-    networks = getattr(method, "networks", 1)
-    together = [engine.together] if engine.together else sorted({1, networks})
-    found = [
-        measure(method, problem, replace(engine, mode=mode, execution=plain(engine), together=count))
-        for mode in modes
-        for count in together
-    ]
+    together = [engine.together] if engine.together else sorted({1, getattr(method, "networks", 1)})
+    ways = [replace(engine, mode=mode, execution=plain(engine), together=count) for mode in modes for count in together]
+    found = measure(method, problem, ways)
     if engine.execution == "auto":
-        best = min(found, key=_of_seconds)
-        with contextlib.suppress(Untraceable):
-            found.append(measure(method, problem, replace(best.engine, execution="traced")))
-            if best.seconds * iterations > COMPILES_FROM:
-                say("compiling the inner step, as the run is long; this takes a minute or two")
-                found.append(measure(method, problem, replace(best.engine, execution="compiled")))
-    return sorted(found, key=_of_seconds)
+        best = found[0]
+        executions: list[Execution] = ["eager", "traced"]
+        if best.seconds * iterations > COMPILES_FROM:
+            say("compiling the inner step, as the run is long; this takes a minute or two")
+            executions.append("compiled")
+        again = measure(method, problem, [replace(best.engine, execution=each) for each in executions])
+        found = sorted([*again, *found[1:]], key=_of_seconds)
+    return found
 
 
 def _of_seconds(timing: Timing) -> float:
     return timing.seconds
 
 
-def measure(method: Method, problem: Problem, engine: Engine, repeats: int = 3) -> Timing:
-    """Time outer iterations.
+def measure(method: Method, problem: Problem, ways: list[Engine], rounds: int = 3) -> list[Timing]:
+    """Time outer iterations, fastest way first.
+
+    The ways take turns and the least time of each counts: other work on the machine only ever adds. A way that this
+    network or machine does not allow is left out, unless it is the only one.
 
     Raises:
-        UserError: this network cannot be computed in this way.
+        UserError: no way is possible.
     """
-    trial = replace(problem, engine=engine)
     learned = method.start(problem)
-    seconds = [_seconds(lambda: method.gradient(trial, learned, 0), problem) for _ in range(1 + repeats)]
-    return Timing(engine=engine, first=seconds[0], seconds=statistics.median(seconds[1:]))
+    possible = {}
+    for way in ways:
+        trial = replace(problem, engine=way)
+        try:
+            possible[way] = (trial, _seconds(method, trial, learned))
+        except Untraceable:
+            if len(ways) == 1:
+                raise
+    seconds = {way: math.inf for way in possible}
+    for _ in range(rounds):
+        for way, (trial, _) in possible.items():
+            seconds[way] = min(seconds[way], _seconds(method, trial, learned))
+    timings = [Timing(engine=way, first=first, seconds=seconds[way]) for way, (_, first) in possible.items()]
+    return sorted(timings, key=_of_seconds)
 
 
-def _seconds(run: Any, problem: Problem) -> float:
+def _seconds(method: Method, problem: Problem, learned: Learned) -> float:
     began = time.perf_counter()
-    run()
+    method.gradient(problem, learned, 0)
     if problem.data.device.type == "cuda":
         torch.cuda.synchronize(problem.data.device)
     return time.perf_counter() - began
