@@ -171,7 +171,7 @@ def measure(method: Method, problem: Problem, ways: list[Engine], rounds: int = 
         except Untraceable:
             if len(ways) == 1:
                 raise
-    seconds = {way: math.inf for way in possible}
+    seconds = dict.fromkeys(possible, math.inf)
     for _ in range(rounds):
         for way, (trial, _) in possible.items():
             seconds[way] = min(seconds[way], _seconds(method, trial, learned))
