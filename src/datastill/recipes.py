@@ -104,7 +104,7 @@ def cifar10_random() -> Config:
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         method=DatasetDistillation(examples_rate=0.03),
-        loop=LoopSettings(iterations=1600, schedule="exponential", average=0.995, validate_every=200),
+        loop=LoopSettings(iterations=1200, schedule="exponential", average=0.995, validate_every=200),
         engine=Engine(precision="bfloat16"),
     )
 
@@ -117,7 +117,7 @@ def cifar10_fixed() -> Config:
         network="alexcifarnet",
         initial="fixed",
         method=DatasetDistillation(examples_rate=0.03),
-        loop=LoopSettings(iterations=1600, average=0.99, validate_every=100),
+        loop=LoopSettings(iterations=1200, average=0.99, validate_every=100),
         engine=Engine(precision="bfloat16"),
     )
 

@@ -11,8 +11,8 @@ from datastill.artifact import DistilledSet
 from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
+from datastill.evaluation.accuracy import Accuracy
 from datastill.evaluation.fit import TOGETHER, unseen
-from datastill.evaluation.score import accuracy
 from datastill.networks import build
 from datastill.rng import generator
 
@@ -96,8 +96,8 @@ def test_fixed_weights_of_another_network_are_refused() -> None:
 def test_batch_norm_is_recalibrated_on_the_synthetic_examples_not_on_test_images() -> None:
     distilled = replace(SET, header=replace(SET.header, network="convnet(width=4,depth=1,norm=batch)"))
     network, thetas = unseen(distilled, FEW.resolved(distilled), "test networks", torch.device("cpu"))
-    whole = accuracy(network, thetas[0], distilled, DATA.test)
-    each = [accuracy(network, thetas[0], distilled, DATA.test.take(torch.tensor([i]))) for i in range(len(DATA.test))]
+    whole = Accuracy(network, distilled, DATA.test)(thetas[0])
+    each = [Accuracy(network, distilled, DATA.test.take(torch.tensor([i])))(thetas[0]) for i in range(len(DATA.test))]
     assert whole == pytest.approx(statistics.fmean(each)), "a prediction does not depend on the other test images"
 
 

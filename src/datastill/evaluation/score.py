@@ -8,18 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ..artifact import DistilledSet
-from ..data import RealData, Split
+from ..data import RealData
 from ..errors import UserError
-from ..networks import Network
 from ..runlog import ProgressLine
+from .accuracy import Accuracy
 from .fit import along, trained, unseen
 from .protocol import Protocol
 
-BATCH = {"cpu": 100, "cuda": 1000}  # real images in one forward pass; on CPU they stay in the cache
 CURVE_NETWORKS = 10
 CURVE_IMAGES = 2000
 
@@ -76,11 +73,11 @@ def score(
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
     network, thetas = unseen(distilled, resolved, f"{split} networks", data.device)
-    accuracies: list[float] = []
+    accuracy, accuracies = Accuracy(network, distilled, real, len(thetas)), []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=not progress) as line:
         for final in trained(distilled, network, thetas):
             for theta in final:
-                accuracies.append(accuracy(network, theta, distilled, real))
+                accuracies.append(accuracy(theta))
                 line.update(len(accuracies), f"mean {statistics.fmean(accuracies):.2%}")
     return Score(
         split=split,
@@ -106,10 +103,8 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]
-    rows = [
-        [accuracy(network, theta, distilled, real) for theta in stage]
-        for stage in (thetas, *along(distilled, network, thetas))
-    ]
+    accuracy = Accuracy(network, distilled, real)
+    rows = [[accuracy(theta) for theta in stage] for stage in (thetas, *along(distilled, network, thetas))]
     return {
         "split": "validation",
         "images": len(real),
@@ -117,17 +112,6 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
         "mean": [statistics.fmean(row) for row in rows],
         "sd": [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows],
     }
-
-
-@torch.no_grad()
-def accuracy(network: Network, theta: Float[Tensor, " size"], distilled: DistilledSet, real: Split) -> float:
-    """Share of `real` that one trained network gets right."""
-    predict = network.predictor(theta, distilled.examples.flatten(0, 1).to(theta.device))
-    right = 0
-    batch = BATCH.get(theta.device.type, 1000)
-    for images, labels in zip(real.images.split(batch), real.labels.split(batch), strict=True):
-        right += int((predict(distilled.normalise(images)).argmax(1) == labels).sum())
-    return right / len(real)
 
 
 def fits_data(distilled: DistilledSet, data: RealData) -> None:

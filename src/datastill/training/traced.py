@@ -7,7 +7,7 @@ a compiler cut the graph, this keeps activations rather than masks (storing mask
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -114,7 +114,7 @@ class TracedSteps(Steps):
             return gradient, hessian_u, mixed_u
 
         u = torch.ones_like(thetas)
-        forward, backward = cut(_traced(both, thetas, x, y, u))
+        forward, backward = cut(_traced(both, thetas, x, y, u), is_pointwise if self.compiled else is_view)
         forward = self._finished(forward, thetas, x, y)
         _, *kept = forward(thetas, x, y)
         return forward, self._finished(backward, thetas, x, y, u, *kept)
@@ -155,45 +155,64 @@ VIEWS = frozenset(
         aten.expand.default,
         aten.unsqueeze.default,
         aten.squeeze.dim,
-        operator.getitem,
     )
 )
 """Operations that cost nothing to repeat."""
 
 
-def cut(graph: fx.GraphModule) -> tuple[fx.GraphModule, fx.GraphModule]:
+def is_view(node: fx.Node) -> bool:
+    """Whether it costs nothing to repeat."""
+    if node.target is operator.getitem:  # one of several results: as their operation
+        return is_view(node.all_input_nodes[0])
+    return node.op == "get_attr" or node.target in VIEWS
+
+
+def is_pointwise(node: fx.Node) -> bool:
+    """Whether a compiler repeats it for nearly nothing, inside a kernel that reads its arguments anyway."""
+    return is_view(node) or torch.Tag.pointwise in getattr(node.target, "tags", ())
+
+
+def cut(graph: fx.GraphModule, repeats: Callable[[fx.Node], bool]) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Split a traced (theta, x, y, u) -> (g, H u, d<g, u>/dx) into what comes before u and what comes after.
+
+    Args:
+        graph: the trace.
+        repeats: operations that the second part does again rather than be given their results.
 
     Returns:
         (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx).
     """
     nodes = list(graph.graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
-    gradient, *rest = nodes[-1].args[0]
     inner = [node for node in nodes if node.op not in ("placeholder", "output")]
-    late = _grown({inputs[-1]}, inner, lambda node, grown: bool(grown.intersection(node.all_input_nodes)))
-    free = _grown(
-        set(inputs[:-1]), inner, lambda node, grown: _is_view(node) and grown.issuperset(node.all_input_nodes)
-    )
-    needed = [argument for node in inner if node in late for argument in node.all_input_nodes]
-    kept = dict.fromkeys(node for node in (*needed, *rest) if node not in late | free)
+    gradient, *rest = nodes[-1].args[0]
+    late = {inputs[-1]}
+    for node in inner:
+        if late.intersection(node.all_input_nodes):
+            late.add(node)
+    repeated, kept = _needed([*(node for node in inner if node in late), *rest], late.union(inputs), repeats)
     before = _part(graph, inputs[:-1], [], [node for node in inner if node not in late], [gradient, *kept])
-    after = _part(graph, inputs, list(kept), [node for node in inner if node in late | free], rest)
+    after = _part(graph, inputs, kept, [node for node in inner if node in late or node in repeated], rest)
     return before, after
 
 
-Grows = Callable[[fx.Node, set[fx.Node]], bool]
-
-
-def _grown(nodes: set[fx.Node], more: list[fx.Node], belongs: Grows) -> set[fx.Node]:
-    for node in more:
-        if belongs(node, nodes):
-            nodes.add(node)
-    return nodes
-
-
-def _is_view(node: fx.Node) -> bool:
-    return node.op == "get_attr" or node.target in VIEWS
+def _needed(
+    last: list[fx.Node], there: set[fx.Node], repeats: Callable[[fx.Node], bool]
+) -> tuple[set[fx.Node], list[fx.Node]]:
+    """What `last` needs besides what is there: nodes to be repeated, and those to be kept."""
+    repeated: set[fx.Node] = set()
+    kept: dict[fx.Node, None] = {}
+    pending = [each for node in last for each in (node.all_input_nodes if node in there else [node])]
+    while pending:
+        node = pending.pop()
+        if node in there or node in repeated or node in kept:
+            continue
+        if repeats(node):
+            repeated.add(node)
+            pending += node.all_input_nodes
+        else:
+            kept[node] = None
+    return repeated, list(kept)
 
 
 def _part(
@@ -213,8 +232,8 @@ def _part(
     return module
 
 
-# The compiler's own max-pooling gradients search all windows of every pixel; PyTorch's kernels scatter, some ten times
-# faster on CPU. Operations of our own are opaque to the compiler.
+# The compiler's own gradient of max-pooling with overlapping windows searches all windows of every pixel; PyTorch's
+# kernel scatters, some ten times faster on CPU. Operations of our own are opaque to the compiler.
 
 
 @torch.library.custom_op("datastill::max_pool", mutates_args=())
@@ -249,13 +268,17 @@ def _(gradient, x, kernel, stride, padding, dilation, ceil, indices):  # noqa: A
 
 
 def opaque_pools(graph: fx.GraphModule) -> fx.GraphModule:
-    """Put our own operations in the place of max-pooling, on CPU."""
+    """Put our own operations in the place of max-pooling with overlapping windows."""
     defaults = ([], [0, 0], [1, 1], False)
     for node in graph.graph.nodes:
-        if node.target is aten.max_pool2d_with_indices.default:
+        if node.target is aten.max_pool2d_with_indices.default and _overlaps(*node.args[1:3]):
             node.target = torch.ops.datastill.max_pool.default
             node.args = (*node.args, *defaults[len(node.args) - 2 :])
-        elif node.target is aten.max_pool2d_with_indices_backward.default:
+        elif node.target is aten.max_pool2d_with_indices_backward.default and _overlaps(*node.args[2:4]):
             node.target = torch.ops.datastill.max_pool_backward.default
     graph.recompile()
     return graph
+
+
+def _overlaps(kernel: list[int], stride: Sequence[int] = ()) -> bool:
+    return max(kernel) > min(stride or kernel)
