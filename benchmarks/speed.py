@@ -18,7 +18,7 @@ from . import naive
 
 SHAPES = {"lenet": (1, 28, 28), "alexcifarnet": (3, 32, 32)}
 STEPS, EPOCHS, BATCH, REAL = 10, 3, 10, 1024
-ROUNDS = 5
+ROUNDS = 3
 WAYS = {
     "stored": Engine(mode="stored", execution="eager", together=1),
     "recomputed": Engine(mode="recomputed", execution="eager", together=1),

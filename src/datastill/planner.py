@@ -9,6 +9,7 @@ import math
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,10 @@ def measure(method: Method, problem: Problem, ways: list[Engine], rounds: int = 
         trial = replace(problem, engine=way)
         try:
             possible[way] = (trial, _seconds(method, trial, learned))
-        except Untraceable:
+        except Untraceable as error:
             if len(ways) == 1:
                 raise
+            say(f"not {way.execution}: {error}")
     seconds = dict.fromkeys(possible, math.inf)
     for _ in range(rounds):
         for way, (trial, _) in possible.items():
@@ -266,6 +268,24 @@ def free_bytes(device: torch.device) -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
+
+
+@contextmanager
+def advice(engine: Engine) -> Iterator[None]:
+    """Turn running out of memory into advice.
+
+    Raises:
+        UserError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"memory ran out ({engine}); the last checkpoint is whole. Take --engine.mode recomputed, then "
+            "--engine.keep-every 10, --engine.together 1 or a smaller --method.real-batch in a new run"
+        ) from error
 
 
 def duration(seconds: float) -> str:

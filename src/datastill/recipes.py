@@ -104,8 +104,9 @@ def cifar10_random() -> Config:
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         method=DatasetDistillation(examples_rate=0.03),
-        loop=LoopSettings(iterations=1200, schedule="exponential", average=0.995, validate_every=200),
+        loop=LoopSettings(iterations=500, schedule="exponential", average=0.99, validate_every=100),
         engine=Engine(precision="bfloat16"),
+        protocol=Protocol(networks=20),
     )
 
 

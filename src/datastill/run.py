@@ -18,7 +18,7 @@ from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
 from .networks import Network, build
-from .planner import choose
+from .planner import advice, choose
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
 from .rng import generator
@@ -54,11 +54,21 @@ def distill(
         say(f"the run in {folder} is finished")
         return DistilledSet.load(folder / "distilled.safetensors")
     run = prepare(config, data)
-    _claim(folder, config, command, resume=resume)
-    run = _with_engine(run, folder)
-    state = optimise(
-        config.method, run.problem, config.loop, folder, validate=lambda learned: validate(run, learned), resume=resume
-    )
+    if not resume:
+        _must_be_free(folder)
+    engine = _engine(run, folder)
+    run = replace(run, problem=replace(run.problem, engine=engine))
+    if not resume:
+        _begin(folder, config, command, engine)
+    with advice(engine):
+        state = optimise(
+            config.method,
+            run.problem,
+            config.loop,
+            folder,
+            validate=lambda learned: validate(run, learned),
+            resume=resume,
+        )
     distilled = artifact(run, state.best, state)
     distilled.save(folder / "distilled.safetensors")
     distilled = distilled.with_score(final_score(run, distilled))
@@ -116,28 +126,28 @@ def _initial(config: Config, network: Network) -> InitialWeights:
     return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
 
 
-def _claim(folder: Path, config: Config, command: str, *, resume: bool) -> None:
-    if resume:
-        return
+def _must_be_free(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
+
+
+def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-    record = {"recipe": config.recipe, "command": command, "version": __version__, "config": as_dict(config)}
-    write_json(folder / "config.json", record)
+    about = {"recipe": config.recipe, "command": command, "version": __version__}
+    write_json(folder / "config.json", about | {"config": as_dict(config), "engine": asdict(engine)})
 
 
-def _with_engine(run: Run, folder: Path) -> Run:
-    """The run with its way to compute chosen: as it was when the run began, for another one rounds differently."""
-    record = read_json(folder / "config.json")
-    if "engine" not in record:
-        engine = choose(run.config.method, run.problem, run.config.loop.iterations)
-        record["engine"] = asdict(engine)
-        write_json(folder / "config.json", record)
-        say(f"computing by {engine}")
-    return replace(run, problem=replace(run.problem, engine=Engine(**record["engine"])))
+def _engine(run: Run, folder: Path) -> Engine:
+    """How to compute: as it was when the run in the folder began, for another way rounds differently."""
+    record = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    if "engine" in record:
+        return Engine(**record["engine"])
+    engine = choose(run.config.method, run.problem, run.config.loop.iterations)
+    say(f"computing by {engine}")
+    return engine
 
 
 def stored_config(folder: Path) -> Config:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..errors import at_least
+from ..errors import UserError, at_least
 from ..networks import Network
 from .optim import GradientDescent, Optimiser
 from .steps import EagerSteps, InnerLoss, Steps
@@ -30,6 +31,17 @@ class Program:
     def length(self) -> int:
         """T, the number of gradient steps."""
         return self.steps * self.epochs
+
+    def window(self, size: int, generator: torch.Generator) -> range:
+        """A window of so many gradient steps at a random place, for `hypergradient` (arXiv 2311.07025, section 4).
+
+        Raises:
+            UserError: the window is longer than the program.
+        """
+        if not 1 <= size <= self.length:
+            raise UserError(f"a window of {size} steps does not fit the {self.length} steps of the program")
+        start = int(torch.randint(self.length - size + 1, (), generator=generator))
+        return range(start, start + size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """(epoch, step) of each gradient step, in order."""
