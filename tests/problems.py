@@ -1,7 +1,7 @@
-"""Bilevel problems whose exact hypergradient is known in closed form, and two independent ways to get any other.
+"""Bilevel problems whose exact hypergradient is known in closed form, real ones, and an independent way to get any.
 
-With v = dL/dtheta_T, each problem writes down theta_T as a function of (theta_0, x, eta) and differentiates that by
-hand; nothing here runs the package's own training. All numbers are float64.
+With v = dL/dtheta_T, each of the first writes down theta_T as a function of (theta_0, x, eta) and differentiates that
+by hand; nothing here runs the package's own training. All numbers are float64.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,24 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from datastill.training import Hypergradient
+from datastill.networks import build
+from datastill.training import Hypergradient, Optimiser
+from datastill.training.program import inner_loss
+
+SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
+    "lenet": (1, 28, 28),
+    "alexcifarnet": (3, 32, 32),
+    "mlp(width=7)": (1, 4, 4),
+    "convnet(width=4,depth=2,norm=instance)": (2, 8, 8),
+    "convnet(width=8,depth=2,norm=group)": (2, 8, 8),  # 4 groups, of 2 channels each
+    "convnet(width=4,depth=2,norm=batch)": (2, 8, 8),
+    "convnet(width=4,depth=2,norm=none)": (2, 8, 8),
+    "resnet18(width=2)": (2, 8, 8),
+    "resnet18(width=2,norm=instance)": (2, 16, 16),
+    "tests.problems:smooth": (1, 3, 3),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,18 +223,47 @@ CLOSED_FORM = {
 }
 
 
-def naive(problem: Problem) -> Hypergradient:
+def classify(
+    spec: str, shape: tuple, *, networks=2, epochs=2, steps=2, batch=3, classes=3, soft=False, eta=0.1, seed=0
+) -> Problem:
+    """Cross-entropy on the examples, cross-entropy on other images as the objective."""
+    network = build(spec, shape=shape, classes=classes)
+    thetas = network.init("xavier", [torch.Generator().manual_seed(seed + i) for i in range(networks)]).double()
+    g = torch.Generator().manual_seed(seed + 100)
+
+    def normal(*size: int):
+        return torch.randn(*size, generator=g, dtype=torch.float64)
+
+    labels = normal(steps, batch, classes).softmax(-1) if soft else torch.randint(classes, (steps, batch), generator=g)
+    real, truth = normal(6, *shape), torch.randint(classes, (6,), generator=g)
+    thetas = thetas + 0.05 * normal(*thetas.shape)  # no bias at exactly zero, no scale at exactly one
+
+    def objective(finals):
+        return torch.stack([cross_entropy(network.apply(theta, real), truth) for theta in finals])
+
+    return Problem(
+        loss=inner_loss(network),
+        objective=objective,
+        thetas=thetas,
+        examples=normal(steps, batch, *shape),
+        labels=labels,
+        step_sizes=eta * (0.5 + torch.rand(epochs, steps, generator=g, dtype=torch.float64)),
+    )
+
+
+def naive(problem: Problem, optimiser: Optimiser | None = None) -> Hypergradient:
     """The same by the shortest code there is: one graph through everything, one network at a time."""
     rows = []
     for i in range(problem.thetas.shape[0]):
         start = problem.thetas[i : i + 1].clone().requires_grad_()
         x, etas = problem.examples.clone().requires_grad_(), problem.step_sizes.clone().requires_grad_()
-        theta = start
-        for epoch in range(etas.shape[0]):
-            for step in range(etas.shape[1]):
-                value = problem.loss(theta, x[step][None], problem.labels[step]).sum()
-                (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
-                theta = theta - etas[epoch, step] * gradient
+        theta, state = start, optimiser.start(start) if optimiser else (start,)
+        for t, eta in enumerate(etas.flatten()):
+            step = t % etas.shape[1]
+            value = problem.loss(theta, x[step][None], problem.labels[step]).sum()
+            (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
+            state = optimiser.update(state, gradient, eta, t) if optimiser else (theta - eta * gradient,)
+            theta = state[0]
         others = problem.thetas.detach()
         objective = problem.objective(torch.cat([others[:i], theta, others[i + 1 :]]))[i]
         d_x, d_eta, d_start = torch.autograd.grad(objective, (x, etas, start))

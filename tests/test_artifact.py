@@ -164,6 +164,55 @@ def test_fit_is_the_same_as_sgd_by_hand() -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("optimiser", ["momentum", "adam"])
+def test_fit_is_the_same_as_the_sets_optimiser_by_hand(optimiser: str) -> None:
+    distilled = make(steps=2, epochs=2)
+    distilled = replace(distilled, header=replace(distilled.header, optimiser=optimiser))
+    mine, theirs = toy_model(3), toy_model(3)
+    distilled.fit(mine)
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in theirs.parameters()]
+    for t in range(4):
+        epoch, step = divmod(t, 2)
+        loss = nn.functional.cross_entropy(theirs(distilled.examples[step]), distilled.labels[step])
+        gradients, size = torch.autograd.grad(loss, list(theirs.parameters())), distilled.step_sizes[epoch, step]
+        with torch.no_grad():
+            for p, g, (first, second) in zip(theirs.parameters(), gradients, moments, strict=True):
+                if optimiser == "momentum":
+                    first.mul_(0.9).add_(g)
+                    p -= size * first
+                else:
+                    first.mul_(0.9).add_(0.1 * g)
+                    second.mul_(0.999).add_(0.001 * g**2)
+                    p -= size * (first / (1 - 0.9 ** (t + 1))) / ((second / (1 - 0.999 ** (t + 1))).sqrt() + 1e-8)
+    for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    plain = replace(distilled, header=replace(distilled.header, optimiser="sgd")).fit(toy_model(3))
+    assert not torch.allclose(next(plain.parameters()), next(mine.parameters()), atol=1e-3)
+
+
+def test_an_optimiser_of_a_later_version_is_refused_by_its_name() -> None:
+    distilled = replace(make(), header=replace(HEADER, optimiser="lion"))
+    before = [p.clone() for p in toy_model(3).parameters()]
+    model = toy_model(3)
+    with pytest.raises(UserError, match="the set is for training with 'lion', which this version does not know"):
+        distilled.fit(model)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_a_set_that_names_no_optimiser_is_for_gradient_descent(tmp_path: Path) -> None:
+    """Those written before there was a choice."""
+    path = tmp_path / "a.safetensors"
+    make().save(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header = json.loads(metadata["header"])
+    assert header.pop("optimiser") == "sgd"
+    metadata["header"] = json.dumps(header, sort_keys=True)
+    metadata["sha256"] = datastill.artifact._digest(metadata["header"], tensors)
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert DistilledSet.load(path).header == make().header
+
+
 def test_fit_starts_from_the_stored_weights_whatever_the_model_held() -> None:
     distilled = make(fixed=True, seed=5)
     first, second = distilled.fit(toy_model(1)), distilled.fit(toy_model(2))

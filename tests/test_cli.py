@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import datastill.planner
 from datastill import DistilledSet
 from datastill.cli import main
 from datastill.commands import COMMANDS
@@ -100,6 +103,10 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--method.steps", "0"], "steps is 0, but must be at least 1"),
         (["distill", "--method.ipc", "900"], "900 images per class wanted, but class"),
         (["distill", "--loop.iterations", "-1"], "iterations is -1, but must be at least 1"),
+        (["plan", "nosuch"], "unknown recipe 'nosuch'"),
+        (["plan", "--engine.mode", "sotred"], "Expected one of ('auto', 'stored', 'recomputed')"),
+        (["distill", "--engine.keep-every", "0"], "keep_every is 0, but must be at least 1"),
+        (["distill", "--method.optimiser", "lion"], "Expected one of ('sgd', 'momentum', 'adam')"),
         (["distill", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
         (["distill", "--data.name", "{folder}/unlabelled"], "label"),
         (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
@@ -132,6 +139,69 @@ def test_a_wrong_input_gives_one_line_and_exit_code_2(
     assert message in said.err
     assert said.out == ""
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+FAST = ["--method.networks", "1", "--method.epochs", "2", "--method.real-batch", "32"]
+
+
+def test_a_plan_says_what_an_iteration_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "digits", *FAST, "--loop.iterations", "7"]) == 0
+    said = capsys.readouterr().out
+    size = 64 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10  # mlp of two hidden layers of 128
+    for pattern in (
+        rf"^parameters +{size:,}$",
+        r"^operations per iteration +0\.\d+ GFLOP$",
+        r"^memory, stored +\d+ MiB of ",
+        r"^memory, recomputed +\d+ MiB of ",
+        r"^  \d\.\d{3} s per iteration, .* eager steps, stored, all networks together, float32$",
+        r"^best +eager steps, stored, .* GFLOP/s$",
+        r"^time +\d+ s for 7 iterations$",
+    ):
+        assert re.search(pattern, said, re.MULTILINE), (pattern, said)
+
+
+def test_a_plan_as_json_is_json_and_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *FAST, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == 26122
+    assert found["operations"] > found["parameters"]
+    assert found["memory"].keys() == {"stored", "recomputed"}
+    assert found["timings"][0]["engine"]["execution"] == "eager"
+    assert found["timings"][0]["seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_gives_one_line_and_another_mode_can_be_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datastill.planner, "peaks", lambda *_: {"stored": 50 * 2**20, "recomputed": 5 * 2**20})
+    monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: 10 * 2**20)
+    assert main(["distill", "digits", "--engine.mode", "stored", *QUICK, "--out", str(tmp_path / "first")]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "datastill: error: mode 'stored' needs about 50 MiB, but 10 MiB of memory are free; take mode=recomputed\n"
+    )
+    words = ["--engine.mode", "recomputed", *QUICK, "--loop.iterations", "1", "--loop.validate-every", "1"]
+    assert main(["distill", "digits", *words, "--out", str(tmp_path / "second")]) == 0
+    assert (tmp_path / "second" / "report.html").exists()
+
+
+def test_where_nothing_compiles_a_run_that_must_be_compiled_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_compiler(*_: object, **__: object) -> object:
+        raise RuntimeError("no C++ compiler was found\nsee the manual")
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    words = ["--engine.mode", "recomputed", "--engine.execution", "compiled", *QUICK, *FAST]
+    assert main(["distill", "digits", *words, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("datastill: error: steps cannot be compiled here (no C++ compiler was found")
+    assert said[-1].endswith("take execution=eager, or auto")
+    assert not any("Traceback" in line for line in said)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

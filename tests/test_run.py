@@ -3,21 +3,29 @@
 import json
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import datastill.planner
 import datastill.run
 from datastill import DistilledSet, Protocol, UserError, distill, load_data, score
+from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
+from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.recipes import from_dict
+from datastill.recipes import from_dict, recipe
 from datastill.run import artifact, pick_device, prepare, stored_config
+from datastill.training import Engine
 
 from .toys import toy_config, toy_data
 
 DATA = toy_data()
+PLAIN = Engine(mode="recomputed", execution="eager", together=4)
+"""A way to compute for which nothing is measured."""
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +66,7 @@ def test_a_run_stopped_while_distilling_or_scoring_resumes_to_the_same_set(
     config = toy_config(random_sets=2)
     with monkeypatch.context() as patch:
         if where == "gradient":
-            original = DatasetDistillation.gradient
-
-            def gradient(*arguments: object) -> object:
-                if arguments[-1] == 3:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return original(*arguments)
-
-            patch.setattr(DatasetDistillation, "gradient", gradient)
+            stopping(patch, 3)
         else:
             patch.setattr(datastill.run, "final_score", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises((Stopped, KeyboardInterrupt)):
@@ -75,6 +76,149 @@ def test_a_run_stopped_while_distilling_or_scoring_resumes_to_the_same_set(
     for name, tensor in whole.tensors().items():
         assert torch.equal(tensor, resumed.tensors()[name])
     assert resumed.header.score["accuracies"] == whole.header.score["accuracies"]
+
+
+def before_iteration(monkeypatch: pytest.MonkeyPatch, at: int, happens: Callable[[], object]) -> None:
+    original = DatasetDistillation.gradient
+
+    def gradient(*arguments: object) -> object:
+        if arguments[-1] == at:
+            happens()
+        return original(*arguments)
+
+    monkeypatch.setattr(DatasetDistillation, "gradient", gradient)
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """As if somebody asked the process to end in that iteration."""
+    before_iteration(monkeypatch, at, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, at: int) -> None:
+    """As if that iteration raised an error."""
+    before_iteration(monkeypatch, at, lambda: (_ for _ in ()).throw(error).send(None))
+
+
+def test_the_way_to_compute_is_chosen_once_and_stays_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config()
+    chosen = Engine(mode="recomputed", execution="forward", together=1, keep_every=3)
+    used = []
+    with monkeypatch.context() as patch:
+        patch.setattr(datastill.run, "choose", lambda *_: chosen)
+        stopping(patch, 3)
+        with pytest.raises(Stopped):
+            distill(config, tmp_path / "run", data=DATA)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["engine"] == asdict(chosen)
+    assert stored_config(tmp_path / "run") == config, "what was asked for is kept besides"
+    with monkeypatch.context() as patch:
+        patch.setattr(datastill.run, "choose", lambda *_: pytest.fail("it was chosen again"))
+        original = datastill.run.optimise
+
+        def optimise(method: object, problem: Problem, *arguments: object, **settings: object) -> object:
+            used.append(problem.engine)
+            return original(method, problem, *arguments, **settings)
+
+        patch.setattr(datastill.run, "optimise", optimise)
+        resumed = distill(stored_config(tmp_path / "run"), tmp_path / "run", data=DATA, resume=True)
+    assert used == [chosen]
+    assert resumed.header.provenance["engine"] == asdict(chosen)
+    assert from_dict(resumed.header.config) == config
+
+
+def test_a_set_says_how_it_was_computed(finished: Path) -> None:
+    provenance = DistilledSet.load(finished / "distilled.safetensors").header.provenance
+    assert Engine(**provenance["engine"]) == Engine(mode="stored", execution="eager", together=2)
+    assert provenance["threads"] == torch.get_num_threads()
+    assert json.loads((finished / "config.json").read_text())["engine"] == provenance["engine"]
+
+
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little is free that recomputed steps fit, and stored ones do not."""
+    memory = {"stored": 6 * 2**30, "recomputed": 2**29}
+    monkeypatch.setattr(datastill.planner, "peaks", lambda *_: memory)
+    monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: 2**30)
+
+
+@pytest.mark.usefixtures("no_memory")
+@pytest.mark.parametrize("where", ["run", "other"])
+def test_a_mode_that_does_not_fit_is_refused_and_another_can_be_taken_at_once(tmp_path: Path, where: str) -> None:
+    with pytest.raises(UserError, match=r"'stored' needs about 6.0 GiB, but 1.0 GiB .*; take mode=recomputed"):
+        distill(toy_config(engine=Engine(mode="stored")), tmp_path / "run", data=DATA)
+    distilled = distill(toy_config(engine=Engine(mode="recomputed")), tmp_path / where, data=DATA)
+    assert distilled.header.provenance["engine"]["mode"] == "recomputed"
+
+
+def test_a_run_stopped_while_measuring_can_be_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(datastill.run, "choose", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            distill(toy_config(), tmp_path / "run", data=DATA)
+    with pytest.raises(UserError, match=r"there is no run in .* to resume"):
+        stored_config(tmp_path / "run")
+    assert distill(replace(toy_config(), engine=PLAIN), tmp_path / "run", data=DATA).header.score
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_gives_one_line_with_what_to_do_and_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(monkeypatch, error, at=3)
+    with pytest.raises(UserError, match=r"memory ran out \(eager steps, recomputed.*--engine.keep-every") as caught:
+        distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    assert distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA, resume=True).header.score
+
+
+def test_other_errors_of_a_network_are_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, RuntimeError("mat1 and mat2 shapes cannot be multiplied"), at=0)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA)
+
+
+@pytest.mark.parametrize("optimiser", ["momentum", "adam"])
+def test_a_set_for_another_optimiser_is_made_kept_and_trained_on_with_it(tmp_path: Path, optimiser: str) -> None:
+    """What `fit` does to a plain module is what was distilled for and scored."""
+    config = recipe("digits")
+    config = replace(
+        config,
+        method=replace(config.method, optimiser=optimiser, step_size=0.02),
+        loop=LoopSettings(iterations=3, validate_every=3),
+        protocol=Protocol(networks=3),
+        engine=PLAIN,
+        random_sets=0,
+    )
+    distill(config, tmp_path / "run")
+    distilled = DistilledSet.load(tmp_path / "run" / "distilled.safetensors")
+    assert distilled.header.optimiser == optimiser
+    data = load_data("digits")
+    network, thetas = unseen(distilled, config.protocol.resolved(distilled), "test networks", torch.device("cpu"))
+
+    def right(one: DistilledSet, theta: torch.Tensor) -> float:
+        model = network.factory()
+        model.load_state_dict(network.named(theta))
+        predicted = one.fit(model)(one.normalise(data.test.images)).argmax(1)
+        return float((predicted == data.test.labels).float().mean())
+
+    mine = [right(distilled, theta) for theta in thetas]
+    two_images = 2 / len(data.test)  # which two ways to round may tell apart
+    assert distilled.header.score["accuracies"] == pytest.approx(mine, abs=two_images)
+    assert score(distilled, data, config.protocol).accuracies == distilled.header.score["accuracies"]
+    assert distilled.header.score["mean"] > 0.4
+    plain = replace(distilled, header=replace(distilled.header, optimiser="sgd"))
+    assert right(plain, thetas[0]) != pytest.approx(mine[0], abs=two_images)
 
 
 def test_a_finished_run_is_not_run_again(finished: Path) -> None:

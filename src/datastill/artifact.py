@@ -47,7 +47,7 @@ class Header:
     order: str = "ordered"
     """Steps are taken in the stored order, each once in an epoch."""
     optimiser: str = "sgd"
-    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam``, each with these step sizes."""
+    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam`` with an epsilon of 1e-5."""
     method: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved configuration of the run; the run can be repeated from it."""
@@ -177,7 +177,7 @@ class DistilledSet:
             case "momentum":
                 return torch.optim.SGD(parameters, momentum=0.9)
             case "adam":
-                return torch.optim.Adam(parameters)
+                return torch.optim.Adam(parameters, eps=1e-5)
         raise UserError(f"the set is for training with {self.header.optimiser!r}, which this version does not know")
 
     def _recalibrate(self, model: nn.Module, norms: list[_BatchNorm]) -> None:

@@ -1,8 +1,11 @@
 """Each network has the layers that its source gives it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from datastill.errors import UserError
 from datastill.networks import NETWORKS, build
@@ -100,6 +103,62 @@ def test_local_response_normalisation_is_its_formula():
     theirs = nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1.0)
     torch.testing.assert_close(layer(a), theirs(a), rtol=1e-6, atol=0.0)
     assert (expected / a).min() < 0.9  # large enough to be seen
+
+
+def derivatives(function, inputs, seed=0):
+    """Values, the gradient along a random direction, and the gradient of its product with another one."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def along(values):
+        return sum((v * torch.randn(v.shape, generator=draw, dtype=torch.float64)).sum() for v in values)
+
+    out = function(*inputs)
+    first = torch.autograd.grad(along([out]), inputs, create_graph=True)
+    return out, *first, *torch.autograd.grad(along(first), inputs)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(9, 4), (9, 3), (6, 5), (3, 8), (5, 1)])
+def test_local_response_normalisation_has_the_derivatives_of_torch(channels, size):
+    # 30: so that alpha * mean of squares is around 1, and all terms of the derivatives are seen
+    x = 30 * torch.randn(2, channels, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x.requires_grad_()
+    mine, theirs = LocalResponseNorm(channels, size, 0.001), nn.LocalResponseNorm(size, alpha=0.001, beta=0.75, k=1.0)
+    for found, expected in zip(derivatives(mine, [x]), derivatives(theirs, [x]), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * float(expected.detach().abs().max()))
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float16, 2**-11), (torch.bfloat16, 2**-8)])
+def test_local_response_normalisation_of_half_precision_is_the_rounded_one_of_single(dtype, rounding):
+    layer = LocalResponseNorm(9, size=4, alpha=0.001 / 9)
+    x = (300 * torch.randn(2, 9, 3, 3, generator=torch.Generator().manual_seed(0))).to(dtype)
+    found = layer(x)
+    assert found.dtype == dtype
+    assert (x.float().square() > 65504).any()  # a square in float16 would be infinite
+    torch.testing.assert_close(found.float(), layer(x.float()), rtol=rounding, atol=0.0)
+
+
+def test_local_response_normalisation_holds_no_state_to_be_stored():
+    assert LocalResponseNorm(9, size=4, alpha=0.1).state_dict() == {}
+
+
+@pytest.mark.parametrize(("spec", "shape"), [("lenet", (1, 28, 28)), ("alexcifarnet", (3, 32, 32))])
+def test_pooling_before_rectifying_gives_all_derivatives_of_the_papers_order(spec, shape):
+    network = build(spec, shape=shape, classes=4)
+    layers = list(network.module)
+    swapped = [i for i, pair in enumerate(pairwise(layers)) if [type(x) for x in pair] == [nn.MaxPool2d, nn.ReLU]]
+    assert len(swapped) == {"lenet": 2, "alexcifarnet": 1}[spec]
+    for i in swapped:  # neither has weights, so that names stay
+        layers[i], layers[i + 1] = layers[i + 1], layers[i]
+    paper = nn.Sequential(*layers)
+    theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double().requires_grad_()
+    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    found = derivatives(lambda theta, x: network.apply(theta, x).softmax(1), [theta, images])
+    expected = derivatives(
+        lambda theta, x: functional_call(paper, network.named(theta), (x,)).softmax(1), [theta, images]
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert b.abs().max() > 0
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11 * float(b.detach().abs().max()))
 
 
 def test_alexcifarnet_pools_before_its_first_normalisation_and_after_its_second():

@@ -2,7 +2,9 @@ import jaxtyping
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, grad, jvp
 
+from datastill.errors import UserError
 from datastill.networks import Network, build
 
 IMAGE = {
@@ -106,6 +108,220 @@ def test_dropout_is_off_so_that_a_network_is_a_function_of_its_weights():
     torch.testing.assert_close(network.apply(thetas[0], images[0]), by_hand)
     torch.testing.assert_close(network.apply_many(thetas, images)[0], by_hand)
     torch.testing.assert_close(network.predictor(thetas[0], images[0])(images[0]), by_hand)
+
+
+# --- what is no function of weights and images
+
+
+class OneLayer(nn.Module):
+    """One layer, of the images as `prepared` gives them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(9, 4)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("constant", torch.ones(9))
+
+    def prepared(self, x):
+        return x * self.constant
+
+    def forward(self, x):
+        return self.layer(self.prepared(x.flatten(1)))
+
+
+def network_of(kind) -> Network:
+    return Network(kind, shape=(1, 3, 3), classes=4, name="mine")
+
+
+def weights_and_images(network, count=3):
+    thetas = network.init("own", [torch.Generator().manual_seed(i) for i in range(count)])
+    return thetas, torch.randn(count, 5, 1, 3, 3, generator=torch.Generator().manual_seed(9))
+
+
+class Counting(OneLayer):
+    def prepared(self, x):
+        self.calls += 1
+        return super().prepared(x)
+
+
+class Replacing(OneLayer):
+    def prepared(self, x):
+        self.calls = x.mean() + 1
+        return super().prepared(x)
+
+
+class Averaging(OneLayer):
+    def prepared(self, x):
+        self.calls += 0.1 * (x.mean() - self.calls)  # which stays at zero while images are zeros
+        return x - self.calls
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Counting,
+        Replacing,
+        pytest.param(
+            Averaging, marks=pytest.mark.xfail(strict=True, reason="the check looks at one batch of zeros only")
+        ),
+    ],
+)
+def test_a_module_that_changes_a_buffer_is_refused_by_its_name(kind):
+    with pytest.raises(UserError) as caught:
+        network_of(kind)
+    assert "network 'mine' changes its buffer 'calls' in its forward pass" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_buffers_that_stay_as_they_are_belong_to_the_function():
+    network = network_of(OneLayer)
+    thetas, images = weights_and_images(network)
+    before = network.apply(thetas[0], images[0])
+    network.module.constant *= 2
+    bias = network.named(thetas[0])["layer.bias"]
+    torch.testing.assert_close(network.apply(thetas[0], images[0]) - bias, 2 * (before - bias))
+
+
+class Dropping(OneLayer):
+    def prepared(self, x):
+        return nn.functional.dropout(x)
+
+
+class DroppingInTraining(OneLayer):
+    def prepared(self, x):
+        return nn.functional.dropout(x, training=self.training)
+
+
+class Noisy(OneLayer):
+    def prepared(self, x):
+        return x + torch.randn_like(x)
+
+
+@pytest.mark.parametrize("kind", [Dropping, Noisy])
+def test_a_module_that_draws_random_numbers_is_refused_with_what_to_do(kind):
+    before = torch.get_rng_state()
+    with pytest.raises(UserError) as caught:
+        network_of(kind)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "network 'mine' draws random numbers in its forward pass" in str(caught.value)
+    assert "F.dropout(x, training=self.training)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [DroppingInTraining, dropping])
+def test_dropout_that_follows_the_module_is_allowed_and_off(kind):
+    network = network_of(kind)
+    thetas, images = weights_and_images(network)
+    first, second = (network.apply_many(thetas, images) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+class Branching(OneLayer):
+    """Mirrored where the images are dark, which is different for each network's images."""
+
+    def prepared(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_module_that_branches_on_values_is_applied_one_by_one():
+    network = network_of(Branching)
+    thetas, images = weights_and_images(network, 4)
+    assert not network.batches
+    assert network_of(OneLayer).batches
+    assert len({bool(each.sum() > 0) for each in images}) == 2
+    found = network.apply_many(thetas, images)
+    for theta, x, logits in zip(thetas, images, found, strict=True):
+        named = network.named(theta)
+        sign = 1 if x.sum() > 0 else -1
+        expected = sign * x.flatten(1) @ named["layer.weight"].T + named["layer.bias"]
+        torch.testing.assert_close(logits, expected)
+
+
+# --- layouts and precisions
+
+WIDE = {
+    "convnet(width=16,depth=2)": (3, 8, 8),
+    "convnet(width=16,depth=2,norm=batch)": (3, 8, 8),
+    "resnet18(width=16)": (3, 8, 8),
+    "alexcifarnet": (3, 32, 32),
+}
+
+
+def gradients(logits, theta, images):
+    """d<g, g> / d(theta, images) too, where g is the gradient of a function of the logits."""
+    value = logits.softmax(1)[:, 0].square().sum()
+    first = torch.autograd.grad(value, (theta, images), create_graph=True)
+    second = torch.autograd.grad(first[0].square().sum(), (theta, images))
+    return logits, *first, *second
+
+
+@pytest.mark.parametrize("spec", WIDE)
+def test_a_wide_network_gives_the_same_in_its_faster_layout(spec):
+    network = build(spec, shape=WIDE[spec], classes=4)
+    assert network.wide
+    theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double().requires_grad_()
+    images = torch.randn(6, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    found = gradients(network.apply(theta, images), theta, images)
+    expected = gradients(functional_call(network.module, network.named(theta), (images,)), theta, images)
+    for a, b in zip(found, expected, strict=True):
+        assert b.abs().max() > 0
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9 * float(b.detach().abs().max()))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(
+            spec,
+            marks=pytest.mark.xfail(
+                strict=True, raises=RuntimeError, reason="the tangents of group_norm are not made for channels-last"
+            )
+            if spec == "convnet(width=16,depth=2)"
+            else (),
+        )
+        for spec in WIDE
+    ],
+)
+def test_a_wide_network_can_be_differentiated_forward_over_reverse(spec):
+    network = build(spec, shape=WIDE[spec], classes=4)
+    theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double()
+    images = torch.randn(6, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double()
+    u = torch.randn(theta.shape, generator=torch.Generator().manual_seed(2)).double()
+
+    def value(theta):
+        return network.apply(theta, images).softmax(1)[:, 0].square().sum()
+
+    leaf = theta.clone().requires_grad_()
+    (first,) = torch.autograd.grad(value(leaf), leaf, create_graph=True)
+    (expected,) = torch.autograd.grad(first, leaf, u)
+    found = jvp(grad(value), (theta,), (u,))[1]
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9 * float(expected.abs().max()))
+
+
+def test_a_network_is_wide_by_the_narrower_side_of_its_widest_convolution():
+    assert build("convnet(width=16)", shape=(3, 8, 8), classes=4).wide
+    assert not build("convnet(width=15)", shape=(3, 8, 8), classes=4).wide
+    assert not build("convnet(width=64,depth=1)", shape=(3, 8, 8), classes=4).wide
+
+
+@pytest.mark.parametrize("spec", ["lenet", "mlp(width=6)", "convnet(width=4,norm=instance)", "alexcifarnet"])
+def test_another_precision_is_that_of_another_network_whose_logits_are_still_float32(spec):
+    network, thetas, images = given(spec, count=2)
+    thetas, images = thetas.float(), images.float()
+    before = network.apply_many(thetas, images)
+    half = network.computing(torch.bfloat16)
+    found = half.apply_many(thetas, images)
+    assert torch.equal(network.apply_many(thetas, images), before)
+    assert (network.dtype, half.dtype) == (None, torch.bfloat16)
+    assert found.dtype == before.dtype == torch.float32
+    torch.testing.assert_close(half.apply(thetas[0], images[0]), found[0], rtol=0.05, atol=0.05)
+    error = (found - before).abs().max() / before.abs().max()
+    assert 1e-5 < error < 0.05  # bfloat16 has 8 bits
+    assert torch.equal(half.computing(None).apply_many(thetas, images), before)
+    theta = thetas[0].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(half.apply(theta, images[0]).sum(), theta)
+    assert gradient.dtype == torch.float32
+    assert gradient.isfinite().all()
 
 
 # --- batch normalisation

@@ -8,58 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import cross_entropy, one_hot
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.functional import one_hot
 
 from datastill.errors import UserError
 from datastill.networks import build
+from datastill.planner import Peak
 from datastill.training import hypergradient, unroll
 from datastill.training.program import inner_loss
 
-from ..problems import CLOSED_FORM, Problem, assert_same, curvature, naive, quadratic
+from ..problems import CLOSED_FORM, SMALL, Problem, assert_same, classify, curvature, naive, quadratic
 
 MODES = ("stored", "recomputed")
 both_modes = pytest.mark.parametrize("mode", MODES)
-SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
-    "lenet": (1, 28, 28),
-    "alexcifarnet": (3, 32, 32),
-    "mlp(width=7)": (1, 4, 4),
-    "convnet(width=4,depth=2,norm=instance)": (2, 8, 8),
-    "convnet(width=4,depth=2,norm=group)": (2, 8, 8),
-    "convnet(width=4,depth=2,norm=batch)": (2, 8, 8),
-    "convnet(width=4,depth=2,norm=none)": (2, 8, 8),
-    "resnet18(width=2)": (2, 8, 8),
-    "resnet18(width=2,norm=instance)": (2, 16, 16),
-    "tests.problems:smooth": (1, 3, 3),
-}
-
-
-def classify(
-    spec: str, shape: tuple, *, networks=2, epochs=2, steps=2, batch=3, classes=3, soft=False, eta=0.1, seed=0
-) -> Problem:
-    """Cross-entropy on the examples, cross-entropy on other images as the objective."""
-    network = build(spec, shape=shape, classes=classes)
-    thetas = network.init("xavier", [torch.Generator().manual_seed(seed + i) for i in range(networks)]).double()
-    g = torch.Generator().manual_seed(seed + 100)
-
-    def normal(*size: int):
-        return torch.randn(*size, generator=g, dtype=torch.float64)
-
-    labels = normal(steps, batch, classes).softmax(-1) if soft else torch.randint(classes, (steps, batch), generator=g)
-    real, truth = normal(6, *shape), torch.randint(classes, (6,), generator=g)
-    thetas = thetas + 0.05 * normal(*thetas.shape)  # no bias at exactly zero, no scale at exactly one
-
-    def objective(finals):
-        return torch.stack([cross_entropy(network.apply(theta, real), truth) for theta in finals])
-
-    return Problem(
-        loss=inner_loss(network),
-        objective=objective,
-        thetas=thetas,
-        examples=normal(steps, batch, *shape),
-        labels=labels,
-        step_sizes=eta * (0.5 + torch.rand(epochs, steps, generator=g, dtype=torch.float64)),
-    )
 
 
 # --- against what is known exactly
@@ -294,35 +254,6 @@ def test_recomputed_keeps_no_graph_over_the_training_and_stored_keeps_one_for_ea
     short, long = (classify("mlp(width=7)", (1, 4, 4), epochs=epochs, steps=1) for epochs in (2, 8))
     assert _kept_by_the_graph(short, "recomputed") == _kept_by_the_graph(long, "recomputed") == 0
     assert _kept_by_the_graph(long, "stored") == 4 * _kept_by_the_graph(short, "stored") > 0
-
-
-class Peak(TorchDispatchMode):
-    """The most bytes that tensors made inside it ever held at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self.seen: dict[int, weakref.ref] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return out
-
-    def _add(self, storage):
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.seen:
-            return
-
-        def gone(_):
-            self.now -= size
-            del self.seen[key]
-
-        self.seen[key] = weakref.ref(storage, gone)
-        self.now += size
-        self.peak = max(self.peak, self.now)
 
 
 def _peak(problem: Problem, mode: str) -> int:

@@ -42,7 +42,7 @@ class OnReal:
     def pieces(self, size: int) -> list["OnReal"]:
         """The same in pieces of nearly equal size, of at most so many images."""
         count = -(-self.images.shape[1] // size)
-        images, labels = self.images.chunk(count, 1), self.labels.chunk(count, 1)
+        images, labels = self.images.tensor_split(count, 1), self.labels.tensor_split(count, 1)
         return [OnReal(self.loss, *piece) for piece in zip(images, labels, strict=True)]
 
 
@@ -78,8 +78,9 @@ class Steps(abc.ABC):
 
 
 NO_DERIVATIVE = re.compile(
-    r"derivative for (\S+) is not implemented|forward AD with (\S+) that does not support it|"
-    r"(differentiate twice a function that was marked with @once_differentiable)"
+    r"derivative for '?([\w:]+)'? is not implemented|forward AD with '?([\w:]+)'? that does not support it|"
+    r"must override the setup_context|must implement the jvp function|saved tensor hooks|"
+    r"view size is not compatible"  # group normalisation of channels-last images has no forward derivative
 )
 
 
@@ -96,7 +97,7 @@ def told(kind: str, advice: str) -> Iterator[None]:
         found = NO_DERIVATIVE.search(str(error))
         if not found:
             raise
-        name = found[1] or found[2] or "a function that can be differentiated once only"
+        name = found[1] or found[2] or "an operation"
         raise UserError(f"the network uses {name}, which has no {kind} derivative; {advice}") from error
 
 
@@ -105,6 +106,7 @@ class EagerSteps(Steps):
 
     def __init__(self, loss: InnerLoss) -> None:
         self.loss = loss
+        self._checked = False
 
     def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
         """dl/dtheta of each network."""
@@ -117,6 +119,9 @@ class EagerSteps(Steps):
         thetas, x = thetas.detach().requires_grad_(), x.detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas, create_graph=True)
+        if not self._checked:
+            _differentiable_twice(gradient)
+            self._checked = True
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
             with told("second", "no mode can do without it: take another layer in its place"):
@@ -136,8 +141,26 @@ class EagerSteps(Steps):
         return values.detach(), gradient
 
 
+def _differentiable_twice(gradient: Tensor) -> None:
+    """Refuse a graph with a function that is marked as differentiable once: autograd would leave its part out."""
+    pending, seen = [gradient.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise UserError(
+                "the network uses a function that can be differentiated once only, which has no second derivative; "
+                "no mode can do without it: take another layer in its place"
+            )
+        pending += [following for following, _ in node.next_functions]
+
+
 class ForwardSteps(EagerSteps):
     """Forward over reverse: the gradient is differentiated along u, and no graph of it is ever made.
+
+    Not for networks that hold values back by `torch.no_grad`, which forward derivatives go through; `detach` is fine.
 
     H u and d<g, u>/dx are the tangents of (dl/dtheta, dl/dx) as theta moves along u: second derivatives commute.
     """

@@ -137,9 +137,18 @@ def _without_grad(graph: Graph) -> Graph:
 
 def _traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
     graph = make_fx(functionalize(function))(*arguments)
+    for node in graph.graph.nodes:
+        if _sized_by_values(node):
+            raise RuntimeError(f"the shape of what {node.target} gives depends on values")
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _sized_by_values(node: fx.Node) -> bool:
+    if node.target is aten.index.Tensor:  # by numbers is fine, by a mask is not
+        return any(at.meta["val"].dtype in (torch.bool, torch.uint8) for at in node.all_input_nodes[1:])
+    return torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
 
 
 VIEWS = frozenset(
