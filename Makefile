@@ -22,8 +22,8 @@ demo: install    ## distil the embedded digits and write an HTML report: two min
 	@echo "open $(CURDIR)/runs/demo/report.html"
 
 check: install   ## lint, format, types, layers
-	$(BIN)/ruff check src tests examples
-	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 

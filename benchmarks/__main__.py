@@ -1,52 +1,73 @@
 """Speed and memory of the hypergradient, side by side in one run: ``python -m benchmarks``.
 
 Prints tables and keeps the numbers in results/benchmarks-<hardware>/. Close everything else: the contestants take
-turns, but a busy machine still blurs the medians. About fifteen minutes on two cores.
+turns, but a busy machine still blurs the medians. About ten minutes on two cores; name one of lenet, alexcifarnet,
+batched and memory to measure it alone.
 """
 
 import platform
+import sys
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from datastill.evaluation import hardware
-from datastill.files import write_json
+from datastill.files import read_json, write_json
 
 from .memory import memory
-from .speed import ROUNDS, SHAPES, batched, matmul_rate, speed
+from .speed import ROUNDS, batched, matmul_rate, speed
 
 out = Console(width=110)
 
 
-def main() -> None:
-    """Run everything, print it and keep it."""
+def main(asked: list[str]) -> None:
+    """Measure what is asked for, print it and keep it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, threads, rate = hardware(device), torch.get_num_threads(), matmul_rate(device)
-    out.print(f"{name}, {threads} threads, torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s in matrix products")
-    record = {
-        "hardware": name,
-        "threads": threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "matmul_gflops": rate / 1e9,
-        "rounds": ROUNDS,
-        "speed": [],
-    }
-    for network in SHAPES:
-        rows, table = speed(network, device, rate)
-        record["speed"] += rows
-        out.print(table)
-    record["batched"] = batched("lenet", device)
-    ratio, count = record["batched"]["times_one_by_one"], record["batched"]["networks"]
-    out.print(f"lenet, {count} networks together: {ratio:.2f} times as fast as one by one")
-    record["memory"], table = memory(device)
-    out.print(table)
+    name = hardware(device)
     folder = Path("results") / f"benchmarks-{name.lower().replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "benchmarks.json", record)
-    out.print(f"kept in {folder}")
+    for part in asked or PART:
+        file = folder / f"{part}.json"
+        write_json(file, about(name, device) | {"found": PART[part](device)})
+        out.print(f"kept in {file}")
 
+
+def about(name: str, device: torch.device) -> dict:
+    """What every file says about the machine."""
+    rate = matmul_rate(device) / 1e9
+    out.print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rate:.0f} GFLOP/s in products")
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    return versions | {"hardware": name, "threads": torch.get_num_threads(), "matmul_gflops": rate, "rounds": ROUNDS}
+
+
+def one_network(name: str, device: torch.device) -> list[dict]:
+    """All ways, one network."""
+    rows, table = speed(name, device, matmul_rate(device))
+    out.print(table)
+    return rows
+
+
+def four_networks(device: torch.device) -> dict:
+    """LeNets together and one by one."""
+    found = batched("lenet", device)
+    out.print(f"{found['networks']} LeNets together: {found['times_one_by_one']:.2f} times as fast as one by one")
+    return found
+
+
+def peaks(device: torch.device) -> list[dict]:
+    """Memory as the steps grow."""
+    rows, table = memory(device)
+    out.print(table)
+    return rows
+
+
+PART = {
+    "lenet": lambda device: one_network("lenet", device),
+    "alexcifarnet": lambda device: one_network("alexcifarnet", device),
+    "batched": four_networks,
+    "memory": peaks,
+}
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
