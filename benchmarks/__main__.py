@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from datastill.evaluation import hardware
-from datastill.files import read_json, write_json
+from datastill.files import write_json
 
 from .memory import memory
 from .speed import ROUNDS, batched, matmul_rate, speed
