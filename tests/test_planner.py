@@ -125,9 +125,9 @@ def test_views_of_what_was_there_before_take_no_memory() -> None:
     assert follower.peak < 100
 
 
-@pytest.mark.parametrize(("network", "ipc"), [("mlp(width=64,depth=1)", 2), ("convnet(width=8,depth=1)", 8)])
+@pytest.mark.parametrize(("network", "ipc"), [("mlp(width=64,depth=1)", 4), ("convnet(width=8,depth=1)", 8)])
 def test_the_predicted_memory_is_what_a_whole_iteration_takes(network: str, ipc: int) -> None:
-    method = replace(METHOD, ipc=ipc, epochs=4, networks=1)
+    method = replace(METHOD, ipc=ipc, epochs=3, networks=1)
     problem = given(network, method)
     predicted = peaks(method, problem)
     assert list(predicted) == ["stored", "recomputed"]
@@ -136,15 +136,15 @@ def test_the_predicted_memory_is_what_a_whole_iteration_takes(network: str, ipc:
         trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
         assert peak(method, trial) == pytest.approx(expected, rel=0.1)
         grown[mode] = expected - peak(replace(method, epochs=1), trial)
-    # three epochs of two steps more: copies of the weights in either mode, and activations of these steps in one
-    copies = 3 * 2 * 4 * problem.network.size
+    # two epochs of two steps more: copies of the weights in either mode, and activations of these steps in one
+    copies = 2 * 2 * 4 * problem.network.size
     assert grown["recomputed"] == pytest.approx(copies, rel=0.1)
     assert grown["stored"] > 2 * grown["recomputed"]
 
 
 @pytest.mark.xfail(strict=True, reason="the line through one and two steps is not that through many")
 def test_the_predicted_memory_is_right_for_a_program_of_one_step_an_epoch() -> None:
-    method = replace(METHOD, steps=1, epochs=8, networks=1)
+    method = replace(METHOD, steps=1, epochs=5, networks=1)
     problem = given("mlp(width=64,depth=1)", method)
     for mode, expected in peaks(method, problem).items():
         trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
@@ -154,7 +154,7 @@ def test_the_predicted_memory_is_right_for_a_program_of_one_step_an_epoch() -> N
 @pytest.mark.xfail(strict=True, reason="the line through one and two epochs keeps the weights of every step")
 def test_keeping_weights_less_often_is_predicted_to_take_less() -> None:
     engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4)
-    method = replace(METHOD, epochs=8, networks=1)
+    method = replace(METHOD, epochs=5, networks=1)
     problem = given("mlp(width=64,depth=1)", method, engine)
     assert peak(method, problem) == pytest.approx(peaks(method, problem)["recomputed"], rel=0.1)
 
@@ -242,12 +242,13 @@ def test_the_operations_are_those_counted_by_hand(
 
 
 @pytest.mark.xfail(strict=True, reason="the start, which is made once in a run, is counted with each iteration")
-def test_principal_coordinates_cost_a_product_there_and_one_back_for_each_network() -> None:
-    method = replace(METHOD, coordinates="principal")
-    products = (1 + method.networks) * 2 * (3 * 2) * 16 * 16  # 3 classes of 2 images, 16 values each
-    problem = given(method=method)
-    assert problem.data.principal  # known before
-    assert operations(method, problem) == operations(METHOD, given()) + products
+def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
+    method = replace(METHOD, networks=1)
+    principal = replace(method, coordinates="principal")
+    product = 2 * (2 * 3) * 16 * 16  # two images of each of three classes, 16 values each
+    problem = given(method=principal)
+    assert len(problem.data.principal) == 2  # known before
+    assert operations(principal, problem) == operations(method, given(method=method)) + 2 * product
 
 
 # --- what is chosen
@@ -320,7 +321,7 @@ class TestALongRun:
 
     def test_takes_the_fastest_way_compiled_where_that_is_it(self) -> None:
         assert choose(METHOD, given(), 1000) == Engine(mode="stored", execution="compiled", together=1)
-        assert {way.together for way in self.tried} == {1, 3}
+        assert {(way.mode, way.together) for way in self.tried} == {("stored", 1), ("stored", 3)}
 
     def test_does_not_take_a_compiled_step_that_is_no_faster(self) -> None:
         self.seconds["compiled", 1] = 1.6
@@ -354,6 +355,7 @@ class TestALongRun:
         assert {way.mode for way in self.tried} == {"recomputed"}
 
     def test_is_told_by_a_plan_with_every_way_fastest_first(self) -> None:
+        self.seconds["traced", 1] = 5.0
         found = plan(METHOD, given(), 1000)
         assert [timing.seconds for timing in found.timings] == sorted(timing.seconds for timing in found.timings)
         assert found.timings[0].engine == Engine(mode="stored", execution="compiled", together=1)

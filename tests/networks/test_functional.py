@@ -268,20 +268,8 @@ def test_a_wide_network_gives_the_same_in_its_faster_layout(spec):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9 * float(b.detach().abs().max()))
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param(
-            spec,
-            marks=pytest.mark.xfail(
-                strict=True, raises=RuntimeError, reason="the tangents of group_norm are not made for channels-last"
-            )
-            if spec == "convnet(width=16,depth=2)"
-            else (),
-        )
-        for spec in WIDE
-    ],
-)
+# PyTorch has no forward derivative of group normalisation, which convnet uses for each image alone, in this layout
+@pytest.mark.parametrize("spec", [spec for spec in WIDE if spec != "convnet(width=16,depth=2)"])
 def test_a_wide_network_can_be_differentiated_forward_over_reverse(spec):
     network = build(spec, shape=WIDE[spec], classes=4)
     theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double()
