@@ -5,6 +5,7 @@ turns, but a busy machine still blurs the medians. About ten minutes on two core
 batched and memory to measure it alone.
 """
 
+import functools
 import platform
 import sys
 from pathlib import Path
@@ -29,33 +30,34 @@ def main(asked: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in asked or PART:
         file = folder / f"{part}.json"
-        write_json(file, about(name, device) | {"found": PART[part](device)})
+        rate = matmul_rate(device)
+        write_json(file, about(name, rate) | {"found": PART[part](device, rate)})
         out.print(f"kept in {file}")
 
 
-def about(name: str, device: torch.device) -> dict:
+def about(name: str, rate: float) -> dict:
     """What every file says about the machine."""
-    rate = matmul_rate(device) / 1e9
-    out.print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rate:.0f} GFLOP/s in products")
+    threads = torch.get_num_threads()
+    out.print(f"{name}, {threads} threads, torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s in matrix products")
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    return versions | {"hardware": name, "threads": torch.get_num_threads(), "matmul_gflops": rate, "rounds": ROUNDS}
+    return versions | {"hardware": name, "threads": threads, "matmul_gflops": rate / 1e9, "rounds": ROUNDS}
 
 
-def one_network(name: str, device: torch.device) -> list[dict]:
+def one_network(name: str, device: torch.device, rate: float) -> list[dict]:
     """All ways, one network."""
-    rows, table = speed(name, device, matmul_rate(device))
+    rows, table = speed(name, device, rate)
     out.print(table)
     return rows
 
 
-def four_networks(device: torch.device) -> dict:
+def four_networks(device: torch.device, _: float) -> dict:
     """LeNets together and one by one."""
     found = batched("lenet", device)
     out.print(f"{found['networks']} LeNets together: {found['times_one_by_one']:.2f} times as fast as one by one")
     return found
 
 
-def peaks(device: torch.device) -> list[dict]:
+def peaks(device: torch.device, _: float) -> list[dict]:
     """Memory as the steps grow."""
     rows, table = memory(device)
     out.print(table)
@@ -63,8 +65,8 @@ def peaks(device: torch.device) -> list[dict]:
 
 
 PART = {
-    "lenet": lambda device: one_network("lenet", device),
-    "alexcifarnet": lambda device: one_network("alexcifarnet", device),
+    "lenet": functools.partial(one_network, "lenet"),
+    "alexcifarnet": functools.partial(one_network, "alexcifarnet"),
     "batched": four_networks,
     "memory": peaks,
 }

@@ -87,13 +87,17 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
         UserError: the mode asked for, or every mode, does not fit.
     """
     engine = problem.engine
-    if engine.resolved and engine.mode == "recomputed":
-        return engine
     memory, available = peaks(method, problem), free_bytes(problem.data.device)
-    modes = fitting(engine, memory, available)
+    try:
+        modes = fitting(engine, memory, available)
+    except UserError:
+        if engine.together or getattr(method, "networks", 1) == 1:
+            raise
+        return choose(method, replace(problem, engine=replace(engine, together=1)), iterations)
     engine = replace(engine, mode=modes[0])
     plainest = replace(engine, execution=plain(engine), together=engine.together or getattr(method, "networks", 1))
-    if engine.resolved or measure(method, problem, [plainest], rounds=1)[0].seconds * iterations < MEASURES_FROM:
+    once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
+    if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
     return timed(method, problem, modes[:1], iterations)[0].engine
 
@@ -191,26 +195,32 @@ def _seconds(method: Method, problem: Problem, learned: Learned) -> float:
 
 def operations(method: Method, problem: Problem) -> int:
     """Floating-point operations of an outer iteration, counted while it runs."""
-    trial = replace(problem, engine=_plain(problem.engine, "stored"))
+    trial, learned = replace(problem, engine=_measurable(method, problem.engine, "stored")), method.start(problem)
     with FlopCounterMode(display=False) as counter:
-        method.gradient(trial, method.start(problem), 0)
+        method.gradient(trial, learned, 0)
     return counter.get_total_flops()
 
 
 def peaks(method: Method, problem: Problem) -> dict[Mode, int]:
-    """Predicted peak bytes by mode: measured for one and two epochs, and continued along a line."""
-    epochs = getattr(method, "epochs", 1)
-    found: dict[Mode, int] = {}
-    modes: tuple[Mode, ...] = ("stored", "recomputed")
-    for mode in modes:
-        trial = replace(problem, engine=_plain(problem.engine, mode))
-        one, two = (peak(replace(method, epochs=count), trial) for count in (1, 2))  # type: ignore[call-arg]
-        found[mode] = one + (epochs - 1) * max(two - one, 0)
-    return found
+    """Predicted peak bytes by mode: measured for two and three epochs, and continued along a line."""
+    return {mode: _predicted(method, problem, mode) for mode in ("stored", "recomputed")}
 
 
-def _plain(engine: Engine, mode: Mode) -> Engine:
-    return replace(engine, mode=mode, execution="eager", together=engine.together or 1)
+def _predicted(method: Method, problem: Problem, mode: Mode) -> int:
+    trial = replace(problem, engine=_measurable(method, problem.engine, mode))
+    epochs, steps = getattr(method, "epochs", 1), getattr(method, "steps", 1)
+    if epochs <= 3:
+        return peak(method, trial)
+    two, three = (peak(replace(method, epochs=count), trial) for count in (2, 3))  # type: ignore[call-arg]
+    each = max(three - two, 0) / steps
+    length, every = epochs * steps, problem.engine.keep_every
+    held = length if mode == "stored" or every == 1 else -(-length // every) + min(every, length)
+    return round(two + (held - 2 * steps) * each)
+
+
+def _measurable(method: Method, engine: Engine, mode: Mode) -> Engine:
+    together = engine.together or getattr(method, "networks", 1)
+    return replace(engine, mode=mode, execution="eager", together=together, keep_every=1)
 
 
 def peak(method: Method, problem: Problem) -> int:
@@ -232,9 +242,11 @@ class Peak(TorchDispatchMode):
         self._seen: dict[int, Any] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        there = {tensor.untyped_storage()._cdata for tensor in _tensors(args)}
         out = func(*args, **(kwargs or {}))
         for tensor in _tensors(out):
-            self._add(tensor.untyped_storage())
+            if tensor.untyped_storage()._cdata not in there:  # not a view, nor changed in place
+                self._add(tensor.untyped_storage())
         return out
 
     def _add(self, storage: torch.UntypedStorage) -> None:

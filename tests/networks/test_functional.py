@@ -161,9 +161,7 @@ class Averaging(OneLayer):
     [
         Counting,
         Replacing,
-        pytest.param(
-            Averaging, marks=pytest.mark.xfail(strict=True, reason="the check looks at one batch of zeros only")
-        ),
+        Averaging,
     ],
 )
 def test_a_module_that_changes_a_buffer_is_refused_by_its_name(kind):

@@ -71,10 +71,11 @@ class Network:
 
     def _check(self) -> None:
         before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        images = torch.rand(2, *self.shape, generator=torch.Generator().manual_seed(0))
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 state = torch.get_rng_state()
-                out = self.module(torch.zeros(2, *self.shape))
+                out = self.module(images)
                 drew = not torch.equal(state, torch.get_rng_state())
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -85,7 +86,7 @@ class Network:
                 f"network {self.name!r} gives {what} for {self.classes} classes; it must return one logit per class"
             )
 
-        changed = [name for name, b in self.module.named_buffers() if not torch.equal(b, before.get(name, b))]
+        changed = [name for name, buffer in self.module.named_buffers() if not _same(buffer, before.get(name, buffer))]
         if changed:
             raise UserError(
                 f"network {self.name!r} changes its buffer {changed[0]!r} in its forward pass; training is "
@@ -170,6 +171,10 @@ class Network:
         functional_call(module, (named, buffers), (images,))
         module.eval()
         return lambda batch: functional_call(module, (named, buffers), (batch,))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
 
 
 def _make(factory: Factory, name: str) -> nn.Module:
