@@ -91,15 +91,19 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     try:
         modes = fitting(engine, memory, available)
     except UserError:
-        if engine.together or getattr(method, "networks", 1) == 1:
+        if engine.together or _networks(method) == 1:
             raise
         return choose(method, replace(problem, engine=replace(engine, together=1)), iterations)
     engine = replace(engine, mode=modes[0])
-    plainest = replace(engine, execution=plain(engine), together=engine.together or getattr(method, "networks", 1))
+    plainest = replace(engine, execution=plain(engine), together=engine.together or _networks(method))
     once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
     if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
     return timed(method, problem, modes[:1], iterations)[0].engine
+
+
+def _networks(method: Method) -> int:
+    return getattr(method, "networks", 1)
 
 
 def plain(engine: Engine) -> Execution:
@@ -140,7 +144,7 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
 def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first."""
     engine = problem.engine
-    together = [engine.together] if engine.together else sorted({1, getattr(method, "networks", 1)})
+    together = [engine.together] if engine.together else sorted({1, _networks(method)})
     ways = [replace(engine, mode=mode, execution=plain(engine), together=count) for mode in modes for count in together]
     found = measure(method, problem, ways)
     if engine.execution == "auto":
@@ -219,7 +223,7 @@ def _predicted(method: Method, problem: Problem, mode: Mode) -> int:
 
 
 def _measurable(method: Method, engine: Engine, mode: Mode) -> Engine:
-    together = engine.together or getattr(method, "networks", 1)
+    together = engine.together or _networks(method)
     return replace(engine, mode=mode, execution="eager", together=together, keep_every=1)
 
 

@@ -18,9 +18,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import UserError, at_least, unknown
-from .optim import GradientDescent, Optimiser, State
-from .program import Program
-from .steps import Back, EagerSteps, InnerLoss, Steps
+from .optim import Optimiser, State
+from .program import Training, training
+from .steps import Back, InnerLoss, Steps
 
 MODES = ("stored", "recomputed")
 
@@ -78,31 +78,24 @@ def hypergradient(
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
     at_least("keep_every", keep_every, 1)
-    epochs, steps = step_sizes.shape
-    order = list(enumerate(Program(steps=steps, epochs=epochs)))
-    window = range(len(order)) if window is None else window
-    if not 0 <= window.start < window.stop <= len(order) or window.step != 1:
-        raise UserError(f"window {window.start}..{window.stop} is not within the {len(order)} steps of the program")
-    tape = _Tape(
-        steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
-        optimiser=optimiser or GradientDescent(),
-        examples=examples.detach().expand(len(thetas), *examples.shape),
-        labels=labels,
-        step_sizes=step_sizes.detach(),
-    )
-    state = tape.optimiser.start(thetas.detach())
-    for t, at in order[: window.start]:
-        state = tape.forward(state, t, at)
-    inside = order[window.start : window.stop]
-    state, back = (tape.stored if mode == "stored" else tape.recomputed(keep_every))(state, inside)
+    run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)
+    length = len(run.order)
+    window = range(length) if window is None else window
+    if not 0 <= window.start < window.stop <= length or window.step != 1:
+        raise UserError(f"window {window.start}..{window.stop} is not within the {length} steps of the program")
+    state = run.optimiser.start(thetas.detach())
+    for t in range(window.start):
+        state = run.forward(state, t)
+    state, back = _stored(run, state, window) if mode == "stored" else _recomputed(run, state, window, keep_every)
 
-    values, v = tape.steps.evaluate(objective, state[0])
+    values, v = run.steps.evaluate(objective, state[0])
     cotangents = (v, *(torch.zeros_like(v) for _ in state[1:]))
-    d_examples = torch.zeros_like(tape.examples, memory_format=torch.contiguous_format)
-    d_sizes = thetas.new_zeros(len(thetas), epochs, steps)
-    for t, (epoch, step), before, gradient, through in back:
-        eta = tape.step_sizes[epoch, step]
-        cotangents, u, d_sizes[:, epoch, step] = tape.optimiser.pull(before, gradient, eta, t, cotangents)
+    d_examples = torch.zeros_like(run.examples, memory_format=torch.contiguous_format)
+    d_sizes = thetas.new_zeros(len(thetas), *step_sizes.shape)
+    for t, before, gradient, through in back:
+        epoch, step = run.order[t]
+        eta = run.step_sizes[epoch, step]
+        cotangents, u, d_sizes[:, epoch, step] = run.optimiser.pull(before, gradient, eta, t, cotangents)
         hessian_u, mixed_u = through(u)
         d_examples[:, step] += mixed_u
         cotangents = (cotangents[0] + hessian_u, *cotangents[1:])
@@ -111,70 +104,45 @@ def hypergradient(
     )
 
 
-Place = tuple[int, tuple[int, int]]
-"""t and its (epoch, step)."""
-
-Reverse = Iterator[tuple[int, tuple[int, int], State, Tensor, Back]]
-"""From the last step to the first: its place, the state before it, its gradient and the way back."""
+Reverse = Iterator[tuple[int, State, Tensor, Back]]
+"""From the last step to the first: t, the state before it, its gradient and the way back."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tape:
-    steps: Steps
-    optimiser: Optimiser
-    examples: Float[Tensor, "networks steps b c h w"]
-    labels: Shaped[Tensor, "steps b *classes"]
-    step_sizes: Float[Tensor, "epochs steps"]
+def _stored(run: Training, state: State, window: range) -> tuple[State, Reverse]:
+    """The state after the window, and the way back that was made on the way."""
+    kept = []
+    for t in window:
+        gradient, back = run.steps.linearise(state[0], *run.batch(t))
+        kept.append((t, state, gradient, back))
+        state = run.update(state, gradient, t)
 
-    def _linear(self, state: State, at: tuple[int, int]) -> tuple[Tensor, Back]:
-        return self.steps.linearise(state[0], self.examples[:, at[1]], self.labels[at[1]])
+    def reverse() -> Reverse:
+        while kept:
+            yield kept.pop()  # so that memory is freed on the way
 
-    def _update(self, state: State, gradient: Tensor, t: int, at: tuple[int, int]) -> State:
-        return self.optimiser.update(state, gradient, self.step_sizes[at], t)
-
-    def forward(self, state: State, t: int, at: tuple[int, int]) -> State:
-        """The state after step t, without a way back."""
-        gradient = self.steps.gradient(state[0], self.examples[:, at[1]], self.labels[at[1]])
-        return self._update(state, gradient, t, at)
-
-    def stored(self, state: State, places: list[Place]) -> tuple[State, Reverse]:
-        """The state after `places`, and the way back that was made on the way."""
-        kept = []
-        for t, at in places:
-            gradient, back = self._linear(state, at)
-            kept.append((t, at, state, gradient, back))
-            state = self._update(state, gradient, t, at)
-
-        def reverse() -> Reverse:
-            while kept:
-                yield kept.pop()  # so that memory is freed on the way
-
-        return state, reverse()
-
-    def recomputed(self, every: int) -> Callable[[State, list[Place]], tuple[State, Reverse]]:
-        """The same, made from states that are kept, every so many steps."""
-
-        def run(state: State, places: list[Place]) -> tuple[State, Reverse]:
-            kept: list[tuple[State, list[Place]]] = []
-            for i, (t, at) in enumerate(places):
-                if i % every == 0:
-                    kept.append((_host(state) if every > 1 else state, places[i : i + every]))
-                state = self.forward(state, t, at)
-
-            def reverse() -> Reverse:
-                while kept:
-                    first, segment = kept.pop()
-                    states = [tuple(each.to(self.examples.device) for each in first)]
-                    for t, at in segment[:-1]:
-                        states.append(self.forward(states[-1], t, at))
-                    for t, at in reversed(segment):
-                        before = states.pop()
-                        yield t, at, before, *self._linear(before, at)
-
-            return state, reverse()
-
-        return run
+    return state, reverse()
 
 
-def _host(state: State) -> State:
-    return tuple(each.to("cpu") for each in state)
+def _recomputed(run: Training, state: State, window: range, every: int) -> tuple[State, Reverse]:
+    """The same, made from states that are kept, every so many steps."""
+    kept: list[tuple[State, range]] = []
+    for t in window:
+        if (t - window.start) % every == 0:
+            kept.append((_on(state, "cpu") if every > 1 else state, range(t, min(t + every, window.stop))))
+        state = run.forward(state, t)
+
+    def reverse() -> Reverse:
+        while kept:
+            first, segment = kept.pop()
+            states = [_on(first, run.examples.device)]
+            for t in segment[:-1]:
+                states.append(run.forward(states[-1], t))
+            for t in reversed(segment):
+                before = states.pop()
+                yield t, before, *run.steps.linearise(before[0], *run.batch(t))
+
+    return state, reverse()
+
+
+def _on(state: State, device: torch.device | str) -> State:
+    return tuple(each.to(device) for each in state)

@@ -1,5 +1,6 @@
 """How a distilled set is trained on: S ordered steps, gone through for E epochs, each with a step size of its own."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import UserError, at_least
 from ..networks import Network
-from .optim import GradientDescent, Optimiser
+from .optim import GradientDescent, Optimiser, State
 from .steps import EagerSteps, InnerLoss, Steps
 
 
@@ -65,6 +66,54 @@ def mean_cross_entropy(
     return each.view(logits.shape[:2]).mean(1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The inner training of a stack of networks: what each of its T steps is."""
+
+    steps: Steps
+    optimiser: Optimiser
+    examples: Float[Tensor, "networks steps b c h w"]
+    labels: Shaped[Tensor, "steps b *classes"]
+    step_sizes: Float[Tensor, "epochs steps"]
+
+    @functools.cached_property
+    def order(self) -> list[tuple[int, int]]:
+        """(epoch, step) of each gradient step t."""
+        epochs, steps = self.step_sizes.shape
+        return list(Program(steps=steps, epochs=epochs))
+
+    def batch(self, t: int) -> tuple[Tensor, Tensor]:
+        """Examples (networks, b, c, h, w) and labels of step t."""
+        _, step = self.order[t]
+        return self.examples[:, step], self.labels[step]
+
+    def update(self, state: State, gradient: Tensor, t: int) -> State:
+        """The state after step t, given its gradient."""
+        return self.optimiser.update(state, gradient, self.step_sizes[self.order[t]], t)
+
+    def forward(self, state: State, t: int) -> State:
+        """The state after step t."""
+        return self.update(state, self.steps.gradient(state[0], *self.batch(t)), t)
+
+
+def training(
+    loss: InnerLoss | Steps,
+    networks: int,
+    examples: Float[Tensor, "steps b c h w"],
+    labels: Shaped[Tensor, "steps b *classes"],
+    step_sizes: Float[Tensor, "epochs steps"],
+    optimiser: Optimiser | None,
+) -> Training:
+    """The training of so many networks on the same examples; by autograd and gradient descent where nothing is said."""
+    return Training(
+        steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
+        optimiser=optimiser or GradientDescent(),
+        examples=examples.detach().expand(networks, *examples.shape),
+        labels=labels,
+        step_sizes=step_sizes.detach(),
+    )
+
+
 def unroll(
     loss: InnerLoss | Steps,
     thetas: Float[Tensor, "networks size"],
@@ -74,11 +123,8 @@ def unroll(
     optimiser: Optimiser | None = None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network on the synthetic examples; yields the weights after each step, theta_1 .. theta_T."""
-    calculate, rule = loss if isinstance(loss, Steps) else EagerSteps(loss), optimiser or GradientDescent()
-    many = examples.detach().expand(thetas.shape[0], *examples.shape)
-    epochs, steps = step_sizes.shape
-    state = rule.start(thetas.detach())
-    for t, (epoch, step) in enumerate(Program(steps=steps, epochs=epochs)):
-        gradient = calculate.gradient(state[0], many[:, step], labels[step])
-        state = rule.update(state, gradient, step_sizes[epoch, step].detach(), t)
+    run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)
+    state = run.optimiser.start(thetas.detach())
+    for t in range(len(run.order)):
+        state = run.forward(state, t)
         yield state[0]

@@ -52,12 +52,10 @@ class TracedSteps(Steps):
         """The gradient and the way back, which holds the activations that it needs."""
         x = x.contiguous()
         forward, backward = self._found("linearise", (thetas, x, y), self._trace_both)
-        with torch.no_grad():
-            gradient, *kept = forward(thetas, x, y)
+        gradient, *kept = forward(thetas, x, y)
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.no_grad():
-                hessian_u, mixed_u = backward(thetas, x, y, u.contiguous(), *kept)
+            hessian_u, mixed_u = backward(thetas, x, y, u.contiguous(), *kept)
             return hessian_u, mixed_u
 
         return gradient, back
