@@ -5,7 +5,7 @@ by hand; nothing here runs the package's own training. All numbers are float64.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -278,3 +278,18 @@ def smooth(*, shape: tuple[int, int, int], classes: int, width: int = 6) -> nn.M
     return nn.Sequential(
         nn.Flatten(), nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, classes)
     )
+
+
+def assert_differences(problem: Problem, found, objective, *, step: float, atol: float) -> None:
+    """What was found is the central difference of `objective` (problem -> (networks,)) along random directions."""
+    g = torch.Generator().manual_seed(77)
+    for which, gradient in (("thetas", found.initial), ("examples", found.examples), ("step_sizes", found.step_sizes)):
+        value = getattr(problem, which)
+        for _ in range(3):
+            direction = torch.randn(value.shape, generator=g, dtype=torch.float64)
+            h = step / float(direction.norm())
+            plus, minus = (objective(replace(problem, **{which: value + s * h * direction})) for s in (1, -1))
+            along = (gradient * direction).flatten(1).sum(1)  # each network has its own gradient
+            torch.testing.assert_close(
+                along, (plus - minus) / (2 * h), rtol=1e-5, atol=atol, msg=lambda text, n=which: f"{n}: {text}"
+            )

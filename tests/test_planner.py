@@ -4,75 +4,28 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 import datastill.planner
 import datastill.training.engine
 from datastill.errors import UserError
 from datastill.methods import Problem
-from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.planner import (
     COMPILES_FROM,
-    HEADROOM,
     MEASURES_FROM,
-    Peak,
     Plan,
     Timing,
     choose,
     duration,
-    fitting,
-    free_bytes,
     measure,
     operations,
-    peak,
-    peaks,
     plan,
     size,
 )
-from datastill.run import prepare
 from datastill.training import Engine, Untraceable
 
-from .toys import toy_config, toy_data
-
-DATA = toy_data()
-METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1, coordinates="pixels")
-LONG = 10**9
-"""Iterations that take long, however fast each is."""
-PLAINEST = Engine(mode="stored", execution="eager", together=3)
-GIB = 2**30
-
-
-def given(
-    network: str = "mlp(width=8,depth=1)", method: DatasetDistillation = METHOD, engine: Engine | None = None
-) -> Problem:
-    return prepare(toy_config(network=network, method=method, engine=engine or Engine()), DATA).problem
-
-
-def branching(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A network that looks at values, which no trace can follow."""
-
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(math.prod(shape), classes)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            x = x.flatten(1)
-            return self.layer(x if x.sum() > 0 else -x)
-
-    return Branching()
-
-
-BRANCHING = "tests.test_planner:branching"
-
-
-MEMORY = {"stored": 10 * GIB, "recomputed": GIB}
-TIGHT = 2 * GIB
-"""Free bytes that one of these modes fits into."""
+from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, given
 
 
 @pytest.fixture
@@ -97,118 +50,6 @@ def no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("steps were traced")
 
     monkeypatch.setattr(datastill.training.engine, "TracedSteps", traced)
-
-
-# --- memory
-
-
-def test_the_peak_is_that_of_the_storages_alive_at_once_whoever_views_them() -> None:
-    with Peak() as follower:
-        first = torch.zeros(100)  # 400 bytes
-        second = first.view(10, 10).t() + 1  # two views are nothing: 800
-        del first  # 400
-        third = second[:5] * 2  # 600
-        assert (follower.now, follower.peak) == (600, 800)
-        third[0].exp_()  # in place: nothing
-        torch.split(second, 2)
-        assert (follower.now, follower.peak) == (600, 800)
-        fourth = torch.cat([second, second])  # 1400
-        assert (follower.now, follower.peak) == (1400, 1400)
-    assert fourth.shape == (20, 10)
-
-
-def test_views_of_what_was_there_before_take_no_memory() -> None:
-    before = torch.zeros(1000)
-    with Peak() as follower:
-        assert before[:50].view(5, 10).t().sum() == 0
-    assert follower.peak < 100
-
-
-@pytest.mark.parametrize(("network", "ipc"), [("mlp(width=64,depth=1)", 4), ("convnet(width=8,depth=1,norm=none)", 8)])
-def test_the_predicted_memory_is_what_a_whole_iteration_takes(
-    network: str, ipc: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    method = replace(METHOD, ipc=ipc, epochs=4, networks=1)
-    problem, short = given(network, method), {}
-
-    def noted(method: DatasetDistillation, problem: Problem) -> int:
-        short[problem.engine.mode, method.epochs] = found = peak(method, problem)
-        return found
-
-    monkeypatch.setattr(datastill.planner, "peak", noted)
-    predicted = peaks(method, problem)
-    assert list(predicted) == ["stored", "recomputed"]
-    for mode, expected in predicted.items():
-        trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
-        assert peak(method, trial) == pytest.approx(expected, rel=0.1)
-    # two epochs of two steps more: copies of the weights in either mode, and activations of these steps in one
-    copies = 2 * 2 * 4 * problem.network.size
-    assert predicted["recomputed"] - short["recomputed", 2] == pytest.approx(copies, rel=0.1)
-    assert predicted["stored"] - short["stored", 2] > 2 * copies
-
-
-def test_the_predicted_memory_is_right_for_a_program_of_one_step_an_epoch() -> None:
-    method = replace(METHOD, steps=1, epochs=5, networks=1)
-    problem = given("mlp(width=64,depth=1)", method)
-    for mode, expected in peaks(method, problem).items():
-        trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
-        assert peak(method, trial) == pytest.approx(expected, rel=0.1), mode
-
-
-def test_keeping_weights_less_often_is_predicted_to_take_less() -> None:
-    engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4)
-    method = replace(METHOD, epochs=5, networks=1)
-    problem = given("mlp(width=64,depth=1)", method, engine)
-    assert peak(method, problem) == pytest.approx(peaks(method, problem)["recomputed"], rel=0.1)
-
-
-def test_memory_is_continued_from_two_and_three_epochs_along_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {("stored", 2): 100, ("stored", 3): 130, ("recomputed", 2): 70, ("recomputed", 3): 60}
-    monkeypatch.setattr(datastill.planner, "peak", lambda method, problem: found[problem.engine.mode, method.epochs])
-    assert peaks(replace(METHOD, epochs=5), given()) == {"stored": 100 + 3 * 30, "recomputed": 70}
-
-
-def test_free_memory_is_what_the_system_says_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = "MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\nBuffers: 5 kB\n"
-    for text, expected in ((told, 2048 * 1024), ("MemTotal: 9 kB\n", None)):
-        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
-        assert free_bytes(torch.device("cpu")) == expected
-
-    def missing(_: Path) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", missing)
-    assert free_bytes(torch.device("cpu")) is None
-
-
-def test_the_modes_that_fit_are_those_within_the_share_of_the_free_memory() -> None:
-    for available, expected in (
-        (None, ["stored", "recomputed"]),
-        (math.ceil(10 * GIB / HEADROOM), ["stored", "recomputed"]),
-        (math.floor(10 * GIB / HEADROOM) - 1, ["recomputed"]),
-        (math.ceil(GIB / HEADROOM), ["recomputed"]),
-    ):
-        assert fitting(Engine(), MEMORY, available) == expected
-    assert fitting(Engine(mode="stored"), MEMORY, None) == ["stored"]
-    assert fitting(Engine(mode="recomputed"), MEMORY, 100 * GIB) == ["recomputed"]
-
-
-def test_a_mode_that_does_not_fit_is_refused_with_its_size_the_free_size_and_the_mode_that_would() -> None:
-    with pytest.raises(UserError) as caught:
-        fitting(Engine(mode="stored"), MEMORY, TIGHT)
-    message = "mode 'stored' needs about 10.0 GiB, but 2.0 GiB of memory are free; take mode=recomputed"
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize("mode", ["auto", "stored", "recomputed"])
-def test_where_no_mode_fits_something_else_is_advised(mode: str) -> None:
-    with pytest.raises(UserError) as caught:
-        fitting(Engine(mode=mode), MEMORY, GIB)
-    last, needed = ("stored", "10.0") if mode == "stored" else ("recomputed", "1.0")
-    assert str(caught.value) == (
-        f"mode {last!r} needs about {needed} GiB, but 1.0 GiB of memory are free; "
-        "take fewer networks together, a smaller real_batch or keep_every"
-    )
 
 
 # --- operations

@@ -16,7 +16,17 @@ from datastill.planner import Peak
 from datastill.training import hypergradient, unroll
 from datastill.training.program import inner_loss
 
-from ..problems import CLOSED_FORM, SMALL, Problem, assert_same, classify, curvature, naive, quadratic
+from ..problems import (
+    CLOSED_FORM,
+    SMALL,
+    Problem,
+    assert_differences,
+    assert_same,
+    classify,
+    curvature,
+    naive,
+    quadratic,
+)
 
 MODES = ("stored", "recomputed")
 both_modes = pytest.mark.parametrize("mode", MODES)
@@ -51,17 +61,7 @@ def test_it_is_the_closed_form_for_any_schedule_and_size(make, mode, networks, e
 def test_it_is_the_central_difference_of_the_objective_along_any_direction(spec, soft, mode):
     problem = classify(spec, (1, 4, 4), soft=soft)
     found = hypergradient(*problem.arguments, mode=mode)
-    g = torch.Generator().manual_seed(77)
-    for name, gradient in (("thetas", found.initial), ("examples", found.examples), ("step_sizes", found.step_sizes)):
-        value = getattr(problem, name)
-        for _ in range(3):
-            direction = torch.randn(value.shape, generator=g, dtype=torch.float64)
-            h = 1e-5 / float(direction.norm())
-            plus, minus = (_trained(replace(problem, **{name: value + s * h * direction})) for s in (1, -1))
-            along = (gradient * direction).flatten(1).sum(1)  # each network has its own gradient
-            torch.testing.assert_close(
-                along, (plus - minus) / (2 * h), rtol=1e-5, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}"
-            )
+    assert_differences(problem, found, _trained, step=1e-5, atol=1e-9)
 
 
 @both_modes

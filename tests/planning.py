@@ -1,0 +1,49 @@
+"""Problems and memory that the tests of plans share."""
+
+import math
+
+import torch
+from torch import nn
+
+from datastill.methods import Problem
+from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.run import prepare
+from datastill.training import Engine
+
+from .toys import toy_config, toy_data
+
+DATA = toy_data()
+METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1, coordinates="pixels")
+LONG = 10**9
+"""Iterations that take long, however fast each is."""
+PLAINEST = Engine(mode="stored", execution="eager", together=3)
+GIB = 2**30
+
+
+def given(
+    network: str = "mlp(width=8,depth=1)", method: DatasetDistillation = METHOD, engine: Engine | None = None
+) -> Problem:
+    return prepare(toy_config(network=network, method=method, engine=engine or Engine()), DATA).problem
+
+
+def branching(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network that looks at values, which no trace can follow."""
+
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(math.prod(shape), classes)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.flatten(1)
+            return self.layer(x if x.sum() > 0 else -x)
+
+    return Branching()
+
+
+BRANCHING = "tests.planning:branching"
+
+
+MEMORY = {"stored": 10 * GIB, "recomputed": GIB}
+TIGHT = 2 * GIB
+"""Free bytes that one of these modes fits into."""
