@@ -213,13 +213,20 @@ def peaks(method: Method, problem: Problem) -> dict[Mode, int]:
 def _predicted(method: Method, problem: Problem, mode: Mode) -> int:
     trial = replace(problem, engine=_measurable(method, problem.engine, mode))
     epochs, steps = getattr(method, "epochs", 1), getattr(method, "steps", 1)
-    if epochs <= 3:
+    length = getattr(method, "window", 0) or epochs * steps  # steps that are differentiated through
+    if length <= 3 * steps:
         return peak(method, trial)
-    two, three = (peak(replace(method, epochs=count), trial) for count in (2, 3))  # type: ignore[call-arg]
+    two, three = (peak(_shorter(method, count), trial) for count in (2, 3))
     each = max(three - two, 0) / steps
-    length, every = epochs * steps, problem.engine.keep_every
+    every = problem.engine.keep_every
     held = length if mode == "stored" or every == 1 else -(-length // every) + min(every, length)
     return round(two + (held - 2 * steps) * each)
+
+
+def _shorter(method: Method, epochs: int) -> Method:
+    """The method with so many epochs, and all of their steps differentiated through."""
+    whole = {"window": 0} if hasattr(method, "window") else {}
+    return replace(method, epochs=epochs, **whole)  # type: ignore[call-arg]
 
 
 def _measurable(method: Method, engine: Engine, mode: Mode) -> Engine:

@@ -117,8 +117,8 @@ def cifar10_fixed() -> Config:
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         initial="fixed",
-        method=DatasetDistillation(examples_rate=0.03),
-        loop=LoopSettings(iterations=1200, average=0.99, validate_every=100),
+        method=DatasetDistillation(examples_rate=0.1, step_sizes_rate=0.02),
+        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
         engine=Engine(precision="bfloat16"),
     )
 

@@ -51,9 +51,27 @@ def test_both_modes_give_the_same_gradient() -> None:
         torch.testing.assert_close(stored.gradients[name], recomputed.gradients[name])
 
 
+def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
+    """Of four steps the window sees two: the other step sizes have no gradient, and all windows get their turn."""
+    given = problem()
+    windowed = replace(SMALL, window=2)
+    learned = windowed.start(given)
+    seen = set()
+    for iteration in range(12):
+        step_sizes = windowed.gradient(given, learned, iteration).gradients["step_sizes"].flatten(1)
+        (inside,) = {tuple(row) for row in (step_sizes != 0).tolist()}  # the same window for all networks
+        seen.add(tuple(i for i, one in enumerate(inside) if one))
+    assert seen == {(0, 1), (1, 2), (2, 3)}
+    whole = replace(SMALL, window=4).gradient(given, learned, 0)
+    for name, gradient in SMALL.gradient(given, learned, 0).gradients.items():
+        torch.testing.assert_close(whole.gradients[name], gradient)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"window": 5}, "window is 5, but the program has 4 gradient steps"),
+        ({"window": -1}, "window is -1"),
         ({"networks": 0}, "networks is 0"),
         ({"real_batch": 0}, "real_batch is 0"),
         ({"examples_clip": -1.0}, "examples_clip is -1"),

@@ -48,6 +48,8 @@ class DatasetDistillation(Method):
     """The same for the step sizes; 0 for none."""
     coordinates: Coordinates = "principal"
     """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
+    window: int = 0
+    """Gradient steps differentiated through, at a random place (arXiv 2311.07025); 0 for all of them, as in the paper."""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
     """Of the inner training, and of everybody who trains on the set: gradient descent as in the paper."""
 
@@ -56,7 +58,17 @@ class DatasetDistillation(Method):
         at_least("real_batch", self.real_batch, 1)
         at_least("examples_clip", self.examples_clip, 0)
         at_least("step_sizes_clip", self.step_sizes_clip, 0)
-        Program(steps=self.steps, epochs=self.epochs)
+        at_least("window", self.window, 0)
+        if self.window > self.program.length:
+            raise UserError(
+                f"window is {self.window}, but the program has {self.program.length} gradient steps "
+                f"({self.steps} steps x {self.epochs} epochs)"
+            )
+
+    @property
+    def program(self) -> Program:
+        """How the set is trained on."""
+        return Program(steps=self.steps, epochs=self.epochs)
 
     def start(self, problem: Problem) -> Learned:
         """Coordinates of the examples in program order, and the numbers that become step sizes."""
@@ -110,6 +122,7 @@ class DatasetDistillation(Method):
             optimiser=optimiser(self.optimiser),
             mode=problem.engine.mode,
             keep_every=problem.engine.keep_every,
+            window=self.program.window(self.window, generator(seed, "window", iteration)) if self.window else None,
         )
         return found.objective, found.examples, found.step_sizes
 
