@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError, at_least, unknown
 from ..rng import generator
+from . import idx
 from .images import Channels, decode, from_array, match
 from .real import RealData
 from .splits import TEST_SEED, TEST_SHARE, Labelled, assemble, check_labels, roles, stratified
@@ -82,7 +83,8 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
 
             - a known name (see `KNOWN`): the folder of that name in `$DATASTILL_DATA`, else the hub (`digits` comes
               with scikit-learn); or the name of any other folder in `$DATASTILL_DATA`;
-            - the path of a folder: images in a folder per class, or parquet, as `datasets.load_dataset` reads it;
+            - the path of a folder: images in a folder per class, or parquet, as `datasets.load_dataset` reads it,
+              or IDX files (train-images-idx3-ubyte.gz and the like);
             - `DataSettings`;
             - a `datasets.Dataset` or `DatasetDict`;
             - a torch map-style dataset of (image, label), read once, so without random transforms;
@@ -116,12 +118,14 @@ def _settings(source: str | Path | DataSettings) -> DataSettings:
 def _named(name: str, side: int | None) -> dict[str, Labelled]:
     if name == "digits":
         return _digits(side)
+    folder = _folder(name)
+    if folder is not None and idx.image_files(folder):
+        return idx.read_folder(folder, side)
     # here, not above: `datasets` takes a second to import, which digits, arrays and torch datasets do not need
     from .huggingface import from_folder, from_hub, read_tables
 
     known = KNOWN.get(name)
     columns = (known.image, known.label) if known else None
-    folder = _folder(name)
     if folder is not None:
         return read_tables(from_folder(folder), side, columns)
     if known is None or known.hub is None:

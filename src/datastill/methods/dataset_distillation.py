@@ -49,7 +49,7 @@ class DatasetDistillation(Method):
     coordinates: Coordinates = "principal"
     """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
     window: int = 0
-    """Gradient steps differentiated through, at a random place (arXiv 2311.07025); 0 for all of them, as in the paper."""
+    """Gradient steps differentiated through, at a random place (arXiv 2311.07025); 0 for all, as in the paper."""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
     """Of the inner training, and of everybody who trains on the set: gradient descent as in the paper."""
 
