@@ -120,7 +120,12 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--loop.iterations", "x"], "--loop.iterations: invalid literal for int() with base 10: 'x'"),
         (["distill", "--initial", "foo"], "Expected one of ('random', 'fixed')"),
         (["export", "set.safetensors"], "--to PATH"),
-        (["evaluate"], "PATH"),
+        (["evaluate"], "no set was given; name the file of a distilled set"),
+        (["evaluate", "{folder}"], "there is no distilled set (*.safetensors) in the folder"),
+        (["baseline", "random"], "no data was given"),
+        (["baseline", "random", "digits", "--nearest"], "--nearest is no setting of random"),
+        (["baseline", "random", "digits", "--ipc", "900"], "900 images per class wanted, but class"),
+        (["baseline", "herding", "digits", "--features", "lenet"], "takes images of 28x28 or 32x32, not 8x8"),
     ],
 )
 def test_a_wrong_input_gives_one_line_and_exit_code_2(

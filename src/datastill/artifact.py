@@ -117,6 +117,11 @@ class DistilledSet:
         """Bytes of examples, labels and step sizes, as stored."""
         return sum(t.numel() * t.element_size() for t in (self.examples, self.labels, self.step_sizes))
 
+    @property
+    def initial_nbytes(self) -> int:
+        """Bytes of the stored initial weights, 0 where there are none."""
+        return sum(t.numel() * t.element_size() for t in (self.theta_0 or {}).values())
+
     def normalise(self, pixels: Tensor) -> Float[Tensor, "... c h w"]:
         """Images as the networks of this set take them, from uint8 in 0..255 or floats in [0, 1]."""
         values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

@@ -10,10 +10,10 @@ import torch
 
 from . import __version__
 from .artifact import DistilledSet, Header
-from .baselines import random_real
+from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, curve, hardware, score
+from .evaluation import Grid, Protocol, curve, hardware, score
 from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
@@ -224,12 +224,20 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """Random real sets of the same size under the same protocol."""
     count = run.config.random_sets
-    per_class = distilled.size // distilled.classes
+    epochs, steps = distilled.step_sizes.shape
+    grid = Grid(epochs=sorted({*Grid().epochs, epochs}))
+    setting = Setting(
+        data=run.data,
+        network=run.config.network,
+        initialiser=run.config.initialiser,
+        ipc=distilled.size // distilled.classes,
+        steps=steps,
+        grid=grid,
+    )
     means = []
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
-            epochs, steps = distilled.step_sizes.shape
-            one = random_real(run.data, distilled.header, ipc=per_class, steps=steps, epochs=epochs, seed=seed)
+            one = RandomReal().build(replace(setting, seed=seed))
             means.append(score(one, run.data, run.config.protocol).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {

@@ -94,17 +94,31 @@ def start_examples(
     """
     at_least("steps", steps, 1)
     at_least("ipc (images per class)", ipc, 1)
+    _evenly(ipc, steps)
+    if start == "noise":
+        shape = (steps, data.classes * (ipc // steps), *data.shape)
+        return torch.randn(shape, generator=generator).to(data.device)
+    chosen = data.by_class(ipc, generator)
+    return by_step(data.normalise(data.train.images[chosen.flatten()]).unflatten(0, chosen.shape), steps)
+
+
+def by_step(images: Float[Tensor, "classes each c h w"], steps: int) -> Float[Tensor, "steps b c h w"]:
+    """Images of each class shared out to steps, every class equally often in each and in class order.
+
+    Raises:
+        UserError: they cannot be shared evenly.
+    """
+    each = images.shape[1]
+    _evenly(each, steps)
+    return images.unflatten(1, (steps, each // steps)).transpose(0, 1).flatten(1, 2).contiguous()
+
+
+def _evenly(ipc: int, steps: int) -> None:
     if ipc % steps:
         raise UserError(
             f"ipc {ipc} cannot be shared evenly by {steps} steps; take ipc {steps * (ipc // steps + 1)}, or steps that "
             f"divide {ipc}"
         )
-    shape = (steps, data.classes * (ipc // steps), *data.shape)
-    if start == "noise":
-        return torch.randn(shape, generator=generator).to(data.device)
-    chosen = data.by_class(ipc, generator)  # (classes, ipc)
-    ordered = chosen.view(data.classes, steps, ipc // steps).transpose(0, 1).reshape(-1)
-    return data.normalise(data.train.images[ordered]).view(shape)
 
 
 def start_labels(data: RealData, *, ipc: int, steps: int) -> Shaped[Tensor, "steps b"]:

@@ -1,5 +1,13 @@
 """What a distilled set is compared with: ordinary artifacts in which nothing was learned."""
 
-from .random_real import random_real
+from .average import Average
+from .base import Baseline, Setting
+from .core_sets import Herding, KCenter
+from .k_means import KMeans
+from .optimised_random import OptimisedRandom
+from .random_real import RandomReal
 
-__all__ = ["random_real"]
+KINDS: tuple[type[Baseline], ...] = (RandomReal, OptimisedRandom, Average, KMeans, KCenter, Herding)
+BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
+
+__all__ = ["BASELINES", "Baseline", "RandomReal", "Setting"]

@@ -1,6 +1,7 @@
 """Real data: named sets, folders, tables, torch datasets and arrays, as uint8 tensors with their statistics."""
 
+from .augment import Augmentation, augmented
 from .real import RealData, Split
 from .sources import KNOWN, DataSettings, KnownSet, load_data
 
-__all__ = ["KNOWN", "DataSettings", "KnownSet", "RealData", "Split", "load_data"]
+__all__ = ["KNOWN", "Augmentation", "DataSettings", "KnownSet", "RealData", "Split", "augmented", "load_data"]

@@ -1,7 +1,24 @@
 """Fair evaluation: a score depends on the artifact alone."""
 
+from .compare import Difference, comparable, difference
 from .protocol import Protocol
 from .score import Score, curve, hardware, score
+from .table import Row, compare
+from .tune import Grid, tuned
 from .verify import verify
 
-__all__ = ["Protocol", "Score", "curve", "hardware", "score", "verify"]
+__all__ = [
+    "Difference",
+    "Grid",
+    "Protocol",
+    "Row",
+    "Score",
+    "comparable",
+    "compare",
+    "curve",
+    "difference",
+    "hardware",
+    "score",
+    "tuned",
+    "verify",
+]

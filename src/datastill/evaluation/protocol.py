@@ -1,9 +1,14 @@
-"""How a set is evaluated: on which unseen networks, and how many."""
+"""How a set is evaluated: on which unseen networks, how many, and how they are trained on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
 
 from ..artifact import DistilledSet
-from ..errors import at_least
+from ..data import Augmentation, augmented
+from ..errors import UserError, at_least
+from ..rng import generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,22 +18,70 @@ class Protocol:
     networks: int = 200
     """How many networks; 1 where the set was made for fixed initial weights and no other network is asked for."""
     network: str = ""
-    """Which network; empty for the one that the set was made for."""
+    """Which network; empty for the one that the set was made for; nearest-neighbours(k=1,norm=2) trains none."""
     initialiser: str = ""
     """How initial weights are drawn; empty for the set's own."""
+    step_size: float = 0.0
+    """One step size for all gradient steps; 0 for the set's own."""
+    epochs: int = 0
+    """Passes over the steps; 0 for the set's own. Those beyond the set's own take the step sizes of its last."""
+    optimiser: Literal["", "sgd", "momentum", "adam"] = ""
+    """Of the training; empty for the set's own."""
+    augmentation: Augmentation = "none"
+    """Of the examples, anew in each epoch, the same for all networks."""
+    labels: Literal["", "hard", "soft"] = ""
+    """Hard takes the most probable class of soft labels; empty for the set's own."""
     seed: int = 0
-    """Of the initial weights, which never coincide with those drawn while distilling."""
+    """Of initial weights, which never coincide with those drawn while distilling, and of augmentation."""
 
     def __post_init__(self) -> None:
         at_least("networks to evaluate on", self.networks, 1)
+        at_least("step_size", self.step_size, 0)
+        at_least("epochs", self.epochs, 0)
 
     def resolved(self, distilled: DistilledSet) -> "Protocol":
-        """The same protocol with nothing left empty."""
+        """The same protocol with all that the set decides filled in."""
         header = distilled.header
         own = self.network in ("", header.network) and self.initialiser == ""
-        return Protocol(
-            networks=1 if own and header.initial == "fixed" else self.networks,
+        fixed = own and header.initial == "fixed"
+        return replace(
+            self,
+            networks=1 if fixed else self.networks,
             network=self.network or header.network,
-            initialiser="fixed" if own and header.initial == "fixed" else self.initialiser or header.initialiser,
-            seed=self.seed,
+            initialiser="fixed" if fixed else self.initialiser or header.initialiser,
+            epochs=self.epochs or len(distilled.step_sizes),
+            optimiser=self.optimiser or header.optimiser,
+            labels=self.labels or ("hard" if distilled.hard else "soft"),
+        )
+
+    def applied(self, distilled: DistilledSet) -> DistilledSet:
+        """The set as this protocol trains on it.
+
+        Raises:
+            UserError: soft labels asked for, and the set has hard ones.
+        """
+        if self.labels == "soft" and distilled.hard:
+            raise UserError("soft labels were asked for, but the set has hard ones; leave labels out")
+        labels = distilled.labels.argmax(-1) if self.labels == "hard" and not distilled.hard else distilled.labels
+        sizes = distilled.step_sizes
+        epochs = self.epochs or len(sizes)
+        sizes = sizes[torch.arange(epochs).clamp(max=len(sizes) - 1)]
+        if self.step_size:
+            sizes = torch.full_like(sizes, self.step_size)
+        header = replace(distilled.header, optimiser=self.optimiser or distilled.header.optimiser)
+        changed = replace(distilled, labels=labels, step_sizes=sizes, header=header)
+        return changed if self.augmentation == "none" else self._augmented(changed)
+
+    def _augmented(self, distilled: DistilledSet) -> DistilledSet:
+        """One epoch as long as all were, with examples of its own in each."""
+        epochs = len(distilled.step_sizes)
+        moved = [
+            augmented(distilled.examples.flatten(0, 1), self.augmentation, generator(self.seed, "augmentation", epoch))
+            for epoch in range(epochs)
+        ]
+        return replace(
+            distilled,
+            examples=torch.stack(moved).view(-1, *distilled.examples.shape[1:]),
+            labels=distilled.labels.repeat(epochs, *(1 for _ in distilled.labels.shape[1:])),
+            step_sizes=distilled.step_sizes.reshape(1, -1),
         )

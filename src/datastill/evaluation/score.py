@@ -4,15 +4,16 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from ..artifact import DistilledSet
-from ..data import RealData
+from ..data import RealData, Split
 from ..errors import UserError
 from ..runlog import ProgressLine
+from . import neighbours
 from .accuracy import Accuracy
 from .fit import along, trained, unseen
 from .protocol import Protocol
@@ -72,13 +73,11 @@ def score(
     fits_data(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
-    network, thetas = unseen(distilled, resolved, f"{split} networks", data.device)
-    accuracy, accuracies = Accuracy(network, distilled, real, len(thetas)), []
-    with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=not progress) as line:
-        for final in trained(distilled, network, thetas):
-            for theta in final:
-                accuracies.append(accuracy(theta))
-                line.update(len(accuracies), f"mean {statistics.fmean(accuracies):.2%}")
+    if neighbours.asked(resolved.network):
+        resolved = replace(resolved, networks=1, initialiser="none")
+        accuracies = [neighbours.accuracy(resolved.applied(distilled), real, resolved.network)]
+    else:
+        accuracies = _accuracies(resolved.applied(distilled), resolved, real, f"{split} networks", quiet=not progress)
     return Score(
         split=split,
         images=len(real),
@@ -92,6 +91,17 @@ def score(
     )
 
 
+def _accuracies(distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, quiet: bool) -> list[float]:
+    network, thetas = unseen(distilled, protocol, purpose, real.images.device)
+    accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
+    with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
+        for final in trained(distilled, network, thetas):
+            for theta in final:
+                found.append(accuracy(theta))
+                line.update(len(found), f"mean {statistics.fmean(found):.2%}")
+    return found
+
+
 def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
     """Accuracy after each step of the program, step 0 being untrained, on part of the validation split.
 
@@ -100,6 +110,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     """
     fits_data(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
+    distilled = resolved.applied(distilled)
     real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]

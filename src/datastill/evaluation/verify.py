@@ -41,7 +41,7 @@ def verify(
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
-    stored = Protocol(**{f.name: claim["protocol"][f.name] for f in fields(Protocol)})
+    stored = Protocol(**{f.name: claim["protocol"][f.name] for f in fields(Protocol) if f.name in claim["protocol"]})
     protocol = replace(stored, networks=count, initialiser="" if stored.initialiser == "fixed" else stored.initialiser)
     found = score(distilled, data, protocol, split=claim["split"], progress=progress)
     claimed = claim["accuracies"][:count]

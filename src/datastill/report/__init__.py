@@ -3,5 +3,6 @@
 from .figures import banner, caption, grid
 from .page import write_report
 from .summary import as_json, summary
+from .words import bytes_of
 
-__all__ = ["as_json", "banner", "caption", "grid", "summary", "write_report"]
+__all__ = ["as_json", "banner", "bytes_of", "caption", "grid", "summary", "write_report"]

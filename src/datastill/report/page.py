@@ -170,7 +170,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     labels = "hard labels" if distilled.hard else "soft labels"
     yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
     yield "program", f"{steps} × {epochs}", f"{share(steps, 'step')} × {share(epochs, 'epoch')}"
-    theta = sum(t.numel() * t.element_size() for t in (distilled.theta_0 or {}).values())
+    theta = distilled.initial_nbytes
     remark = f"and {bytes_of(theta)} of initial weights" if theta else "examples, labels, step sizes"
     yield "size", bytes_of(distilled.nbytes), remark
     real = distilled.header.provenance.get("real_images")

@@ -65,7 +65,7 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         "initial": header.initial,
         "method": header.method,
         "bytes": distilled.nbytes,
-        "initial_bytes": _initial_bytes(distilled),
+        "initial_bytes": distilled.initial_nbytes,
         "score": None if header.score is None else dict(header.score),
         "provenance": dict(header.provenance),
     }
@@ -91,7 +91,7 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     if baseline:
         best = f", best {percent(baseline['best'])} %" if baseline.get("best") is not None else ""
         yield "baseline", f"{score_text(baseline)} ({baseline['kind']}{best})"
-    initial = _initial_bytes(distilled)
+    initial = distilled.initial_nbytes
     yield "size", bytes_of(distilled.nbytes) + (f" and {bytes_of(initial)} of initial weights" if initial else "")
 
 
@@ -101,10 +101,6 @@ def _score(distilled: DistilledSet) -> str:
         return "not measured yet; datastill evaluate FILE"
     images = f", {number(score['images'])} {score.get('split', 'test')} images" if score.get("images") else ""
     return f"{score_text(score)} ({share(score.get('n', 1), 'network')}{images})"
-
-
-def _initial_bytes(distilled: DistilledSet) -> int:
-    return sum(t.numel() * t.element_size() for t in (distilled.theta_0 or {}).values())
 
 
 @dataclass(frozen=True)

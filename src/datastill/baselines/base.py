@@ -1,0 +1,129 @@
+"""The contract of a baseline: which examples to take; how they are trained on is the same for all."""
+
+import abc
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..artifact import DistilledSet, Header
+from ..data import DataSettings, RealData
+from ..errors import at_least
+from ..evaluation import Grid, Protocol, tuned
+from ..rng import derive
+from ..synthetic import by_step, start_labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """What a baseline is compared under."""
+
+    data: RealData
+    network: str
+    """Which network is trained on the examples."""
+    initialiser: str = "xavier"
+    """How its initial weights are drawn."""
+    ipc: int = 10
+    """Images per class."""
+    steps: int = 1
+    """Gradient steps in an epoch, each on images of its own."""
+    grid: Grid = field(default_factory=Grid)
+    """Step sizes and epochs to choose from, by validation."""
+    seed: int = 0
+    """Which of the sets of this kind."""
+    source: DataSettings | None = None
+    """How the data was loaded, for the record."""
+
+    def __post_init__(self) -> None:
+        at_least("ipc (images per class)", self.ipc, 1)
+        at_least("steps", self.steps, 1)
+
+    @property
+    def header(self) -> Header:
+        """Of an artifact made under this setting."""
+        data = self.data
+        return Header(
+            data=self.source.name if self.source else data.name,
+            class_names=data.class_names,
+            mean=tuple(data.mean.tolist()),
+            std=tuple(data.std.tolist()),
+            network=self.network,
+            initialiser=self.initialiser,
+            initial="random",
+            config={"data": asdict(self.source)} if self.source else {},
+        )
+
+
+class Baseline(abc.ABC):
+    """A way to come by examples without learning any. Subclasses are frozen dataclasses of settings."""
+
+    name: ClassVar[str]
+    varies: ClassVar[bool] = True
+    """Whether another seed gives another set."""
+
+    @abc.abstractmethod
+    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+        """Normalised images by class: ipc of each, or fewer, which every step then takes again.
+
+        Raises:
+            UserError: a class has too few images.
+        """
+
+    def build(self, setting: Setting, protocol: Protocol | None = None) -> DistilledSet:
+        """The set, with the step size and number of epochs of the grid that validate best.
+
+        Args:
+            setting: data, network and size.
+            protocol: what was chosen before, e.g. for another seed of the same kind; chosen anew when left out.
+
+        Raises:
+            UserError: a class has too few images, or the network cannot take them.
+        """
+        plain = self.plain(setting)
+        chosen = protocol or tuned(plain, setting.data, Protocol(seed=setting.seed), self.grid(setting, plain))
+        return chosen.applied(plain)
+
+    def record(self, setting: Setting) -> dict[str, Any]:
+        """What decides the images, besides the data; stored with the set."""
+        size = {"ipc": setting.ipc, "steps": setting.steps, "seed": setting.seed}
+        return {"kind": self.name, **vars(self), **size}
+
+    def plain(self, setting: Setting) -> DistilledSet:
+        """The set before a step size is chosen."""
+        return arranged(self.images(setting), setting, self)
+
+    def grid(self, setting: Setting, plain: DistilledSet) -> Grid:
+        """What is tried: where the same images serve every step, an epoch is a step, and there are as many in all."""
+        repeats = setting.steps // plain.step_sizes.shape[1]
+        return replace(setting.grid, epochs=[count * repeats for count in setting.grid.epochs])
+
+
+def arranged(
+    images: Float[Tensor, "classes each c h w"], setting: Setting, about: Baseline | None = None
+) -> DistilledSet:
+    """Images of each class as a set of steps that hold each class equally often, before a step size is chosen.
+
+    Raises:
+        UserError: the images of a class cannot be shared evenly by the steps.
+    """
+    each = images.shape[1]
+    steps = setting.steps if each == setting.ipc else 1
+    examples, labels = by_step(images, steps), start_labels(setting.data, ipc=each, steps=steps)
+    header = setting.header
+    if about:
+        header = replace(header, method=about.name, config={**header.config, "baseline": about.record(setting)})
+    return DistilledSet(
+        examples=examples.cpu(), labels=labels.cpu(), step_sizes=torch.full((1, steps), 0.01), header=header
+    )
+
+
+def seeded(setting: Setting, purpose: str) -> int:
+    """A seed for scikit-learn."""
+    return derive(setting.seed, purpose) % 2**32
+
+
+def of_class(data: RealData, label: int) -> Float[Tensor, "n c h w"]:
+    """All normalised train images of a class."""
+    return data.normalise(data.train.images[data.train.labels == label])

@@ -1,0 +1,80 @@
+"""Core-sets: real images that stand for all in a feature space."""
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ..rng import generator
+from .base import Baseline, Setting
+from .features import PIXELS, features
+from .k_means import enough
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreSet(Baseline, abc.ABC):
+    """Real images of each class, chosen one after the other by their features."""
+
+    features: str = PIXELS
+    """pixels, or a network that is trained on the data first: the space that images are chosen in."""
+
+    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+        """Of each class those that `chosen` names."""
+        data, space = setting.data, features(setting.data, self.features, setting.seed)
+        picked = []
+        for label in range(data.classes):
+            members = (data.train.labels == label).nonzero()[:, 0]
+            enough(setting, label, len(members))
+            draw = generator(setting.seed, "core-set", label)
+            picked.append(members[self.chosen(space[members], setting.ipc, draw)])
+        return data.normalise(data.train.images[torch.cat(picked)]).unflatten(0, (data.classes, setting.ipc))
+
+    @abc.abstractmethod
+    def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:
+        """Indices of the chosen, in the order in which they are chosen, none twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KCenter(CoreSet):
+    """k-center greedy (Sener & Savarese 2018, algorithm 1): each next one is farthest from all before.
+
+    Deviation: in each class by itself, from a random first one, so that classes are equally many.
+    """
+
+    name: ClassVar[str] = "k-center"
+
+    def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:
+        """The largest distance to the nearest chosen one decides."""
+        index = [int(torch.randint(len(space), (), generator=draw))]
+        nearest = torch.full((len(space),), torch.inf, device=space.device)
+        while len(index) < count:
+            nearest = nearest.minimum((space - space[index[-1]]).norm(dim=1))
+            nearest[index[-1]] = -1.0  # chosen: never again, not even among equal images
+            index.append(int(nearest.argmax()))
+        return torch.tensor(index, device=space.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Herding(CoreSet):
+    """Herding (Welling 2009): each next one brings the mean of the chosen nearest to the mean of the class."""
+
+    name: ClassVar[str] = "herding"
+
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        """Only with the network whose features are taken."""
+        return self.features != PIXELS
+
+    def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:  # noqa: ARG002
+        """Greedy: the distance of the means decides."""
+        mean, total = space.mean(0), torch.zeros_like(space[0])
+        free, index = torch.ones(len(space), dtype=torch.bool, device=space.device), []
+        for done in range(count):
+            distances = ((total + space) / (done + 1) - mean).norm(dim=1)
+            index.append(int(distances.where(free, torch.inf).argmin()))
+            free[index[-1]] = False
+            total = total + space[index[-1]]
+        return torch.tensor(index, device=space.device)

@@ -1,0 +1,64 @@
+"""What images are told apart by when some are chosen: pixels, or the features of a network trained on the data."""
+
+import functools
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..data import RealData
+from ..errors import UserError
+from ..networks import build
+from ..rng import generator
+from ..runlog import ProgressLine
+
+PIXELS = "pixels"
+EPOCHS, BATCH, RATE = 3, 128, 1e-3
+PIECE = 1000  # images whose features are computed at a time
+
+
+@functools.lru_cache(maxsize=4)
+def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
+    """Features of all train images.
+
+    Args:
+        data: the real data.
+        spec: ``pixels``, normalised; or a network, which is trained on the train split (3 epochs of Adam, 1e-3,
+            batches of 128): what its last linear layer is given.
+        seed: of its initial weights and batches.
+
+    Raises:
+        UserError: no such network, it cannot take the images, or it has no linear layer.
+    """
+    if spec == PIXELS:
+        return data.normalise(data.train.images).flatten(1)
+    model = trained(data, spec, seed)
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+    if not last:
+        raise UserError(f"network {spec!r} has no linear layer to take features before; take pixels or another network")
+    found: list[Tensor] = []
+    hook = last[0].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
+    with torch.no_grad():
+        for piece in data.train.images.split(PIECE):
+            model(data.normalise(piece))
+    hook.remove()
+    return torch.cat(found)
+
+
+def trained(data: RealData, spec: str, seed: int) -> nn.Module:
+    """A network trained on the train split in the ordinary way, in evaluation mode."""
+    network = build(spec, shape=data.shape, classes=data.classes)
+    theta = network.init("kaiming", [generator(seed, "feature network")])[0]
+    model = network.factory().to(data.device).train()
+    model.load_state_dict(network.named(theta), strict=False)
+    optimiser, draw = torch.optim.Adam(model.parameters(), RATE), generator(seed, "feature batches")
+    batches = -(-len(data.train) // BATCH) * EPOCHS
+    with ProgressLine(f"features of {spec}", total=batches, unit="batch") as line:
+        for i in range(batches):
+            images, labels = data.batch(draw, min(BATCH, len(data.train)))
+            optimiser.zero_grad()
+            cross_entropy(model(images), labels).backward()
+            optimiser.step()
+            line.update(i + 1)
+    return model.eval()

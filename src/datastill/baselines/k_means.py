@@ -1,0 +1,46 @@
+"""The centres of clusters of each class."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError
+from .base import Baseline, Setting, of_class, seeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeans(Baseline):
+    """k-means in each class, k being the images per class: the centroids, or the real images nearest to them."""
+
+    name: ClassVar[str] = "k-means"
+
+    nearest: bool = False
+    """Take the nearest real image in the place of each centroid."""
+
+    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+        """By scikit-learn, from one k-means++ start, on normalised pixels."""
+        return torch.stack([self._of(setting, label) for label in range(setting.data.classes)])
+
+    def _of(self, setting: Setting, label: int) -> Float[Tensor, "each c h w"]:
+        import sklearn.cluster  # two seconds
+
+        images = of_class(setting.data, label)
+        enough(setting, label, len(images))
+        flat = images.flatten(1).cpu()
+        found = sklearn.cluster.KMeans(setting.ipc, n_init=1, random_state=seeded(setting, f"k-means {label}")).fit(
+            flat
+        )
+        centres = torch.from_numpy(found.cluster_centers_).to(flat)
+        if self.nearest:
+            centres = flat[torch.cdist(centres, flat).argmin(1)]
+        return centres.view(setting.ipc, *setting.data.shape).to(images.device)
+
+
+def enough(setting: Setting, label: int, there: int) -> None:
+    """Raise a `UserError` where a class has fewer images than are wanted of it."""
+    if there < setting.ipc:
+        name = setting.data.class_names[label]
+        raise UserError(f"{setting.ipc} images per class wanted, but class {name!r} has {there} train images")

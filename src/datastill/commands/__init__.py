@@ -1,0 +1,23 @@
+"""What can be asked for on the command line: one record per command, whose docstrings are its help."""
+
+from typing import Any
+
+from .distilling import Distill, Plan
+from .evaluating import Evaluate, Verify
+from .making_baselines import MakeBaseline
+from .output import first_line, out
+from .showing import Export, List, Report, Show
+
+COMMANDS: dict[str, type[Any]] = {
+    "distill": Distill,
+    "plan": Plan,
+    "evaluate": Evaluate,
+    "verify": Verify,
+    "baseline": MakeBaseline,
+    "show": Show,
+    "export": Export,
+    "report": Report,
+    "list": List,
+}
+
+__all__ = ["COMMANDS", "Distill", "Plan", "first_line", "out"]

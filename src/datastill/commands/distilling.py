@@ -1,0 +1,107 @@
+"""Making sets: distill and plan."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..errors import UserError
+from ..planner import plan
+from ..recipes import Config, differences, recipe
+from ..run import distill, prepare, stored_config
+from .output import out, print_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Distil a dataset: learn synthetic examples, evaluate them on unseen networks, write a report.
+
+    Examples:
+      datastill distill                                        the embedded digits, under a minute
+      datastill distill mnist-random --out runs/mnist          a recipe by name (datastill list recipes)
+      datastill distill mnist-random --network "convnet(depth=2)" --method.ipc 5 --method.steps 5
+      datastill distill --data.name ./my-images --data.resize 28 --network lenet
+      datastill distill --resume --out runs/mnist              go on where it was stopped (Ctrl-C is safe)
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    """Settings; the recipe gives the defaults shown."""
+    out: Path | None = None
+    """Folder of the run; runs/RECIPE when left out."""
+    resume: bool = False
+    """Go on with the unfinished run in the folder, with its own settings."""
+    json: bool = False
+    """Print the score as JSON."""
+    command: tyro.conf.Suppress[str] = ""
+    """What was typed, for the record."""
+
+    def run(self) -> int:
+        """Distil."""
+        config, folder = self.config, self.out or Path("runs") / self.config.recipe
+        if self.resume:
+            config = _resumed(stored_config(folder), config, folder)
+        distilled = distill(config, folder, resume=self.resume, command=self.command)
+        if self.json:
+            return print_json({"folder": str(folder), "score": distilled.header.score})
+        _say_next(folder, distilled.header.score or {})
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Say what a run would cost here before it is begun: operations, memory by mode, seconds by way of computing.
+
+    Takes some outer iterations, which is all that it does with the data.
+
+    Examples:
+      datastill plan mnist-random
+      datastill plan cifar10-random --method.epochs 10 --engine.precision float32
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    """Settings; the recipe gives the defaults shown."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Plan."""
+        run = prepare(self.config)
+        found = plan(self.config.method, run.problem, self.config.loop.iterations)
+        if self.json:
+            return print_json(asdict(found))
+        for line in found.lines(self.config.loop.iterations):
+            out.print(line, highlight=False, soft_wrap=True)
+        return 0
+
+
+def _resumed(stored: Config, asked: Config, folder: Path) -> Config:
+    """The stored configuration, unless the command line asks for something else by name."""
+    wanted = differences(stored, asked)
+    defaults = {line.partition(":")[0] for line in differences(recipe(asked.recipe), asked)}
+    conflicts = [line for line in wanted if line.partition(":")[0] in defaults]
+    if conflicts:
+        raise UserError(f"the run in {folder} has other settings ({'; '.join(conflicts)}); resume without them")
+    return stored
+
+
+def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
+    file = folder / "distilled.safetensors"
+    out.print(
+        f"[bold]{score['mean']:.2%} ± {score['sd'] * 100:.2f}[/bold] (n = {score['n']} unseen networks, "
+        f"{score['images']} test images)",
+        highlight=False,
+    )
+    if baseline := score.get("baseline"):
+        out.print(
+            f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "
+            f"(of {baseline['sets']})",
+            highlight=False,
+        )
+    out.print(
+        f"report:  {folder / 'report.html'}\nlook:    datastill show {file}\ncheck:   datastill verify {file}\n"
+        f'use:     datastill.DistilledSet.load("{file}").fit(model)',
+        highlight=False,
+        soft_wrap=True,
+    )

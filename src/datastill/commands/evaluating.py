@@ -1,0 +1,204 @@
+"""Measuring sets: evaluate and verify."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import rich.box
+from rich.table import Table
+from tyro.conf import Positional
+
+from ..artifact import DistilledSet
+from ..data import Augmentation, DataSettings, RealData, load_data
+from ..errors import UserError
+from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, score, verify
+from ..report import bytes_of
+from ..run import pick_device
+from .output import out, print_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Train unseen networks on distilled sets alone and measure them on real data.
+
+    Several sets are compared with the first, on the same initial weights; a folder of sets counts as one kind.
+
+    Examples:
+      datastill evaluate runs/digits/distilled.safetensors
+      datastill evaluate set.safetensors --network "convnet(depth=2)" --networks 50     another architecture
+      datastill evaluate set.safetensors --network lenet mlp convnet --tune             a table of transfer
+      datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          one table
+      datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     no network at all
+      datastill evaluate set.safetensors --initialiser kaiming --split validation
+      datastill evaluate set.safetensors --data ./my-images --curve --json
+    """
+
+    files: Positional[tuple[Path, ...]]
+    """Distilled sets, or folders of them."""
+    networks: int = 200
+    """How many unseen networks."""
+    network: tuple[str, ...] = ()
+    """Other networks than the sets were made for."""
+    initialiser: str = ""
+    """Another initialiser than the sets' own."""
+    step_size: float = 0.0
+    """One step size for all gradient steps; 0 for the sets' own."""
+    epochs: int = 0
+    """Passes over the steps; 0 for the sets' own."""
+    optimiser: Literal["", "sgd", "momentum", "adam"] = ""
+    """Of the training; empty for the sets' own."""
+    augmentation: Augmentation = "none"
+    """Of the examples, anew in each epoch."""
+    labels: Literal["", "hard", "soft"] = ""
+    """Hard takes the most probable class of soft labels."""
+    tune: bool = False
+    """Take the step size in {.001, .003, .01, .03, .1, .3} and the epochs in {1, 3, 5} that validate best."""
+    seed: int = 0
+    """Of the initial weights."""
+    data: str = ""
+    """Name or folder of the real data, where it is not the sets' own."""
+    split: Literal["test", "validation"] = "test"
+    """Choose on validation, read test once."""
+    curve: bool = False
+    """Also the accuracy after each step of the program (on the validation split; of one set)."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Evaluate."""
+        if not self.files:
+            raise UserError("no set was given; name the file of a distilled set, or a folder of them")
+        groups = {name: _sets(path) for name, path in _named(self.files).items()}
+        first = next(iter(groups.values()))
+        several = len(groups) > 1 or len(first) > 1 or len(self.network) > 1
+        if several and self.curve:
+            raise UserError("a curve is of one set on one network; leave --curve out, or name one file")
+        if not self.data:
+            comparable({name: sets[0] for name, sets in groups.items()})
+        data = real_data(first[0], self.data)
+        if several or self.tune:
+            return self._table(groups, data)
+        return self._one(first[0], data)
+
+    @property
+    def _protocol(self) -> Protocol:
+        shared = {f.name for f in fields(Protocol)} & {f.name for f in fields(self)} - {"network"}
+        network = self.network[0] if len(self.network) == 1 else ""
+        return Protocol(network=network, **{name: getattr(self, name) for name in shared})
+
+    def _one(self, distilled: DistilledSet, data: RealData) -> int:
+        found = score(distilled, data, self._protocol, split=self.split, progress=True)
+        along = curve(distilled, data, self._protocol) if self.curve else None
+        if self.json:
+            return print_json(found.as_dict() | ({"curve": along} if along else {}))
+        out.print(f"{self.files[0]}: {found}", highlight=False)
+        if along:
+            for step, (mean, sd) in enumerate(zip(along["mean"], along["sd"], strict=True)):
+                out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}", highlight=False)
+        return 0
+
+    def _table(self, groups: Mapping[str, list[DistilledSet]], data: RealData) -> int:
+        rows = compare(
+            groups,
+            data,
+            self._protocol,
+            networks=self.network,
+            grid=Grid() if self.tune else None,
+            split=self.split,
+            progress=True,
+        )
+        if self.json:
+            return print_json([row.as_dict() for row in rows])
+        for network, some in itertools.groupby(rows, key=lambda row: row.network):
+            out.print(_drawn(network, list(some)), highlight=False, markup=False)
+        return 0
+
+
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    """Each by a short name, or by its whole path where short names coincide."""
+    short = [path.parent.name if path.name == "distilled.safetensors" else path.stem for path in files]
+    unique = len(set(short)) == len(files) and all(short)
+    return dict(zip(short if unique else map(str, files), files, strict=True))
+
+
+def _sets(path: Path) -> list[DistilledSet]:
+    """The set in a file, or all in a folder."""
+    if not path.is_dir():
+        return [DistilledSet.load(path)]
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"there is no distilled set (*.safetensors) in the folder {path}")
+    return [DistilledSet.load(file) for file in files]
+
+
+def _drawn(network: str, rows: Sequence[Row]) -> Table:
+    """Rows of one network for people."""
+    kinds = sorted({row.labels for row in rows})
+    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title=network, title_justify="left")
+    table.add_column("set", overflow="fold", min_width=16)
+    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "behind the first by", "size"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for row in rows:
+        accuracy = f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" if row.n > 1 else f"{100 * row.mean:.1f}"
+        accuracies = (accuracy if kind == row.labels else "" for kind in kinds)
+        behind = str(row.difference or "")
+        table.add_row(row.name, *accuracies, str(row.n), str(row.sets), behind, bytes_of(row.bytes))
+    table.caption = "mean ± sd over n networks; differences in points, [95 % interval over networks]"
+    table.caption_justify = "left"
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Measure again what a distilled set claims; exit with 1 when it does not hold.
+
+    Examples:
+      datastill verify results/mnist-random/distilled.safetensors
+      datastill verify set.safetensors --networks 20        the first 20 of its networks, ten times as fast
+    """
+
+    file: Positional[Path]
+    """The distilled set."""
+    networks: int | None = None
+    """Only the first so many of the networks that the score was measured on; all of them when left out."""
+    tolerance: float = 0.5
+    """How far the mean may be off, in percentage points: other machines round otherwise."""
+    data: str = ""
+    """Name or folder of the real data, where it is not found under the name in the set."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Verify."""
+        distilled = DistilledSet.load(self.file)
+        found = verify(
+            distilled,
+            real_data(distilled, self.data),
+            networks=self.networks,
+            tolerance=self.tolerance / 100,
+            progress=True,
+        )
+        if self.json:
+            print_json(found)
+        else:
+            verdict = "holds" if found["holds"] else "DOES NOT HOLD"
+            out.print(
+                f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
+                f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points)",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return 0 if found["holds"] else 1
+
+
+def real_data(distilled: DistilledSet, name: str = "") -> RealData:
+    """The real data that a set belongs to, or other data loaded as that was."""
+    settings = data_settings(distilled)
+    return load_data(replace(settings, name=name or settings.name)).to(pick_device("auto"))
+
+
+def data_settings(distilled: DistilledSet) -> DataSettings:
+    """How the real data of a set was loaded."""
+    return DataSettings(**distilled.header.config.get("data", {"name": distilled.header.data}))

@@ -1,0 +1,132 @@
+"""Making what distilled sets are compared with: baseline."""
+
+import statistics
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from ..artifact import DistilledSet
+from ..baselines import BASELINES, Baseline, Setting
+from ..data import DataSettings, load_data
+from ..errors import UserError, at_least
+from ..evaluation import Grid, Protocol, score
+from ..run import pick_device
+from .evaluating import data_settings
+from .output import out, print_json
+
+Kind = Literal["random", "optimised-random", "average", "k-means", "k-center", "herding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeBaseline:
+    """Make sets in which nothing was learned, choose their step size on validation images, and measure them.
+
+    Examples:
+      datastill baseline random mnist --network lenet --ipc 10 --steps 10 --sets 10
+      datastill baseline k-means --like runs/mnist-random/distilled.safetensors     same data, network and size
+      datastill baseline k-means --like set.safetensors --nearest                   nearest real images
+      datastill baseline herding mnist --network lenet --features lenet             in the features of a network
+      datastill evaluate set.safetensors runs/random-mnist runs/k-means-mnist       then compare them
+    """
+
+    kind: Positional[Kind]
+    """Which images are taken."""
+    data: Positional[str] = ""
+    """Name or folder of the real data."""
+    like: Path | None = None
+    """A distilled set whose data, network, size and steps are taken where nothing else is said."""
+    network: str = ""
+    """What is trained on them; mlp where nothing is said."""
+    initialiser: str = ""
+    """How its initial weights are drawn; xavier where nothing is said."""
+    ipc: int = 0
+    """Images per class; 10 where nothing is said."""
+    steps: int = 0
+    """Gradient steps in an epoch, each on images of its own; 1 where nothing is said."""
+    sets: int = 1
+    """How many sets, each from a seed of its own."""
+    networks: int = 20
+    """Unseen networks that each set is measured with."""
+    nearest: bool = False
+    """Of k-means: the real images nearest to the centroids."""
+    features: str = ""
+    """Of k-center and herding: pixels, or a network that is trained on the data first."""
+    out: Path | None = None
+    """Folder for the sets; runs/KIND-DATA where nothing is said. Those that are there are not made again."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Make the sets that are not there yet."""
+        at_least("sets", self.sets, 1)
+        baseline, setting = self._baseline(), self._setting()
+        folder = self.out or Path("runs") / f"{self.kind}-{Path(setting.header.data).name}"
+        count = self.sets if baseline.varies else 1
+        if count < self.sets:
+            out.print(f"{self.kind} gives one set only: nothing in it is random", highlight=False)
+        protocol, scores = None, []
+        for seed in range(count):
+            path, one = folder / f"{seed}.safetensors", replace(setting, seed=seed)
+            if not path.exists():
+                distilled = baseline.build(one, protocol)
+                found = score(distilled, setting.data, Protocol(networks=self.networks), progress=True)
+                distilled.with_score(found.as_dict()).save(path)
+            distilled = _same(path, baseline, one)
+            sizes = distilled.step_sizes
+            protocol = Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes))
+            scores.append(distilled.header.score or {})
+        return self._told(folder, scores)
+
+    def _baseline(self) -> Baseline:
+        kind = BASELINES[self.kind]
+        known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+        given: dict[str, Any] = {"nearest": self.nearest, "features": self.features}
+        given = {name: value for name, value in given.items() if value}
+        for name in given.keys() - known:
+            raise UserError(f"--{name} is no setting of {self.kind}; leave it out")
+        return kind(**given)
+
+    def _setting(self) -> Setting:
+        like = DistilledSet.load(self.like) if self.like else None
+        if like is None and not self.data:
+            raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
+        settings = data_settings(like) if like else DataSettings()
+        source = replace(settings, name=self.data or settings.name)
+        epochs = {len(like.step_sizes)} if like else set()
+        return Setting(
+            data=load_data(source).to(pick_device("auto")),
+            network=self.network or (like.header.network if like else "mlp"),
+            initialiser=self.initialiser or (like.header.initialiser if like else "xavier"),
+            ipc=self.ipc or (like.size // like.classes if like else 10),
+            steps=self.steps or (len(like.labels) if like else 1),
+            grid=Grid(epochs=sorted(epochs.union(Grid().epochs))),
+            source=source,
+        )
+
+    def _told(self, folder: Path, scores: list[Any]) -> int:
+        accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
+        sd = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        if self.json:
+            return print_json({"folder": str(folder), "mean": statistics.fmean(accuracies), "sd": sd, "scores": scores})
+        out.print(
+            f"{folder}: [bold]{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}[/bold] "
+            f"(n = {len(accuracies)} networks on {len(scores)} sets, {scores[0]['images']} test images)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return 0
+
+
+def _same(path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
+    """The set in a file, if it is the one that is wanted.
+
+    Raises:
+        UserError: it is another.
+    """
+    distilled = DistilledSet.load(path)
+    found = distilled.header.config.get("baseline")
+    if found != baseline.record(setting) or distilled.header.network != setting.network:
+        raise UserError(f"{path} holds another set ({found}); give another folder with --out")
+    return distilled

@@ -1,0 +1,130 @@
+"""Looking at sets: show, export, report and list."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from ..artifact import DistilledSet
+from ..baselines import BASELINES
+from ..data import KNOWN
+from ..export import export, png_loss
+from ..files import write_whole
+from ..methods import METHODS
+from ..networks import INITIALISERS, NETWORKS
+from ..recipes import RECIPES
+from ..report import as_json, grid, summary, write_report
+from .output import first_line, out, print_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """Look at a distilled set: a summary in the terminal, or a PNG grid of its examples.
+
+    Examples:
+      datastill show runs/digits/distilled.safetensors
+      datastill show set.safetensors --to grid.png
+    """
+
+    file: Positional[Path]
+    """The distilled set."""
+    to: Path | None = None
+    """Write a PNG grid here: one row per step, one column per class."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> int:
+        """Show."""
+        distilled = DistilledSet.load(self.file)
+        if self.to:
+            image = grid(distilled)
+            write_whole(self.to, lambda temporary: image.save(temporary, format="PNG"))
+        if self.json:
+            return print_json(as_json(distilled))
+        out.print(summary(distilled))
+        if self.to:
+            out.print(f"wrote {self.to}", highlight=False)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a distilled set in another form.
+
+    Examples:
+      datastill export set.safetensors --kind png --to folder        pictures, one folder per class (8 bits, lossy)
+      datastill export set.safetensors --kind npz --to set.npz       all tensors, exactly
+      datastill export set.safetensors --kind parquet --to folder    for datasets.load_dataset("folder")
+    """
+
+    file: Positional[Path]
+    """The distilled set."""
+    kind: Literal["png", "npz", "parquet"] = "png"
+    """Which form."""
+    to: Path
+    """Where to; must not hold anything yet."""
+
+    def run(self) -> int:
+        """Export."""
+        distilled = DistilledSet.load(self.file)
+        out.print(f"wrote {export(distilled, self.to, self.kind)}", highlight=False, soft_wrap=True)
+        if self.kind == "png":
+            out.print(str(png_loss(distilled)), highlight=False)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write the HTML page of a run again.
+
+    Examples:
+      datastill report runs/digits
+    """
+
+    folder: Positional[Path]
+    """The run's folder."""
+
+    def run(self) -> int:
+        """Report."""
+        out.print(f"wrote {write_report(self.folder)}", highlight=False)
+        return 0
+
+
+Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """Names that the other commands take.
+
+    Examples:
+      datastill list
+      datastill list recipes --json
+    """
+
+    kind: Positional[Kind] = "all"
+    """What to list."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """List."""
+        tables: dict[str, dict[str, str]] = {
+            "recipes": {name: first_line(make) for name, make in RECIPES.items()},
+            "networks": {name: first_line(make) for name, make in NETWORKS.items()},
+            "initialisers": {
+                name: first_line(fill) if fill else "the module's own" for name, fill in INITIALISERS.items()
+            },
+            "data": {name: known.hub or "embedded" for name, known in KNOWN.items()},
+            "methods": {name: first_line(method) for name, method in METHODS.items()},
+            "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
+        }
+        chosen = tables if self.kind == "all" else {self.kind: tables[self.kind]}
+        if self.json:
+            return print_json(chosen)
+        for title, names in chosen.items():
+            out.print(f"[bold]{title}[/bold]")
+            for name, text in names.items():
+                out.print(f"  {name:<22}{text}", highlight=False, markup=False, soft_wrap=True)
+        return 0

@@ -1,0 +1,39 @@
+"""Augmentation: images moved and mirrored at random, each by itself."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+Augmentation = Literal["none", "shift", "shift-flip"]
+
+SHARE = 8
+"""A shift goes as far as this part of a side, in whole pixels: 3 of 28, 4 of 32."""
+
+
+def augmented(
+    images: Float[Tensor, "n c h w"], kind: Augmentation, generator: torch.Generator
+) -> Float[Tensor, "n c h w"]:
+    """Images shifted by whole pixels (the border is continued) and, for ``shift-flip``, half of them mirrored.
+
+    Args:
+        images: in any space.
+        kind: ``none`` gives them back as they are.
+        generator: on the CPU; decides how far each image moves, and which are mirrored.
+    """
+    if kind == "none":
+        return images
+    height, width = images.shape[2:]
+    reach_y, reach_x = max(height // SHARE, 1), max(width // SHARE, 1)
+    padded = pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    top = torch.randint(2 * reach_y + 1, (len(images),), generator=generator)
+    left = torch.randint(2 * reach_x + 1, (len(images),), generator=generator)
+    mirrored = torch.rand(len(images), generator=generator) < (0.5 if kind == "shift-flip" else 0.0)
+    columns = torch.arange(width).expand(len(images), -1)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns) + left[:, None]
+    rows = torch.arange(height) + top[:, None]
+    each = torch.arange(len(images))[:, None, None, None]
+    channel = torch.arange(images.shape[1])[None, :, None, None]
+    return padded[each, channel, rows[:, None, :, None], columns[:, None, None, :]]

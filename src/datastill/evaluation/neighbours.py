@@ -1,0 +1,59 @@
+"""Nearest neighbours: what the examples say without any network."""
+
+from typing import Any
+
+import torch
+
+from ..artifact import DistilledSet
+from ..data import Split
+from ..errors import UserError, at_least, unknown
+from ..networks import parse
+
+NAME = "nearest-neighbours"
+BATCH = 1000  # real images at a time: their distances to all examples are in memory
+
+
+def asked(network: str) -> bool:
+    """Whether a protocol's network is none, but nearest neighbours."""
+    return parse(network)[0] == NAME
+
+
+def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
+    """The share of a split whose k nearest examples have its class by majority (scikit-learn's classifier).
+
+    Args:
+        distilled: the examples, which are compared with images normalised as theirs, and their labels (the most
+            probable class of soft ones).
+        real: the split.
+        network: ``nearest-neighbours(k=1,norm=2)``; the norm is that of the difference of two images, at least 1.
+
+    Raises:
+        UserError: an unknown argument, or one out of range.
+    """
+    from sklearn.neighbors import KNeighborsClassifier  # two seconds to import
+
+    k, norm = _arguments(network, distilled.size)
+    labels = distilled.labels.flatten(0, 1)
+    classifier = KNeighborsClassifier(n_neighbors=k, p=norm, algorithm="brute")
+    classifier.fit(distilled.examples.flatten(0, 1).flatten(1), labels if distilled.hard else labels.argmax(1))
+    real = real.to("cpu")
+    right = 0
+    for images, truth in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):
+        found = classifier.predict(distilled.normalise(images).flatten(1))
+        right += int((torch.from_numpy(found) == truth).sum())
+    return right / len(real)
+
+
+def _arguments(network: str, size: int) -> tuple[int, float]:
+    given: dict[str, Any] = {"k": 1, "norm": 2.0} | parse(network)[1]
+    for name in given:
+        if name not in ("k", "norm"):
+            raise unknown(f"argument of {NAME}", name, ("k", "norm"))
+    k, norm = given["k"], given["norm"]
+    if not isinstance(k, int) or isinstance(k, bool) or not isinstance(norm, int | float):
+        raise UserError(f"{NAME} takes whole numbers as k and numbers as norm, not k={k}, norm={norm}")
+    at_least("norm", norm, 1)
+    at_least("k", k, 1)
+    if k > size:
+        raise UserError(f"k is {k}, but the set has {size} examples; take k up to {size}")
+    return k, float(norm)
