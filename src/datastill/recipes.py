@@ -69,9 +69,29 @@ def mnist_random() -> Config:
         data=DataSettings(name="mnist"),
         network="lenet",
         method=DatasetDistillation(
-            ipc=10, steps=10, epochs=3, real_batch=128, examples_rate=0.03, step_sizes_rate=0.008
+            ipc=10, steps=10, epochs=3, optimiser="adam", step_size=0.004, examples_rate=0.03, step_sizes_rate=0.008
         ),
-        loop=LoopSettings(iterations=6500, schedule="exponential", average=0.998, validate_every=250),
+        loop=LoopSettings(iterations=6000, schedule="exponential", average=0.998, validate_every=250),
+    )
+
+
+def mnist_random_long() -> Config:
+    """MNIST, LeNet, random initial weights, 100 examples in 10 steps x 40 epochs, through windows of 40 steps."""
+    return Config(
+        recipe="mnist-random-long",
+        data=DataSettings(name="mnist"),
+        network="lenet",
+        method=DatasetDistillation(
+            ipc=10,
+            steps=10,
+            epochs=40,
+            window=40,
+            optimiser="adam",
+            step_size=0.0007,
+            examples_rate=0.03,
+            step_sizes_rate=0.005,
+        ),
+        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.998, validate_every=250),
     )
 
 
@@ -129,6 +149,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "digits": digits,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
+    "mnist-random-long": mnist_random_long,
 }
 
 
