@@ -15,7 +15,7 @@ from ..networks import Network
 from ..networks.initial import check_initialiser
 from ..objectives import classification
 from ..synthetic import Synthetic
-from ..training import Engine, RealLoss, Steps
+from ..training import Engine, Optimiser, RealLoss, Steps
 from ..training.program import inner_loss
 
 Learned = dict[str, Tensor]
@@ -70,6 +70,14 @@ class Problem:
     def steps(self) -> Steps:
         """Gradient steps of the network on synthetic examples; kept, as tracing and compiling take time."""
         return self.engine.steps(inner_loss(self._network))
+
+    def optimiser(self, name: str) -> Optimiser:
+        """The inner optimiser of that name; kept, like the steps."""
+        return self._optimisers.setdefault(name, self.engine.optimiser(name))
+
+    @functools.cached_property
+    def _optimisers(self) -> dict[str, Optimiser]:
+        return {}
 
     @functools.cached_property
     def objective(self) -> RealLoss:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import UserError, at_least
 from ..rng import generator
 from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
-from ..training import OnReal, Program, hypergradient, optimiser
+from ..training import OnReal, Program, hypergradient
 from .base import Learned, Method, Outer, Problem, Update
 
 
@@ -119,7 +119,7 @@ class DatasetDistillation(Method):
             basis(data, self.coordinates).examples(learned["examples"]),
             start_labels(data, ipc=self.ipc, steps=self.steps),
             positive(learned["step_sizes"]),
-            optimiser=optimiser(self.optimiser),
+            optimiser=problem.optimiser(self.optimiser),
             mode=problem.engine.mode,
             keep_every=problem.engine.keep_every,
             window=self.program.window(self.window, generator(seed, "window", iteration)) if self.window else None,

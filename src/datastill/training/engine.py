@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 
 from ..errors import UserError, at_least
+from .fused import Fused
+from .optim import GradientDescent, Optimiser, optimiser
 from .steps import EagerSteps, ForwardSteps, InnerLoss, Steps
 from .traced import TracedSteps
 
@@ -61,3 +63,13 @@ class Engine:
             case "traced" | "compiled":
                 return TracedSteps(loss, compiled=self.execution == "compiled")
         raise UserError("the execution is still to be chosen; take eager, forward, traced or compiled")
+
+    def optimiser(self, name: str) -> Optimiser:
+        """The inner optimiser of that name, computed in this way.
+
+        Raises:
+            UserError: there is none.
+        """
+        rule = optimiser(name)
+        plain = isinstance(rule, GradientDescent)  # two operations: there is nothing to be fused
+        return rule if plain or self.execution != "compiled" else Fused(rule)

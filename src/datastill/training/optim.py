@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import vjp
 
 from ..errors import unknown
 
@@ -25,19 +26,21 @@ class Optimiser(abc.ABC):
         """The state before the first step."""
 
     @abc.abstractmethod
-    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:
-        """The state after step t, counted from 0. Differentiable in state, gradient and step size."""
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
+        """The state after step t, counted from 0. Differentiable in state, gradient and step size, and traceable."""
 
     def pull(
-        self, state: State, gradient: Tensor, step_size: Tensor, t: int, cotangents: State
+        self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor, cotangents: State
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
         """The reverse of `update`: cotangents of the new state to those of the old one, gradient and step size."""
         sizes = step_size.expand(len(gradient), 1)
-        leaves = [tensor.detach().requires_grad_() for tensor in (*state, gradient, sizes)]
-        with torch.enable_grad():
-            new = self.update(tuple(leaves[:-2]), leaves[-2], leaves[-1], t)
-        *old, u, d_sizes = torch.autograd.grad(new, leaves, cotangents, materialize_grads=True)
-        return tuple(old), u, d_sizes[:, 0]
+
+        def update(state: State, gradient: Tensor, sizes: Tensor) -> State:
+            return self.update(state, gradient, sizes, t)
+
+        back = vjp(update, state, gradient, sizes)[1]
+        old, u, d_sizes = back(cotangents)
+        return old, u, d_sizes[:, 0]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class GradientDescent(Optimiser):
         """The weights alone."""
         return (thetas,)
 
-    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:  # noqa: ARG002
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:  # noqa: ARG002
         """One step."""
         return (state[0] - step_size * gradient,)
 
@@ -59,7 +62,7 @@ class GradientDescent(Optimiser):
         state: State,  # noqa: ARG002
         gradient: Tensor,
         step_size: Tensor,
-        t: int,  # noqa: ARG002
+        t: int | Tensor,  # noqa: ARG002
         cotangents: State,
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
         """Written out, as it is the inner loop of everything: u = -eta v, dL/deta = -<g, v>."""
@@ -78,7 +81,7 @@ class Momentum(Optimiser):
         """The weights and no momentum."""
         return thetas, torch.zeros_like(thetas)
 
-    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:  # noqa: ARG002
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:  # noqa: ARG002
         """One step."""
         theta, momentum = state
         momentum = self.decay * momentum + gradient
@@ -102,7 +105,7 @@ class Adam(Optimiser):
         """The weights and no moments."""
         return thetas, torch.zeros_like(thetas), torch.zeros_like(thetas)
 
-    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int) -> State:
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
         """One step."""
         theta, first, second = state
         first = self.betas[0] * first + (1 - self.betas[0]) * gradient

@@ -90,7 +90,7 @@ class TracedSteps(Steps):
         def gradient(thetas: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return grad(lambda weights: self.loss(weights, x, y).sum())(thetas)
 
-        return self._finished(_traced(gradient, thetas, x, y), thetas, x, y)
+        return self._finished(traced(gradient, thetas, x, y), thetas, x, y)
 
     def _trace_objective(self, loss: RealLoss, thetas: Tensor, images: Tensor, labels: Tensor) -> Graph:
         def both(thetas: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class TracedSteps(Steps):
 
             return grad(total, has_aux=True)(thetas)
 
-        return self._finished(_traced(both, thetas, images, labels), thetas, images, labels)
+        return self._finished(traced(both, thetas, images, labels), thetas, images, labels)
 
     def _trace_both(self, thetas: Tensor, x: Tensor, y: Tensor) -> tuple[Graph, Graph]:
         def both(thetas: Tensor, x: Tensor, y: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,20 +112,22 @@ class TracedSteps(Steps):
             return gradient, hessian_u, mixed_u
 
         u = torch.ones_like(thetas)
-        forward, backward = cut(_traced(both, thetas, x, y, u), is_pointwise if self.compiled else is_view)
+        forward, backward = cut(traced(both, thetas, x, y, u), is_pointwise if self.compiled else is_view)
         forward = self._finished(forward, thetas, x, y)
         _, *kept = forward(thetas, x, y)
         return forward, self._finished(backward, thetas, x, y, u, *kept)
 
     def _finished(self, graph: fx.GraphModule, *arguments: Tensor) -> Graph:
         if not self.compiled:
-            return _without_grad(graph)
-        compiled = _without_grad(torch.compile(opaque_pools(graph), dynamic=False))
+            return without_grad(graph)
+        compiled = without_grad(torch.compile(opaque_pools(graph), dynamic=False))
         compiled(*arguments)  # compiles now, so that a failure is seen here
         return compiled
 
 
-def _without_grad(graph: Graph) -> Graph:
+def without_grad(graph: Graph) -> Graph:
+    """The same, with no part in any graph of autograd."""
+
     def run(*arguments: Tensor) -> Any:
         with torch.no_grad():
             return graph(*(argument.detach() for argument in arguments))
@@ -133,7 +135,12 @@ def _without_grad(graph: Graph) -> Graph:
     return run
 
 
-def _traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
+def traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
+    """The operations of a function of tensors, as a straight list.
+
+    Raises:
+        RuntimeError: shapes in it depend on values.
+    """
     graph = make_fx(functionalize(function))(*arguments)
     for node in graph.graph.nodes:
         if _sized_by_values(node):
