@@ -95,10 +95,10 @@ def _accuracies(distilled: DistilledSet, protocol: Protocol, real: Split, purpos
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
-        for final in trained(distilled, network, thetas):
-            for theta in final:
-                found.append(accuracy(theta))
-                line.update(len(found), f"mean {statistics.fmean(found):.2%}")
+        finals = (theta for some in trained(distilled, network, thetas) for theta in some)
+        for one in accuracy.each(finals):
+            found.append(one)
+            line.update(len(found), f"mean {statistics.fmean(found):.2%}")
     return found
 
 
