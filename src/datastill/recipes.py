@@ -91,7 +91,7 @@ def mnist_random_long() -> Config:
             examples_rate=0.03,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.998, validate_every=250),
+        loop=LoopSettings(iterations=2000, schedule="exponential", average=0.995, validate_every=200),
     )
 
 
