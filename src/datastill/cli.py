@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\ndatastill: stopped; a distillation that had begun goes on with --resume", file=sys.stderr)
         return 130
     except Stopped as stopped:
-        again = shlex.join(["datastill", "distill", "--resume", "--out", str(stopped.folder)])
-        print(f"\ndatastill: {stopped}; go on with: {again}", file=sys.stderr)
+        study = words[:1] == ["study"]  # which knows by itself where it was
+        again = words if study else ["distill", "--resume", "--out", str(stopped.folder)]
+        print(f"\ndatastill: {stopped}; go on with: {shlex.join(['datastill', *again])}", file=sys.stderr)
         return 128 + stopped.signum
 
 

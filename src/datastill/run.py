@@ -224,15 +224,13 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """Random real sets of the same size under the same protocol."""
     count = run.config.random_sets
-    epochs, steps = distilled.step_sizes.shape
-    grid = Grid(epochs=sorted({*Grid().epochs, epochs}))
     setting = Setting(
         data=run.data,
         network=run.config.network,
         initialiser=run.config.initialiser,
         ipc=distilled.size // distilled.classes,
-        steps=steps,
-        grid=grid,
+        steps=distilled.step_sizes.shape[1],
+        grid=Grid().with_those_of(distilled),
     )
     means = []
     with ProgressLine("random real sets", total=count, unit="set") as line:

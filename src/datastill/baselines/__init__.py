@@ -1,7 +1,7 @@
 """What a distilled set is compared with: ordinary artifacts in which nothing was learned."""
 
 from .average import Average
-from .base import Baseline, Setting
+from .base import Baseline, Setting, trained_by
 from .core_sets import Herding, KCenter
 from .k_means import KMeans
 from .optimised_random import OptimisedRandom
@@ -10,4 +10,4 @@ from .random_real import RandomReal
 KINDS: tuple[type[Baseline], ...] = (RandomReal, OptimisedRandom, Average, KMeans, KCenter, Herding)
 BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
-__all__ = ["BASELINES", "Baseline", "RandomReal", "Setting"]
+__all__ = ["BASELINES", "Baseline", "RandomReal", "Setting", "trained_by"]

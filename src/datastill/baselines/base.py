@@ -119,6 +119,12 @@ def arranged(
     )
 
 
+def trained_by(distilled: DistilledSet) -> Protocol:
+    """What was chosen for a baseline, for others of its kind."""
+    sizes, optimiser = distilled.step_sizes, distilled.header.optimiser
+    return Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes), optimiser=optimiser)  # type: ignore[arg-type]
+
+
 def seeded(setting: Setting, purpose: str) -> int:
     """A seed for scikit-learn."""
     return derive(setting.seed, purpose) % 2**32

@@ -7,6 +7,7 @@ from .evaluating import Evaluate, Verify
 from .making_baselines import MakeBaseline
 from .output import first_line, out
 from .showing import Export, List, Report, Show
+from .studying import MakeStudy
 
 COMMANDS: dict[str, type[Any]] = {
     "distill": Distill,
@@ -14,6 +15,7 @@ COMMANDS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "verify": Verify,
     "baseline": MakeBaseline,
+    "study": MakeStudy,
     "show": Show,
     "export": Export,
     "report": Report,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES, Baseline, Setting
+from ..baselines import BASELINES, Baseline, Setting, trained_by
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Grid, Protocol, score
@@ -74,8 +74,7 @@ class MakeBaseline:
                 found = score(distilled, setting.data, Protocol(networks=self.networks), progress=True)
                 distilled.with_score(found.as_dict()).save(path)
             distilled = _same(path, baseline, one)
-            sizes = distilled.step_sizes
-            protocol = Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes))
+            protocol = trained_by(distilled)
             scores.append(distilled.header.score or {})
         return self._told(folder, scores)
 
@@ -94,14 +93,13 @@ class MakeBaseline:
             raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
         settings = data_settings(like) if like else DataSettings()
         source = replace(settings, name=self.data or settings.name)
-        epochs = {len(like.step_sizes)} if like else set()
         return Setting(
             data=load_data(source).to(pick_device("auto")),
             network=self.network or (like.header.network if like else "mlp"),
             initialiser=self.initialiser or (like.header.initialiser if like else "xavier"),
             ipc=self.ipc or (like.size // like.classes if like else 10),
             steps=self.steps or (len(like.labels) if like else 1),
-            grid=Grid(epochs=sorted(epochs.union(Grid().epochs))),
+            grid=Grid().with_those_of(like) if like else Grid(),
             source=source,
         )
 

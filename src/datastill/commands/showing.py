@@ -15,6 +15,7 @@ from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
 from ..recipes import RECIPES
 from ..report import as_json, grid, summary, write_report
+from ..studies import STUDIES, collect
 from .output import first_line, out, print_json
 
 
@@ -76,22 +77,29 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write the HTML page of a run again.
+    """Write the HTML page of a run again, or collect all results and studies of a folder on one page of Markdown.
 
     Examples:
       datastill report runs/digits
+      datastill report results --to docs/results.md
     """
 
     folder: Positional[Path]
-    """The run's folder."""
+    """The run's folder, or one that holds folders of results."""
+    to: Path | None = None
+    """The file to write; report.html or results.md in the folder where nothing is said."""
 
     def run(self) -> int:
         """Report."""
-        out.print(f"wrote {write_report(self.folder)}", highlight=False)
+        one = (self.folder / "distilled.safetensors").exists() or not any(self.folder.glob("*/"))
+        made = (
+            write_report(self.folder, self.to) if one else collect(self.folder, self.to or self.folder / "results.md")
+        )
+        out.print(f"wrote {made}", highlight=False)
         return 0
 
 
-Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines"]
+Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines", "studies"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +127,7 @@ class List:
             "data": {name: known.hub or "embedded" for name, known in KNOWN.items()},
             "methods": {name: first_line(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
+            "studies": {name: study.title for name, study in STUDIES.items()},
         }
         chosen = tables if self.kind == "all" else {self.kind: tables[self.kind]}
         if self.json:

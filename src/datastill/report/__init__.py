@@ -1,8 +1,9 @@
 """What a person looks at: pictures of the examples, one page about a run, a summary in the terminal."""
 
+from .charts import Line, lines_chart
 from .figures import banner, caption, grid
 from .page import write_report
 from .summary import as_json, summary
 from .words import bytes_of
 
-__all__ = ["as_json", "banner", "bytes_of", "caption", "grid", "summary", "write_report"]
+__all__ = ["Line", "as_json", "banner", "bytes_of", "caption", "grid", "lines_chart", "summary", "write_report"]

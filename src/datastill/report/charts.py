@@ -1,10 +1,12 @@
 """Charts as inline SVG: text stays text, nothing is fetched, and every id is unique on a page."""
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -98,6 +100,33 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
         axes.set_ylabel(f"{curve.get('split', '')} accuracy")
         axes.set_xlim(-0.02 * len(mean), len(mean) - 1 + 0.02 * len(mean))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return out[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Accuracies, as fractions of 1, at some whole numbers."""
+
+    name: str
+    at: Sequence[int]
+    mean: Sequence[float]
+    sd: Sequence[float]
+
+
+def lines_chart(lines: Sequence[Line], axis: str) -> str:
+    """Accuracy against a whole number, a line with its band for each kind; an SVG file of its own."""
+    with _figure("lines", whole=True) as (figure, out):
+        axes = figure.subplots()
+        for line, colour in zip(lines, itertools.cycle((BLUE, ORANGE, GREEN, GREY))):
+            mean, sd = np.asarray(line.mean), np.asarray(line.sd)
+            many = len(line.at) > 20
+            axes.plot(line.at, mean, color=colour, marker="" if many else "o", markersize=4, label=line.name)
+            low, high = np.maximum(mean - sd, 0), np.minimum(mean + sd, 1)
+            axes.fill_between(line.at, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(xlabel=axis, ylabel="accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(_percent())
+        axes.legend(loc="lower right")
     return out[0]
 
 
@@ -204,16 +233,16 @@ def _series(lines: Sequence[Mapping[str, Any]], pick: Pick) -> Float[np.ndarray,
 
 
 @contextmanager
-def _figure(name: str, height: float = SIZE[1]) -> Iterator[tuple[Figure, list[str]]]:
-    """A figure in our style; the list holds its SVG afterwards."""
+def _figure(name: str, height: float = SIZE[1], *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
+    """A figure in our style; the list holds its SVG afterwards, for use in a page or as a whole file."""
     out: list[str] = []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(SIZE[0], height), layout="constrained", dpi=150)
         yield figure, out
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    out.append(_inline(buffer.getvalue(), name))
+        figure.savefig(buffer, format="svg", transparent=not whole, metadata=nothing)
+    out.append(buffer.getvalue() if whole else _inline(buffer.getvalue(), name))
 
 
 def _inline(svg: str, name: str) -> str:

@@ -1,0 +1,35 @@
+"""Studies: what is measured to be compared, each with the section and the picture that it draws of itself."""
+
+from .base import Study, draw, run
+from .curves import EPOCHS, EXAMPLES, STEPS
+from .finished import Along, Mismatch
+from .page import collect
+from .table import Table
+
+_ALL: tuple[Study, ...] = (
+    Table(
+        name="table-mnist",
+        title="MNIST: ours and every baseline",
+        data="mnist",
+        random="mnist-random",
+        fixed="mnist-fixed",
+        seconds=90.0,
+    ),
+    Table(
+        name="table-cifar10",
+        title="CIFAR-10: ours and every baseline",
+        data="cifar10",
+        random="cifar10-random",
+        fixed="cifar10-fixed",
+        networks=4,
+        seconds=300.0,
+    ),
+    STEPS,
+    EPOCHS,
+    EXAMPLES,
+    Along(),
+    Mismatch(),
+)
+STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
+
+__all__ = ["STUDIES", "Study", "collect", "draw", "run"]

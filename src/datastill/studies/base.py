@@ -1,0 +1,117 @@
+"""A study: named parts that are measured one after the other, kept as soon as they are done, and drawn together."""
+
+import abc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import read_json, write_json, write_whole
+from ..planner import duration
+from ..runlog import say
+
+Records = Mapping[str, dict[str, Any]]
+"""What was measured, by part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One measurement of a study."""
+
+    name: str
+    seconds: float
+    """About how long it takes on two CPU cores."""
+    measure: Callable[[Path], dict[str, Any]]
+    """Given a folder of its own for what can be resumed, gives plain JSON values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(abc.ABC):
+    """Subclasses are frozen records of settings, one instance for each name on the command line."""
+
+    name: str
+    """On the command line, and of its folder."""
+    title: str
+    """What it shows, in one line."""
+
+    @abc.abstractmethod
+    def parts(self) -> list[Part]:
+        """Everything to be measured, in order."""
+
+    @abc.abstractmethod
+    def text(self, records: Records) -> str:
+        """A section of Markdown about what was measured."""
+
+    def figure(self, records: Records) -> str | None:  # noqa: ARG002
+        """A picture of it as an SVG file, where there is one."""
+        return None
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides the numbers, as plain JSON values: a folder belongs to one setting."""
+
+
+def run(study: Study, folder: Path) -> Path:
+    """Measure what is not measured yet, and write the section and its picture.
+
+    Args:
+        study: what to measure.
+        folder: holds study.json, parts/NAME.json for each part that is done, work/NAME for runs that can be resumed,
+            and in the end section.md and figure.svg.
+
+    Returns:
+        The section.
+
+    Raises:
+        UserError: the folder is that of another study or of other settings.
+        Stopped: SIGINT or SIGTERM came; what is done is kept, and a part that distils goes on where it was.
+    """
+    _belongs(study, folder)
+    parts = study.parts()
+    left = [part for part in parts if not _record(folder, part).exists()]
+    done = len(parts) - len(left)
+    say(
+        f"{study.name}: {len(left)} of {len(parts)} parts to measure"
+        + (f" ({done} are done)" if done else "")
+        + f", about {duration(math.fsum(part.seconds for part in left))} on two CPU cores"
+    )
+    for number, part in enumerate(left, done + 1):
+        say(f"part {number} of {len(parts)}: {part.name}, about {duration(part.seconds)}")
+        began = time.perf_counter()
+        measured = part.measure(folder / "work" / part.name)
+        write_json(_record(folder, part), measured | {"part_seconds": round(time.perf_counter() - began, 1)})
+    return draw(study, folder)
+
+
+def draw(study: Study, folder: Path) -> Path:
+    """Write the section and its picture from what was measured.
+
+    Raises:
+        UserError: a part is missing.
+    """
+    records = {part.name: read_json(_record(folder, part)) for part in study.parts()}
+    picture = study.figure(records)
+    if picture is not None:
+        write_whole(folder / "figure.svg", lambda temporary: temporary.write_text(picture, encoding="utf-8"))
+    section = folder / "section.md"
+    text = study.text(records)
+    write_whole(section, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return section
+
+
+def _record(folder: Path, part: Part) -> Path:
+    return folder / "parts" / f"{part.name}.json"
+
+
+def _belongs(study: Study, folder: Path) -> None:
+    record, wanted = folder / "study.json", {"study": study.name, "settings": study.settings()}
+    if record.exists():
+        if read_json(record) != wanted:
+            raise UserError(f"{folder} holds a study of other settings; give another folder with --out")
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} already holds other files; give another folder with --out")
+    else:
+        write_json(record, wanted)

@@ -1,0 +1,170 @@
+"""The paper's pictures that take distillations of their own: accuracy against steps, epochs and examples."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..evaluation import Protocol
+from ..loop import LoopSettings
+from ..methods.dataset_distillation import DatasetDistillation
+from ..recipes import Config, as_dict, recipe
+from ..report import Line, lines_chart
+from ..run import distill
+from .base import Part, Records, Study
+
+Initial = Literal["fixed", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One distillation: where it stands in the picture, and what is special about it."""
+
+    line: str
+    at: int
+    ipc: int
+    steps: int
+    epochs: int
+    initial: Initial
+
+    @property
+    def name(self) -> str:
+        """Of its part."""
+        return f"{self.line.replace(' ', '-')}-{self.at}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Study):
+    """Accuracy against one setting of the method, each point a distillation of its own."""
+
+    axis: str
+    """What is along the horizontal axis."""
+    points: Sequence[Point]
+    recipe: str = "mnist-random"
+    """Where data, network and initialiser are from; inside is gradient descent, as in the paper."""
+    iterations: int = 300
+    """Outer iterations of each point."""
+    step_size: float = 0.02
+    """Where every learned step size starts."""
+    networks: int = 20
+    """Networks that each point for random initial weights is measured with."""
+    seconds_per_step: float = 3.0
+    """About how long a point takes on two CPU cores for each gradient step of its program."""
+
+    def settings(self) -> dict[str, Any]:
+        """All but how long it takes and what it is called."""
+        plain = asdict(self) | {"points": [asdict(point) for point in self.points]}
+        return {key: value for key, value in plain.items() if key not in ("seconds_per_step", "title", "axis")}
+
+    def parts(self) -> list[Part]:
+        """One for each point."""
+        return [
+            Part(
+                name=point.name,
+                seconds=20 + self.seconds_per_step * point.steps * point.epochs,
+                measure=lambda folder, point=point: self._measure(point, folder),
+            )
+            for point in self.points
+        ]
+
+    def _measure(self, point: Point, folder: Path) -> dict[str, Any]:
+        config = self._config(point)
+        found = distill(config, folder, resume=(folder / "config.json").exists()).header
+        return {"score": found.score, "provenance": found.provenance, "config": as_dict(config)}
+
+    def _config(self, point: Point) -> Config:
+        method = DatasetDistillation(
+            ipc=point.ipc,
+            steps=point.steps,
+            epochs=point.epochs,
+            step_size=self.step_size,
+            examples_rate=0.03,
+            step_sizes_rate=0.02,
+        )
+        return replace(
+            recipe(self.recipe),
+            recipe=self.name,
+            method=method,
+            loop=LoopSettings(iterations=self.iterations, average=0.98, validate_every=50),
+            protocol=Protocol(networks=self.networks),
+            initial=point.initial,
+            random_sets=0,
+        )
+
+    def figure(self, records: Records) -> str:
+        """A line for each kind, with a band of one standard deviation over networks."""
+        return lines_chart(self._lines(records), self.axis)
+
+    def text(self, records: Records) -> str:
+        """Picture, numbers, cost."""
+        seconds = sum(record["part_seconds"] for record in records.values())
+        one = next(iter(records.values()))["score"]
+        return f"""## {self.title}
+
+![{self.title}](figure.svg)
+
+{_numbers(self._lines(records), self.axis)}
+
+Each point is one distillation of {self.iterations} outer iterations with gradient descent inside, kept where it
+validated best, measured on {one["images"]} test images ({self.networks} unseen networks where initial weights are
+random, one where they are fixed; the band is their standard deviation). One seed: differences of a point or two mean
+nothing.
+
+Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({one["hardware"]}).
+"""
+
+    def _lines(self, records: Records) -> list[Line]:
+        lines = []
+        for name in dict.fromkeys(point.line for point in self.points):
+            points = [point for point in self.points if point.line == name]
+            scores = [records[point.name]["score"] for point in points]
+            mean, sd = ([score[key] for score in scores] for key in ("mean", "sd"))
+            lines.append(Line(name=name, at=[point.at for point in points], mean=mean, sd=sd))
+        return lines
+
+
+def _numbers(lines: Sequence[Line], axis: str) -> str:
+    """The same as a table."""
+    ats = sorted({at for line in lines for at in line.at})
+    rows = [f"| {axis} | " + " | ".join(map(str, ats)) + " |", "|---" * (len(ats) + 1) + "|"]
+    for line in lines:
+        found = {
+            at: f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd else "")
+            for at, mean, sd in zip(line.at, line.mean, line.sd, strict=True)
+        }
+        rows.append(f"| {line.name} | " + " | ".join(found.get(at, "") for at in ats) + " |")
+    return "\n".join(rows)
+
+
+def _both(values: Sequence[int], sizes: Callable[[int], tuple[int, int]]) -> list[Point]:
+    """A line for fixed and one for random initial weights; `sizes` gives steps and epochs for each value."""
+    lines: tuple[Initial, ...] = ("fixed", "random")
+    return [
+        Point(line=f"{initial} initial weights", at=value, ipc=steps, steps=steps, epochs=epochs, initial=initial)
+        for initial in lines
+        for value, (steps, epochs) in ((value, sizes(value)) for value in values)
+    ]
+
+
+STEPS = Sweep(
+    name="steps",
+    title="Accuracy against the number of steps",
+    axis="steps, one example of each class in each, 3 epochs",
+    points=_both((1, 2, 5, 10), lambda steps: (steps, 3)),
+)
+EPOCHS = Sweep(
+    name="epochs",
+    title="Accuracy against the number of epochs",
+    axis="epochs of 10 steps, one example of each class in each",
+    points=_both((1, 2, 3, 5), lambda epochs: (10, epochs)),
+)
+EXAMPLES = Sweep(
+    name="examples",
+    title="Accuracy against examples per class",
+    axis="examples per class, 3 epochs",
+    points=[
+        Point(line=line, at=ipc, ipc=ipc, steps=steps or ipc, epochs=3, initial="random")
+        for line, steps in (("all in one step", 1), ("one step each", 0))
+        for ipc in (1, 2, 5, 10)
+    ],
+)

@@ -1,0 +1,78 @@
+"""All results on one page of Markdown: the headline sets, then the section of each study."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..artifact import DistilledSet
+from ..errors import UserError
+from ..files import write_whole
+
+HEAD = """# Results
+
+Every number here is read from a file in `results/`, which the command beside it made; `datastill report results --to
+docs/results.md` writes this page again.
+
+## Distilled sets
+
+| set | data | network | examples | labels | n | accuracy, % | bytes | seconds | made by |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def collect(results: Path, to: Path) -> Path:
+    """Write the page.
+
+    Args:
+        results: holds a folder for each set (distilled.safetensors with its score) and each study (section.md).
+        to: the Markdown file.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is no result in the folder.
+    """
+    sets = sorted(results.glob("*/distilled.safetensors"))
+    sections = sorted(results.glob("*/section.md"), key=_order)
+    if not sets and not sections:
+        raise UserError(f"there is no result in {results}: no folder with a distilled.safetensors or a section.md")
+    rows = [row for path in sets for row in _rows(path)]
+    parts = [HEAD + "\n".join(rows) + "\n", *(_section(path, to) for path in sections)]
+    text = "\n".join(parts)
+    write_whole(to, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return to
+
+
+def _order(path: Path) -> tuple[bool, str]:
+    """Tables first."""
+    return not path.parent.name.startswith("table"), path.parent.name
+
+
+def _rows(path: Path) -> Iterator[str]:
+    distilled = DistilledSet.load(path)
+    header, found = distilled.header, dict[str, Any](distilled.header.score or {})
+    if not found:
+        return
+    spread = f" ± {100 * found['sd']:.1f}" if found["n"] > 1 else ""
+    cells = (
+        f"`{path.parent.name}`",
+        header.data,
+        f"{header.network}, {header.initial} initial weights",
+        distilled.size,
+        "hard" if distilled.hard else "soft",
+        found["n"],
+        f"{100 * found['mean']:.2f}{spread} ({found['images']} {found['split']} images)",
+        distilled.nbytes + distilled.initial_nbytes,
+        f"{header.provenance.get('seconds', 0):.0f}, {header.provenance.get('hardware', '')}",
+        f"`datastill distill {path.parent.name}`",
+    )
+    yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _section(path: Path, to: Path) -> str:
+    """A study's text, with its pictures found from where the page is."""
+    folder = Path(os.path.relpath(path.parent, to.parent)).as_posix()
+    return re.sub(r"\]\((?=[\w.-]+\.svg\))", f"]({folder}/", path.read_text(encoding="utf-8"))

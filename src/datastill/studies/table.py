@@ -1,0 +1,179 @@
+"""Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ..artifact import DistilledSet
+from ..baselines import BASELINES, Baseline, Setting, trained_by
+from ..data import DataSettings, RealData, load_data
+from ..evaluation import Grid, Protocol, Score, difference, score
+from ..methods.dataset_distillation import DatasetDistillation
+from ..recipes import recipe
+from ..run import pick_device
+from .base import Part, Records, Study
+from .paper import NOTE, TABLE
+
+NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
+"""What nearest neighbours are chosen from, by validation."""
+ROWS = {
+    "random": "random real images",
+    "optimised-random": "random real, best 20 % on train images",
+    "average": "class average",
+    "k-means": "k-means of each class",
+    "k-center": "k-center greedy, pixels",
+    "herding": "herding, pixels",
+    "random-nearest-neighbours": "nearest neighbours on random real images",
+    "k-means-nearest-neighbours": "nearest neighbours on k-means",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Study):
+    """Every baseline and the distilled sets of one data set, with intervals of the differences."""
+
+    data: str
+    """Name of the real data."""
+    random: str
+    """Recipe of the set for random initial weights; the baselines have its network, size and steps."""
+    fixed: str
+    """Recipe of the set for fixed initial weights."""
+    sets: int = 5
+    """Sets of each kind that varies."""
+    networks: int = 20
+    """Networks that each is measured with."""
+    choose: Grid = field(default_factory=Grid)
+    """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
+    results: Path = Path("results")
+    """Where the distilled sets are, a folder for each recipe."""
+    seconds: float = 60.0
+    """About how long one kind takes on two CPU cores."""
+
+    def settings(self) -> dict[str, Any]:
+        """All but where the results are and how long it takes."""
+        plain = json.loads(json.dumps(asdict(replace(self, results=Path())), default=str))
+        return {key: value for key, value in plain.items() if key not in ("results", "seconds", "title")}
+
+    def parts(self) -> list[Part]:
+        """A part for each kind of baseline, and for nearest neighbours on two of them."""
+        kinds = [
+            Part(name=kind, seconds=self.seconds, measure=lambda _, kind=kind: self._kind(BASELINES[kind]()))
+            for kind in BASELINES
+        ]
+        neighbours = [
+            Part(
+                name=f"{kind}-nearest-neighbours",
+                seconds=self.seconds / 3,
+                measure=lambda _, kind=kind: self._neighbours(BASELINES[kind]()),
+            )
+            for kind in ("random", "k-means")
+        ]
+        return [*kinds, *neighbours]
+
+    @cached_property
+    def _data(self) -> RealData:
+        return load_data(DataSettings(name=self.data)).to(pick_device("auto"))
+
+    def _settings(self, count: int) -> Iterator[Setting]:
+        config, method, grid = recipe(self.random), self._method, self._grid
+        for seed in range(count):
+            yield Setting(
+                data=self._data,
+                network=config.network,
+                initialiser=config.initialiser,
+                ipc=method.ipc,
+                steps=method.steps,
+                grid=grid,
+                seed=seed,
+                source=config.data,
+            )
+
+    @property
+    def _grid(self) -> Grid:
+        return self.choose.with_those_of(self._set(self.random))
+
+    def _kind(self, baseline: Baseline) -> dict[str, Any]:
+        chosen: Protocol | None = None
+        scores = []
+        for setting in self._settings(self.sets if baseline.varies else 1):
+            one = baseline.build(setting, chosen)
+            chosen = trained_by(one)
+            scores.append(score(one, self._data, Protocol(networks=self.networks), progress=True).as_dict())
+        return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(trained_by(one))}
+
+    def _neighbours(self, baseline: Baseline) -> dict[str, Any]:
+        sets = [baseline.plain(setting) for setting in self._settings(self.sets)]
+        chosen = max(NEIGHBOURS, key=lambda each: self._nearest(sets[0], each, "validation").mean)
+        scores = [self._nearest(one, chosen, "test").as_dict() for one in sets]
+        return {"scores": scores, "bytes": sets[0].nbytes, "chosen": chosen}
+
+    def _nearest(self, distilled: DistilledSet, network: str, split: Literal["test", "validation"]) -> Score:
+        return score(distilled, self._data, Protocol(network=network), split=split)
+
+    def text(self, records: Records) -> str:
+        """The table, ours first."""
+        claims, ours = TABLE.get(self.data, {}), self._ours(self.random)
+        rows = [
+            _row(f"**distilled, {title}**", [self._ours(name)], self._bytes(name), claims.get(claim), "")
+            for title, name, claim in (
+                ("one known theta_0", self.fixed, "fixed"),
+                ("random initial weights", self.random, "random-init"),
+            )
+        ]
+        for name, title in ROWS.items():
+            scores, size = [_score(each) for each in records[name]["scores"]], records[name]["bytes"]
+            rows.append(_row(title, scores, size, claims.get(name), str(difference(ours, scores))))
+        table, choose = "\n".join(rows), self._grid
+        seconds = sum(record["part_seconds"] for record in records.values())
+        return f"""## {self.title}
+
+{recipe(self.random).network}, {self._method.ipc} examples per class with hard labels in {self._method.steps} steps. The
+baselines' step size, epochs and optimiser are chosen on validation images from {_set_of(choose.step_sizes)} x
+{_set_of(choose.epochs)} x {_set_of(choose.optimisers)}; the test split is read once. The last column says how much
+better the set for random initial weights is, in points, with the 95 % interval over networks that start from the same
+weights.
+
+| set | bytes | networks x sets | accuracy, % | 2018 paper, % | ours is better by |
+|---|---|---|---|---|---|
+{table}
+
+{NOTE}
+
+Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardware}).
+"""
+
+    @property
+    def _method(self) -> DatasetDistillation:
+        method = recipe(self.random).method
+        assert isinstance(method, DatasetDistillation)
+        return method
+
+    def _set(self, name: str) -> DistilledSet:
+        return DistilledSet.load(self.results / name / "distilled.safetensors")
+
+    def _ours(self, name: str) -> Score:
+        return _score(dict(self._set(name).header.score or {}))
+
+    def _bytes(self, name: str) -> int:
+        distilled = self._set(name)
+        return distilled.nbytes + distilled.initial_nbytes
+
+
+def _row(title: str, scores: list[Score], size: int, claim: object, better: str) -> str:
+    accuracies = list(itertools.chain.from_iterable(one.accuracies for one in scores))
+    spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
+    accuracy = f"{100 * statistics.fmean(accuracies):.1f}{spread}"
+    return f"| {title} | {size} | {scores[0].n} x {len(scores)} | {accuracy} | {claim or ''} | {better} |"
+
+
+def _score(plain: dict[str, Any]) -> Score:
+    return Score(**{f.name: plain[f.name] for f in fields(Score)})
+
+
+def _set_of(values: Iterable[object]) -> str:
+    return "{" + ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values) + "}"

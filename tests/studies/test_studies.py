@@ -1,0 +1,174 @@
+"""Studies: nothing is measured twice, what is stopped goes on, and the sections say what was measured."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datastill.cli import main
+from datastill.errors import UserError
+from datastill.evaluation import Grid
+from datastill.studies import STUDIES, Study, collect, draw, run
+from datastill.studies.base import Part, Records
+from datastill.studies.curves import Point, Sweep
+from datastill.studies.finished import Along, Mismatch
+from datastill.studies.table import ROWS, Table
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(Study):
+    """Three parts, of which one may fail; keeps what was measured."""
+
+    name: str = "counted"
+    title: str = "Counted"
+    fails_at: int = 99
+    measured: list[int] = field(default_factory=list)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def parts(self) -> list[Part]:
+        return [Part(name=f"part-{i}", seconds=1.0, measure=lambda _, i=i: self.measure(i)) for i in range(3)]
+
+    def measure(self, i: int) -> dict[str, Any]:
+        if i == self.fails_at:
+            raise KeyboardInterrupt
+        self.measured.append(i)
+        return {"value": i}
+
+    def text(self, records: Records) -> str:
+        return f"## {self.title}\n\n![it](figure.svg)\n\n{[record['value'] for record in records.values()]}\n"
+
+
+def test_an_interrupted_study_goes_on_and_measures_nothing_twice(tmp_path: Path, capsys) -> None:
+    folder, first, second = tmp_path / "study", Counted(fails_at=1), Counted()
+    with pytest.raises(KeyboardInterrupt):
+        run(first, folder)
+    assert "3 of 3 parts to measure, about 3 s on two CPU cores" in capsys.readouterr().err
+    assert run(second, folder).read_text().endswith("[0, 1, 2]\n")
+    assert "2 of 3 parts to measure (1 are done), about 2 s" in capsys.readouterr().err
+    assert (first.measured, second.measured) == ([0], [1, 2])
+    third = Counted()
+    run(third, folder)
+    assert third.measured == []
+
+
+def test_a_folder_belongs_to_one_study_of_one_setting(tmp_path: Path) -> None:
+    run(Counted(), tmp_path / "study")
+    with pytest.raises(UserError, match="holds a study of other settings; give another folder"):
+        run(Counted(name="other"), tmp_path / "study")
+    with pytest.raises(UserError, match="already holds other files"):
+        run(Counted(), tmp_path)
+
+
+def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
+    run(Counted(), tmp_path / "study")
+    (tmp_path / "study/parts/part-1.json").unlink()
+    with pytest.raises(UserError, match=r"part-1\.json"):
+        draw(Counted(), tmp_path / "study")
+
+
+SWEEP = Sweep(
+    name="steps-of-digits",
+    title="Steps",
+    axis="steps",
+    recipe="digits",
+    iterations=2,
+    networks=2,
+    points=[
+        Point(line=line, at=ipc, ipc=ipc, steps=ipc, epochs=1, initial=initial)
+        for line, initial in (("fixed", "fixed"), ("random", "random"))
+        for ipc in (1, 2)
+    ],
+)
+
+
+def test_a_sweep_distils_each_point_and_draws_all(tmp_path: Path) -> None:
+    text = run(SWEEP, tmp_path / "study").read_text()
+    record = json.loads((tmp_path / "study/parts/random-2.json").read_text())
+    assert record["config"]["method"]["steps"] == 2
+    assert record["config"]["initial"] == "random"
+    assert record["score"]["n"] == 2
+    assert f"{100 * record['score']['mean']:.1f} ± {100 * record['score']['sd']:.1f}" in text
+    assert "![Steps](figure.svg)" in text
+    svg = (tmp_path / "study/figure.svg").read_text()
+    assert svg.startswith("<?xml")
+    assert "random" in svg
+
+
+def test_a_sweep_goes_on_inside_a_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A point that was begun is resumed, not begun anew, in a folder that is occupied."""
+    folder = tmp_path / "study"
+    monkeypatch.setattr("datastill.run.optimise", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(SWEEP, folder)
+    monkeypatch.undo()
+    assert (folder / "work/fixed-1/config.json").exists()
+    begun = (folder / "work/fixed-1/config.json").read_text()
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        run(SWEEP, folder)  # it was stopped before the first iteration: told, rather than overwritten
+    assert (folder / "work/fixed-1/config.json").read_text() == begun
+
+
+def test_a_table_has_every_baseline_beside_ours(tmp_path: Path) -> None:
+    table = Table(
+        name="table-digits", title="Digits", data="digits", random="digits", fixed="digits", sets=2, networks=3,
+        choose=Grid(step_sizes=(0.1,), epochs=(1,), networks=2, images=50), results=RESULTS,
+    )  # fmt: skip
+    text = run(table, tmp_path / "study").read_text()
+    for title in ROWS.values():
+        assert f"| {title} |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| random real images"))
+    assert "| 3 x 2 |" in row
+    assert "[+" in row, "ours is better, and the interval excludes zero"
+    records = {path.stem for path in (tmp_path / "study/parts").iterdir()}
+    assert records == set(ROWS)
+    chosen = json.loads((tmp_path / "study/parts/random.json").read_text())["chosen"]
+    assert chosen["step_size"] == pytest.approx(0.1)
+
+
+def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:
+    text = run(Mismatch(recipe="digits", networks=2, results=RESULTS), tmp_path / "one").read_text()
+    assert "**xavier** (made for it)" in text
+    assert "| kaiming |" in text
+    text = run(Along(recipes=("digits",), results=RESULTS), tmp_path / "two").read_text()
+    assert "`results/digits`: 10 networks" in text
+
+
+def test_all_is_collected_on_one_page(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    run(Counted(), results / "counted")
+    (results / "digits").mkdir()
+    (results / "digits/distilled.safetensors").write_bytes((RESULTS / "digits/distilled.safetensors").read_bytes())
+    text = collect(results, tmp_path / "docs/page.md").read_text()
+    assert "| `digits` | digits | mlp, random initial weights | 10 | hard | 200 |" in text
+    assert "![it](../results/counted/figure.svg)" in text
+    assert main(["report", str(results), "--to", str(tmp_path / "again.md")]) == 0
+    assert "(results/counted/figure.svg)" in (tmp_path / "again.md").read_text()
+
+
+def test_an_empty_folder_has_no_results(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no result in"):
+        collect(tmp_path, tmp_path / "page.md")
+
+
+def test_studies_have_names_of_their_own_and_say_their_cost() -> None:
+    for name, study in STUDIES.items():
+        assert study.name == name
+        parts = study.parts()
+        assert len({part.name for part in parts}) == len(parts)
+        assert all(part.seconds > 0 for part in parts)
+        json.dumps(study.settings())
+
+
+def test_another_number_of_iterations_is_another_study() -> None:
+    assert replace(SWEEP, iterations=3).settings() != SWEEP.settings()
+
+
+def test_an_unknown_study_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "stepps"]) == 2
+    assert "unknown study 'stepps': did you mean 'steps'?" in capsys.readouterr().err
