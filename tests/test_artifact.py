@@ -288,3 +288,39 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
     )
     assert done.stdout.strip() == "6", done.stderr
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e3), st.floats(-100, 100))
+def test_packed_examples_are_off_by_half_a_step_at_most_and_survive_any_number_of_rounds(
+    seed: int, scale: float, shift: float
+) -> None:
+    whole = make(seed=seed)
+    whole = replace(whole, examples=whole.examples * scale + shift * scale)
+    packed = whole.packed()
+    each = (2, 3, 4)
+    spread = whole.examples.amax(each) - whole.examples.amin(each)
+    off = (packed.examples - whole.examples).abs().amax(each)
+    assert bool((off <= spread / 127 + 1e-6).all()), "a step is below 1/127 of the range, a power of two"
+    assert torch.equal(packed.packed().examples, packed.examples)
+
+
+def test_a_packed_set_is_a_quarter_of_the_bytes_and_opens_as_it_was(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    big = replace(make(steps=1), examples=torch.randn(1, 3, 1, 30, 30, generator=draw), step_sizes=torch.ones(1, 1))
+    packed = big.with_score({"mean": 0.5}).packed()
+    packed.save(tmp_path / "packed.safetensors")
+    again = DistilledSet.load(tmp_path / "packed.safetensors")
+    assert torch.equal(again.examples, packed.examples)
+    assert again.header.bits == 8
+    assert again.header.score is None, "it was measured before the rounding"
+    assert packed.nbytes < big.nbytes / 3.5
+    assert again.nbytes == packed.nbytes
+    for name, tensor in packed.tensors().items():
+        assert torch.equal(again.tensors()[name], tensor)
+
+
+def test_a_constant_image_is_packed() -> None:
+    flat = make()
+    flat = replace(flat, examples=torch.full_like(flat.examples, 0.3))
+    torch.testing.assert_close(flat.packed().examples, flat.examples, atol=1e-6, rtol=0)

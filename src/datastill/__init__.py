@@ -10,6 +10,7 @@ from .loop import LoopSettings, Stopped
 from .methods.dataset_distillation import DatasetDistillation
 from .networks import Network
 from .networks import build as build_network
+from .ready import load
 from .recipes import Config, recipe
 from .run import distill
 from .training import hypergradient
@@ -30,6 +31,7 @@ __all__ = [
     "build_network",
     "distill",
     "hypergradient",
+    "load",
     "load_data",
     "recipe",
     "score",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from .files import write_whole
 
 FORMAT = "datastill/1"
 INITIAL = "initial."  # prefix of the tensors of theta_0
+PACKED = ("examples.scale", "examples.offset")
+"""What belongs to examples of 8 bits: one power of two and one multiple of it for each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Header:
     """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser."""
     space: str = "normalised"
     """The examples are stored normalised, as a network takes them."""
+    bits: int = 32
+    """Of a value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
     order: str = "ordered"
     """Steps are taken in the stored order, each once in an epoch."""
     optimiser: str = "sgd"
@@ -115,7 +119,7 @@ class DistilledSet:
     @property
     def nbytes(self) -> int:
         """Bytes of examples, labels and step sizes, as stored."""
-        return sum(t.numel() * t.element_size() for t in (self.examples, self.labels, self.step_sizes))
+        return sum(t.numel() * t.element_size() for name, t in self.tensors().items() if not name.startswith(INITIAL))
 
     @property
     def initial_nbytes(self) -> int:
@@ -210,9 +214,16 @@ class DistilledSet:
         """The same set with what was measured of it."""
         return replace(self, header=replace(self.header, score=score))
 
+    def packed(self) -> "DistilledSet":
+        """The set with its examples rounded to 8 bits, a quarter of the bytes; the score is to be measured again."""
+        examples = unpack(*pack(self.examples))
+        return replace(self, examples=examples, header=replace(self.header, bits=8, score=None))
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by the names that they have in the file."""
         named = {"examples": self.examples, "labels": self.labels, "step_sizes": self.step_sizes}
+        if self.header.bits == 8:
+            named |= dict(zip(("examples", *PACKED), pack(self.examples), strict=True))
         named |= {INITIAL + name: value for name, value in (self.theta_0 or {}).items()}
         return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
@@ -241,13 +252,36 @@ class DistilledSet:
         known = {f.name for f in fields(Header)}
         named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
         theta_0 = {name.removeprefix(INITIAL): t for name, t in tensors.items() if name.startswith(INITIAL)}
+        examples = tensors["examples"]
+        if stored.get("bits") == 8:
+            examples = unpack(examples, *(tensors[name] for name in PACKED))
         return cls(
-            examples=tensors["examples"],
+            examples=examples,
             labels=tensors["labels"],
             step_sizes=tensors["step_sizes"],
             header=Header(**named),
             theta_0=theta_0 or None,
         )
+
+
+def pack(
+    examples: Float[Tensor, "steps b c h w"],
+) -> tuple[UInt8[Tensor, "steps b c h w"], Float[Tensor, "steps b"], Float[Tensor, "steps b"]]:
+    """Codes of 8 bits with the scale and offset of each image: the value is code * scale + offset.
+
+    Scales are powers of two and offsets multiples of them, so that values survive any number of rounds exactly.
+    """
+    low, high = examples.amin((2, 3, 4)), examples.amax((2, 3, 4))
+    scale = ((high - low).clamp(min=1e-6) / 254).log2().ceil().exp2()  # 254, as the offset is rounded down
+    offset = (low / scale).floor() * scale
+    wide = (..., None, None, None)
+    return ((examples - offset[wide]) / scale[wide]).round().to(torch.uint8), scale, offset
+
+
+def unpack(codes: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, "steps b c h w"]:
+    """The values of codes."""
+    wide = (..., None, None, None)
+    return codes * scale[wide] + offset[wide]
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -45,6 +45,11 @@ class Loss:
             f"8-bit images are off by {self.mean_error:.3g} on average and {self.max_error:.3g} at most (1 is black to "
             f"white); {100 * self.outside:.1f} % of the pixels lie outside [0, 1] and were cut"
         )
+
+
+def _floats(distilled: DistilledSet) -> dict[str, torch.Tensor]:
+    """All tensors, examples as floats even where the set's own file packs them."""
+    return replace(distilled, header=replace(distilled.header, bits=32)).tensors()
 
 
 def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
@@ -108,7 +113,7 @@ def class_folders(names: tuple[str, ...]) -> list[str]:
 
 
 def _write_npz(distilled: DistilledSet, path: Path) -> None:
-    arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in distilled.tensors().items()}
+    arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in _floats(distilled).items()}
     arrays["header"] = np.array(json.dumps(asdict(distilled.header)))
     with path.open("wb") as file:
         np.savez(file, **arrays)

@@ -10,7 +10,7 @@ from torch import nn
 from datastill.artifact import DistilledSet
 from datastill.data import Split, load_data
 from datastill.errors import UserError
-from datastill.evaluation import Protocol, curve, score, verify
+from datastill.evaluation import Protocol, curve, packed, score, verify
 from datastill.evaluation.accuracy import Accuracy
 from datastill.evaluation.fit import TOGETHER, unseen
 from datastill.networks import build
@@ -172,3 +172,14 @@ class TestVerify:
 def test_soft_labels_that_are_one_hot_score_like_hard_ones() -> None:
     soft = replace(SET, labels=nn.functional.one_hot(SET.labels, 3).float())
     assert score(soft, DATA, FEW).accuracies == score(SET, DATA, FEW).accuracies
+
+
+def test_a_packed_set_has_a_score_of_its_own_by_the_same_protocol() -> None:
+    protocol = Protocol(networks=4, step_size=0.2, epochs=3, seed=1)
+    claimed = SET.with_score(score(SET, DATA, protocol).as_dict())
+    small = packed(claimed, DATA)
+    assert small.header.score["protocol"] == claimed.header.score["protocol"]
+    assert small.header.score["accuracies"] == score(small, DATA, protocol).accuracies
+    assert verify(small, DATA)["holds"]
+    with pytest.raises(UserError, match="the set claims no score"):
+        packed(SET, DATA)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .distilling import Distill, Plan
-from .evaluating import Evaluate, Verify
+from .evaluating import Evaluate, Pack, Verify
 from .making_baselines import MakeBaseline
 from .output import first_line, out
 from .showing import Export, List, Report, Show
@@ -17,6 +17,7 @@ COMMANDS: dict[str, type[Any]] = {
     "baseline": MakeBaseline,
     "study": MakeStudy,
     "show": Show,
+    "pack": Pack,
     "export": Export,
     "report": Report,
     "list": List,

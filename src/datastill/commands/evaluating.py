@@ -13,8 +13,8 @@ from tyro.conf import Positional
 from ..artifact import DistilledSet
 from ..data import Augmentation, DataSettings, RealData, load_data
 from ..errors import UserError
-from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, score, verify
-from ..report import bytes_of
+from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, packed, score, verify
+from ..report import bytes_of, score_text
 from ..run import pick_device
 from .output import out, print_json
 
@@ -191,6 +191,32 @@ class Verify:
                 soft_wrap=True,
             )
         return 0 if found["holds"] else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """Round the examples of a set to 8 bits, a quarter of the file, and measure its score again.
+
+    Examples:
+      datastill pack runs/mnist-random/distilled.safetensors --to mnist-100.safetensors
+    """
+
+    file: Positional[Path]
+    """The distilled set, with a score."""
+    to: Path
+    """The file to write."""
+    data: str = ""
+    """Name or folder of the real data, where it is not found under the name in the set."""
+
+    def run(self) -> int:
+        """Pack."""
+        distilled = DistilledSet.load(self.file)
+        small = packed(distilled, real_data(distilled, self.data), progress=True)
+        small.save(self.to)
+        before, after = (score_text(each.header.score or {}) for each in (distilled, small))
+        sizes = f"{bytes_of(distilled.nbytes)} before, {bytes_of(small.nbytes)} after"
+        out.print(f"{self.to}: {after} (before: {before}), {sizes}", highlight=False, soft_wrap=True)
+        return 0
 
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:

@@ -5,7 +5,7 @@ from .protocol import Protocol
 from .score import Score, curve, hardware, score
 from .table import Row, compare
 from .tune import Grid, tuned
-from .verify import verify
+from .verify import packed, verify
 
 __all__ = [
     "Difference",
@@ -18,6 +18,7 @@ __all__ = [
     "curve",
     "difference",
     "hardware",
+    "packed",
     "score",
     "tuned",
     "verify",

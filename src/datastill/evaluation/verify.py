@@ -35,14 +35,11 @@ def verify(
     Raises:
         UserError: the set claims nothing, or fewer networks than asked for.
     """
-    claim = distilled.header.score
-    if not claim:
-        raise UserError("the set claims no score; measure one with: datastill evaluate")
+    protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
-    stored = Protocol(**{f.name: claim["protocol"][f.name] for f in fields(Protocol) if f.name in claim["protocol"]})
-    protocol = replace(stored, networks=count, initialiser="" if stored.initialiser == "fixed" else stored.initialiser)
+    protocol = replace(protocol, networks=count)
     found = score(distilled, data, protocol, split=claim["split"], progress=progress)
     claimed = claim["accuracies"][:count]
     mean = statistics.fmean(claimed)
@@ -54,3 +51,29 @@ def verify(
         "largest_difference": max(abs(a - b) for a, b in zip(claimed, found.accuracies, strict=True)),
         "tolerance": tolerance,
     }
+
+
+def claimed_protocol(distilled: DistilledSet) -> Protocol:
+    """The protocol that a set's score was measured by.
+
+    Raises:
+        UserError: the set claims nothing.
+    """
+    if not distilled.header.score:
+        raise UserError("the set claims no score; measure one with: datastill evaluate")
+    stored = distilled.header.score["protocol"]
+    known = {f.name: stored[f.name] for f in fields(Protocol) if f.name in stored}
+    protocol = Protocol(**known)
+    # fixed and none are what a set's own weights and nearest neighbours are resolved to, not names of initialisers
+    return replace(protocol, initialiser="") if protocol.initialiser in ("fixed", "none") else protocol
+
+
+def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -> DistilledSet:
+    """The set with its examples rounded to 8 bits, and its score measured again by the protocol that it had.
+
+    Raises:
+        UserError: the set claims no score, or data and set do not belong together.
+    """
+    protocol, split = claimed_protocol(distilled), (distilled.header.score or {})["split"]
+    small = distilled.packed()
+    return small.with_score(score(small, data, protocol, split=split, progress=progress).as_dict())

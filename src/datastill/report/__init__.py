@@ -4,6 +4,17 @@ from .charts import Line, lines_chart
 from .figures import banner, caption, grid
 from .page import write_report
 from .summary import as_json, summary
-from .words import bytes_of
+from .words import bytes_of, score_text
 
-__all__ = ["Line", "as_json", "banner", "bytes_of", "caption", "grid", "lines_chart", "summary", "write_report"]
+__all__ = [
+    "Line",
+    "as_json",
+    "banner",
+    "bytes_of",
+    "caption",
+    "grid",
+    "lines_chart",
+    "score_text",
+    "summary",
+    "write_report",
+]

@@ -1,0 +1,55 @@
+"""Sets that come with the package: each opens, teaches what it says, and is small."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import datastill
+from datastill.errors import UserError
+from datastill.networks import build
+from datastill.ready import FOLDER, names
+from datastill.rng import generator
+
+from .toys import toy_data, toy_set
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_set_that_comes_along_says_where_it_is_from_and_what_it_is_worth(name: str) -> None:
+    ready = datastill.load(name)
+    assert name == f"{ready.header.data}-{ready.size}"
+    assert ready.header.score["n"] >= 20
+    assert ready.header.initial == "random", "it is for anybody's network"
+    assert ready.header.provenance["seconds"] > 0
+    assert ready.header.config["method"]["name"] == ready.header.method
+    assert (FOLDER / f"{name}.safetensors").stat().st_size < 350_000
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_network_learns_from_it_offline(name: str) -> None:
+    """Trained on the set, a network tells the set's own examples apart, which it cannot before."""
+    ready = datastill.load(name)
+    network = build(ready.header.network, shape=ready.shape, classes=ready.classes)
+    model = network.factory()
+    theta = network.init(ready.header.initialiser, [generator(0, "test")])[0]
+    model.load_state_dict(network.named(theta), strict=False)
+    images, labels = ready.as_dataset().tensors
+    before = (model(images).argmax(1) == labels).float().mean()
+    after = (ready.fit(model)(images).argmax(1) == labels).float().mean()
+    assert after > before + 0.3
+
+
+def test_there_are_some() -> None:
+    assert "mnist-100" in names()
+
+
+def test_a_path_is_a_path(tmp_path: Path) -> None:
+    toy_set(toy_data()).save(tmp_path / "set.safetensors")
+    assert torch.equal(datastill.load(tmp_path / "set.safetensors").labels, torch.arange(3)[None])
+    with pytest.raises(UserError, match="there is no distilled set at"):
+        datastill.load(tmp_path / "other.safetensors")
+
+
+def test_an_unknown_name_is_told() -> None:
+    with pytest.raises(UserError, match="unknown set 'mnist-1000': did you mean 'mnist-100'"):
+        datastill.load("mnist-1000")
