@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from ..artifact import DistilledSet
 from ..data import Split
 from ..networks import Network
-from ..training import traced
+from ..training.traced import traced
 
 BATCH = {"cpu": 100, "cuda": 1000}
 """Real images in one forward pass; on CPU they stay in the cache."""

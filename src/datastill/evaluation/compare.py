@@ -85,7 +85,8 @@ def _welch(one: Sequence[float], other: Sequence[float], confidence: float) -> f
     first, second = _variance(one), _variance(other)
     if math.isnan(first + second) or first + second == 0:
         return None if math.isnan(first + second) else 0.0
-    freedom = (first + second) ** 2 / (first**2 / (len(one) - 1) + second**2 / (len(other) - 1))
+    share = first / (first + second)
+    freedom = 1 / (share**2 / (len(one) - 1) + (1 - share) ** 2 / (len(other) - 1))
     return _half(first + second, freedom, confidence)
 
 

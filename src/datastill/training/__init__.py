@@ -5,7 +5,7 @@ from .hypergradient import Hypergradient, hypergradient
 from .optim import OPTIMISERS, Optimiser, optimiser
 from .program import Program, unroll
 from .steps import EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
-from .traced import TracedSteps, Untraceable, traced
+from .traced import TracedSteps, Untraceable
 
 __all__ = [
     "OPTIMISERS",
@@ -23,6 +23,5 @@ __all__ = [
     "Untraceable",
     "hypergradient",
     "optimiser",
-    "traced",
     "unroll",
 ]
