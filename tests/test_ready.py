@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import datastill
+from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
 from datastill.ready import FOLDER, names
@@ -53,3 +54,10 @@ def test_a_path_is_a_path(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told() -> None:
     with pytest.raises(UserError, match="unknown set 'mnist-1000': did you mean 'mnist-100'"):
         datastill.load("mnist-1000")
+
+
+def test_the_command_line_takes_the_names_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "mnist-100"]) == 0
+    assert "100 (10 per class)" in capsys.readouterr().out.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert main(["show", "mnist-10000"]) == 2
+    assert "did you mean 'mnist-100'" in capsys.readouterr().err

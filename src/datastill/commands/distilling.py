@@ -101,7 +101,7 @@ def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
         )
     out.print(
         f"report:  {folder / 'report.html'}\nlook:    datastill show {file}\ncheck:   datastill verify {file}\n"
-        f'use:     datastill.DistilledSet.load("{file}").fit(model)',
+        f'use:     datastill.load("{file}").fit(model)',
         highlight=False,
         soft_wrap=True,
     )

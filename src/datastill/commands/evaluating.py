@@ -2,18 +2,20 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import rich.box
+import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
 from ..artifact import DistilledSet
-from ..data import Augmentation, DataSettings, RealData, load_data
+from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
 from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, packed, score, verify
+from ..ready import load
 from ..report import bytes_of, score_text
 from ..run import pick_device
 from .output import out, print_json
@@ -28,7 +30,7 @@ class Evaluate:
     Examples:
       datastill evaluate runs/digits/distilled.safetensors
       datastill evaluate set.safetensors --network "convnet(depth=2)" --networks 50     another architecture
-      datastill evaluate set.safetensors --network lenet mlp convnet --tune             a table of transfer
+      datastill evaluate set.safetensors --on lenet mlp convnet --tune                  a table of transfer
       datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          one table
       datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     no network at all
       datastill evaluate set.safetensors --initialiser kaiming --split validation
@@ -37,26 +39,12 @@ class Evaluate:
 
     files: Positional[tuple[Path, ...]]
     """Distilled sets, or folders of them."""
-    networks: int = 200
-    """How many unseen networks."""
-    network: tuple[str, ...] = ()
-    """Other networks than the sets were made for."""
-    initialiser: str = ""
-    """Another initialiser than the sets' own."""
-    step_size: float = 0.0
-    """One step size for all gradient steps; 0 for the sets' own."""
-    epochs: int = 0
-    """Passes over the steps; 0 for the sets' own."""
-    optimiser: Literal["", "sgd", "momentum", "adam"] = ""
-    """Of the training; empty for the sets' own."""
-    augmentation: Augmentation = "none"
-    """Of the examples, anew in each epoch."""
-    labels: Literal["", "hard", "soft"] = ""
-    """Hard takes the most probable class of soft labels."""
+    protocol: Annotated[Protocol, tyro.conf.arg(name="")] = field(default_factory=Protocol)
+    """How each set is trained on, the same for all."""
+    on: tuple[str, ...] = ()
+    """Several networks in the place of one: a table of transfer."""
     tune: bool = False
     """Take the step size in {.001, .003, .01, .03, .1, .3} and the epochs in {1, 3, 5} that validate best."""
-    seed: int = 0
-    """Of the initial weights."""
     data: str = ""
     """Name or folder of the real data, where it is not the sets' own."""
     split: Literal["test", "validation"] = "test"
@@ -72,7 +60,7 @@ class Evaluate:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
         groups = {name: _sets(path) for name, path in _named(self.files).items()}
         first = next(iter(groups.values()))
-        several = len(groups) > 1 or len(first) > 1 or len(self.network) > 1
+        several = len(groups) > 1 or len(first) > 1 or bool(self.on)
         if several and self.curve:
             raise UserError("a curve is of one set on one network; leave --curve out, or name one file")
         if not self.data:
@@ -82,15 +70,9 @@ class Evaluate:
             return self._table(groups, data)
         return self._one(first[0], data)
 
-    @property
-    def _protocol(self) -> Protocol:
-        shared = {f.name for f in fields(Protocol)} & {f.name for f in fields(self)} - {"network"}
-        network = self.network[0] if len(self.network) == 1 else ""
-        return Protocol(network=network, **{name: getattr(self, name) for name in shared})
-
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
-        found = score(distilled, data, self._protocol, split=self.split, progress=True)
-        along = curve(distilled, data, self._protocol) if self.curve else None
+        found = score(distilled, data, self.protocol, split=self.split, progress=True)
+        along = curve(distilled, data, self.protocol) if self.curve else None
         if self.json:
             return print_json(found.as_dict() | ({"curve": along} if along else {}))
         out.print(f"{self.files[0]}: {found}", highlight=False)
@@ -103,8 +85,8 @@ class Evaluate:
         rows = compare(
             groups,
             data,
-            self._protocol,
-            networks=self.network,
+            self.protocol,
+            networks=self.on,
             grid=Grid() if self.tune else None,
             split=self.split,
             progress=True,
@@ -126,11 +108,11 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
 def _sets(path: Path) -> list[DistilledSet]:
     """The set in a file, or all in a folder."""
     if not path.is_dir():
-        return [DistilledSet.load(path)]
+        return [load(path)]
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors) in the folder {path}")
-    return [DistilledSet.load(file) for file in files]
+    return [load(file) for file in files]
 
 
 def _drawn(network: str, rows: Sequence[Row]) -> Table:
@@ -172,7 +154,7 @@ class Verify:
 
     def run(self) -> int:
         """Verify."""
-        distilled = DistilledSet.load(self.file)
+        distilled = load(self.file)
         found = verify(
             distilled,
             real_data(distilled, self.data),
@@ -210,7 +192,7 @@ class Pack:
 
     def run(self) -> int:
         """Pack."""
-        distilled = DistilledSet.load(self.file)
+        distilled = load(self.file)
         small = packed(distilled, real_data(distilled, self.data), progress=True)
         small.save(self.to)
         before, after = (score_text(each.header.score or {}) for each in (distilled, small))

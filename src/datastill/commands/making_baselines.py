@@ -12,6 +12,7 @@ from ..baselines import BASELINES, Baseline, Setting, trained_by
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Grid, Protocol, score
+from ..ready import load
 from ..run import pick_device
 from .evaluating import data_settings
 from .output import out, print_json
@@ -88,7 +89,7 @@ class MakeBaseline:
         return kind(**given)
 
     def _setting(self) -> Setting:
-        like = DistilledSet.load(self.like) if self.like else None
+        like = load(self.like) if self.like else None
         if like is None and not self.data:
             raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
         settings = data_settings(like) if like else DataSettings()
@@ -123,7 +124,7 @@ def _same(path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
     Raises:
         UserError: it is another.
     """
-    distilled = DistilledSet.load(path)
+    distilled = load(path)
     found = distilled.header.config.get("baseline")
     if found != baseline.record(setting) or distilled.header.network != setting.network:
         raise UserError(f"{path} holds another set ({found}); give another folder with --out")

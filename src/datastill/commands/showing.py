@@ -6,13 +6,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet
 from ..baselines import BASELINES
 from ..data import KNOWN
 from ..export import export, png_loss
 from ..files import write_whole
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
+from ..ready import load
 from ..recipes import RECIPES
 from ..report import as_json, grid, summary, write_report
 from ..studies import STUDIES, collect
@@ -37,7 +37,7 @@ class Show:
 
     def run(self) -> int:
         """Show."""
-        distilled = DistilledSet.load(self.file)
+        distilled = load(self.file)
         if self.to:
             image = grid(distilled)
             write_whole(self.to, lambda temporary: image.save(temporary, format="PNG"))
@@ -68,7 +68,7 @@ class Export:
 
     def run(self) -> int:
         """Export."""
-        distilled = DistilledSet.load(self.file)
+        distilled = load(self.file)
         out.print(f"wrote {export(distilled, self.to, self.kind)}", highlight=False, soft_wrap=True)
         if self.kind == "png":
             out.print(str(png_loss(distilled)), highlight=False)
