@@ -25,6 +25,6 @@ def load(name: str | Path) -> DistilledSet:
     path = Path(name)
     if path.suffix or path.exists() or path.parent != Path():
         return DistilledSet.load(path)
-    if name not in names():
+    if str(name) not in names():
         raise unknown("set", str(name), names())
     return DistilledSet.load(FOLDER / f"{name}.safetensors")
