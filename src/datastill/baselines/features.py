@@ -18,7 +18,6 @@ EPOCHS, BATCH, RATE = 3, 128, 1e-3
 PIECE = 1000  # images whose features are computed at a time
 
 
-@functools.lru_cache(maxsize=4)
 def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
     """Features of all train images.
 
@@ -33,6 +32,11 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
     """
     if spec == PIXELS:
         return data.normalise(data.train.images).flatten(1)
+    return _learned(data, spec, seed)
+
+
+@functools.lru_cache(maxsize=1)  # several kinds ask for those of one network
+def _learned(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
     model = trained(data, spec, seed)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
     if not last:
