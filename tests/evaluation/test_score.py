@@ -108,6 +108,17 @@ def test_the_curve_starts_untrained_and_ends_at_the_score_of_its_networks() -> N
     assert along["mean"][0] < along["mean"][-1]
 
 
+def test_the_curve_of_a_long_program_has_its_start_its_end_and_some_between() -> None:
+    long = replace(SET, step_sizes=torch.full((150, 1), 0.01))
+    along = curve(long, DATA, FEW)
+    assert along["steps"][0] == 0
+    assert along["steps"][-1] == 150
+    assert len(along["steps"]) == len(along["mean"]) <= 62
+    every = curve(replace(long, step_sizes=long.step_sizes[:30]), DATA, FEW)
+    assert every["steps"] == list(range(31))
+    assert [along["mean"][along["steps"].index(t)] for t in (0, 15, 30)] == [every["mean"][t] for t in (0, 15, 30)]
+
+
 def test_normalisation_is_the_sets_own() -> None:
     """A score depends on the artifact alone, not on statistics of the data at hand."""
     shifted = replace(DATA, mean=DATA.mean + 5)

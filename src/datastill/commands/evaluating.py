@@ -77,7 +77,7 @@ class Evaluate:
             return print_json(found.as_dict() | ({"curve": along} if along else {}))
         out.print(f"{self.files[0]}: {found}", highlight=False)
         if along:
-            for step, (mean, sd) in enumerate(zip(along["mean"], along["sd"], strict=True)):
+            for step, mean, sd in zip(along["steps"], along["mean"], along["sd"], strict=True):
                 out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}", highlight=False)
         return 0
 

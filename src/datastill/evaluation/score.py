@@ -1,5 +1,6 @@
 """The score of a distilled set: accuracy of unseen networks trained on it alone."""
 
+import itertools
 import os
 import platform
 import statistics
@@ -20,6 +21,7 @@ from .protocol import Protocol
 
 CURVE_NETWORKS = 10
 CURVE_IMAGES = 2000
+CURVE_POINTS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +105,11 @@ def _accuracies(distilled: DistilledSet, protocol: Protocol, real: Split, purpos
 
 
 def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
-    """Accuracy after each step of the program, step 0 being untrained, on part of the validation split.
+    """Accuracy along the program, on part of the validation split.
 
     Returns:
-        ``mean`` and ``sd`` with T + 1 numbers each, and what they were measured on.
+        ``steps``, how many gradient steps were taken (0 .. T; in a long program only some of them), ``mean`` and ``sd``
+        after each, and what they were measured on.
     """
     fits_data(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
@@ -115,8 +118,12 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]
     accuracy = Accuracy(network, distilled, real)
-    rows = [[accuracy(theta) for theta in stage] for stage in (thetas, *along(distilled, network, thetas))]
+    length = distilled.step_sizes.numel()
+    shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
+    stages = itertools.chain([thetas], along(distilled, network, thetas))
+    rows = [[accuracy(theta) for theta in stage] for step, stage in enumerate(stages) if step in shown]
     return {
+        "steps": sorted(shown),
         "split": "validation",
         "images": len(real),
         "networks": len(thetas),

@@ -85,20 +85,22 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
     """Accuracy after each gradient step of the program, mean and standard deviation over networks.
 
     Args:
-        curve: ``mean`` and ``sd`` with T + 1 fractions, ``split``, ``networks``; as in the score.
+        curve: ``mean`` and ``sd`` after so many ``steps`` (after each where it is missing), ``split``, ``networks``; as
+            in the score.
         steps: gradient steps in an epoch, to mark where an epoch ends.
     """
     mean = np.asarray(curve["mean"], dtype=float)
-    at = np.arange(len(mean))
+    at = np.asarray(curve.get("steps") or range(len(mean)))
+    length = int(at[-1])
     with _figure("program") as (figure, out):
         axes = figure.subplots()
-        for end in range(steps, len(mean) - 1, steps) if steps > 1 else ():
+        for end in range(steps, length, steps) if steps > 1 else ():
             axes.axvline(end, color="#C9CED6", linewidth=1, linestyle=(0, (4, 3)))
         _band(axes, at, mean, np.asarray(curve.get("sd") or np.zeros(len(mean)), dtype=float))
-        marked = ", dashed: an epoch ends" if 1 < steps < len(mean) - 1 else ""
-        axes.set_xlabel(f"gradient steps taken (of {len(mean) - 1}{marked})")
+        marked = ", dashed: an epoch ends" if 1 < steps < length else ""
+        axes.set_xlabel(f"gradient steps taken (of {length}{marked})")
         axes.set_ylabel(f"{curve.get('split', '')} accuracy")
-        axes.set_xlim(-0.02 * len(mean), len(mean) - 1 + 0.02 * len(mean))
+        axes.set_xlim(-0.02 * (length + 1), length + 0.02 * (length + 1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return out[0]
 

@@ -91,7 +91,9 @@ class Along(Study):
         """A line for each set."""
         curves = {name: record["curve"] for name, record in records.items()}
         lines = [
-            Line(name=name, at=list(range(len(curve["mean"]))), mean=curve["mean"], sd=curve["sd"])
+            Line(
+                name=name, at=curve.get("steps") or list(range(len(curve["mean"]))), mean=curve["mean"], sd=curve["sd"]
+            )
             for name, curve in curves.items()
         ]
         return lines_chart(lines, "gradient steps")
