@@ -42,6 +42,8 @@ Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """What a line of metrics gives for a chart."""
 SIZE = (6.4, 3.7)
 """Inches; the page scales a chart to the space there is."""
+EPOCHS = 20
+"""Most epochs whose ends are marked."""
 CELLS = 60
 """Most cells of a heat map that have their number written in."""
 
@@ -94,10 +96,11 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
     length = int(at[-1])
     with _figure("program") as (figure, out):
         axes = figure.subplots()
-        for end in range(steps, length, steps) if steps > 1 else ():
+        epochs = range(steps, length, steps) if 1 < steps and length <= EPOCHS * steps else ()
+        for end in epochs:
             axes.axvline(end, color="#C9CED6", linewidth=1, linestyle=(0, (4, 3)))
         _band(axes, at, mean, np.asarray(curve.get("sd") or np.zeros(len(mean)), dtype=float))
-        marked = ", dashed: an epoch ends" if 1 < steps < length else ""
+        marked = ", dashed: an epoch ends" if epochs else ""
         axes.set_xlabel(f"gradient steps taken (of {length}{marked})")
         axes.set_ylabel(f"{curve.get('split', '')} accuracy")
         axes.set_xlim(-0.02 * (length + 1), length + 0.02 * (length + 1))
