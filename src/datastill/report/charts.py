@@ -96,7 +96,7 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
     length = int(at[-1])
     with _figure("program") as (figure, out):
         axes = figure.subplots()
-        epochs = range(steps, length, steps) if 1 < steps and length <= EPOCHS * steps else ()
+        epochs = range(steps, length, steps) if steps > 1 and length <= EPOCHS * steps else ()
         for end in epochs:
             axes.axvline(end, color="#C9CED6", linewidth=1, linestyle=(0, (4, 3)))
         _band(axes, at, mean, np.asarray(curve.get("sd") or np.zeros(len(mean)), dtype=float))
