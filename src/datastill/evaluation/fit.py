@@ -1,5 +1,6 @@
 """Many networks trained on one distilled set at once."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -40,8 +41,7 @@ def trained(
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Final weights, `TOGETHER` networks at a time."""
     for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else TOGETHER):
-        *_, final = along(distilled, network, some)
-        yield final
+        yield deque(along(distilled, network, some), maxlen=1).pop()  # all of a long program would fill the memory
 
 
 def along(
