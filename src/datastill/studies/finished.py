@@ -11,6 +11,7 @@ from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..recipes import recipe
 from ..report import Line, lines_chart
+from ..report.words import share
 from ..run import pick_device
 from .base import Part, Records, Study
 
@@ -102,7 +103,7 @@ class Along(Study):
         """Picture and what it was measured on."""
         curves = {name: record["curve"] for name, record in records.items()}
         about = "; ".join(
-            f"`results/{name}`: {curve['networks']} networks, {curve['images']} {curve['split']} images"
+            f"`results/{name}`: {share(curve['networks'], 'network')}, {curve['images']} {curve['split']} images"
             for name, curve in curves.items()
         )
         return f"""## {self.title}
