@@ -13,7 +13,7 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Grid, Protocol, curve, hardware, score
+from .evaluation import Protocol, curve, hardware, score
 from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
@@ -224,14 +224,7 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """Random real sets of the same size under the same protocol."""
     count = run.config.random_sets
-    setting = Setting(
-        data=run.data,
-        network=run.config.network,
-        initialiser=run.config.initialiser,
-        ipc=distilled.size // distilled.classes,
-        steps=distilled.step_sizes.shape[1],
-        grid=Grid().with_those_of(distilled),
-    )
+    setting = Setting.like(distilled, run.data)
     means = []
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):

@@ -40,6 +40,19 @@ class Setting:
         at_least("ipc (images per class)", self.ipc, 1)
         at_least("steps", self.steps, 1)
 
+    @classmethod
+    def like(cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None) -> "Setting":
+        """That of a set that baselines are to be compared with: its network, size, steps, epochs and optimiser."""
+        return cls(
+            data=data,
+            network=distilled.header.network,
+            initialiser=distilled.header.initialiser,
+            ipc=distilled.size // distilled.classes,
+            steps=len(distilled.labels),
+            grid=Grid().with_those_of(distilled),
+            source=source,
+        )
+
     @property
     def header(self) -> Header:
         """Of an artifact made under this setting."""

@@ -16,7 +16,7 @@ from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
 from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, packed, score, verify
 from ..ready import load
-from ..report import bytes_of, score_text
+from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from .output import out, print_json
 
@@ -123,7 +123,7 @@ def _drawn(network: str, rows: Sequence[Row]) -> Table:
     for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "behind the first by", "size"):
         table.add_column(column, no_wrap=True, justify="right")
     for row in rows:
-        accuracy = f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" if row.n > 1 else f"{100 * row.mean:.1f}"
+        accuracy = spread(row.mean, row.sd if row.n > 1 else None)
         accuracies = (accuracy if kind == row.labels else "" for kind in kinds)
         behind = str(row.difference or "")
         table.add_row(row.name, *accuracies, str(row.n), str(row.sets), behind, bytes_of(row.bytes))

@@ -11,7 +11,7 @@ from ..artifact import DistilledSet
 from ..baselines import BASELINES, Baseline, Setting, trained_by
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
-from ..evaluation import Grid, Protocol, score
+from ..evaluation import Protocol, score
 from ..ready import load
 from ..run import pick_device
 from .evaluating import data_settings
@@ -94,15 +94,10 @@ class MakeBaseline:
             raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
         settings = data_settings(like) if like else DataSettings()
         source = replace(settings, name=self.data or settings.name)
-        return Setting(
-            data=load_data(source).to(pick_device("auto")),
-            network=self.network or (like.header.network if like else "mlp"),
-            initialiser=self.initialiser or (like.header.initialiser if like else "xavier"),
-            ipc=self.ipc or (like.size // like.classes if like else 10),
-            steps=self.steps or (len(like.labels) if like else 1),
-            grid=Grid().with_those_of(like) if like else Grid(),
-            source=source,
-        )
+        data = load_data(source).to(pick_device("auto"))
+        setting = Setting.like(like, data, source) if like else Setting(data=data, network="mlp", source=source)
+        asked = {name: getattr(self, name) for name in ("network", "initialiser", "ipc", "steps")}
+        return replace(setting, **{name: value for name, value in asked.items() if value})
 
     def _told(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]

@@ -58,12 +58,11 @@ def difference(one: Score, other: Sequence[Score], confidence: float = 0.95) -> 
             )
     paired = all(score.protocol.get(key) == one.protocol.get(key) for score in other for key in PAIRED_BY)
     rest = [statistics.fmean(each) for each in zip(*(score.accuracies for score in other), strict=False)]
+    count = min(len(one.accuracies), len(rest))
     if paired:
-        count = min(len(one.accuracies), len(rest))
         pairs = [a - b for a, b in zip(one.accuracies[:count], rest[:count], strict=True)]
         mean, half = statistics.fmean(pairs), _half(_variance(pairs), count - 1, confidence)
     else:
-        count = min(len(one.accuracies), len(rest))
         mean = one.mean - statistics.fmean(rest)
         half = _welch(one.accuracies, rest, confidence)
     low, high = (None, None) if half is None else (mean - half, mean + half)

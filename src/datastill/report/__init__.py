@@ -4,7 +4,7 @@ from .charts import Line, lines_chart
 from .figures import banner, caption, grid
 from .page import write_report
 from .summary import as_json, summary
-from .words import bytes_of, score_text
+from .words import bytes_of, score_text, share, spread
 
 __all__ = [
     "Line",
@@ -15,6 +15,8 @@ __all__ = [
     "grid",
     "lines_chart",
     "score_text",
+    "share",
+    "spread",
     "summary",
     "write_report",
 ]

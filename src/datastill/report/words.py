@@ -16,8 +16,12 @@ def percent(fraction: int | float) -> str:
 
 def score_text(score: Mapping[str, Any]) -> str:
     """``93.5 ± 0.8 %``; without a spread where only one was measured."""
-    spread = "" if score.get("n") == 1 or score.get("sd") is None else f" ± {percent(score['sd'])}"
-    return f"{percent(score['mean'])}{spread} %"
+    return f"{spread(score['mean'], score.get('sd') if score.get('n') != 1 else None)} %"
+
+
+def spread(mean: int | float, sd: int | float | None) -> str:
+    """``93.5 ± 0.8``, in percent; the mean alone where there is no spread."""
+    return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
 
 
 def number(value: int) -> str:

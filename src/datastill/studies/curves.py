@@ -9,7 +9,7 @@ from ..evaluation import Protocol
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..recipes import Config, as_dict, recipe
-from ..report import Line, lines_chart
+from ..report import Line, lines_chart, spread
 from ..run import distill
 from .base import Part, Records, Study
 
@@ -128,10 +128,7 @@ def _numbers(lines: Sequence[Line], axis: str) -> str:
     ats = sorted({at for line in lines for at in line.at})
     rows = [f"| {axis} | " + " | ".join(map(str, ats)) + " |", "|---" * (len(ats) + 1) + "|"]
     for line in lines:
-        found = {
-            at: f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd else "")
-            for at, mean, sd in zip(line.at, line.mean, line.sd, strict=True)
-        }
+        found = {at: spread(mean, sd or None) for at, mean, sd in zip(line.at, line.mean, line.sd, strict=True)}
         rows.append(f"| {line.name} | " + " | ".join(found.get(at, "") for at in ats) + " |")
     return "\n".join(rows)
 

@@ -10,8 +10,7 @@ from ..data import load_data
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..recipes import recipe
-from ..report import Line, lines_chart
-from ..report.words import share
+from ..report import Line, lines_chart, share, spread
 from ..run import pick_device
 from .base import Part, Records, Study
 
@@ -51,7 +50,7 @@ class Mismatch(Study):
         for name, record in records.items():
             found = record["score"]
             title = f"**{name}** (made for it)" if name == made_for else name
-            rows.append(f"| {title} | {100 * found['mean']:.1f} ± {100 * found['sd']:.1f} |")
+            rows.append(f"| {title} | {spread(found['mean'], found['sd'])} |")
         table = "\n".join(rows)
         return f"""## {self.title}: a set made for {made_for}
 

@@ -13,8 +13,8 @@ from ..artifact import DistilledSet
 from ..baselines import BASELINES, Baseline, Setting, trained_by
 from ..data import DataSettings, RealData, load_data
 from ..evaluation import Grid, Protocol, Score, difference, score
-from ..methods.dataset_distillation import DatasetDistillation
 from ..recipes import recipe
+from ..report import spread
 from ..run import pick_device
 from .base import Part, Records, Study
 from .paper import NOTE, TABLE
@@ -41,8 +41,8 @@ class Table(Study):
     """Name of the real data."""
     random: str
     """Recipe of the set for random initial weights; the baselines have its network, size and steps."""
-    fixed: str
-    """Recipe of the set for fixed initial weights."""
+    fixed: str = ""
+    """Recipe of the set for fixed initial weights; empty where there is none."""
     sets: int = 5
     """Sets of each kind that varies."""
     networks: int = 20
@@ -79,23 +79,13 @@ class Table(Study):
     def _data(self) -> RealData:
         return load_data(DataSettings(name=self.data)).to(pick_device("auto"))
 
-    def _settings(self, count: int) -> Iterator[Setting]:
-        config, method, grid = recipe(self.random), self._method, self._grid
-        for seed in range(count):
-            yield Setting(
-                data=self._data,
-                network=config.network,
-                initialiser=config.initialiser,
-                ipc=method.ipc,
-                steps=method.steps,
-                grid=grid,
-                seed=seed,
-                source=config.data,
-            )
+    @cached_property
+    def _setting(self) -> Setting:
+        setting = Setting.like(self._set(self.random), self._data, recipe(self.random).data)
+        return replace(setting, grid=self.choose.with_those_of(self._set(self.random)))
 
-    @property
-    def _grid(self) -> Grid:
-        return self.choose.with_those_of(self._set(self.random))
+    def _settings(self, count: int) -> Iterator[Setting]:
+        return (replace(self._setting, seed=seed) for seed in range(count))
 
     def _kind(self, baseline: Baseline) -> dict[str, Any]:
         chosen: Protocol | None = None
@@ -124,19 +114,20 @@ class Table(Study):
                 ("one known theta_0", self.fixed, "fixed"),
                 ("random initial weights", self.random, "random-init"),
             )
+            if name
         ]
         for name, title in ROWS.items():
             scores, size = [_score(each) for each in records[name]["scores"]], records[name]["bytes"]
             rows.append(_row(title, scores, size, claims.get(name), str(difference(ours, scores))))
-        table, choose = "\n".join(rows), self._grid
+        table, setting = "\n".join(rows), self._setting
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-{recipe(self.random).network}, {self._method.ipc} examples per class with hard labels in {self._method.steps} steps. The
-baselines' step size, epochs and optimiser are chosen on validation images from {_set_of(choose.step_sizes)} x
-{_set_of(choose.epochs)} x {_set_of(choose.optimisers)}; the test split is read once. The last column says how much
-better the set for random initial weights is, in points, with the 95 % interval over networks that start from the same
-weights.
+{setting.network}, {setting.ipc} examples per class with hard labels in {setting.steps} steps. The
+baselines' step size, epochs and optimiser are chosen on validation images from {_set_of(setting.grid.step_sizes)} x
+{_set_of(setting.grid.epochs)} x {_set_of(setting.grid.optimisers)}; the test split is read once. The last column says
+how much better the set for random initial weights is, in points, with the 95 % interval over networks that start from
+the same weights.
 
 | set | bytes | networks x sets | accuracy, % | 2018 paper, % | ours is better by |
 |---|---|---|---|---|---|
@@ -146,12 +137,6 @@ weights.
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardware}).
 """
-
-    @property
-    def _method(self) -> DatasetDistillation:
-        method = recipe(self.random).method
-        assert isinstance(method, DatasetDistillation)
-        return method
 
     def _set(self, name: str) -> DistilledSet:
         return DistilledSet.load(self.results / name / "distilled.safetensors")
@@ -166,8 +151,7 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardw
 
 def _row(title: str, scores: list[Score], size: int, claim: object, better: str) -> str:
     accuracies = list(itertools.chain.from_iterable(one.accuracies for one in scores))
-    spread = f" ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
-    accuracy = f"{100 * statistics.fmean(accuracies):.1f}{spread}"
+    accuracy = spread(statistics.fmean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else None)
     return f"| {title} | {size} | {scores[0].n} x {len(scores)} | {accuracy} | {claim or ''} | {better} |"
 
 
