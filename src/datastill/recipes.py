@@ -31,6 +31,8 @@ class Config:
     """p(theta_0): a fresh draw each time, or one draw that is stored in the artifact."""
     method: Method = field(default_factory=DatasetDistillation)
     """How to distil."""
+    warm_start: str = ""
+    """A distilled set to go on from instead of starting anew: a file, or a set that comes with the package."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """The outer optimisation."""
     engine: Engine = field(default_factory=Engine)

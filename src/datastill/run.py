@@ -13,16 +13,18 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, curve, hardware, score
+from .evaluation import Protocol, curve, hardware, score, stored_weights
 from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
 from .networks import Network, build
 from .planner import advice, choose
+from .ready import load
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
 from .rng import generator
 from .runlog import ProgressLine, say
+from .synthetic import Synthetic
 from .training import Engine
 
 VALIDATION = {"networks": 20, "images": 2000}
@@ -97,8 +99,14 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     device = pick_device(config.device)
     data = (data or load_data(config.data)).to(device)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
+    earlier = _earlier(config, data)
     problem = Problem(
-        data=data, network=network, initial=_initial(config, network), seed=config.seed, engine=config.engine
+        data=data,
+        network=network,
+        initial=_initial(config, network, earlier),
+        seed=config.seed,
+        engine=config.engine,
+        warm_start=_as_start(earlier, data) if earlier else None,
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
     return Run(config=config, problem=problem)
@@ -120,9 +128,38 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _initial(config: Config, network: Network) -> InitialWeights:
+def _earlier(config: Config, data: RealData) -> DistilledSet | None:
+    """The set to go on from, where there is one."""
+    if not config.warm_start:
+        return None
+    earlier = load(config.warm_start)
+    for what, theirs, ours in (
+        ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
+        ("classes", earlier.header.class_names, data.class_names),
+        ("inner optimiser", earlier.header.optimiser, _optimiser(config)),
+    ):
+        if theirs != ours:
+            raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
+    return earlier
+
+
+def _as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
+    """The set as it is in the normalised space of `data`."""
+    device = data.device
+    examples = (earlier.pixels().to(device) - data.mean[:, None, None]) / data.std[:, None, None]
+    return Synthetic(examples=examples, labels=earlier.labels.to(device), step_sizes=earlier.step_sizes.to(device))
+
+
+def _optimiser(config: Config) -> str:
+    """Of the inner training; gradient descent for methods that leave no choice."""
+    return getattr(config.method, "optimiser", "sgd")
+
+
+def _initial(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
     if config.initial == "random":
         return RandomWeights(network, config.initialiser)
+    if earlier and earlier.theta_0:
+        return FixedWeights(stored_weights(earlier, network))
     return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
 
 
@@ -181,7 +218,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         network=config.network,
         initialiser=config.initialiser,
         initial=config.initial,
-        optimiser=getattr(config.method, "optimiser", "sgd"),
+        optimiser=_optimiser(config),
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, state) if state else {},
@@ -197,6 +234,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
 
 def provenance(run: Run, state: State) -> dict[str, Any]:
     """How the set came about."""
+    earlier = load(run.config.warm_start).header.provenance if run.config.warm_start else None
     return {
         "datastill": __version__,
         "torch": torch.__version__,
@@ -209,7 +247,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "kept_iteration": state.best_iteration,
         "validation": state.best_mean,
         "seconds": round(state.seconds, 1),
-    }
+    } | ({"warm_start": dict(earlier)} if earlier else {})
 
 
 def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:

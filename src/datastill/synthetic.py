@@ -132,9 +132,13 @@ def positive(raw: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return softplus(raw)
 
 
-def raw(step_size: float) -> float:
-    """The inverse of `positive`: log(exp(s) - 1)."""
-    if not step_size > 0:
-        raise UserError(f"step_size is {step_size}, but must be above 0")
-    size = torch.tensor(step_size, dtype=torch.float64)
-    return float(size + torch.log(-torch.expm1(-size)))
+def raw(step_sizes: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The inverse of `positive`: log(exp(s) - 1).
+
+    Raises:
+        UserError: a step size is not above 0.
+    """
+    if not bool((step_sizes > 0).all()):
+        raise UserError(f"step_size is {float(step_sizes.min())}, but must be above 0")
+    sizes = step_sizes.double()
+    return (sizes + torch.log(-torch.expm1(-sizes))).to(step_sizes.dtype)

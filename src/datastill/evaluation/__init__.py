@@ -1,6 +1,7 @@
 """Fair evaluation: a score depends on the artifact alone."""
 
 from .compare import Difference, comparable, difference
+from .fit import stored_weights
 from .protocol import Protocol
 from .score import Score, curve, hardware, score
 from .table import Row, compare
@@ -20,6 +21,7 @@ __all__ = [
     "hardware",
     "packed",
     "score",
+    "stored_weights",
     "tuned",
     "verify",
 ]

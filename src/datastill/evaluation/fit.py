@@ -30,10 +30,19 @@ def unseen(
     if protocol.initialiser != "fixed":
         streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]
         return network, network.init(protocol.initialiser, streams).to(device)
+    return network, stored_weights(distilled, network)[None].to(device)
+
+
+def stored_weights(distilled: DistilledSet, network: Network) -> Float[Tensor, " size"]:
+    """The initial weights that the set holds, as one vector.
+
+    Raises:
+        UserError: they do not fit the network.
+    """
     stored = dict(distilled.theta_0 or {})
     if {name: value.shape for name, value in stored.items()} != dict(zip(network.names, network.shapes, strict=True)):
-        raise UserError(f"the initial weights stored in the set do not fit network {protocol.network!r}")
-    return network, network.flat(stored)[None].to(device)
+        raise UserError(f"the initial weights stored in the set do not fit network {network.name!r}")
+    return network.flat(stored)
 
 
 def trained(

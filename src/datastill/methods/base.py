@@ -65,6 +65,8 @@ class Problem:
     initial: InitialWeights
     seed: int
     engine: Engine = field(default_factory=lambda: Engine(mode="stored", execution="eager", together=1))
+    warm_start: Synthetic | None = None
+    """A set in this normalised space that methods start from instead of starting anew."""
 
     @functools.cached_property
     def steps(self) -> Steps:

@@ -74,15 +74,35 @@ class DatasetDistillation(Method):
         """Coordinates of the examples in program order, and the numbers that become step sizes."""
         if self.real_batch > len(problem.data.train):
             raise UserError(f"real_batch is {self.real_batch}, but there are {len(problem.data.train)} train images")
-        examples = start_examples(
-            problem.data,
-            ipc=self.ipc,
-            steps=self.steps,
-            start=self.start_from,
-            generator=generator(problem.seed, "start of the examples"),
+        start = problem.warm_start or Synthetic(
+            examples=start_examples(
+                problem.data,
+                ipc=self.ipc,
+                steps=self.steps,
+                start=self.start_from,
+                generator=generator(problem.seed, "start of the examples"),
+            ),
+            labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
+            step_sizes=torch.full((self.epochs, self.steps), self.step_size, device=problem.data.device),
         )
-        examples = basis(problem.data, self.coordinates).coordinates(examples)
-        return {"examples": examples, "step_sizes": examples.new_full((self.epochs, self.steps), raw(self.step_size))}
+        self._must_fit(problem, start)
+        return {
+            "examples": basis(problem.data, self.coordinates).coordinates(start.examples),
+            "step_sizes": raw(start.step_sizes),
+        }
+
+    def _must_fit(self, problem: Problem, start: Synthetic) -> None:
+        """A warm start may be of any other size."""
+        (epochs, steps), batch = start.step_sizes.shape, start.labels.shape[1]
+        if (epochs, steps, steps * batch) != (self.epochs, self.steps, self.ipc * problem.data.classes):
+            raise UserError(
+                f"the warm start has {steps * batch} examples in {steps} steps x {epochs} epochs, but the settings ask "
+                f"for {self.ipc * problem.data.classes} in {self.steps} x {self.epochs}; give its own settings"
+            )
+        if not torch.equal(start.labels, start_labels(problem.data, ipc=self.ipc, steps=self.steps)):
+            raise UserError(
+                "the warm start has other labels: this method learns examples in class order, each of one class"
+            )
 
     def outer(self) -> Mapping[str, Outer]:
         """Each with a rate and a clip of its own."""
