@@ -78,22 +78,42 @@ def mnist_random() -> Config:
 
 
 def mnist_random_long() -> Config:
-    """MNIST, LeNet, random initial weights, 100 examples in 10 steps x 40 epochs, through windows of 40 steps."""
+    """MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, through windows of 30 steps."""
+    return _long("mnist-random-long", "mnist", ipc=10)
+
+
+def mnist_random_10() -> Config:
+    """MNIST, LeNet, random initial weights, 10 examples in one step x 60 epochs, through windows of 30 steps."""
+    return _long("mnist-random-10", "mnist", ipc=1)
+
+
+def usps_random() -> Config:
+    """USPS at 28x28, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
+    return _long("usps-random", "usps", ipc=10)
+
+
+def usps_random_10() -> Config:
+    """USPS at 28x28, LeNet, random initial weights, 10 examples in one step x 60 epochs, windows of 30 steps."""
+    return _long("usps-random-10", "usps", ipc=1)
+
+
+def _long(name: str, data: str, ipc: int) -> Config:
+    """All examples in every step: networks are thrown off less than by steps on ten examples (docs/LOG.md)."""
     return Config(
-        recipe="mnist-random-long",
-        data=DataSettings(name="mnist"),
+        recipe=name,
+        data=DataSettings(name=data, resize=28 if data == "usps" else None),
         network="lenet",
         method=DatasetDistillation(
-            ipc=10,
-            steps=10,
-            epochs=40,
-            window=40,
+            ipc=ipc,
+            steps=1,
+            epochs=60,
+            window=30,
             optimiser="adam",
-            step_size=0.0007,
-            examples_rate=0.03,
+            step_size=0.001,
+            examples_rate=0.05,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=2000, schedule="exponential", average=0.995, validate_every=200),
+        loop=LoopSettings(iterations=2000, schedule="exponential", average=0.99, validate_every=200),
     )
 
 
@@ -151,7 +171,10 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "digits": digits,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
+    "mnist-random-10": mnist_random_10,
     "mnist-random-long": mnist_random_long,
+    "usps-random": usps_random,
+    "usps-random-10": usps_random_10,
 }
 
 
