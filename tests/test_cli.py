@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,21 @@ def test_verify_measures_again_and_fails_on_a_false_claim(finished: Path, tmp_pa
     assert main(["verify", str(tmp_path / "false.safetensors")]) == 1
 
 
+def test_a_folder_of_runs_is_one_kind_with_its_seeds_apart(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "mine" / "1"
+    assert main(["distill", "digits", *QUICK, "--seed", "1", "--out", str(other)]) == 0
+    shutil.copytree(finished, tmp_path / "mine" / "0")
+    capsys.readouterr()
+    file = str(finished / "distilled.safetensors")
+    assert main(["evaluate", str(tmp_path / "mine"), file, "--networks", "3", "--json"]) == 0
+    mine, one = json.loads(capsys.readouterr().out)
+    assert (mine["sets"], mine["n"], one["sets"], one["between"]) == (2, 6, 1, None)
+    assert mine["between"] > 0
+    assert mine["scores"][0]["accuracies"] == one["scores"][0]["accuracies"]
+
+
 def test_evaluate_on_another_network(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(finished / "distilled.safetensors")
     assert (
@@ -121,7 +137,10 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--initial", "foo"], "Expected one of ('random', 'fixed')"),
         (["export", "set.safetensors"], "--to PATH"),
         (["evaluate"], "no set was given; name the file of a distilled set"),
-        (["evaluate", "{folder}"], "there is no distilled set (*.safetensors) in the folder"),
+        (
+            ["evaluate", "{folder}"],
+            "there is no distilled set (*.safetensors, or finished runs) in the folder",
+        ),
         (["baseline", "random"], "no data was given"),
         (["baseline", "random", "digits", "--nearest"], "--nearest is no setting of random"),
         (["baseline", "random", "digits", "--ipc", "900"], "900 images per class wanted, but class"),

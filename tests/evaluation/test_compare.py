@@ -31,7 +31,7 @@ def made(accuracies: list[float], **protocol: object) -> Score:
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30))
 def test_paired_is_the_interval_of_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     one, other = (list(each) for each in zip(*pairs, strict=True))
-    found = difference(made(one), [made(other)])
+    found = difference([made(one)], [made(other)])
     assert found.paired
     expected = (
         stats.ttest_rel(one, other).confidence_interval(0.95)
@@ -44,7 +44,7 @@ def test_paired_is_the_interval_of_the_paired_t_test(pairs: list[tuple[float, fl
 
 @given(ACCURACIES, ACCURACIES)
 def test_networks_of_other_kinds_are_compared_by_welch(one: list[float], other: list[float]) -> None:
-    found = difference(made(one), [made(other, network="lenet")])
+    found = difference([made(one)], [made(other, network="lenet")])
     assert not found.paired
     if min(statistics.pstdev(one), statistics.pstdev(other)) > 1e-6:
         expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
@@ -52,12 +52,21 @@ def test_networks_of_other_kinds_are_compared_by_welch(one: list[float], other: 
 
 
 def test_several_sets_count_with_the_mean_of_each_network() -> None:
-    found = difference(made([0.9, 0.8]), [made([0.5, 0.6]), made([0.7, 0.4])])
-    assert found == difference(made([0.9, 0.8]), [made([0.6, 0.5])])
+    several = [made([0.5, 0.6]), made([0.7, 0.4])]
+    found = difference([made([0.9, 0.8])], several)
+    assert found == difference([made([0.9, 0.8])], [made([0.6, 0.5])])
+    assert difference(several, [made([0.9, 0.8])]).mean == pytest.approx(-found.mean)
+
+
+@given(ACCURACIES, ACCURACIES)
+def test_sets_that_have_one_network_each_are_what_varies(one: list[float], other: list[float]) -> None:
+    """As many networks of one set, or as many sets without a network, are the same sample."""
+    of_one_each = [made([accuracy], network="nearest-neighbours") for accuracy in other]
+    assert difference([made(one)], of_one_each) == difference([made(one)], [made(other, network="lenet")])
 
 
 def test_one_network_has_a_difference_and_no_interval() -> None:
-    found = difference(made([0.9]), [made([0.5])])
+    found = difference([made([0.9])], [made([0.5])])
     assert found.mean == pytest.approx(0.4)
     assert found.low is found.high is None
     assert str(found) == "+40.0"
@@ -65,7 +74,7 @@ def test_one_network_has_a_difference_and_no_interval() -> None:
 
 def test_scores_on_other_images_are_refused() -> None:
     with pytest.raises(UserError, match="scores on 10 test and 5 test images cannot be compared"):
-        difference(made([0.5, 0.6]), [replace(made([0.5, 0.6]), images=5)])
+        difference([made([0.5, 0.6])], [replace(made([0.5, 0.6]), images=5)])
 
 
 def test_the_same_set_is_no_better_than_itself_and_a_worse_one_is_worse() -> None:
@@ -81,6 +90,8 @@ def test_rows_are_scores_and_groups_are_pooled() -> None:
     assert one.accuracies == score(SET, DATA, FEW).accuracies
     assert (group.n, group.sets) == (12, 2)
     assert group.accuracies == one.accuracies + score(WORSE, DATA, FEW).accuracies
+    assert one.between is None
+    assert group.between == pytest.approx(abs(one.mean - score(WORSE, DATA, FEW).mean) / 2**0.5)
     assert one.bytes == SET.nbytes
 
 

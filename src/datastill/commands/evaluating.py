@@ -32,6 +32,7 @@ class Evaluate:
       datastill evaluate set.safetensors --network "convnet(depth=2)" --networks 50     another architecture
       datastill evaluate set.safetensors --on lenet mlp convnet --tune                  a table of transfer
       datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          one table
+      datastill evaluate runs/mine runs/theirs                     folders of runs that differ in their --seed
       datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     no network at all
       datastill evaluate set.safetensors --initialiser kaiming --split validation
       datastill evaluate set.safetensors --data ./my-images --curve --json
@@ -106,12 +107,12 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _sets(path: Path) -> list[DistilledSet]:
-    """The set in a file, or all in a folder."""
+    """The set in a file, or all in a folder: files, or folders of runs."""
     if not path.is_dir():
         return [load(path)]
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("*/distilled.safetensors"))
     if not files:
-        raise UserError(f"there is no distilled set (*.safetensors) in the folder {path}")
+        raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
     return [load(file) for file in files]
 
 
@@ -120,14 +121,15 @@ def _drawn(network: str, rows: Sequence[Row]) -> Table:
     kinds = sorted({row.labels for row in rows})
     table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title=network, title_justify="left")
     table.add_column("set", overflow="fold", min_width=16)
-    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "behind the first by", "size"):
+    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "sd of sets", "behind the first by", "size"):
         table.add_column(column, no_wrap=True, justify="right")
     for row in rows:
         accuracy = spread(row.mean, row.sd if row.n > 1 else None)
         accuracies = (accuracy if kind == row.labels else "" for kind in kinds)
+        between = "" if row.between is None else spread(row.between)
         behind = str(row.difference or "")
-        table.add_row(row.name, *accuracies, str(row.n), str(row.sets), behind, bytes_of(row.bytes))
-    table.caption = "mean ± sd over n networks; differences in points, [95 % interval over networks]"
+        table.add_row(row.name, *accuracies, str(row.n), str(row.sets), between, behind, bytes_of(row.bytes))
+    table.caption = "mean ± sd over n networks of all sets; differences in points, [95 % interval over networks]"
     table.caption_justify = "left"
     return table
 

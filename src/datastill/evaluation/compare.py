@@ -15,14 +15,14 @@ PAIRED_BY = ("network", "initialiser", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of two mean accuracies, as fractions of 1, with a confidence interval over networks."""
+    """Of two mean accuracies, as fractions of 1, with a confidence interval."""
 
     mean: float
     low: float | None
     """None where an interval cannot be had: only one network on a side."""
     high: float | None
     n: int
-    """Pairs, or the smaller number of networks where they are not paired."""
+    """Pairs, or the smaller number of networks (or of sets) where they are not paired."""
     paired: bool
     """Whether both sets trained the same initial weights."""
     confidence: float
@@ -34,39 +34,52 @@ class Difference:
         return f"{points} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
 
-def difference(one: Score, other: Sequence[Score], confidence: float = 0.95) -> Difference:
-    """How much better `one` is than another set, or than the mean of several sets of one kind.
+def difference(one: Sequence[Score], other: Sequence[Score], confidence: float = 0.95) -> Difference:
+    """How much better a set, or sets of one kind, are than others.
 
-    Student's interval of the mean difference of networks that start from the same initial weights; Welch's where the
-    networks are not the same. It is over networks: what another distillation seed would change is not in it.
+    Student's interval of the mean difference of networks that start from the same initial weights, each with its mean
+    over the sets of a kind; Welch's where the networks are not the same. It is over networks: what another distillation
+    seed would change is not in it. Only where every set has one network, as nearest neighbours do, is it over sets.
 
     Args:
-        one: a score.
-        other: scores of sets of one kind under one protocol, e.g. random sets that differ in their seed.
+        one: scores of sets of one kind under one protocol, e.g. random sets that differ in their seed.
+        other: those that they are compared with.
         confidence: of the interval, in (0, 1).
 
     Raises:
         UserError: scores on different images, or no score to compare with.
     """
-    if not other:
+    if not one or not other:
         raise UserError("there is no score to compare with")
-    for score in other:
-        if (score.split, score.images) != (one.split, one.images):
+    first = one[0]
+    for score in (*one, *other):
+        if (score.split, score.images) != (first.split, first.images):
             raise UserError(
-                f"scores on {one.images} {one.split} and {score.images} {score.split} images cannot be compared; "
+                f"scores on {first.images} {first.split} and {score.images} {score.split} images cannot be compared; "
                 "measure both on the same"
             )
-    paired = all(score.protocol.get(key) == one.protocol.get(key) for score in other for key in PAIRED_BY)
-    rest = [statistics.fmean(each) for each in zip(*(score.accuracies for score in other), strict=False)]
-    count = min(len(one.accuracies), len(rest))
+    paired = all(score.protocol.get(key) == first.protocol.get(key) for score in (*one, *other) for key in PAIRED_BY)
     if paired:
-        pairs = [a - b for a, b in zip(one.accuracies[:count], rest[:count], strict=True)]
-        mean, half = statistics.fmean(pairs), _half(_variance(pairs), count - 1, confidence)
+        pairs = [a - b for a, b in zip(_networks(one), _networks(other), strict=False)]
+        count, mean, half = len(pairs), statistics.fmean(pairs), _half(_variance(pairs), len(pairs) - 1, confidence)
     else:
-        mean = one.mean - statistics.fmean(rest)
-        half = _welch(one.accuracies, rest, confidence)
+        left, right = _samples(one), _samples(other)
+        count, mean = min(len(left), len(right)), statistics.fmean(left) - statistics.fmean(right)
+        half = _welch(left, right, confidence)
     low, high = (None, None) if half is None else (mean - half, mean + half)
     return Difference(mean=mean, low=low, high=high, n=count, paired=paired, confidence=confidence)
+
+
+def _networks(scores: Sequence[Score]) -> list[float]:
+    """The accuracy of each network, as its mean over the sets."""
+    return [statistics.fmean(each) for each in zip(*(score.accuracies for score in scores), strict=False)]
+
+
+def _samples(scores: Sequence[Score]) -> list[float]:
+    """What varies by chance: networks, or sets where each has one network."""
+    if all(score.n == 1 for score in scores):
+        return [score.mean for score in scores]
+    return _networks(scores)
 
 
 def _variance(values: Sequence[float]) -> float:

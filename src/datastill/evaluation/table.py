@@ -43,6 +43,11 @@ class Row:
         return statistics.stdev(self.accuracies) if self.n > 1 else 0.0
 
     @property
+    def between(self) -> float | None:
+        """Standard deviation of the sets' means: how far distillation seeds differ. None for one set."""
+        return statistics.stdev(score.mean for score in self.scores) if self.sets > 1 else None
+
+    @property
     def n(self) -> int:
         """Networks of all sets together."""
         return len(self.accuracies)
@@ -54,7 +59,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"mean": self.mean, "sd": self.sd, "n": self.n}
+        return asdict(self) | {"mean": self.mean, "sd": self.sd, "n": self.n, "between": self.between}
 
 
 def compare(
@@ -102,7 +107,7 @@ def compare(
                 network=scores[0].protocol["network"],
                 sets=len(group),
                 scores=scores,
-                difference=difference(first.scores[0], scores) if first else None,
+                difference=difference(first.scores, scores) if first else None,
             )
             first = first or row
             yield row

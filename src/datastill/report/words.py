@@ -19,7 +19,7 @@ def score_text(score: Mapping[str, Any]) -> str:
     return f"{spread(score['mean'], score.get('sd') if score.get('n') != 1 else None)} %"
 
 
-def spread(mean: int | float, sd: int | float | None) -> str:
+def spread(mean: int | float, sd: int | float | None = None) -> str:
     """``93.5 ± 0.8``, in percent; the mean alone where there is no spread."""
     return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
 

@@ -118,7 +118,7 @@ class Table(Study):
         ]
         for name, title in ROWS.items():
             scores, size = [_score(each) for each in records[name]["scores"]], records[name]["bytes"]
-            rows.append(_row(title, scores, size, claims.get(name), str(difference(ours, scores))))
+            rows.append(_row(title, scores, size, claims.get(name), str(difference([ours], scores))))
         table, setting = "\n".join(rows), self._setting
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
