@@ -123,7 +123,7 @@ class Table(Study):
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-{setting.network}, {setting.ipc} examples per class with hard labels in {setting.steps} steps. The
+{setting.network}, {setting.ipc} examples per class with hard labels in {_steps(setting.steps)}. The
 baselines' step size, epochs and optimiser are chosen on validation images from {_set_of(setting.grid.step_sizes)} x
 {_set_of(setting.grid.epochs)} x {_set_of(setting.grid.optimisers)}; the test split is read once. The last column says
 how much better the set for random initial weights is, in points, with the 95 % interval over networks that start from
@@ -153,6 +153,10 @@ def _row(title: str, scores: list[Score], size: int, claim: object, better: str)
     accuracies = list(itertools.chain.from_iterable(one.accuracies for one in scores))
     accuracy = spread(statistics.fmean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else None)
     return f"| {title} | {size} | {scores[0].n} x {len(scores)} | {accuracy} | {claim or ''} | {better} |"
+
+
+def _steps(count: int) -> str:
+    return "one step" if count == 1 else f"{count} steps"
 
 
 def _score(plain: dict[str, Any]) -> Score:
