@@ -52,12 +52,16 @@ def distill(
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     folder = Path(folder)
-    if resume and (folder / "distilled.safetensors").exists() and not (folder / "checkpoint.pt").exists():
+    checkpoint = folder / "checkpoint.pt"
+    if resume and (folder / "distilled.safetensors").exists() and not checkpoint.exists():
         say(f"the run in {folder} is finished")
         return DistilledSet.load(folder / "distilled.safetensors")
     run = prepare(config, data)
     if not resume:
         _must_be_free(folder)
+    elif not checkpoint.exists():
+        stored_config(folder)
+        say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
     if not resume:
@@ -69,7 +73,7 @@ def distill(
             config.loop,
             folder,
             validate=lambda learned: validate(run, learned),
-            resume=resume,
+            resume=resume and checkpoint.exists(),
         )
     distilled = artifact(run, state.best, state)
     distilled.save(folder / "distilled.safetensors")
@@ -77,7 +81,7 @@ def distill(
     distilled.save(folder / "distilled.safetensors")
     write_json(folder / "score.json", distilled.header.score)
     write_report(folder)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return distilled
 
 

@@ -15,6 +15,7 @@ from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
 from datastill.studies.finished import Along, Mismatch
 from datastill.studies.table import ROWS, Table
+from datastill.studies.transfer import Transfer
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -108,10 +109,8 @@ def test_a_sweep_goes_on_inside_a_point(tmp_path: Path, monkeypatch: pytest.Monk
         run(SWEEP, folder)
     monkeypatch.undo()
     assert (folder / "work/fixed-1/config.json").exists()
-    begun = (folder / "work/fixed-1/config.json").read_text()
-    with pytest.raises(UserError, match="there is no checkpoint"):
-        run(SWEEP, folder)  # it was stopped before the first iteration: told, rather than overwritten
-    assert (folder / "work/fixed-1/config.json").read_text() == begun
+    text = run(SWEEP, folder).read_text()
+    assert text.partition("Made by")[0] == run(SWEEP, tmp_path / "whole").read_text().partition("Made by")[0]
 
 
 def test_a_table_has_every_baseline_beside_ours(tmp_path: Path) -> None:
@@ -129,6 +128,17 @@ def test_a_table_has_every_baseline_beside_ours(tmp_path: Path) -> None:
     assert records == set(ROWS)
     chosen = json.loads((tmp_path / "study/parts/random.json").read_text())["chosen"]
     assert chosen["step_size"] == pytest.approx(0.1)
+
+
+def test_a_set_is_studied_on_other_networks_beside_real_images(tmp_path: Path) -> None:
+    grid = Grid(step_sizes=(0.1,), epochs=(1,), networks=1, images=50)
+    study = Transfer(recipe="digits", on=("mlp", "mlp(depth=1,width=16)"), sets=2, choose=grid, results=RESULTS)
+    text = run(study, tmp_path / "study").read_text()
+    assert "| **mlp** (made for it) |" in text
+    record = json.loads((tmp_path / "study/parts/mlp(depth=1,width=16).json").read_text())
+    ours, random, _ = record["rows"]
+    assert (ours["sets"], random["sets"], random["n"]) == (1, 2, 10)
+    assert f"{100 * random['difference']['mean']:+.1f} [" in text
 
 
 def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from .curves import EPOCHS, EXAMPLES, STEPS
 from .finished import Along, Mismatch
 from .page import collect
 from .table import Table
+from .transfer import Transfer
 
 _ALL: tuple[Study, ...] = (
     Table(
@@ -35,6 +36,7 @@ _ALL: tuple[Study, ...] = (
     EXAMPLES,
     Along(),
     Mismatch(),
+    Transfer(),
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

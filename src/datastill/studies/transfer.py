@@ -1,0 +1,91 @@
+"""A set on networks that it was not made for, beside real images on the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..artifact import DistilledSet
+from ..baselines import BASELINES, Setting
+from ..data import load_data
+from ..evaluation import Difference, Grid, Protocol, compare
+from ..recipes import recipe
+from ..report import spread
+from ..run import pick_device
+from .base import Part, Records, Study
+
+BESIDE = {"random": "random real images", "k-means": "k-means of each class"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Study):
+    """Step size, epochs and optimiser chosen for each network and each kind of set on validation images."""
+
+    name: str = "transfer"
+    title: str = "Other networks than the one it was made for"
+    recipe: str = "mnist-random"
+    """Which set."""
+    on: Sequence[str] = ("lenet", "mlp", "convnet", "resnet18")
+    """Which networks."""
+    networks: int = 5
+    """How many of each."""
+    sets: int = 3
+    """Sets of real images, and of centroids."""
+    choose: Grid = field(default_factory=lambda: Grid(networks=2))
+    """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
+    results: Path = Path("results")
+    """Where the distilled set is, in a folder of the recipe's name."""
+    seconds: float = 240.0
+    """About how long a network takes on two CPU cores."""
+
+    def settings(self) -> dict[str, Any]:
+        """All but where the results are and how long it takes."""
+        return {
+            "recipe": self.recipe,
+            "on": list(self.on),
+            "networks": self.networks,
+            "sets": self.sets,
+            "choose": {"step_sizes": list(self.choose.step_sizes), "epochs": list(self.choose.epochs)},
+        }
+
+    def parts(self) -> list[Part]:
+        """One for each network."""
+        return [
+            Part(name=name, seconds=self.seconds, measure=lambda _, name=name: self._measure(name)) for name in self.on
+        ]
+
+    def _measure(self, network: str) -> dict[str, Any]:
+        distilled = DistilledSet.load(self.results / self.recipe / "distilled.safetensors")
+        data = load_data(recipe(self.recipe).data).to(pick_device("auto"))
+        setting = Setting.like(distilled, data, recipe(self.recipe).data)
+        groups = {"distilled": [distilled]} | {
+            kind: [BASELINES[kind]().plain(replace(setting, seed=seed)) for seed in range(self.sets)] for kind in BESIDE
+        }
+        grid = self.choose.with_those_of(distilled)
+        protocol = Protocol(network=network, networks=self.networks)
+        return {"rows": [row.as_dict() for row in compare(groups, data, protocol, grid=grid, progress=True)]}
+
+    def text(self, records: Records) -> str:
+        """A row for each network."""
+        rows = []
+        for network, record in records.items():
+            ours, *others = record["rows"]
+            cells = [spread(ours["mean"], ours["sd"])]
+            for other in others:
+                cells += [spread(other["mean"], other["sd"]), str(Difference(**other["difference"]))]
+            title = f"**{network}** (made for it)" if network == recipe(self.recipe).network else network
+            rows.append(f"| {title} | " + " | ".join(cells) + " |")
+        head = "".join(f" {title}, % | ours is better by |" for title in BESIDE.values())
+        table, seconds = "\n".join(rows), sum(record["part_seconds"] for record in records.values())
+        return f"""## {self.title}
+
+`results/{self.recipe}` on {self.networks} unseen networks of each architecture, beside {self.sets} sets of each
+other kind on the same initial weights. The learned step sizes are not used: step size, epochs and optimiser are chosen
+on validation images for each network and each kind. Differences in points, with the 95 % interval over networks.
+
+| network | distilled, % |{head}
+|---|---|{"---|---|" * len(BESIDE)}
+{table}
+
+Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes.
+"""
