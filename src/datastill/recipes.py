@@ -152,6 +152,28 @@ def cifar10_random() -> Config:
     )
 
 
+def cifar10_random_10() -> Config:
+    """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 40 epochs, windows of 20 steps."""
+    return Config(
+        recipe="cifar10-random-10",
+        data=DataSettings(name="cifar10"),
+        network="alexcifarnet",
+        method=DatasetDistillation(
+            ipc=1,
+            steps=1,
+            epochs=40,
+            window=20,
+            optimiser="adam",
+            step_size=0.001,
+            examples_rate=0.05,
+            step_sizes_rate=0.005,
+        ),
+        loop=LoopSettings(iterations=500, schedule="exponential", average=0.98, validate_every=100),
+        engine=Engine(precision="bfloat16"),
+        protocol=Protocol(networks=20),
+    )
+
+
 def cifar10_fixed() -> Config:
     """CIFAR-10, AlexCifarNet, one known theta_0, 100 examples in 10 steps x 3 epochs (the paper: 54.03 %)."""
     return Config(
@@ -168,6 +190,7 @@ def cifar10_fixed() -> Config:
 RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-fixed": cifar10_fixed,
     "cifar10-random": cifar10_random,
+    "cifar10-random-10": cifar10_random_10,
     "digits": digits,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
