@@ -62,7 +62,7 @@ SMALLER = {
     "usps-random-10": LONG,
     "mnist-fixed": {"epochs": 4, "real_batch": 64},
     "cifar10-random": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
-    "cifar10-random-10": {"epochs": 6, "window": 3, "real_batch": 8, "coordinates": "pixels"},
+    "cifar10-random-10": {"epochs": 2, "window": 1, "real_batch": 8, "coordinates": "pixels"},
     "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
 }
 """Settings of the methods that make twenty iterations a matter of seconds on one core, and depend less on rounding:

@@ -109,7 +109,13 @@ class Table(Study):
         """The table, ours first."""
         claims, ours = TABLE.get(self.data, {}), self._ours(self.random)
         rows = [
-            _row(f"**distilled, {title}**", [self._ours(name)], self._bytes(name), claims.get(claim), "")
+            _row(
+                f"**distilled, {self._set(name).size} examples, {title}**",
+                [self._ours(name)],
+                self._bytes(name),
+                claims.get(claim),
+                "",
+            )
             for title, name, claim in (
                 ("one known theta_0", self.fixed, "fixed"),
                 ("random initial weights", self.random, "random-init"),
