@@ -116,11 +116,11 @@ def test_a_sweep_goes_on_inside_a_point(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_table_has_every_baseline_beside_ours(tmp_path: Path) -> None:
     table = Table(
         name="table-digits", title="Digits", data="digits", random="digits", fixed="digits", sets=2, networks=3,
-        choose=Grid(step_sizes=(0.1,), epochs=(1,), networks=2, images=50), results=RESULTS,
+        choose=Grid(step_sizes=(0.1,), epochs=(1,), networks=2, images=50), features="mlp", results=RESULTS,
     )  # fmt: skip
     text = run(table, tmp_path / "study").read_text()
     for title in ROWS.values():
-        assert f"| {title} |" in text
+        assert f"| {title.format(features='mlp')} |" in text
     row = next(line for line in text.splitlines() if line.startswith("| random real images"))
     assert "| 3 x 2 |" in row
     assert "[+" in row, "ours is better, and the interval excludes zero"

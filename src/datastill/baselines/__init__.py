@@ -10,4 +10,4 @@ from .random_real import RandomReal
 KINDS: tuple[type[Baseline], ...] = (RandomReal, OptimisedRandom, Average, KMeans, KCenter, Herding)
 BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
-__all__ = ["BASELINES", "Baseline", "RandomReal", "Setting", "trained_by"]
+__all__ = ["BASELINES", "Baseline", "Herding", "KCenter", "RandomReal", "Setting", "trained_by"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES, Baseline, Setting, trained_by
+from ..baselines import BASELINES, Baseline, Herding, KCenter, Setting, trained_by
 from ..data import DataSettings, RealData, load_data
 from ..evaluation import Grid, Protocol, Score, difference, score
 from ..recipes import recipe
@@ -27,7 +27,9 @@ ROWS = {
     "average": "class average",
     "k-means": "k-means of each class",
     "k-center": "k-center greedy, pixels",
+    "k-center-features": "k-center greedy, features of a trained {features}",
     "herding": "herding, pixels",
+    "herding-features": "herding, features of a trained {features}",
     "random-nearest-neighbours": "nearest neighbours on random real images",
     "k-means-nearest-neighbours": "nearest neighbours on k-means",
 }
@@ -47,6 +49,8 @@ class Table(Study):
     """Sets of each kind that varies."""
     networks: int = 20
     """Networks that each is measured with."""
+    features: str = "lenet"
+    """Network whose features core-sets are chosen by, besides pixels."""
     choose: Grid = field(default_factory=Grid)
     """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
     results: Path = Path("results")
@@ -61,9 +65,14 @@ class Table(Study):
 
     def parts(self) -> list[Part]:
         """A part for each kind of baseline, and for nearest neighbours on two of them."""
+        baselines: dict[str, Baseline] = {
+            **{kind: make() for kind, make in BASELINES.items()},
+            "k-center-features": KCenter(features=self.features),
+            "herding-features": Herding(features=self.features),
+        }
         kinds = [
-            Part(name=kind, seconds=self.seconds, measure=lambda _, kind=kind: self._kind(BASELINES[kind]()))
-            for kind in BASELINES
+            Part(name=name, seconds=self.seconds, measure=lambda _, baseline=baseline: self._kind(baseline))
+            for name, baseline in baselines.items()
         ]
         neighbours = [
             Part(
@@ -124,6 +133,7 @@ class Table(Study):
         ]
         for name, title in ROWS.items():
             scores, size = [_score(each) for each in records[name]["scores"]], records[name]["bytes"]
+            title = title.format(features=self.features)
             rows.append(_row(title, scores, size, claims.get(name), str(difference([ours], scores))))
         table, setting = "\n".join(rows), self._setting
         seconds = sum(record["part_seconds"] for record in records.values())
