@@ -138,6 +138,9 @@ def test_what_is_chosen_fits_into_the_memory_that_is_free(monkeypatch: pytest.Mo
     monkeypatch.setattr(datastill.planner, "peak", lambda _, problem: GIB * problem.engine.together)
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: TIGHT)
     assert GIB * choose(METHOD, given(), 6).together <= TIGHT
+    told = plan(METHOD, given(), 6)
+    assert {timing.engine.together for timing in told.timings} == {1}, "what a run would do"
+    assert max(told.memory.values()) == GIB
     with pytest.raises(UserError, match=r"needs about 3.0 GiB, but 2.0 GiB .*take fewer networks together"):
         choose(METHOD, given(engine=Engine(together=3)), 6)
 

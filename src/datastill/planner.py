@@ -86,15 +86,9 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     Raises:
         UserError: the mode asked for, or every mode, does not fit.
     """
-    engine = problem.engine
-    memory, available = peaks(method, problem), free_bytes(problem.data.device)
-    try:
-        modes = fitting(engine, memory, available)
-    except UserError:
-        if engine.together or _networks(method) == 1:
-            raise
-        return choose(method, replace(problem, engine=replace(engine, together=1)), iterations)
-    engine = replace(engine, mode=modes[0])
+    room = _room(method, problem)
+    problem, modes = room.problem, room.modes
+    engine = replace(problem.engine, mode=modes[0])
     plainest = replace(engine, execution=plain(engine), together=engine.together or _networks(method))
     once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
     if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
@@ -113,15 +107,34 @@ def plain(engine: Engine) -> Execution:
 
 def plan(method: Method, problem: Problem, iterations: int) -> Plan:
     """All that can be told before a run; takes some outer iterations."""
-    memory, available = peaks(method, problem), free_bytes(problem.data.device)
-    modes = fitting(problem.engine, memory, available)
+    room = _room(method, problem)
     return Plan(
         parameters=problem.network.size,
-        operations=operations(method, problem),
-        memory=memory,
-        available=available,
-        timings=timed(method, problem, modes, iterations),
+        operations=operations(method, room.problem),
+        memory=room.memory,
+        available=room.available,
+        timings=timed(method, room.problem, room.modes, iterations),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Room:
+    """What fits into memory: all networks together, or else one at a time."""
+
+    problem: Problem
+    memory: dict[Mode, int]
+    available: int | None
+    modes: list[Mode]
+
+
+def _room(method: Method, problem: Problem) -> _Room:
+    engine, memory, available = problem.engine, peaks(method, problem), free_bytes(problem.data.device)
+    try:
+        return _Room(problem=problem, memory=memory, available=available, modes=fitting(engine, memory, available))
+    except UserError:
+        if engine.together or _networks(method) == 1:
+            raise
+        return _room(method, replace(problem, engine=replace(engine, together=1)))
 
 
 def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> list[Mode]:
