@@ -41,6 +41,7 @@ TOLERANCE = {
     "digits": 5e-3,
     "cifar10-random": 5e-3,
     "cifar10-random-10": 5e-3,
+    "cifar10-random-long": 5e-3,
     "cifar10-fixed": 5e-3,
     "mnist-random": 2e-3,
     "mnist-random-long": 2e-3,
@@ -63,6 +64,7 @@ SMALLER = {
     "mnist-fixed": {"epochs": 4, "real_batch": 64},
     "cifar10-random": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
     "cifar10-random-10": {"epochs": 2, "window": 1, "real_batch": 8, "coordinates": "pixels"},
+    "cifar10-random-long": {"epochs": 1, "window": 1, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
     "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
 }
 """Settings of the methods that make twenty iterations a matter of seconds on one core, and depend less on rounding:

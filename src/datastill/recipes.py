@@ -79,25 +79,25 @@ def mnist_random() -> Config:
 
 def mnist_random_long() -> Config:
     """MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, through windows of 30 steps."""
-    return _long("mnist-random-long", "mnist", ipc=10)
+    return _long("mnist-random-long", "mnist", ipc=10, iterations=2000)
 
 
 def mnist_random_10() -> Config:
     """MNIST, LeNet, random initial weights, 10 examples in one step x 60 epochs, through windows of 30 steps."""
-    return _long("mnist-random-10", "mnist", ipc=1)
+    return _long("mnist-random-10", "mnist", ipc=1, iterations=800)
 
 
 def usps_random() -> Config:
     """USPS at 28x28, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
-    return _long("usps-random", "usps", ipc=10)
+    return _long("usps-random", "usps", ipc=10, iterations=1000)
 
 
 def usps_random_10() -> Config:
     """USPS at 28x28, LeNet, random initial weights, 10 examples in one step x 60 epochs, windows of 30 steps."""
-    return _long("usps-random-10", "usps", ipc=1)
+    return _long("usps-random-10", "usps", ipc=1, iterations=800)
 
 
-def _long(name: str, data: str, ipc: int) -> Config:
+def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
     """All examples in every step: networks are thrown off less than by steps on ten examples (docs/LOG.md)."""
     return Config(
         recipe=name,
@@ -113,7 +113,7 @@ def _long(name: str, data: str, ipc: int) -> Config:
             examples_rate=0.05,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=2000, schedule="exponential", average=0.99, validate_every=200),
+        loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=200),
     )
 
 
@@ -152,23 +152,33 @@ def cifar10_random() -> Config:
     )
 
 
+def cifar10_random_long() -> Config:
+    """CIFAR-10, AlexCifarNet, random initial weights, 100 examples in 2 steps x 15 epochs, windows of 20 steps."""
+    return _cifar10_long("cifar10-random-long", ipc=10, steps=2, epochs=15, iterations=1000)
+
+
 def cifar10_random_10() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 40 epochs, windows of 20 steps."""
+    return _cifar10_long("cifar10-random-10", ipc=1, steps=1, epochs=40, iterations=300)
+
+
+def _cifar10_long(name: str, ipc: int, steps: int, epochs: int, iterations: int) -> Config:
+    """Few steps on many examples each, as for LeNet."""
     return Config(
-        recipe="cifar10-random-10",
+        recipe=name,
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         method=DatasetDistillation(
-            ipc=1,
-            steps=1,
-            epochs=40,
+            ipc=ipc,
+            steps=steps,
+            epochs=epochs,
             window=20,
             optimiser="adam",
             step_size=0.001,
             examples_rate=0.05,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=500, schedule="exponential", average=0.98, validate_every=100),
+        loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.98, validate_every=100),
         engine=Engine(precision="bfloat16"),
         protocol=Protocol(networks=20),
     )
@@ -191,6 +201,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-fixed": cifar10_fixed,
     "cifar10-random": cifar10_random,
     "cifar10-random-10": cifar10_random_10,
+    "cifar10-random-long": cifar10_random_long,
     "digits": digits,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
