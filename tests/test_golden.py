@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,8 +124,8 @@ class Doubled(InitialWeights):
 
     single: InitialWeights
 
-    def draw(self, generators: list[torch.Generator]) -> torch.Tensor:
-        return self.single.draw(generators).double()
+    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> torch.Tensor:
+        return self.single.draw(seed, iteration, which).double()
 
 
 class Rounded(DatasetDistillation):

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 from .data import DataSettings
-from .errors import at_least, unknown
+from .errors import UserError, at_least, unknown
 from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import METHODS, Method
 from .methods.dataset_distillation import DatasetDistillation
+from .pool import PREFIX, is_pool
 from .training import Engine
 
 
@@ -27,8 +28,9 @@ class Config:
     """What is trained on the synthetic examples: a name, convnet(depth=2), or your own module:callable."""
     initialiser: str = "xavier"
     """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, own."""
-    initial: Literal["random", "fixed"] = "random"
-    """p(theta_0): a fresh draw each time, or one draw that is stored in the artifact."""
+    initial: str = "random"
+    """p(theta_0): random, a fresh draw each time; fixed, one draw that is stored in the artifact; pool:FILE, trained
+    networks (datastill pretrain); pool:FILE#3, one of them."""
     method: Method = field(default_factory=DatasetDistillation)
     """How to distil."""
     warm_start: str = ""
@@ -48,6 +50,8 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least("random_sets", self.random_sets, 0)
+        if self.initial not in ("random", "fixed") and not is_pool(self.initial):
+            raise UserError(f"initial is {self.initial!r}; take random, fixed, {PREFIX}FILE or {PREFIX}FILE#3")
 
 
 def digits() -> Config:

@@ -16,9 +16,10 @@ from .errors import UserError
 from .evaluation import Protocol, curve, hardware, score, stored_weights
 from .files import read_json, write_json
 from .loop import State, optimise
-from .methods import FixedWeights, InitialWeights, Learned, Problem, RandomWeights
+from .methods import FixedWeights, InitialWeights, Learned, PoolWeights, Problem, RandomWeights
 from .networks import Network, build
 from .planner import advice, choose
+from .pool import is_pool, load_pool, networks_of, parse
 from .ready import load
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
@@ -160,6 +161,15 @@ def _optimiser(config: Config) -> str:
 
 
 def _initial(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
+    if is_pool(config.initial):
+        thetas, networks = networks_of(config.initial, network), getattr(config.method, "networks", 1)
+        if parse(config.initial)[1] is not None:
+            return FixedWeights(thetas[0])
+        if networks > len(thetas):
+            raise UserError(
+                f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
+            )
+        return PoolWeights(thetas)
     if config.initial == "random":
         return RandomWeights(network, config.initialiser)
     if earlier and earlier.theta_0:
@@ -213,15 +223,15 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
     """What was learned, as a set that explains itself."""
     config, problem = run.config, run.problem
     synthetic = config.method.result(problem, learned)
-    fixed = isinstance(problem.initial, FixedWeights)
+    initial = problem.initial
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
         mean=tuple(run.data.mean.tolist()),
         std=tuple(run.data.std.tolist()),
         network=config.network,
-        initialiser=config.initialiser,
-        initial=config.initial,
+        initialiser=config.initial if is_pool(config.initial) else config.initialiser,
+        initial="fixed" if isinstance(initial, FixedWeights) else "random",
         optimiser=_optimiser(config),
         method=config.method.name,
         config=as_dict(config),
@@ -232,13 +242,20 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         labels=synthetic.labels.cpu(),
         step_sizes=synthetic.step_sizes.cpu(),
         header=header,
-        theta_0=problem.network.named(problem.initial.draw([torch.Generator()])[0]) if fixed else None,
+        theta_0=problem.network.named(initial.theta) if isinstance(initial, FixedWeights) else None,
     )
 
 
 def provenance(run: Run, state: State) -> dict[str, Any]:
     """How the set came about."""
-    earlier = load(run.config.warm_start).header.provenance if run.config.warm_start else None
+    config, more = run.config, {}
+    if config.warm_start:
+        more["warm_start"] = dict(load(config.warm_start).header.provenance)
+    if is_pool(config.initial):
+        more["pool"] = {
+            "sha256": (pool := load_pool(parse(config.initial)[0])).sha256,
+            "settings": pool.header["settings"],
+        }
     return {
         "datastill": __version__,
         "torch": torch.__version__,
@@ -251,7 +268,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "kept_iteration": state.best_iteration,
         "validation": state.best_mean,
         "seconds": round(state.seconds, 1),
-    } | ({"warm_start": dict(earlier)} if earlier else {})
+    } | more
 
 
 def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:

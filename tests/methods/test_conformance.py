@@ -24,7 +24,7 @@ def problem(initial: str = "random", seed: int = 0) -> Problem:
     network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
     weights = RandomWeights(network, "xavier")
     if initial == "fixed":
-        weights = FixedWeights(weights.draw([generator(seed, "fixed")])[0])
+        weights = FixedWeights(network.init("xavier", [generator(seed, "fixed")])[0])
     return Problem(data=DATA, network=network, initial=weights, seed=seed)
 
 

@@ -6,6 +6,7 @@ from .distilling import Distill, Plan
 from .evaluating import Evaluate, Pack, Verify
 from .making_baselines import MakeBaseline
 from .output import first_line, out
+from .pretraining import Pretrain
 from .showing import Export, List, Report, Show
 from .studying import MakeStudy
 
@@ -15,6 +16,7 @@ COMMANDS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "verify": Verify,
     "baseline": MakeBaseline,
+    "pretrain": Pretrain,
     "study": MakeStudy,
     "show": Show,
     "pack": Pack,

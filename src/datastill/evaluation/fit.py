@@ -10,6 +10,7 @@ from torch import Tensor
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
+from ..pool import is_pool, measured_with
 from ..rng import generator
 from ..training import optimiser, unroll
 from ..training.program import inner_loss
@@ -27,6 +28,8 @@ def unseen(
         UserError: the network cannot take the set's images, or the stored weights do not fit it.
     """
     network = build(protocol.network, shape=distilled.shape, classes=distilled.classes).to(device)
+    if is_pool(protocol.initialiser):
+        return network, measured_with(protocol.initialiser, network, purpose)[: protocol.networks].to(device)
     if protocol.initialiser != "fixed":
         streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]
         return network, network.init(protocol.initialiser, streams).to(device)

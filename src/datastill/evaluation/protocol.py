@@ -20,7 +20,8 @@ class Protocol:
     network: str = ""
     """Which network; empty for the one that the set was made for; nearest-neighbours(k=1,norm=2) trains none."""
     initialiser: str = ""
-    """How initial weights are drawn; empty for the set's own."""
+    """How initial weights are drawn; empty for the set's own; pool:FILE takes trained networks, on test images those
+    that the pool holds out."""
     step_size: float = 0.0
     """One step size for all gradient steps; 0 for the set's own."""
     epochs: int = 0
@@ -44,11 +45,12 @@ class Protocol:
         header = distilled.header
         own = self.network in ("", header.network) and self.initialiser == ""
         fixed = own and header.initial == "fixed"
+        initialiser = "fixed" if fixed else self.initialiser or header.initialiser
         return replace(
             self,
             networks=1 if fixed else self.networks,
             network=self.network or header.network,
-            initialiser="fixed" if fixed else self.initialiser or header.initialiser,
+            initialiser=initialiser,
             epochs=self.epochs or len(distilled.step_sizes),
             optimiser=self.optimiser or header.optimiser,
             labels=self.labels or ("hard" if distilled.hard else "soft"),

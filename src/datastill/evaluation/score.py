@@ -80,6 +80,7 @@ def score(
         accuracies = [neighbours.accuracy(resolved.applied(distilled), real, resolved.network)]
     else:
         accuracies = _accuracies(resolved.applied(distilled), resolved, real, f"{split} networks", quiet=not progress)
+        resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer than were asked for
     return Score(
         split=split,
         images=len(real),

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from .base import FixedWeights, InitialWeights, Learned, Method, Outer, Problem, RandomWeights, Update
+from .base import FixedWeights, InitialWeights, Learned, Method, Outer, PoolWeights, Problem, RandomWeights, Update
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -17,6 +17,7 @@ __all__ = [
     "Learned",
     "Method",
     "Outer",
+    "PoolWeights",
     "Problem",
     "RandomWeights",
     "Update",

@@ -2,7 +2,7 @@
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from ..data import RealData
 from ..networks import Network
 from ..networks.initial import check_initialiser
 from ..objectives import classification
+from ..rng import generator
 from ..synthetic import Synthetic
 from ..training import Engine, Optimiser, RealLoss, Steps
 from ..training.program import inner_loss
@@ -26,8 +27,8 @@ class InitialWeights(abc.ABC):
     """p(theta_0), the distribution that initial weights come from."""
 
     @abc.abstractmethod
-    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
-        """One draw per generator, on the CPU."""
+    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
+        """Those of networks `which` of an outer iteration, on the CPU; each depends on its own number alone."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class RandomWeights(InitialWeights):
     def __post_init__(self) -> None:
         check_initialiser(self.initialiser)
 
-    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
-        """One draw per generator."""
-        return self.network.init(self.initialiser, generators)
+    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
+        """One draw for each."""
+        return self.network.init(self.initialiser, [generator(seed, "initial weights", iteration, i) for i in which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,21 @@ class FixedWeights(InitialWeights):
 
     theta: Float[Tensor, " size"]
 
-    def draw(self, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
-        """The same weights for every generator."""
-        return self.theta.expand(len(generators), -1)
+    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:  # noqa: ARG002
+        """The same weights for all."""
+        return self.theta.expand(len(which), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolWeights(InitialWeights):
+    """Trained networks, no two of an iteration the same."""
+
+    thetas: Float[Tensor, "pool size"]
+
+    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
+        """Those at these places of a permutation of the pool."""
+        order = torch.randperm(len(self.thetas), generator=generator(seed, "networks of the pool", iteration))
+        return self.thetas[order[list(which)]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -129,7 +129,7 @@ class DatasetDistillation(Method):
     def _some(self, problem: Problem, learned: Learned, iteration: int, which: range) -> tuple[Tensor, Tensor, Tensor]:
         """Objective and hypergradients of these networks, as one batched program."""
         data, seed, device = problem.data, problem.seed, learned["examples"].device
-        thetas = problem.initial.draw([generator(seed, "initial weights", iteration, i) for i in which])
+        thetas = problem.initial.draw(seed, iteration, which)
         batches = [data.batch(generator(seed, "real batch", iteration, i), self.real_batch) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
         found = hypergradient(

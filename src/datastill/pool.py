@@ -1,0 +1,156 @@
+"""Pools: many trained networks in one file, those to distil with and those held out kept apart by construction."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from .errors import UserError
+from .files import write_whole
+from .networks import Network
+
+FORMAT = "datastill-pool/1"
+PREFIX = "pool:"
+"""What an initialiser begins with that is the file of a pool."""
+SPLITS = ("training", "held_out")
+TEST = "test networks"
+"""The purpose of networks that are measured on test images, the only one that those held out are for."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+    """Trained networks as flat vectors, with what is known of them."""
+
+    training: Float[Tensor, "networks size"]
+    """Those that distillation draws from."""
+    held_out: Float[Tensor, "held_out size"]
+    """Those that finished sets are measured with."""
+    header: dict[str, Any]
+    """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of header and weights: what a result says that it was made with."""
+        return _digest(json.dumps(self.header, sort_keys=True), self._tensors())
+
+    def save(self, path: Path) -> None:
+        """Write the pool to one file, completely or not at all."""
+        metadata = {"format": FORMAT, "header": json.dumps(self.header, sort_keys=True), "sha256": self.sha256}
+        write_whole(path, lambda temporary: save_file(self._tensors(), temporary, metadata))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name).contiguous() for name in SPLITS}
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Pool":
+        """Read a pool; every byte is checked against the digest in the file.
+
+        Raises:
+            UserError: the file is missing, cut short, changed, or of another kind.
+        """
+        path = Path(path)
+        if not path.is_file():
+            begun = " (one was begun; the same command goes on with it)" if parts(path).exists() else ""
+            raise UserError(f"there is no pool at {path}{begun}; make one with: datastill pretrain")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is not a whole safetensors file ({error})") from error
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
+        if _digest(metadata["header"], tensors) != metadata.get("sha256"):
+            raise UserError(f"{path} was changed after it was written: its digest does not match its content")
+        return cls(**tensors, header=json.loads(metadata["header"]))
+
+    def check(self, network: Network) -> None:
+        """Raise a `UserError` unless the weights are those of this network for its image size and classes."""
+        theirs, ours = (
+            self.header["parameters"],
+            {n: list(s) for n, s in zip(network.names, network.shapes, strict=True)},
+        )
+        if theirs == ours:
+            return
+        settings, shape = self.header["settings"], "x".join(map(str, self.header["shape"]))
+        mine = "x".join(map(str, network.shape))
+        raise UserError(
+            f"the pool holds {settings['network']!r} for images of {shape} in {self.header['classes']} classes, and "
+            f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain such a pool, or change "
+            "--network, --data.resize or --data.channels"
+        )
+
+
+@lru_cache(maxsize=2)  # a run asks for the same one while distilling, validating and scoring
+def load_pool(path: str) -> Pool:
+    """The pool in a file, kept; see `Pool.load`."""
+    return Pool.load(path)
+
+
+def is_pool(initialiser: str) -> bool:
+    """Whether an initialiser is a pool: pool:FILE, or pool:FILE#3 for one network of it."""
+    return initialiser.startswith(PREFIX)
+
+
+def parse(initialiser: str) -> tuple[str, int | None]:
+    """The file of pool:FILE, and which network of it is meant by pool:FILE#3.
+
+    Raises:
+        UserError: what follows # is no number.
+    """
+    path, mark, number = initialiser.removeprefix(PREFIX).partition("#")
+    if mark and not number.isdecimal():
+        raise UserError(f"{initialiser!r} names no network; write {PREFIX}FILE#3 for the one with index 3")
+    return path, int(number) if mark else None
+
+
+def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks size"]:
+    """The networks to distil with that an initialiser names: all, or the one after #.
+
+    Raises:
+        UserError: no such pool, weights that do not fit the network, or a number beyond those to distil with.
+    """
+    path, number = parse(initialiser)
+    pool = load_pool(path)
+    pool.check(network)
+    if number is None:
+        return pool.training
+    if number >= len(pool.training):
+        held = f"; the {len(pool.held_out)} held out are for evaluation only" if len(pool.held_out) else ""
+        raise UserError(
+            f"the pool {path} has {len(pool.training)} networks to distil with, so 0 to "
+            f"{len(pool.training) - 1} can be named, not {number}{held}"
+        )
+    return pool.training[number : number + 1]
+
+
+def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Tensor, "networks size"]:
+    """The networks to evaluate with: those held out, or for choices on validation images those to distil with.
+
+    Raises:
+        UserError: no such pool, weights that do not fit the network, or none is held out.
+    """
+    path, number = parse(initialiser)
+    if number is not None or purpose != TEST:
+        return networks_of(initialiser, network)
+    pool = load_pool(path)
+    pool.check(network)
+    if not len(pool.held_out):
+        raise UserError(f"the pool {path} holds no networks out to evaluate with; pretrain one with --held-out 20")
+    return pool.held_out
+
+
+def parts(path: Path) -> Path:
+    """The folder beside a pool that holds its networks while it is not finished."""
+    return path.with_name(path.name + ".parts")
+
+
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()

@@ -1,0 +1,205 @@
+"""Training the networks of a pool, each kept as soon as it is whole."""
+
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .data import DataSettings, RealData
+from .errors import UserError, at_least
+from .files import read_json, write_json, write_whole
+from .networks import Network, build
+from .objectives import classification
+from .pool import Pool, parts
+from .rng import generator
+from .runlog import ProgressLine, say
+from .training import optimiser
+
+TOGETHER = 8
+"""Networks that are trained as one batched program, where that is faster than one after the other."""
+BATCH = 250
+"""Validation images in one forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """How the networks of a pool are trained: in the ordinary way, on all of train."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    """The real data."""
+    network: str = "lenet"
+    """Which network."""
+    initialiser: str = "xavier"
+    """How its initial weights are drawn."""
+    count: int = 200
+    """Networks to distil with (the paper: 2000)."""
+    held_out: int = 20
+    """Networks to evaluate with, which distillation never sees."""
+    epochs: int = 2
+    """Passes over the train split, shuffled anew for each network and pass."""
+    batch: int = 128
+    """Images in a gradient step."""
+    rate: float = 0.001
+    """Of Adam, falling linearly to nothing."""
+    seed: int = 0
+    """Of initial weights and batches."""
+
+    def __post_init__(self) -> None:
+        at_least("count", self.count, 1)
+        at_least("held_out", self.held_out, 0)
+        at_least("epochs", self.epochs, 1)
+        at_least("batch", self.batch, 1)
+
+
+def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
+    """Train a pool, or go on with one that was stopped; networks that are whole are kept.
+
+    Args:
+        settings: how; a file belongs to one setting.
+        data: the real data, on the device.
+        path: the file to make. While unfinished, networks are in a folder beside it.
+
+    Raises:
+        UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
+    """
+    wanted = json.loads(json.dumps(asdict(settings)))
+    if path.exists():
+        pool = Pool.load(path)
+        if pool.header["settings"] != wanted:
+            raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
+        say(f"the pool {path} is finished")
+        return pool
+    network = build(settings.network, shape=data.shape, classes=data.classes).to(data.device)
+    folder = parts(path)
+    _belongs(folder / "settings.json", wanted)
+    left = [i for i in range(settings.count + settings.held_out) if not (folder / _name(i)).exists()]
+    _train(settings, network, data, folder, left)
+    return _joined(settings, network, data, folder, path)
+
+
+def _belongs(record: Path, wanted: dict[str, Any]) -> None:
+    if not record.exists():
+        write_json(record, wanted)
+    elif read_json(record) != wanted:
+        raise UserError(
+            f"{record.parent} holds a pool of other settings, not finished; delete it or give another --out"
+        )
+
+
+def _train(settings: PoolSettings, network: Network, data: RealData, folder: Path, left: list[int]) -> None:
+    """Train those that are left and keep each as soon as it is whole."""
+    total = settings.count + settings.held_out
+    done, accuracies = total - len(left), []
+    with ProgressLine("pretrain", total=total, done=done, unit="network") as line:
+        together = faster(settings, network, data) if len(left) > 1 else 1
+        for first in range(0, len(left), together):
+            some = left[first : first + together]
+            began = time.perf_counter()
+            thetas = train(settings, network, data, some)
+            seconds = (time.perf_counter() - began) / len(some)
+            for i, theta in zip(some, thetas, strict=True):
+                accuracies.append(accuracy := _accuracy(network, theta, data))
+                tensors = {"theta": theta.cpu(), "accuracy": torch.tensor(accuracy), "seconds": torch.tensor(seconds)}
+                write_whole(folder / _name(i), lambda temporary, tensors=tensors: save_file(tensors, temporary))
+            line.update(done + len(accuracies), f"validation {statistics.fmean(accuracies):.2%}")
+
+
+def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
+    """How many networks to train at once: one, or `TOGETHER` where a network's gradient step is faster so."""
+    if not network.batches:
+        return 1
+    seconds = {}
+    for count in (1, TOGETHER):
+        steps = train_steps(settings, network, data, list(range(count)))
+        next(steps)
+        began = time.perf_counter()
+        float(next(steps).sum())
+        seconds[count] = (time.perf_counter() - began) / count
+    return min(seconds, key=lambda count: seconds[count])
+
+
+def train(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Float[Tensor, "networks size"]:
+    """Final weights of these networks; each depends on its own index alone."""
+    for thetas in train_steps(settings, network, data, which):
+        last = thetas
+    return last
+
+
+def train_steps(
+    settings: PoolSettings, network: Network, data: RealData, which: list[int]
+) -> Iterator[Float[Tensor, "networks size"]]:
+    """Weights after each gradient step of Adam."""
+    loss, rule, device = classification(network), optimiser("adam"), data.device
+    thetas = network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which]).to(device)
+    state, size = rule.start(thetas), min(settings.batch, len(data.train))
+    each = len(data.train) // size
+    total = each * settings.epochs
+    for t in range(total):
+        epoch, step = divmod(t, each)
+        if step == 0:
+            draws = [generator(settings.seed, "pool batches", i, epoch) for i in which]
+            orders = torch.stack([torch.randperm(len(data.train), generator=draw) for draw in draws]).to(device)
+        index = orders[:, step * size : (step + 1) * size]
+        images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
+        weights = state[0].requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(weights, images, data.train.labels[index]).sum(), weights)
+        rate = torch.tensor(settings.rate * (1 - t / total), device=device)
+        with torch.no_grad():
+            state = rule.update((weights.detach(), *state[1:]), gradient, rate, t)
+        yield state[0]
+
+
+@torch.no_grad()
+def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
+    """On the validation split; statistics are measured on train images."""
+    predict = network.predictor(theta, data.normalise(data.train.spaced(1000).images))
+    pieces = zip(data.validation.images.split(BATCH), data.validation.labels.split(BATCH), strict=True)
+    right = sum(int((predict(data.normalise(images)).argmax(1) == labels).sum()) for images, labels in pieces)
+    return right / len(data.validation)
+
+
+def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
+    """One file of all parts; the folder goes when the file is whole."""
+    found = [_part(folder / _name(i)) for i in range(settings.count + settings.held_out)]
+    thetas = torch.stack([part["theta"] for part in found])
+    accuracies = [round(float(part["accuracy"]), 6) for part in found]
+    header = {
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "class_names": list(data.class_names),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "parameters": {name: list(shape) for name, shape in zip(network.names, network.shapes, strict=True)},
+        "accuracies": {"training": accuracies[: settings.count], "held_out": accuracies[settings.count :]},
+        "seconds": round(sum(float(part["seconds"]) for part in found), 1),
+        "torch": torch.__version__,
+    }
+    pool = Pool(training=thetas[: settings.count], held_out=thetas[settings.count :], header=header)
+    pool.save(path)
+    shutil.rmtree(folder)
+    return pool
+
+
+def _part(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not whole ({error}); delete it and the same command trains that network again"
+        ) from error
+
+
+def _name(index: int) -> str:
+    return f"{index:05d}.safetensors"

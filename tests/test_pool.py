@@ -1,0 +1,198 @@
+"""Pools: the same networks however they are trained, kept apart, and never lost."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import datastill.pretraining
+from datastill import Protocol, UserError, distill, score
+from datastill.cli import main
+from datastill.data import DataSettings
+from datastill.evaluation.fit import unseen
+from datastill.methods import PoolWeights
+from datastill.networks import build
+from datastill.pool import Pool, networks_of, parts
+from datastill.pretraining import PoolSettings, pretrain, train
+from datastill.run import artifact, prepare
+
+from .toys import toy_config, toy_data
+
+DATA = toy_data()
+NETWORK = "mlp(width=8,depth=1)"
+SETTINGS = PoolSettings(
+    data=DataSettings(name="toy"), network=NETWORK, count=4, held_out=3, epochs=6, batch=16, rate=0.01
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pool") / "toy.safetensors"
+    pretrain(SETTINGS, DATA, path)
+    return path
+
+
+def test_networks_are_trained_and_say_how_well(path: Path) -> None:
+    pool = Pool.load(path)
+    assert (len(pool.training), len(pool.held_out)) == (4, 3)
+    assert not parts(path).exists()
+    for accuracies, count in ((pool.header["accuracies"]["training"], 4), (pool.header["accuracies"]["held_out"], 3)):
+        assert len(accuracies) == count
+        assert min(accuracies) > 0.6, "chance is a third"
+    assert pool.header["settings"]["epochs"] == 6
+    assert pool.header["shape"] == [1, 4, 4]
+
+
+def test_a_network_is_the_same_whether_trained_alone_or_with_others(path: Path) -> None:
+    pool, network = Pool.load(path), build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    together = train(SETTINGS, network, DATA, list(range(7)))
+    torch.testing.assert_close(together, torch.cat([pool.training, pool.held_out]), rtol=1e-3, atol=1e-4)
+    alone = train(SETTINGS, network, DATA, [5])
+    torch.testing.assert_close(alone[0], pool.held_out[1], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(pool.training[0], pool.training[1], atol=1e-2)
+
+
+def test_training_is_that_of_torch(path: Path) -> None:
+    """Adam with a falling rate on shuffled batches, by torch's own optimiser and module."""
+    from datastill.rng import generator
+
+    settings = replace(SETTINGS, epochs=1)
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    found = train(settings, network, DATA, [2])[0]
+    module = network.factory()
+    module.load_state_dict(network.named(network.init("xavier", [generator(0, "pool weights", 2)])[0]))
+    order = torch.randperm(len(DATA.train), generator=generator(0, "pool batches", 2, 0))
+    adam, steps = torch.optim.Adam(module.parameters(), eps=1e-5), len(DATA.train) // 16
+    for t in range(steps):
+        index = order[16 * t : 16 * (t + 1)]
+        adam.param_groups[0]["lr"] = 0.01 * (1 - t / steps)
+        adam.zero_grad()
+        logits = module(DATA.normalise(DATA.train.images[index]))
+        torch.nn.functional.cross_entropy(logits, DATA.train.labels[index]).backward()
+        adam.step()
+    expected = network.flat({name: value.detach() for name, value in module.named_parameters()})
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: 1)
+    made, real_train = [], datastill.pretraining.train
+
+    def counted(settings: PoolSettings, network: object, data: object, which: list[int]) -> torch.Tensor:
+        if which == [3]:
+            raise KeyboardInterrupt
+        made.append(which)
+        return real_train(settings, network, data, which)
+
+    monkeypatch.setattr(datastill.pretraining, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
+    with pytest.raises(UserError, match=r"there is no pool at .*one was begun; the same command goes on"):
+        Pool.load(tmp_path / "pool.safetensors")
+    with pytest.raises(UserError, match="holds a pool of other settings, not finished"):
+        pretrain(replace(SETTINGS, seed=1), DATA, tmp_path / "pool.safetensors")
+    made.clear()
+    monkeypatch.setattr(datastill.pretraining, "train", lambda *a: made.append(a[3]) or real_train(*a))
+    again = pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
+    assert made == [[3], [4], [5], [6]]
+    torch.testing.assert_close(again.training, Pool.load(path).training, rtol=1e-3, atol=1e-4)
+
+
+def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datastill.pretraining, "train", None)
+    assert pretrain(SETTINGS, DATA, path).sha256 == Pool.load(path).sha256
+    with pytest.raises(UserError, match="already holds a pool of other settings"):
+        pretrain(replace(SETTINGS, count=5), DATA, path)
+
+
+def test_networks_of_an_iteration_differ_and_do_not_depend_on_how_they_are_shared_out(path: Path) -> None:
+    weights = PoolWeights(Pool.load(path).training)
+    seen = set()
+    for iteration in range(20):
+        drawn = weights.draw(0, iteration, range(3))
+        assert len({tuple(theta.tolist()) for theta in drawn}) == 3
+        shared = torch.cat([weights.draw(0, iteration, [i]) for i in range(3)])
+        assert torch.equal(drawn, shared)
+        seen |= {float(theta[0]) for theta in drawn}
+    assert len(seen) == 4, "all get their turn"
+
+
+def test_sets_are_distilled_with_some_and_measured_with_the_others(path: Path, tmp_path: Path) -> None:
+    distilled = distill(toy_config(initial=f"pool:{path}"), tmp_path / "run", data=DATA)
+    pool = Pool.load(path)
+    assert distilled.header.score["n"] == 3
+    assert distilled.theta_0 is None
+    assert distilled.header.provenance["pool"]["sha256"] == pool.sha256
+    protocol = Protocol().resolved(distilled)
+    for purpose, expected in (("test networks", pool.held_out), ("validation networks", pool.training)):
+        _, thetas = unseen(distilled, protocol, purpose, torch.device("cpu"))
+        assert torch.equal(thetas, expected)
+    assert score(distilled, DATA).accuracies == distilled.header.score["accuracies"]
+
+
+def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
+    config = toy_config(initial=f"pool:{path}#2")
+    run = prepare(config, DATA)
+    distilled = artifact(run, config.method.start(run.problem))
+    assert distilled.header.initial == "fixed"
+    assert torch.equal(run.problem.network.flat(dict(distilled.theta_0)), Pool.load(path).training[2])
+
+
+def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) -> None:
+    few = replace(toy_config().method, networks=5)
+    for config, message in [
+        (
+            toy_config(initial=f"pool:{path}", network="mlp(width=9,depth=1)"),
+            "holds 'mlp.width=8,depth=1.' for images of",
+        ),
+        (toy_config(initial=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to distil with"),
+        (toy_config(initial=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),
+        (toy_config(initial=f"pool:{path}#last"), "names no network"),
+        (toy_config(initial="pool:nowhere.safetensors"), "there is no pool at nowhere.safetensors; make one with"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            distill(config, tmp_path / "run", data=DATA)
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="initial is 'radom'; take random, fixed, pool:FILE"):
+        toy_config(initial="radom")
+
+
+def test_broken_files_are_told(path: Path, tmp_path: Path) -> None:
+    whole = path.read_bytes()
+    (tmp_path / "cut").write_bytes(whole[:-10])
+    (tmp_path / "changed").write_bytes(whole[:-4] + b"abcd")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other")
+    for name, message in [
+        ("cut", "not a whole"),
+        ("changed", "was changed after"),
+        ("other", "is not a pool of format"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            Pool.load(tmp_path / name)
+
+
+def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pool.safetensors"
+    pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
+    config = toy_config(initial=f"pool:{path}", method=replace(toy_config().method, networks=1))
+    run = prepare(config, DATA)
+    with pytest.raises(UserError, match="holds no networks out to evaluate with"):
+        score(artifact(run, config.method.start(run.problem)), DATA)
+    with pytest.raises(UserError, match="count is 0, but must be at least 1"):
+        PoolSettings(count=0)
+
+
+def test_the_command_makes_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pool.safetensors"
+    words = ["pretrain", "digits", "--network", "mlp(width=8)", "--count", "2", "--held-out", "1", "--epochs", "1"]
+    assert main([*words, "--out", str(out)]) == 0
+    assert "2 networks to distil with" in capsys.readouterr().out
+    assert json.loads(json.dumps(Pool.load(out).header["settings"]))["data"]["name"] == "digits"
+    assert networks_of(f"pool:{out}", build("mlp(width=8)", shape=(1, 8, 8), classes=10)).shape[0] == 2
+    assert main([*words, "--out", str(out), "--seed", "1"]) == 2
+    assert "already holds a pool of other settings" in capsys.readouterr().err
