@@ -4,13 +4,14 @@ import json
 import shutil
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -130,9 +131,7 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
 
 def train(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Float[Tensor, "networks size"]:
     """Final weights of these networks; each depends on its own index alone."""
-    for thetas in train_steps(settings, network, data, which):
-        last = thetas
-    return last
+    return deque(train_steps(settings, network, data, which), maxlen=1).pop()
 
 
 def train_steps(
@@ -141,15 +140,8 @@ def train_steps(
     """Weights after each gradient step of Adam."""
     loss, rule, device = classification(network), optimiser("adam"), data.device
     thetas = network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which]).to(device)
-    state, size = rule.start(thetas), min(settings.batch, len(data.train))
-    each = len(data.train) // size
-    total = each * settings.epochs
-    for t in range(total):
-        epoch, step = divmod(t, each)
-        if step == 0:
-            draws = [generator(settings.seed, "pool batches", i, epoch) for i in which]
-            orders = torch.stack([torch.randperm(len(data.train), generator=draw) for draw in draws]).to(device)
-        index = orders[:, step * size : (step + 1) * size]
+    state, total = rule.start(thetas), _steps(settings, data) * settings.epochs
+    for t, index in enumerate(_batches(settings, data, which)):
         images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
         weights = state[0].requires_grad_()
         (gradient,) = torch.autograd.grad(loss(weights, images, data.train.labels[index]).sum(), weights)
@@ -157,6 +149,19 @@ def train_steps(
         with torch.no_grad():
             state = rule.update((weights.detach(), *state[1:]), gradient, rate, t)
         yield state[0]
+
+
+def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterator[Int64[Tensor, "networks b"]]:
+    """Indices of train images, each network's shuffled anew in every pass; what is left over by whole batches waits."""
+    size = min(settings.batch, len(data.train))
+    for epoch in range(settings.epochs):
+        draws = [generator(settings.seed, "pool batches", i, epoch) for i in which]
+        orders = torch.stack([torch.randperm(len(data.train), generator=draw) for draw in draws]).to(data.device)
+        yield from orders[:, : size * _steps(settings, data)].split(size, dim=1)
+
+
+def _steps(settings: PoolSettings, data: RealData) -> int:
+    return max(len(data.train) // settings.batch, 1)
 
 
 @torch.no_grad()
