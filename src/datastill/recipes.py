@@ -88,17 +88,17 @@ def mnist_random_long() -> Config:
 
 def mnist_random_10() -> Config:
     """MNIST, LeNet, random initial weights, 10 examples in one step x 60 epochs, through windows of 30 steps."""
-    return _long("mnist-random-10", "mnist", ipc=1, iterations=800)
+    return _long("mnist-random-10", "mnist", ipc=1, iterations=600)
 
 
 def usps_random() -> Config:
     """USPS at 28x28, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
-    return _long("usps-random", "usps", ipc=10, iterations=1000)
+    return _long("usps-random", "usps", ipc=10, iterations=600)
 
 
 def usps_random_10() -> Config:
     """USPS at 28x28, LeNet, random initial weights, 10 examples in one step x 60 epochs, windows of 30 steps."""
-    return _long("usps-random-10", "usps", ipc=1, iterations=800)
+    return _long("usps-random-10", "usps", ipc=1, iterations=600)
 
 
 def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
@@ -163,7 +163,7 @@ def cifar10_random_long() -> Config:
 
 def cifar10_random_10() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 40 epochs, windows of 20 steps."""
-    return _cifar10_long("cifar10-random-10", ipc=1, steps=1, epochs=40, iterations=300)
+    return _cifar10_long("cifar10-random-10", ipc=1, steps=1, epochs=40, iterations=200)
 
 
 def _cifar10_long(name: str, ipc: int, steps: int, epochs: int, iterations: int) -> Config:
