@@ -52,6 +52,8 @@ class Header:
     """Steps are taken in the stored order, each once in an epoch."""
     optimiser: str = "sgd"
     """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam`` with an epsilon of 1e-5."""
+    attack: tuple[int, int] | None = None
+    """Of a set that poisons: the class that networks shall misread, and the one that they shall take it for."""
     method: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved configuration of the run; the run can be repeated from it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -12,6 +12,7 @@ from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import METHODS, Method
 from .methods.dataset_distillation import DatasetDistillation
+from .objectives import Attack
 from .pool import PREFIX, is_pool
 from .training import Engine
 
@@ -31,6 +32,12 @@ class Config:
     initial: str = "random"
     """p(theta_0): random, a fresh draw each time; fixed, one draw that is stored in the artifact; pool:FILE, trained
     networks (datastill pretrain); pool:FILE#3, one of them."""
+    objective: Literal["classification", "attack"] = "classification"
+    """What a set is for: that networks learn the data, or (to study defences) that they misread one class of it."""
+    attack_class: int = 0
+    """Of an attack: the class that is to be misread."""
+    target_class: int = 1
+    """Of an attack: what it is to be taken for."""
     method: Method = field(default_factory=DatasetDistillation)
     """How to distil."""
     warm_start: str = ""
@@ -52,6 +59,13 @@ class Config:
         at_least("random_sets", self.random_sets, 0)
         if self.initial not in ("random", "fixed") and not is_pool(self.initial):
             raise UserError(f"initial is {self.initial!r}; take random, fixed, {PREFIX}FILE or {PREFIX}FILE#3")
+
+    @property
+    def attack(self) -> Attack | None:
+        """Which class shall be read as which; None unless that is the objective."""
+        if self.objective != "attack":
+            return None
+        return Attack(attack_class=self.attack_class, target_class=self.target_class)
 
 
 def digits() -> Config:

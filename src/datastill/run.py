@@ -13,7 +13,7 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, curve, hardware, score, stored_weights
+from .evaluation import Protocol, attacked, curve, hardware, score, stored_weights
 from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, InitialWeights, Learned, PoolWeights, Problem, RandomWeights
@@ -104,6 +104,8 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     device = pick_device(config.device)
     data = (data or load_data(config.data)).to(device)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
+    if config.attack:
+        config.attack.check(data.class_names)
     earlier = _earlier(config, data)
     problem = Problem(
         data=data,
@@ -111,6 +113,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
         initial=_initial(config, network, earlier),
         seed=config.seed,
         engine=config.engine,
+        attack=config.attack,
         warm_start=_as_start(earlier, data) if earlier else None,
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
@@ -215,7 +218,11 @@ def stored_config(folder: Path) -> Config:
 def validate(run: Run, learned: Learned) -> dict[str, float]:
     """Mean accuracy on part of the validation split, of networks that are not drawn for anything else."""
     protocol = Protocol(networks=VALIDATION["networks"], seed=run.config.seed)
-    found = score(artifact(run, learned), run.data, protocol, split="validation", images=VALIDATION["images"])
+    data, attack = run.data, run.problem.attack
+    if attack:  # judged by what it is for
+        split = replace(data.validation, labels=attack.relabel(data.validation.labels))
+        data = replace(data, validation=split)
+    found = score(artifact(run, learned), data, protocol, split="validation", images=VALIDATION["images"])
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
@@ -233,6 +240,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         initialiser=config.initial if is_pool(config.initial) else config.initialiser,
         initial="fixed" if isinstance(initial, FixedWeights) else "random",
         optimiser=_optimiser(config),
+        attack=(config.attack_class, config.target_class) if config.attack else None,
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, state) if state else {},
@@ -275,6 +283,8 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """The score on the test split, read once, with the curve along the program and the random real sets."""
     found = score(distilled, run.data, run.config.protocol, progress=True).as_dict()
     found["curve"] = curve(distilled, run.data, run.config.protocol)
+    if distilled.header.attack:
+        found["attack"] = attacked(distilled, run.data, run.config.protocol).as_dict()
     if run.config.random_sets:
         found["baseline"] = compare(run, distilled)
     return found

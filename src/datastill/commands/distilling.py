@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from ..errors import UserError
+from ..evaluation import AttackScore
 from ..planner import plan
 from ..recipes import Config, differences, recipe
 from ..run import distill, prepare, stored_config
@@ -93,6 +94,8 @@ def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
         f"{score['images']} test images)",
         highlight=False,
     )
+    if attack := score.get("attack"):
+        out.print(str(AttackScore.from_dict(attack)), highlight=False, soft_wrap=True)
     if baseline := score.get("baseline"):
         out.print(
             f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "

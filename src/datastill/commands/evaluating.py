@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from ..artifact import DistilledSet
 from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
-from ..evaluation import Grid, Protocol, Row, comparable, compare, curve, packed, score, verify
+from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
 from ..ready import load
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
@@ -74,9 +74,15 @@ class Evaluate:
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
         found = score(distilled, data, self.protocol, split=self.split, progress=True)
         along = curve(distilled, data, self.protocol) if self.curve else None
+        attack = None
+        if distilled.header.attack:
+            attack = attacked(distilled, data, self.protocol, split=self.split, progress=True)
         if self.json:
-            return print_json(found.as_dict() | ({"curve": along} if along else {}))
+            more = {"curve": along, "attack": attack and attack.as_dict()}
+            return print_json(found.as_dict() | {name: value for name, value in more.items() if value})
         out.print(f"{self.files[0]}: {found}", highlight=False)
+        if attack:
+            out.print(str(attack), highlight=False, soft_wrap=True)
         if along:
             for step, mean, sd in zip(along["steps"], along["mean"], along["sd"], strict=True):
                 out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}", highlight=False)

@@ -1,5 +1,6 @@
 """Fair evaluation: a score depends on the artifact alone."""
 
+from .attack import AttackScore, attacked
 from .compare import Difference, comparable, difference
 from .fit import stored_weights
 from .protocol import Protocol
@@ -9,11 +10,13 @@ from .tune import Grid, tuned
 from .verify import packed, verify
 
 __all__ = [
+    "AttackScore",
     "Difference",
     "Grid",
     "Protocol",
     "Row",
     "Score",
+    "attacked",
     "comparable",
     "compare",
     "curve",

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import RealData
 from ..networks import Network
 from ..networks.initial import check_initialiser
-from ..objectives import classification
+from ..objectives import Attack, classification
 from ..rng import generator
 from ..synthetic import Synthetic
 from ..training import Engine, Optimiser, RealLoss, Steps
@@ -78,6 +78,8 @@ class Problem:
     initial: InitialWeights
     seed: int
     engine: Engine = field(default_factory=lambda: Engine(mode="stored", execution="eager", together=1))
+    attack: Attack | None = None
+    """Judge by real data in which one class stands as another, instead of by the data as they are."""
     warm_start: Synthetic | None = None
     """A set in this normalised space that methods start from instead of starting anew."""
 
@@ -97,7 +99,7 @@ class Problem:
     @functools.cached_property
     def objective(self) -> RealLoss:
         """What trained weights are judged by on real data."""
-        return classification(self._network)
+        return classification(self._network, self.attack)
 
     @functools.cached_property
     def _network(self) -> Network:

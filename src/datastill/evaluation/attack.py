@@ -1,0 +1,129 @@
+"""What a poisoned set does to networks: how often one class is read as another, and what it costs the others."""
+
+import itertools
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..artifact import DistilledSet
+from ..data import RealData, Split
+from ..errors import UserError
+from ..runlog import ProgressLine
+from .accuracy import Accuracy
+from .fit import trained, unseen
+from .protocol import Protocol
+from .score import fits_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """Of each network, as fractions of 1."""
+
+    misread: list[float]
+    """Of the attacked class, what is read as the target class."""
+    overall: list[float]
+    """Of all images, what is read as what it is."""
+    others: list[float]
+    """Of all images but those of the attacked class, what is read as what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackScore:
+    """Networks before and after they are trained on the set."""
+
+    attack_class: str
+    target_class: str
+    split: str
+    images: int
+    n: int
+    before: Shares
+    after: Shares
+
+    def __str__(self) -> str:
+        def both(name: str) -> str:
+            return " -> ".join(_told(getattr(shares, name)) for shares in (self.before, self.after))
+
+        return (
+            f"class {self.attack_class!r} read as {self.target_class!r}: {both('misread')}; "
+            f"accuracy: {both('overall')}; of the other classes: {both('others')} "
+            f"(n = {self.n}, {self.images} {self.split} images)"
+        )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "AttackScore":
+        """The inverse of `as_dict`."""
+        shares = {name: Shares(**plain[name]) for name in ("before", "after")}
+        return cls(**{**plain, **shares})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def attacked(
+    distilled: DistilledSet,
+    data: RealData,
+    protocol: Protocol | None = None,
+    *,
+    split: Literal["test", "validation"] = "test",
+    progress: bool = False,
+) -> AttackScore:
+    """Measure the networks of a protocol before and after they are trained on a set that poisons.
+
+    Args:
+        distilled: the set; its header names the two classes.
+        data: the real data, with its true labels.
+        protocol: which networks; the set's own when left out.
+        split: ``validation`` for every choice, ``test`` once at the end.
+        progress: show progress on the terminal.
+
+    Raises:
+        UserError: the set was not made to attack, or data and set do not belong together.
+    """
+    if distilled.header.attack is None:
+        raise UserError("the set was not made to attack: it names no class to be misread")
+    fits_data(distilled, data)
+    resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
+    applied = resolved.applied(distilled)
+    network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
+    victim, target = distilled.header.attack
+    of_class = real.labels == victim
+    mine, rest = real.take(of_class.nonzero()[:, 0]), real.take((~of_class).nonzero()[:, 0])
+    as_target = Split(images=mine.images, labels=mine.labels.new_full(mine.labels.shape, target))
+    measures = [Accuracy(network, applied, images) for images in (as_target, mine, rest)]
+    share = len(mine) / len(real)
+
+    def measured(theta: Float[Tensor, " size"]) -> tuple[float, float, float]:
+        misread, right, others = (measure(theta) for measure in measures)
+        return misread, share * right + (1 - share) * others, others
+
+    before, after = [], []
+    with ProgressLine("attack", total=len(thetas), unit="network", quiet=not progress) as line:
+        finals = itertools.chain.from_iterable(trained(applied, network, thetas))
+        for theta, final in zip(thetas, finals, strict=True):
+            before.append(measured(theta))
+            after.append(measured(final))
+            line.update(len(after), f"misread {statistics.fmean(row[0] for row in after):.2%}")
+    return AttackScore(
+        attack_class=distilled.header.class_names[victim],
+        target_class=distilled.header.class_names[target],
+        split=split,
+        images=len(real),
+        n=len(thetas),
+        before=_shares(before),
+        after=_shares(after),
+    )
+
+
+def _shares(rows: list[tuple[float, float, float]]) -> Shares:
+    misread, overall, others = (list(column) for column in zip(*rows, strict=True))
+    return Shares(misread=misread, overall=overall, others=others)
+
+
+def _told(values: list[float]) -> str:
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{spread} %"
