@@ -56,8 +56,8 @@ class AttackScore:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "AttackScore":
         """The inverse of `as_dict`."""
-        shares = {name: Shares(**plain[name]) for name in ("before", "after")}
-        return cls(**{**plain, **shares})
+        named: dict[str, Any] = {**plain, **{name: Shares(**plain[name]) for name in ("before", "after")}}
+        return cls(**named)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
