@@ -70,7 +70,7 @@ class Along(Study):
 
     name: str = "along-the-program"
     title: str = "Accuracy along the program"
-    recipes: Sequence[str] = ("mnist-random", "mnist-fixed")
+    recipes: Sequence[str] = ("mnist-random", "mnist-random-long", "mnist-fixed")
     """Which sets."""
     results: Path = Path("results")
     """Where the distilled sets are; their scores hold the curve."""
