@@ -172,7 +172,7 @@ def cifar10_random() -> Config:
 
 def cifar10_random_long() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 100 examples in 2 steps x 15 epochs, windows of 20 steps."""
-    return _cifar10_long("cifar10-random-long", ipc=10, steps=2, epochs=15, iterations=1000)
+    return _cifar10_long("cifar10-random-long", ipc=10, steps=2, epochs=15, iterations=600)
 
 
 def cifar10_random_10() -> Config:
