@@ -153,6 +153,7 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
         (toy_config(initial=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to distil with"),
         (toy_config(initial=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),
         (toy_config(initial=f"pool:{path}#last"), "names no network"),
+        (toy_config(initial="pool:"), "names no file"),
         (toy_config(initial="pool:nowhere.safetensors"), "there is no pool at nowhere.safetensors; make one with"),
     ]:
         with pytest.raises(UserError, match=message):
@@ -185,6 +186,18 @@ def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> No
         score(artifact(run, config.method.start(run.problem)), DATA)
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):
         PoolSettings(count=0)
+
+
+def test_a_command_that_is_stopped_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(datastill.pretraining, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    out = str(tmp_path / "pool.safetensors")
+    assert (
+        main(["pretrain", "digits", "--network", "mlp(width=8)", "--count", "1", "--held-out", "0", "--out", out])
+        == 130
+    )
+    assert "stopped; the same command goes on where it was" in capsys.readouterr().err
 
 
 def test_the_command_makes_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,13 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"datastill: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ndatastill: stopped; a distillation that had begun goes on with --resume", file=sys.stderr)
+        kept = (
+            "the same command goes on where it was" if _goes_on(words) else "a run that had begun goes on with --resume"
+        )
+        print(f"\ndatastill: stopped; {kept}", file=sys.stderr)
         return 130
     except Stopped as stopped:
-        study = words[:1] == ["study"]  # which knows by itself where it was
-        again = words if study else ["distill", "--resume", "--out", str(stopped.folder)]
+        again = words if _goes_on(words) else ["distill", "--resume", "--out", str(stopped.folder)]
         print(f"\ndatastill: {stopped}; go on with: {shlex.join(['datastill', *again])}", file=sys.stderr)
         return 128 + stopped.signum
+
+
+def _goes_on(words: list[str]) -> bool:
+    """Whether the command keeps its parts and knows by itself where it was."""
+    return words[:1] in (["study"], ["pretrain"], ["baseline"])
 
 
 def _parse(words: list[str]) -> Any:

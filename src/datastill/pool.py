@@ -103,9 +103,11 @@ def parse(initialiser: str) -> tuple[str, int | None]:
     """The file of pool:FILE, and which network of it is meant by pool:FILE#3.
 
     Raises:
-        UserError: what follows # is no number.
+        UserError: there is no file, or what follows # is no number.
     """
     path, mark, number = initialiser.removeprefix(PREFIX).partition("#")
+    if not path:
+        raise UserError(f"{initialiser!r} names no file; write {PREFIX}FILE, made by: datastill pretrain")
     if mark and not number.isdecimal():
         raise UserError(f"{initialiser!r} names no network; write {PREFIX}FILE#3 for the one with index 3")
     return path, int(number) if mark else None
