@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import datastill.artifact
+import datastill.files
 from datastill.artifact import DistilledSet, Header
 from datastill.errors import UserError
 
@@ -208,7 +208,7 @@ def test_a_set_that_names_no_optimiser_is_for_gradient_descent(tmp_path: Path) -
     header = json.loads(metadata["header"])
     assert header.pop("optimiser") == "sgd"
     metadata["header"] = json.dumps(header, sort_keys=True)
-    metadata["sha256"] = datastill.artifact._digest(metadata["header"], tensors)
+    metadata["sha256"] = datastill.files.digest(metadata["header"], tensors)
     safetensors.torch.save_file(tensors, path, metadata)
     assert DistilledSet.load(path).header == make().header
 

@@ -3,7 +3,6 @@
 Reading a file executes nothing, and needs none of the code that made it: this module imports no stage of the library.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,15 +11,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import TensorDataset
 
 from .errors import UserError
-from .files import write_whole
+from .files import digest, must_be_unchanged, read_tensors, write_whole
 
 FORMAT = "datastill/1"
 INITIAL = "initial."  # prefix of the tensors of theta_0
@@ -237,7 +235,7 @@ class DistilledSet:
         """
         tensors = self.tensors()
         header = json.dumps(asdict(self.header), sort_keys=True)
-        metadata = {"format": FORMAT, "header": header, "sha256": _digest(header, tensors)}
+        metadata = {"format": FORMAT, "header": header, "sha256": digest(header, tensors)}
         write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
 
     @classmethod
@@ -248,8 +246,7 @@ class DistilledSet:
             UserError: the file is missing, cut short, changed, of another kind, or of a newer format.
         """
         metadata, tensors = _read(Path(path))
-        if _digest(metadata["header"], tensors) != metadata.get("sha256"):
-            raise UserError(f"{path} was changed after it was written: its digest does not match its content")
+        must_be_unchanged(Path(path), metadata, tensors)
         stored = json.loads(metadata["header"])
         known = {f.name for f in fields(Header)}
         named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
@@ -289,14 +286,7 @@ def unpack(codes: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, "steps
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise UserError(f"there is no distilled set at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not a whole safetensors file ({error}); it is cut short or of another kind"
-        ) from error
+    metadata, tensors = read_tensors(path)
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")
         raise UserError(f"{path} is not a distilled set of format {FORMAT} (format found: {found})")
@@ -304,7 +294,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if missing or "header" not in metadata:
         raise UserError(f"{path} lacks {', '.join(sorted(missing)) or 'its header'}; it is not a whole distilled set")
     return metadata, tensors
-
-
-def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()

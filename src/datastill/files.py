@@ -1,11 +1,16 @@
-"""Writing files so that nothing finished is ever lost."""
+"""Writing files so that nothing finished is ever lost, and reading what is whole."""
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from .errors import UserError
 
@@ -52,3 +57,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file; a `UserError` says why it is not a whole one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}); it is cut short or of another kind"
+        ) from error
+
+
+def digest(header: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of a header and tensors by name."""
+    return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()
+
+
+def must_be_unchanged(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Raise a `UserError` unless header and tensors are those that the digest in the file was taken of."""
+    if digest(metadata["header"], tensors) != metadata.get("sha256"):
+        raise UserError(f"{path} was changed after it was written: its digest does not match its content")

@@ -1,6 +1,5 @@
 """Pools: many trained networks in one file, those to distil with and those held out kept apart by construction."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -8,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import UserError
-from .files import write_whole
+from .files import digest, must_be_unchanged, read_tensors, write_whole
 from .networks import Network
 
 FORMAT = "datastill-pool/1"
@@ -38,7 +36,7 @@ class Pool:
     @cached_property
     def sha256(self) -> str:
         """Of header and weights: what a result says that it was made with."""
-        return _digest(json.dumps(self.header, sort_keys=True), self._tensors())
+        return digest(json.dumps(self.header, sort_keys=True), self._tensors())
 
     def save(self, path: Path) -> None:
         """Write the pool to one file, completely or not at all."""
@@ -59,16 +57,10 @@ class Pool:
         if not path.is_file():
             begun = " (one was begun; the same command goes on with it)" if parts(path).exists() else ""
             raise UserError(f"there is no pool at {path}{begun}; make one with: datastill pretrain")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is not a whole safetensors file ({error})") from error
+        metadata, tensors = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
-        if _digest(metadata["header"], tensors) != metadata.get("sha256"):
-            raise UserError(f"{path} was changed after it was written: its digest does not match its content")
+        must_be_unchanged(path, metadata, tensors)
         return cls(**tensors, header=json.loads(metadata["header"]))
 
     def check(self, network: Network) -> None:
@@ -152,7 +144,3 @@ def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Ten
 def parts(path: Path) -> Path:
     """The folder beside a pool that holds its networks while it is not finished."""
     return path.with_name(path.name + ".parts")
-
-
-def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()

@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
-from .files import read_json, write_json, write_whole
+from .files import read_json, read_tensors, write_json, write_whole
 from .networks import Network, build
 from .objectives import classification
 from .pool import Pool, parts
@@ -175,7 +174,7 @@ def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
     """One file of all parts; the folder goes when the file is whole."""
-    found = [_part(folder / _name(i)) for i in range(settings.count + settings.held_out)]
+    found = [read_tensors(folder / _name(i))[1] for i in range(settings.count + settings.held_out)]
     thetas = torch.stack([part["theta"] for part in found])
     accuracies = [round(float(part["accuracy"]), 6) for part in found]
     header = {
@@ -194,16 +193,6 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
     pool.save(path)
     shutil.rmtree(folder)
     return pool
-
-
-def _part(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not whole ({error}); delete it and the same command trains that network again"
-        ) from error
 
 
 def _name(index: int) -> str:

@@ -13,19 +13,18 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, attacked, curve, hardware, score, stored_weights
+from .evaluation import Protocol, attacked, curve, hardware, score
 from .files import read_json, write_json
 from .loop import State, optimise
-from .methods import FixedWeights, InitialWeights, Learned, PoolWeights, Problem, RandomWeights
-from .networks import Network, build
+from .methods import FixedWeights, Learned, Problem
+from .networks import build
 from .planner import advice, choose
-from .pool import is_pool, load_pool, networks_of, parse
+from .pool import is_pool, load_pool, parse
 from .ready import load
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
-from .rng import generator
 from .runlog import ProgressLine, say
-from .synthetic import Synthetic
+from .starting import as_start, earlier_set, initial_weights, inner_optimiser
 from .training import Engine
 
 VALIDATION = {"networks": 20, "images": 2000}
@@ -106,15 +105,15 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
     if config.attack:
         config.attack.check(data.class_names)
-    earlier = _earlier(config, data)
+    earlier = earlier_set(config, data)
     problem = Problem(
         data=data,
         network=network,
-        initial=_initial(config, network, earlier),
+        initial=initial_weights(config, network, earlier),
         seed=config.seed,
         engine=config.engine,
         attack=config.attack,
-        warm_start=_as_start(earlier, data) if earlier else None,
+        warm_start=as_start(earlier, data) if earlier else None,
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
     return Run(config=config, problem=problem)
@@ -134,50 +133,6 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} is not there ({str(error).splitlines()[0]}); take auto or cpu") from error
     return device
-
-
-def _earlier(config: Config, data: RealData) -> DistilledSet | None:
-    """The set to go on from, where there is one."""
-    if not config.warm_start:
-        return None
-    earlier = load(config.warm_start)
-    for what, theirs, ours in (
-        ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
-        ("classes", earlier.header.class_names, data.class_names),
-        ("inner optimiser", earlier.header.optimiser, _optimiser(config)),
-    ):
-        if theirs != ours:
-            raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
-    return earlier
-
-
-def _as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
-    """The set as it is in the normalised space of `data`."""
-    device = data.device
-    examples = (earlier.pixels().to(device) - data.mean[:, None, None]) / data.std[:, None, None]
-    return Synthetic(examples=examples, labels=earlier.labels.to(device), step_sizes=earlier.step_sizes.to(device))
-
-
-def _optimiser(config: Config) -> str:
-    """Of the inner training; gradient descent for methods that leave no choice."""
-    return getattr(config.method, "optimiser", "sgd")
-
-
-def _initial(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
-    if is_pool(config.initial):
-        thetas, networks = networks_of(config.initial, network), getattr(config.method, "networks", 1)
-        if parse(config.initial)[1] is not None:
-            return FixedWeights(thetas[0])
-        if networks > len(thetas):
-            raise UserError(
-                f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
-            )
-        return PoolWeights(thetas)
-    if config.initial == "random":
-        return RandomWeights(network, config.initialiser)
-    if earlier and earlier.theta_0:
-        return FixedWeights(stored_weights(earlier, network))
-    return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
 
 
 def _must_be_free(folder: Path) -> None:
@@ -239,7 +194,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         network=config.network,
         initialiser=config.initial if is_pool(config.initial) else config.initialiser,
         initial="fixed" if isinstance(initial, FixedWeights) else "random",
-        optimiser=_optimiser(config),
+        optimiser=inner_optimiser(config),
         attack=(config.attack_class, config.target_class) if config.attack else None,
         method=config.method.name,
         config=as_dict(config),

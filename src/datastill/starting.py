@@ -1,0 +1,66 @@
+"""What a run starts from: initial weights, and perhaps a set that is there."""
+
+from .artifact import DistilledSet
+from .data import RealData
+from .errors import UserError
+from .evaluation import stored_weights
+from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
+from .networks import Network
+from .pool import is_pool, networks_of, parse
+from .ready import load
+from .recipes import Config
+from .rng import generator
+from .synthetic import Synthetic
+
+
+def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
+    """The set to go on from, where there is one.
+
+    Raises:
+        UserError: it is of other images or classes, or for another inner optimiser.
+    """
+    if not config.warm_start:
+        return None
+    earlier = load(config.warm_start)
+    for what, theirs, ours in (
+        ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
+        ("classes", earlier.header.class_names, data.class_names),
+        ("inner optimiser", earlier.header.optimiser, inner_optimiser(config)),
+    ):
+        if theirs != ours:
+            raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
+    return earlier
+
+
+def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
+    """The set as it is in the normalised space of `data`."""
+    device = data.device
+    examples = (earlier.pixels().to(device) - data.mean[:, None, None]) / data.std[:, None, None]
+    return Synthetic(examples=examples, labels=earlier.labels.to(device), step_sizes=earlier.step_sizes.to(device))
+
+
+def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
+    """p(theta_0): drawn, known, or trained before; that of an earlier set, where it is one that the set holds.
+
+    Raises:
+        UserError: a pool that does not fit, or that has too few networks for an iteration.
+    """
+    if is_pool(config.initial):
+        thetas, networks = networks_of(config.initial, network), getattr(config.method, "networks", 1)
+        if parse(config.initial)[1] is not None:
+            return FixedWeights(thetas[0])
+        if networks > len(thetas):
+            raise UserError(
+                f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
+            )
+        return PoolWeights(thetas)
+    if config.initial == "random":
+        return RandomWeights(network, config.initialiser)
+    if earlier and earlier.theta_0:
+        return FixedWeights(stored_weights(earlier, network))
+    return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
+
+
+def inner_optimiser(config: Config) -> str:
+    """Of the inner training; gradient descent for methods that leave no choice."""
+    return getattr(config.method, "optimiser", "sgd")
