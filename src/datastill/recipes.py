@@ -107,7 +107,7 @@ def mnist_random_10() -> Config:
 
 def usps_random() -> Config:
     """USPS at 28x28, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
-    return _long("usps-random", "usps", ipc=10, iterations=600)
+    return _long("usps-random", "usps", ipc=10, iterations=300)
 
 
 def usps_random_10() -> Config:
