@@ -17,6 +17,7 @@ from datastill.methods import PoolWeights
 from datastill.networks import build
 from datastill.pool import Pool, networks_of, parts
 from datastill.pretraining import PoolSettings, pretrain, train
+from datastill.rng import generator
 from datastill.run import artifact, prepare
 
 from .toys import toy_config, toy_data
@@ -57,8 +58,6 @@ def test_a_network_is_the_same_whether_trained_alone_or_with_others(path: Path) 
 
 def test_training_is_that_of_torch(path: Path) -> None:
     """Adam with a falling rate on shuffled batches, by torch's own optimiser and module."""
-    from datastill.rng import generator
-
     settings = replace(SETTINGS, epochs=1)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
     found = train(settings, network, DATA, [2])[0]
@@ -175,6 +174,14 @@ def test_broken_files_are_told(path: Path, tmp_path: Path) -> None:
     ]:
         with pytest.raises(UserError, match=message):
             Pool.load(tmp_path / name)
+
+
+def test_one_gradient_step_is_enough(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, count=2, held_out=0, epochs=1, batch=10_000)
+    pool = pretrain(settings, DATA, tmp_path / "pool.safetensors")
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    moved = pool.training - network.init("xavier", [generator(0, "pool weights", i) for i in range(2)])
+    assert float(moved.abs().max()) == pytest.approx(settings.rate, rel=0.02), "Adam's first step"
 
 
 def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def _train(settings: PoolSettings, network: Network, data: RealData, folder: Pat
 
 def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
     """How many networks to train at once: one, or `TOGETHER` where a network's gradient step is faster so."""
-    if not network.batches:
+    if not network.batches or _steps(settings, data) * settings.epochs < 2:
         return 1
     seconds = {}
     for count in (1, TOGETHER):
