@@ -20,7 +20,7 @@ from .errors import UserError, at_least
 from .files import read_json, read_tensors, write_json, write_whole
 from .networks import Network, build
 from .objectives import classification
-from .pool import Pool, parts
+from .pool import Pool, is_pool, load_pool, parse, parts
 from .rng import generator
 from .runlog import ProgressLine, say
 from .training import optimiser
@@ -40,7 +40,7 @@ class PoolSettings:
     network: str = "lenet"
     """Which network."""
     initialiser: str = "xavier"
-    """How its initial weights are drawn."""
+    """How its initial weights are drawn; pool:FILE fine-tunes the networks of a pool, each in its place."""
     count: int = 200
     """Networks to distil with (the paper: 2000)."""
     held_out: int = 20
@@ -120,7 +120,7 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
         return 1
     seconds = {}
     for count in (1, TOGETHER):
-        steps = train_steps(settings, network, data, list(range(count)))
+        steps = train_steps(settings, network, data, [0] * count)
         next(steps)
         began = time.perf_counter()
         float(next(steps).sum())
@@ -138,7 +138,7 @@ def train_steps(
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Weights after each gradient step of Adam."""
     loss, rule, device = classification(network), optimiser("adam"), data.device
-    thetas = network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which]).to(device)
+    thetas = _initial(settings, network, which).to(device)
     state, total = rule.start(thetas), _steps(settings, data) * settings.epochs
     for t, index in enumerate(_batches(settings, data, which)):
         images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
@@ -148,6 +148,20 @@ def train_steps(
         with torch.no_grad():
             state = rule.update((weights.detach(), *state[1:]), gradient, rate, t)
         yield state[0]
+
+
+def _initial(settings: PoolSettings, network: Network, which: list[int]) -> Float[Tensor, "networks size"]:
+    if not is_pool(settings.initialiser):
+        return network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which])
+    pool = load_pool(parse(settings.initialiser)[0])
+    pool.check(network)
+    for name, asked in (("training", settings.count), ("held_out", settings.held_out)):
+        if asked > len(getattr(pool, name)):
+            raise UserError(
+                f"{name} is to be {asked}, but the pool has {len(getattr(pool, name))}; take at most so many"
+            )
+    places = [pool.training[i] if i < settings.count else pool.held_out[i - settings.count] for i in which]
+    return torch.stack(places)
 
 
 def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterator[Int64[Tensor, "networks b"]]:

@@ -6,11 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from datastill import DistilledSet
 from datastill.cli import main
+from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.evaluation import Grid
+from datastill.loop import LoopSettings
+from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.pool import Pool
+from datastill.pretraining import PoolSettings
+from datastill.recipes import Config
 from datastill.studies import STUDIES, Study, collect, draw, run
+from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
 from datastill.studies.finished import Along, Mismatch
@@ -159,6 +168,34 @@ def test_all_is_collected_on_one_page(tmp_path: Path) -> None:
     assert "![it](../results/counted/figure.svg)" in text
     assert main(["report", str(results), "--to", str(tmp_path / "again.md")]) == 0
     assert "(results/counted/figure.svg)" in (tmp_path / "again.md").read_text()
+
+
+def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path) -> None:
+    """All rows are the networks held out, and the pool is trained again if it is lost."""
+    source = PoolSettings(
+        data=DataSettings(name="digits", seed=1), network="mlp", count=3, held_out=2, epochs=1, rate=1e-4
+    )
+    method = DatasetDistillation(ipc=1, steps=1, epochs=2, networks=2, real_batch=64, step_size=0.1)
+    target = Config(network="mlp", method=method, loop=LoopSettings(iterations=4, validate_every=2))
+    study = Adaptation(
+        name="adaptation", title="Digits to digits", source=source, target=target, sets=2, fine_tuning=3,
+        paper=("1", "2", "3"),
+    )  # fmt: skip
+    text = run(study, tmp_path / "study").read_text()
+    assert "| no adaptation | 2 x 1 |" in text
+    assert "| **distilled, one known pretrained network** | 1 x 1 |" in text
+    assert "| random real images | 2 x 2 |" in text
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "study/parts").iterdir()}
+    before, tuned = (records[name]["scores"][0]["mean"] for name in ("before", "fine-tuning"))
+    assert tuned > before, "trained on all of the target"
+    held_out = Pool.load(tmp_path / "study/work/pool.safetensors").held_out
+    assert len(held_out) == 2
+    kept = DistilledSet.load(tmp_path / "study/random-pretrained.safetensors")
+    assert kept.header.score == records["random-pretrained"]["scores"][0]
+    (tmp_path / "study/parts/average.json").unlink()
+    (tmp_path / "study/work/pool.safetensors").unlink()
+    run(study, tmp_path / "study")
+    assert torch.equal(Pool.load(tmp_path / "study/work/pool.safetensors").held_out, held_out)
 
 
 def test_an_empty_folder_has_no_results(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from ..artifact import DistilledSet
 from ..data import RealData, Split
 from ..errors import UserError
 from ..runlog import ProgressLine
-from . import neighbours
+from . import fit, neighbours
 from .accuracy import Accuracy
-from .fit import along, trained, unseen
+from .fit import along, unseen
 from .protocol import Protocol
 
 CURVE_NETWORKS = 10
@@ -56,6 +56,7 @@ def score(
     *,
     split: Literal["test", "validation"] = "test",
     images: int | None = None,
+    trained: bool = True,
     progress: bool = False,
 ) -> Score:
     """Train unseen networks on the set alone and measure each on a split of the real data.
@@ -66,6 +67,7 @@ def score(
         protocol: which networks; the set's own and 200 of them when left out.
         split: ``validation`` for every choice, ``test`` once at the end.
         images: only so many images of the split, evenly spaced.
+        trained: False measures the same networks as they are before they are trained on the set.
         progress: show progress on the terminal.
 
     Raises:
@@ -79,7 +81,8 @@ def score(
         resolved = replace(resolved, networks=1, initialiser="none")
         accuracies = [neighbours.accuracy(resolved.applied(distilled), real, resolved.network)]
     else:
-        accuracies = _accuracies(resolved.applied(distilled), resolved, real, f"{split} networks", quiet=not progress)
+        applied, purpose = resolved.applied(distilled), f"{split} networks"
+        accuracies = _accuracies(applied, resolved, real, purpose, trained=trained, quiet=not progress)
         resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer than were asked for
     return Score(
         split=split,
@@ -94,12 +97,14 @@ def score(
     )
 
 
-def _accuracies(distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, quiet: bool) -> list[float]:
+def _accuracies(
+    distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, trained: bool, quiet: bool
+) -> list[float]:
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
-        finals = (theta for some in trained(distilled, network, thetas) for theta in some)
-        for one in accuracy.each(finals):
+        stacks = fit.trained(distilled, network, thetas) if trained else [thetas]
+        for one in accuracy.each(theta for some in stacks for theta in some):
             found.append(one)
             line.update(len(found), f"mean {statistics.fmean(found):.2%}")
     return found

@@ -1,5 +1,6 @@
 """Studies: what is measured to be compared, each with the section and the picture that it draws of itself."""
 
+from .adaptation import PAIRS
 from .base import Study, draw, run
 from .curves import EPOCHS, EXAMPLES, STEPS
 from .finished import Along, Mismatch
@@ -37,6 +38,7 @@ _ALL: tuple[Study, ...] = (
     Along(),
     Mismatch(),
     Transfer(),
+    *PAIRS,
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

@@ -1,6 +1,7 @@
 """A study: named parts that are measured one after the other, kept as soon as they are done, and drawn together."""
 
 import abc
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -107,7 +108,8 @@ def _record(folder: Path, part: Part) -> Path:
 
 
 def _belongs(study: Study, folder: Path) -> None:
-    record, wanted = folder / "study.json", {"study": study.name, "settings": study.settings()}
+    record = folder / "study.json"
+    wanted = json.loads(json.dumps({"study": study.name, "settings": study.settings()}))  # as it is read again
     if record.exists():
         if read_json(record) != wanted:
             raise UserError(f"{folder} holds a study of other settings; give another folder with --out")

@@ -1,7 +1,6 @@
 """Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
 
 import itertools
-import json
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -60,7 +59,7 @@ class Table(Study):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        plain = json.loads(json.dumps(asdict(replace(self, results=Path())), default=str))
+        plain = asdict(self)
         return {key: value for key, value in plain.items() if key not in ("results", "seconds", "title")}
 
     def parts(self) -> list[Part]:
