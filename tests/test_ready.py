@@ -61,3 +61,12 @@ def test_the_command_line_takes_the_names_too(capsys: pytest.CaptureFixture[str]
     assert "100 (10 per class)" in capsys.readouterr().out.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert main(["show", "mnist-10000"]) == 2
     assert "did you mean 'mnist-100'" in capsys.readouterr().err
+
+
+def test_they_are_listed_with_what_they_are_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "sets"]) == 0
+    said = capsys.readouterr().out
+    for name in names():
+        mean = datastill.load(name).header.score["mean"]
+        line = next(line for line in said.splitlines() if line.startswith(f"  {name} "))
+        assert f"{100 * mean:.1f} ±" in line

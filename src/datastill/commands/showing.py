@@ -6,15 +6,16 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from ..artifact import DistilledSet
 from ..baselines import BASELINES
 from ..data import KNOWN
 from ..export import export, png_loss
 from ..files import write_whole
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
-from ..ready import load
+from ..ready import load, names
 from ..recipes import RECIPES
-from ..report import as_json, grid, summary, write_report
+from ..report import as_json, bytes_of, grid, score_text, summary, write_report
 from ..studies import STUDIES, collect
 from .output import first_line, out, print_json
 
@@ -99,7 +100,7 @@ class Report:
         return 0
 
 
-Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines", "studies"]
+Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines", "studies", "sets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +129,20 @@ class List:
             "methods": {name: first_line(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
             "studies": {name: study.title for name, study in STUDIES.items()},
+            "sets": {name: _worth(load(name)) for name in names()},
         }
         chosen = tables if self.kind == "all" else {self.kind: tables[self.kind]}
         if self.json:
             return print_json(chosen)
-        for title, names in chosen.items():
+        for title, listed in chosen.items():
             out.print(f"[bold]{title}[/bold]")
-            for name, text in names.items():
+            for name, text in listed.items():
                 out.print(f"  {name:<22}{text}", highlight=False, markup=False, soft_wrap=True)
         return 0
+
+
+def _worth(distilled: DistilledSet) -> str:
+    """A set that comes with the package, in one line."""
+    header = distilled.header
+    size = bytes_of(distilled.nbytes + distilled.initial_nbytes)
+    return f"{header.network}, {header.initialiser} initial weights: {score_text(dict(header.score or {}))}, {size}"
