@@ -56,7 +56,7 @@ class Pool:
         path = Path(path)
         if not path.is_file():
             begun = " (one was begun; the same command goes on with it)" if parts(path).exists() else ""
-            raise UserError(f"there is no pool at {path}{begun}; make one with: datastill pretrain")
+            raise UserError(f"there is no pool at {path}{begun}; make one with datastill pretrain, or say where it is")
         metadata, tensors = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")

@@ -175,8 +175,7 @@ def validate(run: Run, learned: Learned) -> dict[str, float]:
     protocol = Protocol(networks=VALIDATION["networks"], seed=run.config.seed)
     data, attack = run.data, run.problem.attack
     if attack:  # judged by what it is for
-        split = replace(data.validation, labels=attack.relabel(data.validation.labels))
-        data = replace(data, validation=split)
+        data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
     found = score(artifact(run, learned), data, protocol, split="validation", images=VALIDATION["images"])
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 

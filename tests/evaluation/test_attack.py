@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datastill import DistilledSet, Protocol, UserError, distill, score
+from datastill.baselines import BASELINES, RandomReal, Setting
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.evaluation import attacked
@@ -119,3 +120,17 @@ def test_the_command_line_tells_both_stages(tmp_path: Path, capsys: pytest.Captu
     assert "class '3' read as '5': " in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "run" / "distilled.safetensors"), "--networks", "2"]) == 0
     assert "class '3' read as '5': " in capsys.readouterr().out
+
+
+def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() -> None:
+    like = toy_set(DATA, attack=(0, 2))
+    setting = Setting.like(like, DATA)
+    for kind in ("random", "optimised-random", "average"):
+        plain = BASELINES[kind]().plain(setting)
+        assert plain.labels.tolist() == [[2, 1, 2]], "images of class 0 are called 2"
+        assert plain.header.attack == (0, 2)
+    images = RandomReal().images(setting)
+    torch.testing.assert_close(RandomReal().plain(replace(setting, attack=None)).examples, images.transpose(0, 1))
+    assert set(setting.judged.validation.labels.tolist()) == {1, 2}
+    assert set(setting.judged.test.labels.tolist()) == {0, 1, 2}
+    assert attacked(RandomReal().build(setting), DATA, Protocol(networks=2)).n == 2

@@ -35,6 +35,8 @@ class Setting:
     """Which of the sets of this kind."""
     source: DataSettings | None = None
     """How the data was loaded, for the record."""
+    attack: tuple[int, int] | None = None
+    """Examples of the first class are labelled as the second, and choices judged so, to compare with an attack."""
 
     def __post_init__(self) -> None:
         at_least("ipc (images per class)", self.ipc, 1)
@@ -51,7 +53,16 @@ class Setting:
             steps=len(distilled.labels),
             grid=Grid().with_those_of(distilled),
             source=source,
+            attack=distilled.header.attack,
         )
+
+    @property
+    def judged(self) -> RealData:
+        """The real data as choices are judged by: against an attack, with one class labelled as the other."""
+        if self.attack is None:
+            return self.data
+        train, validation = (split.read_as(*self.attack) for split in (self.data.train, self.data.validation))
+        return replace(self.data, train=train, validation=validation)
 
     @property
     def header(self) -> Header:
@@ -65,6 +76,7 @@ class Setting:
             network=self.network,
             initialiser=self.initialiser,
             initial="random",
+            attack=self.attack,
             config={"data": asdict(self.source)} if self.source else {},
         )
 
@@ -95,7 +107,7 @@ class Baseline(abc.ABC):
             UserError: a class has too few images, or the network cannot take them.
         """
         plain = self.plain(setting)
-        chosen = protocol or tuned(plain, setting.data, Protocol(seed=setting.seed), self.grid(setting, plain))
+        chosen = protocol or tuned(plain, setting.judged, Protocol(seed=setting.seed), self.grid(setting, plain))
         return chosen.applied(plain)
 
     def record(self, setting: Setting) -> dict[str, Any]:
@@ -124,6 +136,8 @@ def arranged(
     each = images.shape[1]
     steps = setting.steps if each == setting.ipc else 1
     examples, labels = by_step(images, steps), start_labels(setting.data, ipc=each, steps=steps)
+    if setting.attack:
+        labels = labels.masked_fill(labels == setting.attack[0], setting.attack[1])
     header = setting.header
     if about:
         header = replace(header, method=about.name, config={**header.config, "baseline": about.record(setting)})

@@ -27,6 +27,10 @@ class Split:
         """The images and labels at these indices."""
         return Split(images=self.images[index], labels=self.labels[index])
 
+    def read_as(self, one: int, other: int) -> "Split":
+        """The same images, with those of class `one` labelled as class `other`."""
+        return replace(self, labels=self.labels.masked_fill(self.labels == one, other))
+
     def spaced(self, count: int | None) -> "Split":
         """So many images, evenly spaced (a source may be sorted by class); all for None or where there are fewer."""
         if count is None or count >= len(self):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet
-from ..data import RealData, Split
+from ..data import RealData
 from ..errors import UserError
 from ..runlog import ProgressLine
 from .accuracy import Accuracy
@@ -93,8 +93,7 @@ def attacked(
     victim, target = distilled.header.attack
     of_class = real.labels == victim
     mine, rest = real.take(of_class.nonzero()[:, 0]), real.take((~of_class).nonzero()[:, 0])
-    as_target = Split(images=mine.images, labels=mine.labels.new_full(mine.labels.shape, target))
-    measures = [Accuracy(network, applied, images) for images in (as_target, mine, rest)]
+    measures = [Accuracy(network, applied, images) for images in (mine.read_as(victim, target), mine, rest)]
     share = len(mine) / len(real)
 
     def measured(theta: Float[Tensor, " size"]) -> tuple[float, float, float]:

@@ -84,6 +84,9 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
     yield "network", header.network
     yield "initial weights", f"{header.initial}: trained {trained_from(distilled)}"
+    if header.attack:
+        victim, target = (header.class_names[label] for label in header.attack)
+        yield "made to attack", f"networks trained on it shall read {victim!r} as {target!r}"
     if header.method:
         yield "method", header.method.replace("_", " ")
     yield "score", _score(distilled)

@@ -57,6 +57,9 @@ def trained_from(distilled: DistilledSet) -> str:
     """What a network trained on the set starts from."""
     if distilled.header.initial == "fixed":
         return "from the initial weights stored with it"
+    pool = distilled.header.initialiser.removeprefix("pool:")
+    if pool != distilled.header.initialiser:
+        return f"from any network of the pool {pool}"
     return f"from any {distilled.header.initialiser} initial weights"
 
 
