@@ -64,7 +64,7 @@ SMALLER = {
     "usps-random-10": LONG,
     "mnist-fixed": {"epochs": 4, "real_batch": 64},
     "cifar10-random": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
-    "cifar10-random-10": {"epochs": 2, "window": 1, "real_batch": 8, "coordinates": "pixels"},
+    "cifar10-random-10": {"epochs": 2, "real_batch": 8, "coordinates": "pixels"},
     "cifar10-random-long": {"epochs": 1, "window": 1, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
     "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
 }

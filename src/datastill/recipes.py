@@ -172,31 +172,34 @@ def cifar10_random() -> Config:
 
 def cifar10_random_long() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 100 examples in 2 steps x 15 epochs, windows of 20 steps."""
-    return _cifar10_long("cifar10-random-long", ipc=10, steps=2, epochs=15, iterations=600)
-
-
-def cifar10_random_10() -> Config:
-    """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 40 epochs, windows of 20 steps."""
-    return _cifar10_long("cifar10-random-10", ipc=1, steps=1, epochs=40, iterations=200)
-
-
-def _cifar10_long(name: str, ipc: int, steps: int, epochs: int, iterations: int) -> Config:
-    """Few steps on many examples each, as for LeNet."""
     return Config(
-        recipe=name,
+        recipe="cifar10-random-long",
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         method=DatasetDistillation(
-            ipc=ipc,
-            steps=steps,
-            epochs=epochs,
+            ipc=10,
+            steps=2,
+            epochs=15,
             window=20,
             optimiser="adam",
             step_size=0.001,
             examples_rate=0.05,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.98, validate_every=100),
+        loop=LoopSettings(iterations=600, schedule="exponential", average=0.98, validate_every=100),
+        engine=Engine(precision="bfloat16"),
+        protocol=Protocol(networks=20),
+    )
+
+
+def cifar10_random_10() -> Config:
+    """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 15 epochs."""
+    return Config(
+        recipe="cifar10-random-10",
+        data=DataSettings(name="cifar10"),
+        network="alexcifarnet",
+        method=DatasetDistillation(ipc=1, steps=1, epochs=15, examples_rate=0.05),
+        loop=LoopSettings(iterations=250, schedule="exponential", average=0.98, validate_every=50),
         engine=Engine(precision="bfloat16"),
         protocol=Protocol(networks=20),
     )
