@@ -51,6 +51,11 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def as_read(value: Any) -> Any:
+    """The value as it comes back from a JSON file: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; a `UserError` says which file is missing or broken."""
     try:

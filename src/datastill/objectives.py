@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from .data import read_as
 from .errors import UserError
 from .networks import Network
 from .training import RealLoss
@@ -30,7 +31,7 @@ class Attack:
 
     def relabel(self, labels: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Labels with T in the place of K."""
-        return labels.masked_fill(labels == self.attack_class, self.target_class)
+        return read_as(labels, self.attack_class, self.target_class)
 
 
 def classification(network: Network, attack: Attack | None = None) -> RealLoss:

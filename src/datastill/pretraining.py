@@ -1,6 +1,5 @@
 """Training the networks of a pool, each kept as soon as it is whole."""
 
-import json
 import shutil
 import statistics
 import time
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
-from .files import read_json, read_tensors, write_json, write_whole
+from .evaluation.accuracy import share_right
+from .files import as_read, read_json, read_tensors, write_json, write_whole
 from .networks import Network, build
 from .objectives import classification
 from .pool import Pool, is_pool, load_pool, parse, parts
@@ -72,7 +72,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     Raises:
         UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
     """
-    wanted = json.loads(json.dumps(asdict(settings)))
+    wanted = as_read(asdict(settings))
     if path.exists():
         pool = Pool.load(path)
         if pool.header["settings"] != wanted:
@@ -181,9 +181,7 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
     """On the validation split; statistics are measured on train images."""
     predict = network.predictor(theta, data.normalise(data.train.spaced(1000).images))
-    pieces = zip(data.validation.images.split(BATCH), data.validation.labels.split(BATCH), strict=True)
-    right = sum(int((predict(data.normalise(images)).argmax(1) == labels).sum()) for images, labels in pieces)
-    return right / len(data.validation)
+    return share_right(lambda images: predict(data.normalise(images)).argmax(1), data.validation, BATCH)
 
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
@@ -192,7 +190,7 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
     thetas = torch.stack([part["theta"] for part in found])
     accuracies = [round(float(part["accuracy"]), 6) for part in found]
     header = {
-        "settings": json.loads(json.dumps(asdict(settings))),
+        "settings": as_read(asdict(settings)),
         "shape": list(data.shape),
         "classes": data.classes,
         "class_names": list(data.class_names),

@@ -159,25 +159,18 @@ def mnist_fixed() -> Config:
 
 def cifar10_random() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 100 examples in 10 steps x 3 epochs (the paper: 36.79 %)."""
-    return Config(
-        recipe="cifar10-random",
-        data=DataSettings(name="cifar10"),
-        network="alexcifarnet",
-        method=DatasetDistillation(examples_rate=0.03),
-        loop=LoopSettings(iterations=500, schedule="exponential", average=0.99, validate_every=100),
-        engine=Engine(precision="bfloat16"),
-        protocol=Protocol(networks=20),
+    return _cifar10_random(
+        "cifar10-random",
+        DatasetDistillation(examples_rate=0.03),
+        LoopSettings(iterations=500, schedule="exponential", average=0.99, validate_every=100),
     )
 
 
 def cifar10_random_long() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 100 examples in 2 steps x 15 epochs, windows of 20 steps."""
-    return Config(
-        recipe="cifar10-random-long",
-        data=DataSettings(name="cifar10"),
-        network="alexcifarnet",
-        method=DatasetDistillation(
-            ipc=10,
+    return _cifar10_random(
+        "cifar10-random-long",
+        DatasetDistillation(
             steps=2,
             epochs=15,
             window=20,
@@ -186,20 +179,26 @@ def cifar10_random_long() -> Config:
             examples_rate=0.05,
             step_sizes_rate=0.005,
         ),
-        loop=LoopSettings(iterations=600, schedule="exponential", average=0.98, validate_every=100),
-        engine=Engine(precision="bfloat16"),
-        protocol=Protocol(networks=20),
+        LoopSettings(iterations=600, schedule="exponential", average=0.98, validate_every=100),
     )
 
 
 def cifar10_random_10() -> Config:
     """CIFAR-10, AlexCifarNet, random initial weights, 10 examples in one step x 15 epochs."""
+    return _cifar10_random(
+        "cifar10-random-10",
+        DatasetDistillation(ipc=1, steps=1, epochs=15, examples_rate=0.05),
+        LoopSettings(iterations=250, schedule="exponential", average=0.98, validate_every=50),
+    )
+
+
+def _cifar10_random(name: str, method: DatasetDistillation, loop: LoopSettings) -> Config:
     return Config(
-        recipe="cifar10-random-10",
+        recipe=name,
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
-        method=DatasetDistillation(ipc=1, steps=1, epochs=15, examples_rate=0.05),
-        loop=LoopSettings(iterations=250, schedule="exponential", average=0.98, validate_every=50),
+        method=method,
+        loop=loop,
         engine=Engine(precision="bfloat16"),
         protocol=Protocol(networks=20),
     )

@@ -20,7 +20,6 @@ from .methods import FixedWeights, Learned, Problem
 from .networks import build
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
-from .ready import load
 from .recipes import Config, as_dict, from_dict
 from .report import write_report
 from .runlog import ProgressLine, say
@@ -91,6 +90,8 @@ class Run:
 
     config: Config
     problem: Problem
+    earlier: DistilledSet | None = None
+    """The set that the run goes on from."""
 
     @property
     def data(self) -> RealData:
@@ -116,7 +117,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
         warm_start=as_start(earlier, data) if earlier else None,
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
-    return Run(config=config, problem=problem)
+    return Run(config=config, problem=problem, earlier=earlier)
 
 
 def pick_device(name: str) -> torch.device:
@@ -211,13 +212,11 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
 def provenance(run: Run, state: State) -> dict[str, Any]:
     """How the set came about."""
     config, more = run.config, {}
-    if config.warm_start:
-        more["warm_start"] = dict(load(config.warm_start).header.provenance)
+    if run.earlier:
+        more["warm_start"] = dict(run.earlier.header.provenance)
     if is_pool(config.initial):
-        more["pool"] = {
-            "sha256": (pool := load_pool(parse(config.initial)[0])).sha256,
-            "settings": pool.header["settings"],
-        }
+        pool = load_pool(parse(config.initial)[0])
+        more["pool"] = {"sha256": pool.sha256, "settings": pool.header["settings"]}
     return {
         "datastill": __version__,
         "torch": torch.__version__,

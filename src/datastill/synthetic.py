@@ -139,6 +139,6 @@ def raw(step_sizes: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         UserError: a step size is not above 0.
     """
     if not bool((step_sizes > 0).all()):
-        raise UserError(f"step_size is {float(step_sizes.min())}, but must be above 0")
+        raise UserError(f"step_size is {float(step_sizes.min()):g}, but must be above 0")
     sizes = step_sizes.double()
     return (sizes + torch.log(-torch.expm1(-sizes))).to(step_sizes.dtype)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet, Header
-from ..data import DataSettings, RealData
+from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
 from ..evaluation import Grid, Protocol, tuned
 from ..rng import derive
@@ -137,7 +137,7 @@ def arranged(
     steps = setting.steps if each == setting.ipc else 1
     examples, labels = by_step(images, steps), start_labels(setting.data, ipc=each, steps=steps)
     if setting.attack:
-        labels = labels.masked_fill(labels == setting.attack[0], setting.attack[1])
+        labels = read_as(labels, *setting.attack)
     header = setting.header
     if about:
         header = replace(header, method=about.name, config={**header.config, "baseline": about.record(setting)})

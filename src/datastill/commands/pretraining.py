@@ -1,6 +1,5 @@
 """Training networks to start from: pretrain."""
 
-import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from tyro.conf import Positional
 
 from ..data import load_data
 from ..pretraining import PoolSettings, pretrain
-from ..report import spread
+from ..report import spread_of
 from ..run import pick_device
 from .output import out
 
@@ -44,13 +43,9 @@ class Pretrain:
         for name, title in (("training", "to distil with"), ("held_out", "held out")):
             accuracies = pool.header["accuracies"][name]
             if accuracies:
-                told = spread(*_mean_and_sd(accuracies))
+                told = spread_of(accuracies)
                 out.print(f"{len(accuracies)} networks {title}: {told} % of validation images", highlight=False)
         out.print(
             f"wrote {path}\nuse:  datastill distill RECIPE --initial pool:{path}", highlight=False, soft_wrap=True
         )
         return 0
-
-
-def _mean_and_sd(values: list[float]) -> tuple[float, float | None]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -29,7 +29,7 @@ class Split:
 
     def read_as(self, one: int, other: int) -> "Split":
         """The same images, with those of class `one` labelled as class `other`."""
-        return replace(self, labels=self.labels.masked_fill(self.labels == one, other))
+        return replace(self, labels=read_as(self.labels, one, other))
 
     def spaced(self, count: int | None) -> "Split":
         """So many images, evenly spaced (a source may be sorted by class); all for None or where there are fewer."""
@@ -139,6 +139,11 @@ class RealData:
     def _members(self) -> tuple[np.ndarray, ...]:
         labels = self.train.labels.cpu().numpy()
         return tuple(np.flatnonzero(labels == label) for label in range(self.classes))
+
+
+def read_as(labels: Int64[Tensor, "*shape"], one: int, other: int) -> Int64[Tensor, "*shape"]:
+    """Labels with class `other` in the place of class `one`."""
+    return labels.masked_fill(labels == one, other)
 
 
 def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:

@@ -41,10 +41,7 @@ class Accuracy:
     @torch.no_grad()
     def __call__(self, theta: Float[Tensor, " size"]) -> float:
         """The share that one trained network gets right."""
-        classify = self._classifier(theta)
-        pieces = zip(self.real.images.split(self.batch), self.real.labels.split(self.batch), strict=True)
-        right = sum(int((classify(images) == labels).sum()) for images, labels in pieces)
-        return right / len(self.real)
+        return share_right(self._classifier(theta), self.real, self.batch)
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
@@ -88,6 +85,12 @@ class Accuracy:
         except Exception:  # no compiler, or a network that it cannot take: the plain way is right, only slower
             return None
         return compiled
+
+
+def share_right(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> float:
+    """Share of a split that gets its label, so many images at a time."""
+    pieces = zip(real.images.split(batch), real.labels.split(batch), strict=True)
+    return sum(int((classify(images) == labels).sum()) for images, labels in pieces) / len(real)
 
 
 @contextmanager

@@ -45,12 +45,11 @@ class Protocol:
         header = distilled.header
         own = self.network in ("", header.network) and self.initialiser == ""
         fixed = own and header.initial == "fixed"
-        initialiser = "fixed" if fixed else self.initialiser or header.initialiser
         return replace(
             self,
             networks=1 if fixed else self.networks,
             network=self.network or header.network,
-            initialiser=initialiser,
+            initialiser="fixed" if fixed else self.initialiser or header.initialiser,
             epochs=self.epochs or len(distilled.step_sizes),
             optimiser=self.optimiser or header.optimiser,
             labels=self.labels or ("hard" if distilled.hard else "soft"),

@@ -74,6 +74,8 @@ class DatasetDistillation(Method):
         """Coordinates of the examples in program order, and the numbers that become step sizes."""
         if self.real_batch > len(problem.data.train):
             raise UserError(f"real_batch is {self.real_batch}, but there are {len(problem.data.train)} train images")
+        if problem.warm_start:
+            self._must_fit(problem, problem.warm_start)
         start = problem.warm_start or Synthetic(
             examples=start_examples(
                 problem.data,
@@ -85,14 +87,13 @@ class DatasetDistillation(Method):
             labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
             step_sizes=torch.full((self.epochs, self.steps), self.step_size, device=problem.data.device),
         )
-        self._must_fit(problem, start)
         return {
             "examples": basis(problem.data, self.coordinates).coordinates(start.examples),
             "step_sizes": raw(start.step_sizes),
         }
 
     def _must_fit(self, problem: Problem, start: Synthetic) -> None:
-        """A warm start may be of any other size."""
+        """Raise a `UserError` for a warm start of another size or order: it may be any set."""
         (epochs, steps), batch = start.step_sizes.shape, start.labels.shape[1]
         if (epochs, steps, steps * batch) != (self.epochs, self.steps, self.ipc * problem.data.classes):
             raise UserError(

@@ -4,7 +4,7 @@ from .charts import Line, lines_chart
 from .figures import banner, caption, grid
 from .page import write_report
 from .summary import as_json, summary
-from .words import bytes_of, score_text, share, spread
+from .words import bytes_of, score_text, share, spread, spread_of
 
 __all__ = [
     "Line",
@@ -17,6 +17,7 @@ __all__ = [
     "score_text",
     "share",
     "spread",
+    "spread_of",
     "summary",
     "write_report",
 ]

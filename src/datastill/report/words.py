@@ -1,12 +1,14 @@
 """Numbers as people read them, the same on the page and in the terminal."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet
+from ..pool import PREFIX, is_pool
 
 
 def percent(fraction: int | float) -> str:
@@ -22,6 +24,11 @@ def score_text(score: Mapping[str, Any]) -> str:
 def spread(mean: int | float, sd: int | float | None = None) -> str:
     """``93.5 ± 0.8``, in percent; the mean alone where there is no spread."""
     return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
+
+
+def spread_of(values: Sequence[float]) -> str:
+    """``93.5 ± 0.8``: mean and standard deviation of some fractions, in percent."""
+    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def number(value: int) -> str:
@@ -57,9 +64,8 @@ def trained_from(distilled: DistilledSet) -> str:
     """What a network trained on the set starts from."""
     if distilled.header.initial == "fixed":
         return "from the initial weights stored with it"
-    pool = distilled.header.initialiser.removeprefix("pool:")
-    if pool != distilled.header.initialiser:
-        return f"from any network of the pool {pool}"
+    if is_pool(distilled.header.initialiser):
+        return f"from any network of the pool {distilled.header.initialiser.removeprefix(PREFIX)}"
     return f"from any {distilled.header.initialiser} initial weights"
 
 

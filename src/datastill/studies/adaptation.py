@@ -2,14 +2,14 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..baselines import BASELINES, Setting, trained_by
+from ..baselines import BASELINES, Setting
 from ..data import DataSettings, RealData, load_data
-from ..evaluation import Score, difference, score
+from ..evaluation import difference, score
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..pool import Pool
@@ -17,15 +17,10 @@ from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..report import spread
 from ..run import distill, pick_device
+from . import measured
 from .base import Part, Records, Study
+from .measured import KINDS, count_and_accuracy, scores_of
 from .paper import NOTE
-
-KINDS = {
-    "random": "random real images",
-    "optimised-random": "random real, best 20 % on train images",
-    "average": "class average",
-    "k-means": "k-means of each class",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +46,7 @@ class Adaptation(Study):
         return named | {"sets": self.sets}
 
     def parts(self) -> list[Part]:
-        """The pool first, for each other part goes on from it."""
+        """One for each row; whichever comes first trains the pool."""
         rows: dict[str, Callable[[Path], dict[str, Any]]] = {
             "before": self._before,
             **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
@@ -87,13 +82,10 @@ class Adaptation(Study):
         return {"scores": [found.as_dict()], "pool": about}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
-        _, name = self._pool(folder)
-        baseline, chosen, scores = BASELINES[kind](), None, []
-        for seed in range(self.sets if baseline.varies else 1):
-            one = baseline.build(self._setting(name, seed), chosen)
-            chosen = trained_by(one)
-            scores.append(score(one, self._data).as_dict())
-        return {"scores": scores}
+        pool, name = self._pool(folder)
+        baseline = BASELINES[kind]()
+        settings = (self._setting(name, seed) for seed in range(self.sets if baseline.varies else 1))
+        return measured.baseline(baseline, settings, len(pool.held_out))
 
     def _distilled(self, which: str, folder: Path) -> dict[str, Any]:
         _, name = self._pool(folder)
@@ -115,7 +107,7 @@ class Adaptation(Study):
 
     def text(self, records: Records) -> str:
         """The table: before, what was learned, real images, and all target data."""
-        ours = _scores(records["random-pretrained"])
+        ours = scores_of(records["random-pretrained"])
         titles = {
             "before": ("no adaptation", self.paper[0]),
             "random-pretrained": ("**distilled, random pretrained**", self.paper[1]),
@@ -125,11 +117,9 @@ class Adaptation(Study):
         }
         rows = []
         for name, (title, claim) in titles.items():
-            scores = _scores(records[name])
-            accuracies = [accuracy for one in scores for accuracy in one.accuracies]
-            accuracy = spread(statistics.fmean(accuracies), statistics.stdev(accuracies) if accuracies[1:] else None)
+            scores = scores_of(records[name])
             better = str(difference(ours, scores)) if name not in ("random-pretrained", "fixed-pretrained") else ""
-            rows.append(f"| {title} | {scores[0].n} x {len(scores)} | {accuracy} | {claim} | {better} |")
+            rows.append(f"| {title} | {count_and_accuracy(scores)} | {claim} | {better} |")
         table, pool, method = "\n".join(rows), records["before"]["pool"], self.target.method
         seconds = sum(record["part_seconds"] for record in records.values())
         own = statistics.fmean(pool["accuracies"]["held_out"])
@@ -151,10 +141,6 @@ again, which the command does where it is missing.
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].hardware}).
 """
-
-
-def _scores(record: dict[str, Any]) -> list[Score]:
-    return [Score(**{f.name: plain[f.name] for f in fields(Score)}) for plain in record["scores"]]
 
 
 def _pair(source: DataSettings, target: DataSettings, paper: Sequence[str]) -> Adaptation:

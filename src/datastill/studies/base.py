@@ -1,7 +1,6 @@
 """A study: named parts that are measured one after the other, kept as soon as they are done, and drawn together."""
 
 import abc
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_json, write_json, write_whole
+from ..files import as_read, read_json, write_json, write_whole
 from ..planner import duration
 from ..runlog import say
 
@@ -109,7 +108,7 @@ def _record(folder: Path, part: Part) -> Path:
 
 def _belongs(study: Study, folder: Path) -> None:
     record = folder / "study.json"
-    wanted = json.loads(json.dumps({"study": study.name, "settings": study.settings()}))  # as it is read again
+    wanted = as_read({"study": study.name, "settings": study.settings()})
     if record.exists():
         if read_json(record) != wanted:
             raise UserError(f"{folder} holds a study of other settings; give another folder with --out")

@@ -1,30 +1,26 @@
 """Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
 
-import itertools
-import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES, Baseline, Herding, KCenter, Setting, trained_by
-from ..data import DataSettings, RealData, load_data
+from ..baselines import BASELINES, Baseline, Herding, KCenter, Setting
+from ..data import RealData, load_data
 from ..evaluation import Grid, Protocol, Score, difference, score
 from ..recipes import recipe
-from ..report import spread
 from ..run import pick_device
+from . import measured
 from .base import Part, Records, Study
+from .measured import KINDS, as_score, count_and_accuracy, scores_of
 from .paper import NOTE, TABLE
 
 NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
 """What nearest neighbours are chosen from, by validation."""
 ROWS = {
-    "random": "random real images",
-    "optimised-random": "random real, best 20 % on train images",
-    "average": "class average",
-    "k-means": "k-means of each class",
+    **KINDS,
     "k-center": "k-center greedy, pixels",
     "k-center-features": "k-center greedy, features of a trained {features}",
     "herding": "herding, pixels",
@@ -85,24 +81,19 @@ class Table(Study):
 
     @cached_property
     def _data(self) -> RealData:
-        return load_data(DataSettings(name=self.data)).to(pick_device("auto"))
+        return load_data(recipe(self.random).data).to(pick_device("auto"))
 
     @cached_property
     def _setting(self) -> Setting:
-        setting = Setting.like(self._set(self.random), self._data, recipe(self.random).data)
-        return replace(setting, grid=self.choose.with_those_of(self._set(self.random)))
+        ours = self._set(self.random)
+        setting = Setting.like(ours, self._data, recipe(self.random).data)
+        return replace(setting, grid=self.choose.with_those_of(ours))
 
     def _settings(self, count: int) -> Iterator[Setting]:
         return (replace(self._setting, seed=seed) for seed in range(count))
 
     def _kind(self, baseline: Baseline) -> dict[str, Any]:
-        chosen: Protocol | None = None
-        scores = []
-        for setting in self._settings(self.sets if baseline.varies else 1):
-            one = baseline.build(setting, chosen)
-            chosen = trained_by(one)
-            scores.append(score(one, self._data, Protocol(networks=self.networks), progress=True).as_dict())
-        return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(trained_by(one))}
+        return measured.baseline(baseline, self._settings(self.sets if baseline.varies else 1), self.networks)
 
     def _neighbours(self, baseline: Baseline) -> dict[str, Any]:
         sets = [baseline.plain(setting) for setting in self._settings(self.sets)]
@@ -131,7 +122,7 @@ class Table(Study):
             if name
         ]
         for name, title in ROWS.items():
-            scores, size = [_score(each) for each in records[name]["scores"]], records[name]["bytes"]
+            scores, size = scores_of(records[name]), records[name]["bytes"]
             title = title.format(features=self.features)
             rows.append(_row(title, scores, size, claims.get(name), str(difference([ours], scores))))
         table, setting = "\n".join(rows), self._setting
@@ -157,7 +148,7 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardw
         return DistilledSet.load(self.results / name / "distilled.safetensors")
 
     def _ours(self, name: str) -> Score:
-        return _score(dict(self._set(name).header.score or {}))
+        return as_score(dict(self._set(name).header.score or {}))
 
     def _bytes(self, name: str) -> int:
         distilled = self._set(name)
@@ -165,17 +156,11 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardw
 
 
 def _row(title: str, scores: list[Score], size: int, claim: object, better: str) -> str:
-    accuracies = list(itertools.chain.from_iterable(one.accuracies for one in scores))
-    accuracy = spread(statistics.fmean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else None)
-    return f"| {title} | {size} | {scores[0].n} x {len(scores)} | {accuracy} | {claim or ''} | {better} |"
+    return f"| {title} | {size} | {count_and_accuracy(scores)} | {claim or ''} | {better} |"
 
 
 def _steps(count: int) -> str:
     return "one step" if count == 1 else f"{count} steps"
-
-
-def _score(plain: dict[str, Any]) -> Score:
-    return Score(**{f.name: plain[f.name] for f in fields(Score)})
 
 
 def _set_of(values: Iterable[object]) -> str:

@@ -1,7 +1,7 @@
 """A set on networks that it was not made for, beside real images on the same ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from ..recipes import recipe
 from ..report import spread
 from ..run import pick_device
 from .base import Part, Records, Study
+from .measured import KINDS
 
-BESIDE = {"random": "random real images", "k-means": "k-means of each class"}
+BESIDE = {kind: KINDS[kind] for kind in ("random", "k-means")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,7 @@ class Transfer(Study):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return {
-            "recipe": self.recipe,
-            "on": list(self.on),
-            "networks": self.networks,
-            "sets": self.sets,
-            "choose": {"step_sizes": list(self.choose.step_sizes), "epochs": list(self.choose.epochs)},
-        }
+        return {key: value for key, value in asdict(self).items() if key not in ("results", "seconds", "title")}
 
     def parts(self) -> list[Part]:
         """One for each network."""
