@@ -110,7 +110,7 @@ def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkey
 
 
 def test_networks_of_an_iteration_differ_and_do_not_depend_on_how_they_are_shared_out(path: Path) -> None:
-    weights = PoolWeights(Pool.load(path).training)
+    weights = PoolWeights(Pool.load(path).training, 3)
     seen = set()
     for iteration in range(20):
         drawn = weights.draw(0, iteration, range(3))

@@ -1,6 +1,7 @@
 """The command line. Results go to standard output, everything else to standard error.
 
-Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input; 130 or 143 stopped by a signal and resumable.
+Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, or another process is gone; 130 or 143 stopped
+by a signal and resumable.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from . import __version__
+from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, first_line, out
 from .errors import UserError, unknown
 from .loop import Stopped
@@ -26,10 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.path.insert(0, "")  # so that module:callable finds a module in the current folder, as python -m does
     try:
-        return _parse(words).run()
+        with distributed.joined():
+            return _run(words)
+    except UserError as error:  # the other processes cannot be reached
+        return _told(error)
+
+
+SHARED = ("distill", "evaluate", "pretrain")
+"""The commands that several processes can share."""
+
+
+def _run(words: list[str]) -> int:
+    first = distributed.rank() == 0
+    try:
+        with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
+            return distributed.agreed(lambda: _parse(words)).run()
+    except distributed.SharedError as error:
+        return _told(error) if first else 2
     except UserError as error:
-        print(f"datastill: error: {error}", file=sys.stderr)
-        return 2
+        return _told(error)
     except KeyboardInterrupt:
         kept = (
             "the same command goes on where it was" if _goes_on(words) else "a run that had begun goes on with --resume"
@@ -38,8 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Stopped as stopped:
         again = words if _goes_on(words) else ["distill", "--resume", "--out", str(stopped.folder)]
-        print(f"\ndatastill: {stopped}; go on with: {shlex.join(['datastill', *again])}", file=sys.stderr)
+        if first:
+            print(f"\ndatastill: {stopped}; go on with: {shlex.join(['datastill', *again])}", file=sys.stderr)
         return 128 + stopped.signum
+
+
+def _told(error: UserError) -> int:
+    rank = f"rank {distributed.rank()}: " if distributed.ranks() > 1 else ""
+    print(f"datastill: error: {rank}{error}", file=sys.stderr)
+    return 2
 
 
 def _goes_on(words: list[str]) -> bool:
@@ -55,6 +78,10 @@ def _parse(words: list[str]) -> Any:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    if distributed.ranks() > 1 and name not in SHARED:
+        raise UserError(
+            f"{name} works in one process; start it without torchrun ({', '.join(SHARED)} share their work)"
+        )
     if name not in ("distill", "plan"):
         return _options(COMMANDS[name], rest, f"datastill {name}")
     chosen = "digits"

@@ -1,6 +1,7 @@
 """The only outer loop: gradient, guard, Adam, average, validate, log, checkpoint, resume."""
 
 import math
+import os
 import signal
 import statistics
 import time
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from . import distributed
 from .errors import UserError, at_least
 from .files import write_whole
 from .methods import Learned, Method, Problem
@@ -98,6 +100,7 @@ def optimise(
     """Run the outer iterations from the start or from the checkpoint in `folder`.
 
     A resumed run goes through the same states as an uninterrupted one, bit for bit: nothing but the `State` decides.
+    Several processes share the networks of an iteration, and go through the same states as well, up to rounding.
 
     Args:
         method: gives start, gradients and outer rates.
@@ -113,9 +116,10 @@ def optimise(
     Raises:
         DivergedError: too many iterations in a row without a finite gradient; the last good state is saved.
         Stopped: SIGINT or SIGTERM came; the state is saved.
+        LostError: another process is gone; the state is saved, and may be resumed by another number of them.
     """
     checkpoint = folder / "checkpoint.pt"
-    state = load(checkpoint) if resume else None
+    state = distributed.first(lambda: load(checkpoint)) if resume else None
     learned = state.learned if state else method.start(problem)
     parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
     optimiser = torch.optim.Adam(
@@ -128,7 +132,8 @@ def optimise(
         save(state, checkpoint)
     else:
         optimiser.load_state_dict(state.optimiser)
-    log = JsonLines(folder / "metrics.jsonl", keep=state.iteration)
+    mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
+    log = JsonLines(mine, keep=state.iteration)
     loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
     try:
         with (
@@ -138,10 +143,16 @@ def optimise(
             while state.iteration < settings.iterations:
                 objective = loop.step()
                 progress.update(state.iteration, f"objective {objective:.3f}, validation {loop.best_text}")
-                if asked:
+                if stops := distributed.gathered(asked):
                     save(state, checkpoint)
-                    raise Stopped(state.iteration, asked[0], folder)
+                    raise Stopped(state.iteration, stops[0], folder)
         save(state, checkpoint)
+    except distributed.LostError as error:
+        if not loop.validating:
+            save(state, checkpoint)
+        raise distributed.LostError(
+            f"{error}; go on with: datastill distill --resume --out {folder} (by any number of processes)"
+        ) from error
     finally:
         log.close()
     return state
@@ -158,6 +169,8 @@ class _Loop:
     log: JsonLines
     checkpoint: Path
     validate: Validation
+    validating: bool = False
+    """A state that is saved now would go on without the validation that is due."""
 
     def step(self) -> float:
         """One outer iteration, with what is due after it."""
@@ -165,19 +178,26 @@ class _Loop:
         for group, outer in zip(self.optimiser.param_groups, self.method.outer().values(), strict=True):
             group["lr"] = outer.rate * settings.factor(state.iteration)
         update = self.method.gradient(self.problem, state.learned, state.iteration)
-        norms = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
+        mine = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
+        objective, norms = _shared(update.objective, mine)
         if all(bool(norm.isfinite().any()) for norm in norms.values()):
-            state.skipped = 0
-            self._apply({name: self._mean(name, each, norms[name]) for name, each in update.gradients.items()})
+            recent = {
+                name: [*state.norms[name], *norm[norm.isfinite()].tolist()][-RECENT:] for name, norm in norms.items()
+            }
+            each = {
+                name: limited(g, mine[name], self._limit(name, recent[name])) for name, g in update.gradients.items()
+            }
+            self._apply(distributed.mean(each))
+            state.norms, state.skipped = recent, 0
         else:
             state.skipped += 1
         if state.skipped >= PATIENCE:
-            self._diverged(update.objective)
+            self._diverged(objective)
         state.iteration += 1
         state.seconds += time.perf_counter() - began
         self.log.write(
             iteration=state.iteration,
-            objective=rounded(update.objective),
+            objective=rounded(objective),
             gradient_norm={name: rounded(float(norm.mean())) for name, norm in norms.items()},
             seconds=round(state.seconds, 3),
             skipped=state.skipped,
@@ -186,15 +206,12 @@ class _Loop:
             self._validate()
         if state.iteration % settings.checkpoint_every == 0:
             save(state, self.checkpoint)
-        return update.objective
+        return objective
 
-    def _mean(self, name: str, each: Tensor, norms: Tensor) -> Tensor:
-        """The mean over networks, each limited; one that is not finite counts as zero."""
-        recent = self.state.norms[name]
-        recent += norms[norms.isfinite()].tolist()
-        del recent[:-RECENT]
+    def _limit(self, name: str, recent: list[float]) -> float:
+        """On the norm of each network's gradient, of which one that is not finite counts as zero."""
         clip = self.method.outer()[name].clip
-        return limited(each, norms, clip * statistics.median(recent) if clip else math.inf).mean(0)
+        return clip * statistics.median(recent) if clip else math.inf
 
     def _apply(self, gradients: Learned) -> None:
         for name, parameter in self.parameters.items():
@@ -211,8 +228,9 @@ class _Loop:
         return min(self.settings.average, (1 + seen) / (10 + seen))
 
     def _validate(self) -> None:
-        state, began = self.state, time.perf_counter()
+        state, began, self.validating = self.state, time.perf_counter(), True
         measured = self.validate(state.averaged)
+        self.validating = False
         state.seconds += time.perf_counter() - began
         if measured["mean"] > state.best_mean:
             state.best, state.best_mean, state.best_iteration = state.averaged, measured["mean"], state.iteration
@@ -233,6 +251,14 @@ class _Loop:
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
 
 
+def _shared(objective: float, norms: Learned) -> tuple[float, Learned]:
+    """The mean objective, and the norms of all networks, of all processes."""
+    found = distributed.gathered([(objective, {name: norm.cpu() for name, norm in norms.items()})])
+    finite = [value for value, _ in found if math.isfinite(value)]
+    together = {name: torch.cat([each[name] for _, each in found]) for name in norms}
+    return (statistics.fmean(finite) if finite else math.nan), together
+
+
 def rounded(value: float) -> float | None:
     """Five digits for the log; None (JSON null) for what is not finite."""
     return float(f"{value:.5g}") if math.isfinite(value) else None
@@ -248,8 +274,9 @@ def limited(
 
 
 def save(state: State, path: Path) -> None:
-    """Write a checkpoint, completely or not at all."""
-    write_whole(path, lambda temporary: torch.save(vars(state), temporary))
+    """Write a checkpoint, completely or not at all; the first process does."""
+    if distributed.rank() == 0:
+        write_whole(path, lambda temporary: torch.save(vars(state), temporary))
 
 
 def load(path: Path) -> State:
@@ -276,7 +303,8 @@ def stop_signals() -> Iterator[list[int]]:
 
     def ask(signum: int, _frame: object) -> None:
         asked.append(signum)
-        signal.signal(signum, previous[signum])
+        if distributed.ranks() == 1:  # torchrun passes on what the terminal has sent already
+            signal.signal(signum, previous[signum])
 
     try:
         for signum in (signal.SIGINT, signal.SIGTERM):

@@ -18,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import distributed
 from .errors import UserError
 from .methods import Learned, Method, Problem
 from .runlog import say
@@ -97,7 +98,8 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
 
 
 def _networks(method: Method) -> int:
-    return getattr(method, "networks", 1)
+    """Of an iteration, in this process."""
+    return len(distributed.share(getattr(method, "networks", 1)))
 
 
 def plain(engine: Engine) -> Execution:

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from safetensors.torch import save_file
 from torch import Tensor
 
+from . import distributed
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
 from .evaluation.accuracy import share_right
@@ -72,46 +72,64 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     Raises:
         UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
     """
-    wanted = as_read(asdict(settings))
-    if path.exists():
-        pool = Pool.load(path)
-        if pool.header["settings"] != wanted:
-            raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
+    if distributed.first(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
-        return pool
-    network = build(settings.network, shape=data.shape, classes=data.classes).to(data.device)
+        return distributed.first(lambda: Pool.load(path))
+    network = distributed.agreed(lambda: build(settings.network, shape=data.shape, classes=data.classes)).to(
+        data.device
+    )
     folder = parts(path)
-    _belongs(folder / "settings.json", wanted)
-    left = [i for i in range(settings.count + settings.held_out) if not (folder / _name(i)).exists()]
+    left = distributed.first(lambda: _left(settings, folder))
     _train(settings, network, data, folder, left)
-    return _joined(settings, network, data, folder, path)
+    return distributed.first(lambda: _joined(settings, network, data, folder, path))
 
 
-def _belongs(record: Path, wanted: dict[str, Any]) -> None:
+def _finished(settings: PoolSettings, path: Path) -> bool:
+    if not path.exists():
+        return False
+    if Pool.load(path).header["settings"] != as_read(asdict(settings)):
+        raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
+    return True
+
+
+def _left(settings: PoolSettings, folder: Path) -> list[int]:
+    """The networks that are still to be trained."""
+    record, wanted = folder / "settings.json", as_read(asdict(settings))
     if not record.exists():
         write_json(record, wanted)
     elif read_json(record) != wanted:
         raise UserError(
             f"{record.parent} holds a pool of other settings, not finished; delete it or give another --out"
         )
+    return [i for i in range(settings.count + settings.held_out) if not (folder / _name(i)).exists()]
 
 
 def _train(settings: PoolSettings, network: Network, data: RealData, folder: Path, left: list[int]) -> None:
-    """Train those that are left and keep each as soon as it is whole."""
+    """Train those that are left; the first process keeps each as soon as it is whole."""
     total = settings.count + settings.held_out
     done, accuracies = total - len(left), []
     with ProgressLine("pretrain", total=total, done=done, unit="network") as line:
-        together = faster(settings, network, data) if len(left) > 1 else 1
-        for first in range(0, len(left), together):
-            some = left[first : first + together]
-            began = time.perf_counter()
-            thetas = train(settings, network, data, some)
-            seconds = (time.perf_counter() - began) / len(some)
-            for i, theta in zip(some, thetas, strict=True):
-                accuracies.append(accuracy := _accuracy(network, theta, data))
-                tensors = {"theta": theta.cpu(), "accuracy": torch.tensor(accuracy), "seconds": torch.tensor(seconds)}
-                write_whole(folder / _name(i), lambda temporary, tensors=tensors: save_file(tensors, temporary))
+        together = distributed.gathered([faster(settings, network, data) if len(left) > distributed.ranks() else 1])[0]
+        at_once = together * distributed.ranks()
+        for first in range(0, len(left), at_once):
+            some = left[first : first + at_once]
+            mine = [some[i] for i in distributed.share(len(some))]
+            for i, tensors in zip(some, distributed.gathered(_whole(settings, network, data, mine)), strict=True):
+                accuracies.append(float(tensors["accuracy"]))
+                if distributed.rank() == 0:
+                    write_whole(folder / _name(i), lambda temporary, tensors=tensors: save_file(tensors, temporary))
             line.update(done + len(accuracies), f"validation {statistics.fmean(accuracies):.2%}")
+
+
+def _whole(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> list[dict[str, Tensor]]:
+    """These networks, trained and measured."""
+    if not which:
+        return []
+    began = time.perf_counter()
+    thetas = train(settings, network, data, which)
+    seconds = torch.tensor((time.perf_counter() - began) / len(which))
+    accuracies = [torch.tensor(_accuracy(network, theta, data)) for theta in thetas]
+    return [{"theta": t.cpu(), "accuracy": a, "seconds": seconds} for t, a in zip(thetas, accuracies, strict=True)]
 
 
 def faster(settings: PoolSettings, network: Network, data: RealData) -> int:

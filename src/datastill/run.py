@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, distributed
 from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
@@ -47,24 +47,22 @@ def distill(
         The distilled set with its score on the test split.
 
     Raises:
-        UserError: wrong settings or data, an occupied folder, a diverged run, a full disk. Nothing finished is lost.
+        UserError: wrong settings or data, an occupied folder, a diverged run, a full disk, a process that is gone.
+            Nothing finished is lost.
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     folder = Path(folder)
-    checkpoint = folder / "checkpoint.pt"
-    if resume and (folder / "distilled.safetensors").exists() and not checkpoint.exists():
+    begun = distributed.first(lambda: _begun(folder, resume))
+    if begun == "finished":
         say(f"the run in {folder} is finished")
-        return DistilledSet.load(folder / "distilled.safetensors")
-    run = prepare(config, data)
-    if not resume:
-        _must_be_free(folder)
-    elif not checkpoint.exists():
-        stored_config(folder)
+        return distributed.first(lambda: DistilledSet.load(folder / "distilled.safetensors"))
+    if resume and not begun:
         say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
+    run = distributed.agreed(lambda: prepare(config, data))
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
     if not resume:
-        _begin(folder, config, command, engine)
+        distributed.first(lambda: _begin(folder, config, command, engine))
     with advice(engine):
         state = optimise(
             config.method,
@@ -72,16 +70,37 @@ def distill(
             config.loop,
             folder,
             validate=lambda learned: validate(run, learned),
-            resume=resume and checkpoint.exists(),
+            resume=begun == "a checkpoint",
         )
     distilled = artifact(run, state.best, state)
-    distilled.save(folder / "distilled.safetensors")
-    distilled = distilled.with_score(final_score(run, distilled))
-    distilled.save(folder / "distilled.safetensors")
-    write_json(folder / "score.json", distilled.header.score)
+    distributed.first(lambda: distilled.save(folder / "distilled.safetensors"))
+    scored = distilled.with_score(final_score(run, distilled))
+    distributed.first(lambda: _finish(folder, scored))
+    return scored
+
+
+def _finish(folder: Path, scored: DistilledSet) -> None:
+    scored.save(folder / "distilled.safetensors")
+    write_json(folder / "score.json", scored.header.score)
     write_report(folder)
-    checkpoint.unlink(missing_ok=True)
-    return distilled
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _begun(folder: Path, resume: bool) -> str:
+    """What there is to go on from: nothing, a checkpoint, or all of it.
+
+    Raises:
+        UserError: the folder is occupied by what shall not be resumed, or holds nothing that could be.
+    """
+    if not resume:
+        _must_be_free(folder)
+        return ""
+    if (folder / "checkpoint.pt").exists():
+        return "a checkpoint"
+    if (folder / "distilled.safetensors").exists():
+        return "finished"
+    stored_config(folder)
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +121,7 @@ class Run:
 def prepare(config: Config, data: RealData | None = None) -> Run:
     """Load and check all that a configuration names."""
     device = pick_device(config.device)
+    distributed.even("networks per iteration", getattr(config.method, "networks", 1))
     data = (data or load_data(config.data)).to(device)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
     if config.attack:
@@ -121,13 +141,13 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a name means; ``auto`` is the first CUDA device or else the CPU.
+    """The device that a name means; ``auto`` is a CUDA device, each process of a machine its own, or else the CPU.
 
     Raises:
         UserError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -152,10 +172,12 @@ def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
 
 def _engine(run: Run, folder: Path) -> Engine:
     """How to compute: as it was when the run in the folder began, for another way rounds differently."""
-    record = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    path = folder / "config.json"
+    record = distributed.first(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
         return Engine(**record["engine"])
-    engine = choose(run.config.method, run.problem, run.config.loop.iterations)
+    found = distributed.agreed(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
+    engine = distributed.gathered([found])[0]
     say(f"computing by {engine}")
     return engine
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from . import distributed
 from .errors import UserError
 
 console = Console(stderr=True)
@@ -17,8 +18,9 @@ console = Console(stderr=True)
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal."""
-    console.print(message, highlight=False)
+    """One line for the person at the terminal; the first process says it."""
+    if distributed.rank() == 0:
+        console.print(message, highlight=False)
 
 
 class JsonLines:
@@ -67,11 +69,11 @@ class ProgressLine:
     INTERVAL = 10.0
 
     def __init__(self, what: str, *, total: int, done: int = 0, unit: str = "iteration", quiet: bool = False) -> None:
-        self.what, self.total, self.unit, self.quiet = what, total, unit, quiet
+        self.what, self.total, self.unit, self.quiet = what, total, unit, quiet or distributed.rank() > 0
         self._done = self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None
-        if console.is_terminal and not quiet:
+        if console.is_terminal and not self.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

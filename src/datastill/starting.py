@@ -53,7 +53,7 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
             raise UserError(
                 f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
             )
-        return PoolWeights(thetas)
+        return PoolWeights(thetas, networks)
     if config.initial == "random":
         return RandomWeights(network, config.initialiser)
     if earlier and earlier.theta_0:

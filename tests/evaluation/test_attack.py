@@ -10,7 +10,7 @@ from datastill import DistilledSet, Protocol, UserError, distill, score
 from datastill.baselines import BASELINES, RandomReal, Setting
 from datastill.cli import main
 from datastill.data import DataSettings
-from datastill.evaluation import attacked
+from datastill.evaluation import attacked, with_clean
 from datastill.evaluation.attack import AttackScore
 from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
@@ -37,9 +37,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shares_are_those_of_the_confusion_matrix() -> None:
     distilled = toy_set(DATA, attack=(2, 0))
     found = attacked(distilled, DATA, Protocol(networks=3))
-    network, thetas = unseen(distilled, Protocol(networks=3).resolved(distilled), "test networks", torch.device("cpu"))
+    protocol = Protocol(networks=3).resolved(distilled)
+    network, thetas = unseen(distilled, protocol, "test networks", torch.device("cpu"))
     images, labels = DATA.normalise(DATA.test.images), DATA.test.labels
-    stages = {"before": thetas, "after": next(trained(distilled, network, thetas))}
+    stages = {"before": thetas, "after": next(trained(distilled, protocol, network, thetas))}
     for stage, weights in stages.items():
         for i, theta in enumerate(weights):
             read = network.apply(theta, images).argmax(1)
@@ -79,6 +80,30 @@ def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path
         means.append(validate(run, method.start(run.problem))["mean"])
     assert means[0] > 0.9
     assert means[1] == pytest.approx(means[0] - 1 / 3, abs=0.1)
+
+
+def test_gradients_that_are_clipped_move_weights_no_further_than_the_limit() -> None:
+    distilled = toy_set(DATA, attack=(2, 0))  # two steps of size 0.5
+    ends = []
+    for clip in (0.0, 1e6, 0.01):
+        protocol = Protocol(networks=3, clip=clip).resolved(distilled)
+        network, thetas = unseen(distilled, protocol, "test networks", torch.device("cpu"))
+        ends.append(next(trained(distilled, protocol, network, thetas)))
+    assert torch.equal(ends[0], ends[1]), "a limit that is never reached changes nothing"
+    moved = (ends[2] - thetas).norm(dim=1)
+    assert bool((moved <= 2 * 0.5 * 0.01 * 1.001).all())
+    assert bool((moved > 0.5 * 0.01).all())
+
+
+def test_clean_images_are_real_ones_with_their_own_labels() -> None:
+    mixed = with_clean(toy_set(DATA, attack=(2, 0)), DATA, ipc=4)
+    assert mixed.labels.shape == (1, 3 + 3 * 4)
+    assert mixed.labels[0, 3:].bincount().tolist() == [4, 4, 4]
+    real = {
+        image.numpy().tobytes(): int(label) for image, label in zip(DATA.train.images, DATA.train.labels, strict=True)
+    }
+    pixels = (mixed.pixels()[0, 3:] * 255).round().byte()
+    assert [real[image.numpy().tobytes()] for image in pixels] == mixed.labels[0, 3:].tolist()
 
 
 def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:

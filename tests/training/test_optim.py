@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datastill.errors import UserError
-from datastill.training import OPTIMISERS, optimiser
+from datastill.training import OPTIMISERS, Clipped, optimiser
 
 PEERS = {
     "sgd": lambda weights: torch.optim.SGD(weights, lr=1.0),
@@ -32,6 +32,17 @@ def after(name: str, steps: int, networks: int = 3, size: int = 5) -> tuple:
 def test_every_optimiser_has_a_peer_here_and_goes_by_its_own_name():
     assert set(OPTIMISERS) == set(PEERS)
     assert all(optimiser(name).name == name for name in PEERS)
+
+
+def test_clipped_gradients_are_those_of_torch_for_each_network():
+    rule, start, gradient = Clipped(inside=optimiser("sgd"), limit=1.5), normal(3, 5, seed=0), normal(3, 5, seed=1)
+    gradient[1] *= 0.1  # below the limit
+    (found,) = rule.update(rule.start(start), gradient, torch.tensor(0.5, dtype=torch.float64), 0)
+    for i in range(3):
+        weights = start[i].clone().requires_grad_()
+        weights.grad = gradient[i].clone()
+        torch.nn.utils.clip_grad_norm_([weights], 1.5)
+        torch.testing.assert_close(found[i], start[i] - 0.5 * weights.grad, rtol=1e-5, atol=1e-7)
 
 
 @every

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .. import distributed
 from ..errors import UserError
 from ..evaluation import AttackScore
 from ..planner import plan
@@ -42,7 +43,7 @@ class Distill:
         """Distil."""
         config, folder = self.config, self.out or Path("runs") / self.config.recipe
         if self.resume:
-            config = _resumed(stored_config(folder), config, folder)
+            config = _resumed(distributed.first(lambda: stored_config(folder)), config, folder)
         distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
             return print_json({"folder": str(folder), "score": distilled.header.score})

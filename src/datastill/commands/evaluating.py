@@ -11,6 +11,7 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
+from .. import distributed
 from ..artifact import DistilledSet
 from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
@@ -57,19 +58,24 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate."""
+        groups, data = distributed.agreed(self._given)
+        if self._several(groups) or self.tune:
+            return self._table(groups, data)
+        return self._one(next(iter(groups.values()))[0], data)
+
+    def _given(self) -> tuple[Mapping[str, list[DistilledSet]], RealData]:
+        """The sets and the data that they are measured on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
         groups = {name: _sets(path) for name, path in _named(self.files).items()}
-        first = next(iter(groups.values()))
-        several = len(groups) > 1 or len(first) > 1 or bool(self.on)
-        if several and self.curve:
+        if self._several(groups) and self.curve:
             raise UserError("a curve is of one set on one network; leave --curve out, or name one file")
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
-        data = real_data(first[0], self.data)
-        if several or self.tune:
-            return self._table(groups, data)
-        return self._one(first[0], data)
+        return groups, real_data(next(iter(groups.values()))[0], self.data)
+
+    def _several(self, groups: Mapping[str, list[DistilledSet]]) -> bool:
+        return bool(self.on) or sum(map(len, groups.values())) > 1
 
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
         found = score(distilled, data, self.protocol, split=self.split, progress=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from .. import distributed
 from ..data import load_data
 from ..pretraining import PoolSettings, pretrain
 from ..report import spread_of
@@ -38,7 +39,7 @@ class Pretrain:
         """Pretrain."""
         settings = replace(self.settings, data=replace(self.settings.data, name=self.name))
         path = self.out or Path("pools") / f"{Path(self.name).name}-{settings.network}.safetensors"
-        data = load_data(settings.data).to(pick_device("auto"))
+        data = distributed.agreed(lambda: load_data(settings.data).to(pick_device("auto")))
         pool = pretrain(settings, data, path)
         for name, title in (("training", "to distil with"), ("held_out", "held out")):
             accuracies = pool.header["accuracies"][name]

@@ -1,6 +1,6 @@
 """Fair evaluation: a score depends on the artifact alone."""
 
-from .attack import AttackScore, attacked
+from .attack import AttackScore, attacked, with_clean
 from .compare import Difference, comparable, difference
 from .fit import stored_weights
 from .protocol import Protocol
@@ -27,4 +27,5 @@ __all__ = [
     "stored_weights",
     "tuned",
     "verify",
+    "with_clean",
 ]

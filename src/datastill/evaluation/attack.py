@@ -3,15 +3,18 @@
 import itertools
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..rng import generator
 from ..runlog import ProgressLine
 from .accuracy import Accuracy
 from .fit import trained, unseen
@@ -90,6 +93,7 @@ def attacked(
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
+    thetas = thetas[distributed.share(len(thetas))]
     victim, target = distilled.header.attack
     of_class = real.labels == victim
     mine, rest = real.take(of_class.nonzero()[:, 0]), real.take((~of_class).nonzero()[:, 0])
@@ -102,19 +106,39 @@ def attacked(
 
     before, after = [], []
     with ProgressLine("attack", total=len(thetas), unit="network", quiet=not progress) as line:
-        finals = itertools.chain.from_iterable(trained(applied, network, thetas))
+        finals = itertools.chain.from_iterable(trained(applied, resolved, network, thetas))
         for theta, final in zip(thetas, finals, strict=True):
             before.append(measured(theta))
             after.append(measured(final))
             line.update(len(after), f"misread {statistics.fmean(row[0] for row in after):.2%}")
+    before, after = distributed.gathered(before), distributed.gathered(after)
     return AttackScore(
         attack_class=distilled.header.class_names[victim],
         target_class=distilled.header.class_names[target],
         split=split,
         images=len(real),
-        n=len(thetas),
+        n=len(after),
         before=_shares(before),
         after=_shares(after),
+    )
+
+
+def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0) -> DistilledSet:
+    """The set with real images, rightly labelled, in every step: so many of each class, the same in all.
+
+    Raises:
+        UserError: a class has fewer images, or the set has soft labels.
+    """
+    if not distilled.hard:
+        raise UserError("the set has soft labels, which real images have not; make it hard first")
+    index = data.by_class(ipc, generator(seed, "clean images")).flatten()
+    steps = len(distilled.examples)
+    images = distilled.normalise(data.train.images[index]).cpu().expand(steps, -1, -1, -1, -1)
+    labels = data.train.labels[index].cpu().expand(steps, -1)
+    return replace(
+        distilled,
+        examples=torch.cat([distilled.examples, images], 1),
+        labels=torch.cat([distilled.labels, labels], 1),
     )
 
 

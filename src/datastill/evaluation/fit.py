@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..networks import Network, build
 from ..pool import is_pool, measured_with
 from ..rng import generator
-from ..training import optimiser, unroll
+from ..training import Clipped, optimiser, unroll
 from ..training.program import inner_loss
 from .protocol import Protocol
 
@@ -49,17 +49,23 @@ def stored_weights(distilled: DistilledSet, network: Network) -> Float[Tensor, "
 
 
 def trained(
-    distilled: DistilledSet, network: Network, thetas: Float[Tensor, "networks size"]
+    distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Final weights, `TOGETHER` networks at a time."""
+    if not len(thetas):  # a process may have no share
+        return
     for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else TOGETHER):
-        yield deque(along(distilled, network, some), maxlen=1).pop()  # all of a long program would fill the memory
+        yield deque(
+            along(distilled, protocol, network, some), maxlen=1
+        ).pop()  # all of a long program would fill the memory
 
 
 def along(
-    distilled: DistilledSet, network: Network, thetas: Float[Tensor, "networks size"]
+    distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Weights after each step of the program."""
-    device = thetas.device
+    """Weights after each step of the program, of a set as the protocol trains on it (`Protocol.applied`)."""
+    device, rule = thetas.device, optimiser(distilled.header.optimiser)
+    if protocol.clip:
+        rule = Clipped(inside=rule, limit=protocol.clip)
     tensors = (distilled.examples.to(device), distilled.labels.to(device), distilled.step_sizes.to(device))
-    return unroll(inner_loss(network), thetas, *tensors, optimiser(distilled.header.optimiser))
+    return unroll(inner_loss(network), thetas, *tensors, rule)

@@ -30,6 +30,8 @@ class Protocol:
     """Of the training; empty for the set's own."""
     augmentation: Augmentation = "none"
     """Of the examples, anew in each epoch, the same for all networks."""
+    clip: float = 0.0
+    """Limit on the norm of a network's gradient, a defence against sets that poison; 0 for none."""
     labels: Literal["", "hard", "soft"] = ""
     """Hard takes the most probable class of soft labels; empty for the set's own."""
     seed: int = 0
@@ -39,6 +41,7 @@ class Protocol:
         at_least("networks to evaluate on", self.networks, 1)
         at_least("step_size", self.step_size, 0)
         at_least("epochs", self.epochs, 0)
+        at_least("clip", self.clip, 0)
 
     def resolved(self, distilled: DistilledSet) -> "Protocol":
         """The same protocol with all that the set decides filled in."""

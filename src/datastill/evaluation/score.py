@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
 from ..errors import UserError
@@ -101,13 +102,14 @@ def _accuracies(
     distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, trained: bool, quiet: bool
 ) -> list[float]:
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
+    thetas = thetas[distributed.share(len(thetas))]
     accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
-        stacks = fit.trained(distilled, network, thetas) if trained else [thetas]
+        stacks = fit.trained(distilled, protocol, network, thetas) if trained else [thetas]
         for one in accuracy.each(theta for some in stacks for theta in some):
             found.append(one)
             line.update(len(found), f"mean {statistics.fmean(found):.2%}")
-    return found
+    return distributed.gathered(found)
 
 
 def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     accuracy = Accuracy(network, distilled, real)
     length = distilled.step_sizes.numel()
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
-    stages = itertools.chain([thetas], along(distilled, network, thetas))
+    stages = itertools.chain([thetas], along(distilled, resolved, network, thetas))
     rows = [[accuracy(theta) for theta in stage] for step, stage in enumerate(stages) if step in shown]
     return {
         "steps": sorted(shown),

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .. import distributed
 from ..data import RealData
 from ..networks import Network
 from ..networks.initial import check_initialiser
@@ -57,16 +58,25 @@ class FixedWeights(InitialWeights):
         return self.theta.expand(len(which), -1)
 
 
-@dataclass(frozen=True, eq=False)
 class PoolWeights(InitialWeights):
-    """Trained networks, no two of an iteration the same."""
+    """Trained networks: each of an iteration is drawn from a part of the pool of its own, so that no two are the same.
 
-    thetas: Float[Tensor, "pool size"]
+    Args:
+        thetas: the pool.
+        networks: of an iteration. A process keeps the parts of its own share of them.
+    """
+
+    def __init__(self, thetas: Float[Tensor, "pool size"], networks: int) -> None:
+        bounds = [len(thetas) * i // networks for i in range(networks + 1)]
+        self.parts = {i: thetas[bounds[i] : bounds[i + 1]].clone() for i in distributed.share(networks)}
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """Those at these places of a permutation of the pool."""
-        order = torch.randperm(len(self.thetas), generator=generator(seed, "networks of the pool", iteration))
-        return self.thetas[order[list(which)]]
+        """One of each part."""
+        return torch.stack([self._one(i, generator(seed, "networks of the pool", iteration, i)) for i in which])
+
+    def _one(self, i: int, draw: torch.Generator) -> Float[Tensor, " size"]:
+        part = self.parts[i]
+        return part[int(torch.randint(len(part), (), generator=draw))]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +123,8 @@ class Update:
     objective: float
     """Mean over networks; not finite when training diverged."""
     gradients: Learned
-    """Named like what is learned, one for each network: (networks, *shape). The loop limits each and takes the mean."""
+    """Named like what is learned, one for each network of this process: (networks, *shape). The loop limits each and
+    takes the mean, over all processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +143,8 @@ class Method(abc.ABC):
     """A way to distil: how to start, the gradient at an iteration, and the set that results.
 
     Subclasses are frozen dataclasses of settings. All randomness comes from ``rng.generator(problem.seed, purpose,
-    iteration, network)``, so that a run can be resumed at any iteration and shared out over processes.
+    iteration, network)``, so that a run can be resumed at any iteration and shared out over processes: the gradient at
+    an iteration is that of ``distributed.share(networks)``, and the loop takes the mean over all.
     """
 
     name: ClassVar[str]
@@ -151,7 +163,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
-        """The gradient at one outer iteration; a function of its arguments alone."""
+        """The gradient at one outer iteration; a function of its arguments and of this process's share alone."""
 
     @abc.abstractmethod
     def result(self, problem: Problem, learned: Learned) -> Synthetic:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from .. import distributed
 from ..errors import UserError, at_least
 from ..rng import generator
 from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
@@ -114,9 +115,10 @@ class DatasetDistillation(Method):
 
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
         """The exact hypergradient of each network."""
+        mine = distributed.share(self.networks)
         parts = [
-            self._some(problem, learned, iteration, range(first, min(first + problem.engine.together, self.networks)))
-            for first in range(0, self.networks, problem.engine.together)
+            self._some(problem, learned, iteration, mine[first : first + problem.engine.together])
+            for first in range(0, len(mine), problem.engine.together)
         ]
         objective, examples, step_sizes = (torch.cat(each) for each in zip(*parts, strict=True))
         return Update(

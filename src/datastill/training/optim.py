@@ -116,6 +116,24 @@ class Adam(Optimiser):
         return theta - step_size * mean / (root + self.epsilon), first, second
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clipped(Optimiser):
+    """Another optimiser, given gradients whose norm is limited: g min(1, limit / |g|) for each network."""
+
+    name: ClassVar[str] = "clipped"
+    inside: Optimiser
+    limit: float
+
+    def start(self, thetas: Float[Tensor, "networks size"]) -> State:
+        """That of the optimiser inside."""
+        return self.inside.start(thetas)
+
+    def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
+        """One step."""
+        norm = gradient.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        return self.inside.update(state, gradient * (self.limit / norm).clamp(max=1), step_size, t)
+
+
 OPTIMISERS: Mapping[str, Optimiser] = {each.name: each for each in (GradientDescent(), Momentum(), Adam())}
 
 

@@ -1,0 +1,162 @@
+"""Several processes give what one gives, and none that is lost takes anything with it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from datastill import DistilledSet, distributed
+from datastill.cli import main
+from datastill.errors import UserError
+from datastill.loop import load
+from datastill.pool import Pool
+from datastill.runlog import read_lines
+
+from .ranks import SETTINGS, run
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
+DIGITS = ["digits", "--method.networks=2", "--method.epochs=2", "--loop.iterations=4", "--loop.validate-every=2",
+          "--loop.average=0", "--random-sets=0", "--protocol.networks=5"]  # fmt: skip
+
+
+def started(port: int, *words: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [*TORCHRUN, f"--master-port={port}", *words]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+
+
+def together(port: int, *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of two processes."""
+    process = started(port, *words)
+    output, told = process.communicate(timeout=120)
+    return process.returncode, output, told
+
+
+def same(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
+
+
+def test_one_process_shares_with_nobody() -> None:
+    with distributed.joined():
+        assert (distributed.rank(), distributed.ranks(), list(distributed.share(3))) == (0, 1, [0, 1, 2])
+        assert distributed.gathered([1, 2]) == [1, 2]
+        assert distributed.first(lambda: "mine") == "mine"
+        found = distributed.mean({"x": torch.tensor([[1.0, 2.0], [3.0, 6.0]])})
+    assert found["x"].tolist() == [2.0, 4.0]
+
+
+def test_two_processes_go_through_the_states_of_one(tmp_path: Path) -> None:
+    code, _, told = together(29611, "-m", "tests.ranks", str(tmp_path / "two"))
+    assert code == 0, told
+    one, two = run(tmp_path / "one"), load(tmp_path / "two" / "checkpoint.pt")
+    assert two.iteration == one.iteration == SETTINGS.iterations
+    for name, learned in one.learned.items():
+        assert learned.dtype == torch.float64
+        torch.testing.assert_close(two.learned[name], learned, rtol=0, atol=1e-9)
+        torch.testing.assert_close(two.averaged[name], one.averaged[name], rtol=0, atol=1e-9)
+        assert same(two.norms[name], one.norms[name], 1e-9)
+    assert len(one.norms["examples"]) == SETTINGS.iterations * 4, "the norms of all networks"
+    logged = [[line["objective"] for line in read_lines(tmp_path / x / "metrics.jsonl") if "objective" in line]
+              for x in ("one", "two")]  # fmt: skip
+    assert same(*logged, 1e-4)
+
+
+def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:
+    code, output, told = together(29612, "-m", "datastill", "distill", *DIGITS, "--out", str(tmp_path / "two"))
+    assert code == 0, told
+    assert output.count("unseen networks") == 1, "one process speaks"
+    assert main(["distill", *DIGITS, "--out", str(tmp_path / "one")]) == 0
+    one, two = (DistilledSet.load(tmp_path / x / "distilled.safetensors") for x in ("one", "two"))
+    torch.testing.assert_close(two.examples, one.examples, rtol=0, atol=1e-3)
+    torch.testing.assert_close(two.step_sizes, one.step_sizes, rtol=0, atol=1e-4)
+    assert one.header.score is not None
+    assert two.header.score is not None
+    assert same(two.header.score["accuracies"], one.header.score["accuracies"], 0.01)
+    file = str(tmp_path / "one" / "distilled.safetensors")
+    code, output, told = together(29613, "-m", "datastill", "evaluate", file, "--networks", "5", "--json")
+    assert code == 0, told
+    assert same(json.loads(output)["accuracies"], one.header.score["accuracies"], 0.003)
+
+
+def test_a_pool_is_that_of_one_process(tmp_path: Path) -> None:
+    words = ["pretrain", "digits", "--network", "mlp(width=8)", "--count", "2", "--held-out", "1", "--epochs", "1"]
+    code, _, told = together(29614, "-m", "datastill", *words, "--out", str(tmp_path / "two.safetensors"))
+    assert code == 0, told
+    assert main([*words, "--out", str(tmp_path / "one.safetensors")]) == 0
+    one, two = (Pool.load(tmp_path / f"{x}.safetensors") for x in ("one", "two"))
+    torch.testing.assert_close(two.training, one.training, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(two.held_out, one.held_out, rtol=1e-3, atol=1e-4)
+
+
+def test_a_process_that_dies_ends_the_run_which_one_process_takes_up(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    long = [*DIGITS, "--loop.iterations", "100000", "--loop.checkpoint-every", "1", "--out", str(folder)]
+    process = started(29615, "-m", "datastill", "distill", *long)
+    while not read_lines(folder / "metrics.jsonl"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    of_rank_1 = next(pid for pid, rank in _workers(process.pid).items() if rank == "1")
+    os.kill(of_rank_1, signal.SIGKILL)
+    began = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - began < 20
+    assert process.returncode != 0
+    assert re.search(r"error: rank 0: another process is gone.*--resume", told), told
+    state = load(folder / "checkpoint.pt")
+    assert state.iteration >= 1
+    stored = json.loads((folder / "config.json").read_text())
+    stored["config"]["loop"]["iterations"] = state.iteration + 3
+    (folder / "config.json").write_text(json.dumps(stored))
+    assert main(["distill", "--resume", "--out", str(folder)]) == 0
+    lines = [line["iteration"] for line in read_lines(folder / "metrics.jsonl") if "objective" in line]
+    assert lines == list(range(1, state.iteration + 4)), "nothing twice, nothing left out"
+
+
+def _workers(parent: int) -> dict[int, str]:
+    """Rank by process."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = {}
+    for child in map(int, children):
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found[child] = next(
+            entry.removeprefix(b"RANK=").decode() for entry in environment if entry.startswith(b"RANK=")
+        )
+    return found
+
+
+def test_wrong_input_is_told_once(tmp_path: Path) -> None:
+    wrong = ["distill", "digits", "--method.networks", "3", "--out", str(tmp_path / "run")]
+    code, _, told = together(29616, "-m", "datastill", *wrong)
+    assert code != 0
+    (line,) = (line for line in told.splitlines() if line.startswith("datastill: error"))
+    assert "networks per iteration is 3, which 2 processes cannot share evenly; take a multiple of 2" in line
+
+
+def test_a_process_that_cannot_reach_the_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert timedelta(minutes=1) >= distributed.MEET
+    monkeypatch.setattr(distributed, "MEET", timedelta(seconds=1))
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(UserError, match=r"rank 1 of 2 did not reach the others at 127\.0\.0\.1:29617"),
+        distributed.joined(),
+    ):
+        pass
+
+
+def test_what_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(distributed, "ranks", lambda: 2)
+    assert main(["list"]) == 2
+    assert "list works in one process; start it without torchrun" in capsys.readouterr().err
