@@ -1,6 +1,7 @@
 """Studies: nothing is measured twice, what is stopped goes on, and the sections say what was measured."""
 
 import json
+import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
 from datastill.studies.finished import Along, Mismatch
+from datastill.studies.poisoning import Poisoning
 from datastill.studies.table import ROWS, Table
 from datastill.studies.transfer import Transfer
 
@@ -196,6 +198,33 @@ def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path) -> None
     (tmp_path / "study/work/pool.safetensors").unlink()
     run(study, tmp_path / "study")
     assert torch.equal(Pool.load(tmp_path / "study/work/pool.safetensors").held_out, held_out)
+
+
+def test_an_attack_is_measured_beside_relabelled_images_and_against_defences(tmp_path: Path) -> None:
+    study = Poisoning(
+        name="attack", title="Attack: digits",
+        source=PoolSettings(
+            data=DataSettings(name="digits"), network="mlp", count=3, held_out=2, epochs=20, rate=0.003
+        ),
+        target=Config(
+            network="mlp", objective="attack", attack_class=3, target_class=8,
+            method=DatasetDistillation(ipc=1, steps=1, epochs=1, networks=3, real_batch=128, step_size=0.5,
+                                       examples_rate=0.05, step_sizes_rate=0.05),
+            loop=LoopSettings(iterations=80, validate_every=40),
+        ),
+        sets=2, smaller=(0.01,), clips=(1e-3,), clean=(20,),
+    )  # fmt: skip
+    text = run(study, tmp_path / "study").read_text()
+    assert "| random real images, relabelled | 2 x 2 |" in text
+    assert "| **distilled, one known pretrained network** | 1 x 1 |" in text
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "study/parts").iterdir()}
+    learned = records["random-pretrained"]["attacks"][0]
+    misread = statistics.fmean(learned["after"]["misread"])
+    assert misread > statistics.fmean(learned["before"]["misread"]) + 0.3
+    for name, one in records["defences"]["defences"].items():
+        assert statistics.fmean(one["after"]["misread"]) < misread, name
+    nearly_none = records["defences"]["defences"]["gradients clipped to a norm of 0.001"]
+    assert nearly_none["after"]["overall"] == pytest.approx(nearly_none["before"]["overall"], abs=0.01)
 
 
 def test_an_empty_folder_has_no_results(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from .base import Study, draw, run
 from .curves import EPOCHS, EXAMPLES, STEPS
 from .finished import Along, Mismatch
 from .page import collect
+from .poisoning import ATTACKS
 from .table import Table
 from .transfer import Transfer
 
@@ -39,6 +40,7 @@ _ALL: tuple[Study, ...] = (
     Mismatch(),
     Transfer(),
     *PAIRS,
+    *ATTACKS,
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

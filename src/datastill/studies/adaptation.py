@@ -1,109 +1,72 @@
 """Networks of one data set, adapted to another: table 2 of the paper."""
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..baselines import BASELINES, Setting
-from ..data import DataSettings, RealData, load_data
+from ..baselines import BASELINES
+from ..data import DataSettings
 from ..evaluation import difference, score
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
-from ..pool import Pool
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..report import spread
-from ..run import distill, pick_device
 from . import measured
-from .base import Part, Records, Study
+from .base import Part, Records
 from .measured import KINDS, count_and_accuracy, scores_of
 from .paper import NOTE
+from .pools import OnPool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adaptation(Study):
-    """Every row on the same held-out networks of a pool, which is trained first and kept out of the results."""
+class Adaptation(OnPool):
+    """Before, what was learned, real images, and all target data."""
 
-    source: PoolSettings
-    """The pool, and what it is trained on."""
-    target: Config
-    """How a set is distilled for the networks of the pool, and from what; `initial` is filled in."""
     fine_tuning: int = 2
     """Passes over all target data that the last row takes."""
-    sets: int = 3
-    """Sets of each kind that varies."""
     paper: Sequence[str] = ("", "", "")
     """The paper's numbers: before, random pretrained, fixed pretrained."""
-    seconds: float = 300.0
-    """About how long a part takes on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
         """All but how long it takes and what the paper says."""
-        named = {"source": asdict(self.source), "target": asdict(self.target), "fine_tuning": self.fine_tuning}
-        return named | {"sets": self.sets}
+        return super().settings() | {"fine_tuning": self.fine_tuning}
 
     def parts(self) -> list[Part]:
-        """One for each row; whichever comes first trains the pool."""
-        rows: dict[str, Callable[[Path], dict[str, Any]]] = {
-            "before": self._before,
-            **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
-            "random-pretrained": lambda folder: self._distilled("", folder),
-            "fixed-pretrained": lambda folder: self._distilled("#0", folder),
-            "fine-tuning": self._fine_tuned,
-        }
-        return [Part(name=name, seconds=self.seconds, measure=measure) for name, measure in rows.items()]
-
-    @cached_property
-    def _data(self) -> RealData:
-        return load_data(self.target.data).to(pick_device("auto"))
-
-    def _pool(self, folder: Path) -> tuple[Pool, str]:
-        """The pool, trained where it is not there, and what it is called as an initialiser."""
-        path = folder.parent / "pool.safetensors"
-        if path.exists():
-            return Pool.load(path), f"pool:{path}"
-        return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), f"pool:{path}"
-
-    def _setting(self, pool: str, seed: int) -> Setting:
-        method: Any = self.target.method
-        return Setting(
-            data=self._data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
-            seed=seed, source=self.target.data,
-        )  # fmt: skip
+        """One for each row."""
+        return self.named(
+            {
+                "before": self._before,
+                **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
+                "random-pretrained": lambda folder: {"scores": [self.distilled("", folder).header.score]},
+                "fixed-pretrained": lambda folder: {"scores": [self.distilled("#0", folder).header.score]},
+                "fine-tuning": self._fine_tuned,
+            }
+        )
 
     def _before(self, folder: Path) -> dict[str, Any]:
-        pool, name = self._pool(folder)
-        plain = BASELINES["random"]().plain(self._setting(name, 0))
-        found = score(plain, self._data, trained=False)
-        about = {name: pool.header[name] for name in ("seconds", "accuracies")} | {"sha256": pool.sha256}
-        return {"scores": [found.as_dict()], "pool": about}
+        plain = BASELINES["random"]().plain(self.setting(self.pool(folder)[1], 0))
+        found = score(plain, self.data, trained=False)
+        return {"scores": [found.as_dict()], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
-        pool, name = self._pool(folder)
+        pool, name = self.pool(folder)
         baseline = BASELINES[kind]()
-        settings = (self._setting(name, seed) for seed in range(self.sets if baseline.varies else 1))
+        settings = (self.setting(name, seed) for seed in range(self.sets if baseline.varies else 1))
         return measured.baseline(baseline, settings, len(pool.held_out))
 
-    def _distilled(self, which: str, folder: Path) -> dict[str, Any]:
-        _, name = self._pool(folder)
-        config = replace(self.target, recipe=self.name, initial=name + which)
-        found = distill(config, folder, resume=(folder / "config.json").exists())
-        found.save(folder.parent.parent / f"{folder.name}.safetensors")
-        return {"scores": [found.header.score]}
-
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
-        pool, name = self._pool(folder)
+        pool, name = self.pool(folder)
         settings = replace(
             self.source, data=self.target.data, initialiser=name, count=1, epochs=self.fine_tuning,
             held_out=len(pool.held_out),
         )  # fmt: skip
         tuned = folder.parent / "fine-tuned.safetensors"
-        pretrain(settings, self._data, tuned)
-        plain = BASELINES["random"]().plain(self._setting(f"pool:{tuned}", 0))
-        return {"scores": [score(plain, self._data, trained=False).as_dict()]}
+        pretrain(settings, self.data, tuned)
+        plain = BASELINES["random"]().plain(self.setting(f"pool:{tuned}", 0))
+        return {"scores": [score(plain, self.data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:
         """The table: before, what was learned, real images, and all target data."""
