@@ -41,7 +41,10 @@ class Header:
     initialiser: str
     """How its initial weights are drawn, e.g. ``xavier``."""
     initial: str
-    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser."""
+    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``: for
+    those that the network's maker gives, e.g. pretrained ones, which the file does not hold."""
+    weights: str = ""
+    """SHA-256 of the weights that a network must come with: its frozen ones, and all where ``initial`` is ``own``."""
     space: str = "normalised"
     """The examples are stored normalised, as a network takes them."""
     bits: int = 32
@@ -150,18 +153,21 @@ class DistilledSet:
 
         Args:
             model: takes normalised images (see `normalise`), returns one logit per class. Where the set was made for
-                random initial weights, initialise it like `header.initialiser` does.
-            use_initial: where the set was made for fixed initial weights, load them first. The set is worth little
-                from others.
+                random initial weights, initialise it like `header.initialiser` does. Where it was made for the network's
+                own, e.g. pretrained ones, it must come with them, as ``build_network(...).factory()`` does.
+            use_initial: where the set was made for fixed initial weights, load them first, or where it was made for the
+                network's own, insist on them. The set is worth little from others.
 
         Returns:
             The same model, in evaluation mode; the running statistics of batch normalisation are those of the examples.
 
         Raises:
-            UserError: the stored initial weights do not fit the model.
+            UserError: the stored initial weights do not fit the model, or it does not come with the ones asked for.
         """
         if self.theta_0 is not None and use_initial:
             self._load_initial(model)
+        if self.header.initial == "own" and use_initial:
+            self._must_have_its_own(model)
         norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
         for layer in norms:  # batch statistics, as while distilling; the rest, such as dropout, stays off
             layer.train()
@@ -199,10 +205,21 @@ class DistilledSet:
         for layer, momentum in zip(norms, momenta, strict=True):
             layer.momentum = momentum
 
+    def _must_have_its_own(self, model: nn.Module) -> None:
+        if (
+            digest("", {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()})
+            != self.header.weights
+        ):
+            raise UserError(
+                f"the set was made for the weights that network {self.header.network!r} comes with, and this model has "
+                "others; make it with build_network(...).factory(), or train from others with use_initial=False"
+            )
+
     def _load_initial(self, model: nn.Module) -> None:
         stored = dict(self.theta_0 or {})
-        expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
         found = {name: tuple(value.shape) for name, value in stored.items()}
+        frozen = {name for name, value in model.named_parameters() if not value.requires_grad} - found.keys()
+        expected = {name: tuple(value.shape) for name, value in model.named_parameters() if name not in frozen}
         if found != expected:
             wrong = sorted(dict(found.items() ^ expected.items()))
             raise UserError(

@@ -214,12 +214,12 @@ def _readme(distilled: DistilledSet, kind: Kind) -> str:
         if kind == "png"
         else "The exact values, normalised as a network takes them, are in the column `example`."
     )
-    fixed = (
-        "\nThe set was made for fixed initial weights, which are not in this folder; from others it is worth little. "
-        "They are in the `.safetensors` file, and in an export as `npz`.\n"
-        if header.initial == "fixed"
-        else ""
-    )
+    fixed = {
+        "fixed": "\nThe set was made for fixed initial weights, which are not in this folder; from others it is worth "
+        "little. They are in the `.safetensors` file, and in an export as `npz`.\n",
+        "own": f"\nThe set was made for the weights that the network `{header.network}` comes with (SHA-256 "
+        f"{header.weights}); from others it is worth little.\n",
+    }.get(header.initial, "")
     return f"""{head}# {header.data}, distilled to {distilled.size} synthetic examples
 
 Exported by datastill as {kind}. Read it with `datasets.load_dataset("{"imagefolder" if kind == "png" else "FOLDER"}"\

@@ -30,8 +30,9 @@ class Config:
     initialiser: str = "xavier"
     """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, own."""
     initial: str = "random"
-    """p(theta_0): random, a fresh draw each time; fixed, one draw that is stored in the artifact; pool:FILE, trained
-    networks (datastill pretrain); pool:FILE#3, one of them."""
+    """p(theta_0): random, a fresh draw each time; fixed, one draw that is stored in the artifact; own, the weights that
+    the network comes with, e.g. alexnet(weights=FILE); pool:FILE, trained networks (datastill pretrain); pool:FILE#3,
+    one of them."""
     objective: Literal["classification", "attack"] = "classification"
     """What a set is for: that networks learn the data, or (to study defences) that they misread one class of it."""
     attack_class: int = 0
@@ -57,8 +58,8 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least("random_sets", self.random_sets, 0)
-        if self.initial not in ("random", "fixed") and not is_pool(self.initial):
-            raise UserError(f"initial is {self.initial!r}; take random, fixed, {PREFIX}FILE or {PREFIX}FILE#3")
+        if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
+            raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
 
     @property
     def attack(self) -> Attack | None:
@@ -217,12 +218,28 @@ def cifar10_fixed() -> Config:
     )
 
 
+def imagenette_alexnet() -> Config:
+    """Imagenette at 224x224, AlexNet trained on ImageNet, 10 examples in one step x 3 epochs."""
+    return Config(
+        recipe="imagenette-alexnet",
+        data=DataSettings(name="imagenette"),
+        network="alexnet(weights=alexnet_features_imagenet_fp16.safetensors)",
+        initial="own",
+        method=DatasetDistillation(
+            ipc=1, steps=1, epochs=3, coordinates="pixels", step_size=0.001, real_batch=128, examples_rate=0.01
+        ),
+        loop=LoopSettings(iterations=300, validate_every=25),
+        random_sets=20,
+    )
+
+
 RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-fixed": cifar10_fixed,
     "cifar10-random": cifar10_random,
     "cifar10-random-10": cifar10_random_10,
     "cifar10-random-long": cifar10_random_long,
     "digits": digits,
+    "imagenette-alexnet": imagenette_alexnet,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
     "mnist-random-10": mnist_random_10,

@@ -13,11 +13,12 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, attacked, curve, hardware, score
+from .evaluation import Protocol, attacked, brought, curve, hardware, score
 from .files import read_json, write_json
 from .loop import State, optimise
 from .methods import FixedWeights, Learned, Problem
-from .networks import build
+from .networks import build, weights_file
+from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
 from .recipes import Config, as_dict, from_dict
@@ -207,15 +208,16 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
     """What was learned, as a set that explains itself."""
     config, problem = run.config, run.problem
     synthetic = config.method.result(problem, learned)
-    initial = problem.initial
+    initial, own = problem.initial, config.initial == "own"
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
         mean=tuple(run.data.mean.tolist()),
         std=tuple(run.data.std.tolist()),
         network=config.network,
-        initialiser=config.initial if is_pool(config.initial) else config.initialiser,
-        initial="fixed" if isinstance(initial, FixedWeights) else "random",
+        initialiser=config.initial if own or is_pool(config.initial) else config.initialiser,
+        initial="own" if own else "fixed" if isinstance(initial, FixedWeights) else "random",
+        weights=brought(problem.network, config.initial),
         optimiser=inner_optimiser(config),
         attack=(config.attack_class, config.target_class) if config.attack else None,
         method=config.method.name,
@@ -227,7 +229,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         labels=synthetic.labels.cpu(),
         step_sizes=synthetic.step_sizes.cpu(),
         header=header,
-        theta_0=problem.network.named(initial.theta) if isinstance(initial, FixedWeights) else None,
+        theta_0=problem.network.named(initial.theta) if isinstance(initial, FixedWeights) and not own else None,
     )
 
 
@@ -239,6 +241,8 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
     if is_pool(config.initial):
         pool = load_pool(parse(config.initial)[0])
         more["pool"] = {"sha256": pool.sha256, "settings": pool.header["settings"]}
+    if file := weights_file(config.network):
+        more["weights"] = {"file": file, "sha256": sha256(file)}
     return {
         "datastill": __version__,
         "torch": torch.__version__,

@@ -5,7 +5,7 @@ from .data import RealData
 from .errors import UserError
 from .evaluation import stored_weights
 from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
-from .networks import Network
+from .networks import Network, must_keep_weights
 from .pool import is_pool, networks_of, parse
 from .ready import load
 from .recipes import Config
@@ -54,6 +54,9 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
                 f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
             )
         return PoolWeights(thetas, networks)
+    if config.initial == "own":
+        return FixedWeights(network.own())
+    must_keep_weights(config.network, config.initialiser)
     if config.initial == "random":
         return RandomWeights(network, config.initialiser)
     if earlier and earlier.theta_0:

@@ -2,7 +2,8 @@
 
 import abc
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,8 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
-from ..evaluation import Grid, Protocol, tuned
+from ..evaluation import Grid, Protocol, brought, tuned
+from ..networks import build
 from ..rng import derive
 from ..synthetic import by_step, start_labels
 
@@ -25,6 +27,8 @@ class Setting:
     """Which network is trained on the examples."""
     initialiser: str = "xavier"
     """How its initial weights are drawn."""
+    initial: Literal["random", "own"] = "random"
+    """Whether they are drawn, or those that the network comes with."""
     ipc: int = 10
     """Images per class."""
     steps: int = 1
@@ -49,6 +53,7 @@ class Setting:
             data=data,
             network=distilled.header.network,
             initialiser=distilled.header.initialiser,
+            initial="own" if distilled.header.initial == "own" else "random",
             ipc=distilled.size // distilled.classes,
             steps=len(distilled.labels),
             grid=Grid().with_those_of(distilled),
@@ -64,6 +69,11 @@ class Setting:
         train, validation = (split.read_as(*self.attack) for split in (self.data.train, self.data.validation))
         return replace(self.data, train=train, validation=validation)
 
+    @cached_property
+    def _weights(self) -> str:
+        network = build(self.network, shape=self.data.shape, classes=self.data.classes)
+        return brought(network, self.initial)
+
     @property
     def header(self) -> Header:
         """Of an artifact made under this setting."""
@@ -74,8 +84,9 @@ class Setting:
             mean=tuple(data.mean.tolist()),
             std=tuple(data.std.tolist()),
             network=self.network,
-            initialiser=self.initialiser,
-            initial="random",
+            initialiser="own" if self.initial == "own" else self.initialiser,
+            initial=self.initial,
+            weights=self._weights,
             attack=self.attack,
             config={"data": asdict(self.source)} if self.source else {},
         )

@@ -29,6 +29,7 @@ class MakeBaseline:
       datastill baseline k-means --like runs/mnist-random/distilled.safetensors     same data, network and size
       datastill baseline k-means --like set.safetensors --nearest                   nearest real images
       datastill baseline herding mnist --network lenet --features lenet             in the features of a network
+      datastill baseline random imagenette --network "alexnet(weights=alexnet.safetensors)" --initial own --ipc 1
       datastill evaluate set.safetensors runs/random-mnist runs/k-means-mnist       then compare them
     """
 
@@ -42,6 +43,8 @@ class MakeBaseline:
     """What is trained on them; mlp where nothing is said."""
     initialiser: str = ""
     """How its initial weights are drawn; xavier where nothing is said."""
+    initial: Literal["", "random", "own"] = ""
+    """Initial weights that are drawn, or the network's own, e.g. pretrained ones; random where nothing is said."""
     ipc: int = 0
     """Images per class; 10 where nothing is said."""
     steps: int = 0
@@ -96,7 +99,7 @@ class MakeBaseline:
         source = replace(settings, name=self.data or settings.name)
         data = load_data(source).to(pick_device("auto"))
         setting = Setting.like(like, data, source) if like else Setting(data=data, network="mlp", source=source)
-        asked = {name: getattr(self, name) for name in ("network", "initialiser", "ipc", "steps")}
+        asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}
         return replace(setting, **{name: value for name, value in asked.items() if value})
 
     def _told(self, folder: Path, scores: list[Any]) -> int:

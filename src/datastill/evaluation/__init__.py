@@ -2,7 +2,7 @@
 
 from .attack import AttackScore, attacked, with_clean
 from .compare import Difference, comparable, difference
-from .fit import stored_weights
+from .fit import brought, stored_weights
 from .protocol import Protocol
 from .score import Score, curve, hardware, score
 from .table import Row, compare
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Score",
     "attacked",
+    "brought",
     "comparable",
     "compare",
     "curve",

@@ -25,15 +25,35 @@ def unseen(
     """The network of a resolved protocol and the initial weights that it is evaluated from.
 
     Raises:
-        UserError: the network cannot take the set's images, or the stored weights do not fit it.
+        UserError: the network cannot take the set's images, the stored weights do not fit it, or it comes with other
+            weights than those that the set was made for.
     """
-    network = build(protocol.network, shape=distilled.shape, classes=distilled.classes).to(device)
+    network = build(protocol.network, shape=distilled.shape, classes=distilled.classes)
+    if protocol.network == distilled.header.network:
+        _must_come_with_the_same(distilled, network)
+    network = network.to(device)
     if is_pool(protocol.initialiser):
         return network, measured_with(protocol.initialiser, network, purpose)[: protocol.networks].to(device)
     if protocol.initialiser != "fixed":
         streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]
         return network, network.init(protocol.initialiser, streams).to(device)
-    return network, stored_weights(distilled, network)[None].to(device)
+    own = distilled.header.initial == "own"
+    return network, (network.own() if own else stored_weights(distilled, network))[None].to(device)
+
+
+def brought(network: Network, initial: str) -> str:
+    """SHA-256 of the weights that sets with this `Header.initial` leave to the network; empty where there are none."""
+    return network.sha256(network.own() if initial == "own" else None)
+
+
+def _must_come_with_the_same(distilled: DistilledSet, network: Network) -> None:
+    claimed = distilled.header.weights
+    found = brought(network, distilled.header.initial) if claimed else ""
+    if found != claimed:
+        raise UserError(
+            f"network {network.name!r} comes with other weights (SHA-256 {found[:12] or 'of none'}) than those that the "
+            f"set was made for ({claimed[:12]}); give it the weights file that the set was made with"
+        )
 
 
 def stored_weights(distilled: DistilledSet, network: Network) -> Float[Tensor, " size"]:

@@ -16,7 +16,8 @@ class Protocol:
     """Unseen networks, trained on the set alone as it prescribes, and read once on the test split."""
 
     networks: int = 200
-    """How many networks; 1 where the set was made for fixed initial weights and no other network is asked for."""
+    """How many networks; 1 where the set was made for fixed initial weights and no other network is asked for, or for
+    the network's own."""
     network: str = ""
     """Which network; empty for the one that the set was made for; nearest-neighbours(k=1,norm=2) trains none."""
     initialiser: str = ""
@@ -46,8 +47,9 @@ class Protocol:
     def resolved(self, distilled: DistilledSet) -> "Protocol":
         """The same protocol with all that the set decides filled in."""
         header = distilled.header
-        own = self.network in ("", header.network) and self.initialiser == ""
-        fixed = own and header.initial == "fixed"
+        same = self.network in ("", header.network)
+        # of one known theta_0: stored for this network, or else what any network comes with
+        fixed = self.initialiser == "" and (header.initial == "own" or (same and header.initial == "fixed"))
         return replace(
             self,
             networks=1 if fixed else self.networks,

@@ -9,24 +9,28 @@ from torch import nn
 
 from ..errors import UserError, unknown
 from .alexcifarnet import alexcifarnet
+from .alexnet import alexnet
 from .convnet import convnet
 from .functional import Network
 from .initial import INITIALISERS
 from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet18
+from .squeezenet import squeezenet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexcifarnet": alexcifarnet,
+    "alexnet": alexnet,
     "convnet": convnet,
     "lenet": lenet,
     "mlp": mlp,
     "resnet18": resnet18,
+    "squeezenet": squeezenet,
 }
 
 Value = bool | int | float | str
 
-__all__ = ["INITIALISERS", "NETWORKS", "Network", "build", "parse"]
+__all__ = ["INITIALISERS", "NETWORKS", "Network", "build", "must_keep_weights", "parse", "weights_file"]
 
 
 def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
@@ -53,6 +57,21 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
             raise unknown(f"argument of network {name!r}:", key, free)
     factory = functools.partial(make, shape=shape, classes=classes, **arguments)
     return Network(factory, shape=shape, classes=classes, name=spec)
+
+
+def weights_file(spec: str) -> str:
+    """The file that a network of `NETWORKS` takes weights from; empty where there is none."""
+    name, arguments = parse(spec)
+    return str(arguments.get("weights", "")) if name in NETWORKS else ""
+
+
+def must_keep_weights(spec: str, initialiser: str) -> None:
+    """Raise a `UserError` where an initialiser would draw weights anew that were asked for by ``weights=FILE``."""
+    if weights_file(spec) and parse(spec)[1].get("adapt") != "classifier" and initialiser != "own":
+        raise UserError(
+            f"network {spec!r} comes with weights, which the initialiser {initialiser!r} would draw anew; take "
+            "--initial own, or leave weights out"
+        )
 
 
 def parse(spec: str) -> tuple[str, dict[str, Value]]:

@@ -14,6 +14,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ..errors import UserError
+from ..files import digest
 from .initial import draw
 
 Factory = Callable[[], nn.Module]
@@ -28,6 +29,9 @@ class Network:
     Normalisation layers with running statistics use the statistics of the batch at hand; for evaluation,
     `predictor` measures them once on given images. Dropout is off throughout: a pure function draws nothing.
 
+    Parameters that the factory freezes (``requires_grad_(False)``) are constants: no part of theta, never drawn, and
+    used as they are. It must give the same ones each time, e.g. pretrained ones.
+
     Args:
         factory: makes the module; called once here, and again for each draw of the initialiser ``"own"``.
         shape: (channels, height, width) of an image.
@@ -35,14 +39,18 @@ class Network:
         name: what to call it in messages and in the artifact.
 
     Raises:
-        UserError: the factory fails, or its module cannot take an image of this shape or gives other outputs.
+        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, or it freezes
+            all of its parameters or random ones.
     """
 
     def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
         self.factory, self.shape, self.classes, self.name = factory, shape, classes, name
-        with torch.random.fork_rng(devices=[]):  # these weights are never used: leave the global generator alone
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # these weights are never used, or not drawn: leave the global generator alone
             self.module = _make(factory, name)
-        named = list(self.module.named_parameters())
+            self._check_frozen()
+        named = [(key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad]
         self.names = [key for key, _ in named]
         self.shapes = [parameter.shape for _, parameter in named]
         self.sizes = [parameter.numel() for _, parameter in named]
@@ -68,6 +76,42 @@ class Network:
         other = copy.copy(self)
         other.dtype = dtype
         return other
+
+    def _check_frozen(self) -> None:
+        if all(not parameter.requires_grad for parameter in self.module.parameters()):
+            raise UserError(f"network {self.name!r} freezes all of its parameters: nothing in it can be trained")
+        if not self.frozen:
+            return
+        again = dict(_make(self.factory, self.name).named_parameters())
+        drawn = [key for key, value in self.frozen.items() if not torch.equal(value, again[key])]
+        if drawn:
+            raise UserError(
+                f"network {self.name!r} freezes {drawn[0]!r}, which it draws anew each time; load weights for it first"
+            )
+
+    @property
+    def frozen(self) -> dict[str, Tensor]:
+        """The parameters that are constants, by name."""
+        return {key: value.detach() for key, value in self.module.named_parameters() if not value.requires_grad}
+
+    def own(self) -> Float[Tensor, " size"]:
+        """The weights that the module comes with, e.g. pretrained ones.
+
+        Raises:
+            UserError: it draws them at random.
+        """
+        first, second = self.init("own", [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+        if not torch.equal(first, second):
+            raise UserError(
+                f"network {self.name!r} draws its own weights at random, so that there are none to start from; give it "
+                "weights=FILE where it takes them, or take --initial fixed --initialiser own"
+            )
+        return first
+
+    def sha256(self, theta: Float[Tensor, " size"] | None = None) -> str:
+        """Of frozen parameters, and of weights where they are given; empty where there is nothing."""
+        named = self.frozen | (self.named(theta) if theta is not None else {})
+        return digest("", {key: value.cpu().contiguous() for key, value in named.items()}) if named else ""
 
     def _check(self) -> None:
         before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
@@ -108,7 +152,7 @@ class Network:
         return True
 
     def to(self, device: torch.device | str) -> "Network":
-        """Move what the modules hold besides parameters (buffers); returns itself."""
+        """Move what the modules hold besides theta (buffers, frozen parameters); returns itself."""
         self.module.to(device)
         self._calibrated.to(device)
         return self
@@ -121,6 +165,10 @@ class Network:
         """The flat vector as the module's named parameters (views)."""
         pieces = theta.split(self.sizes)
         return {name: p.view(shape) for name, p, shape in zip(self.names, pieces, self.shapes, strict=True)}
+
+    def _all(self, theta: Tensor) -> dict[str, Tensor]:
+        """Every parameter of the module, frozen ones in the precision of the others."""
+        return self.named(theta) | {name: value.to(theta.dtype) for name, value in self.frozen.items()}
 
     def flat(self, named: dict[str, Tensor]) -> Float[Tensor, " size"]:
         """The inverse of `named`."""
@@ -139,7 +187,7 @@ class Network:
             wanted = channels_last and tensor.dim() == 4
             return tensor.contiguous(memory_format=torch.channels_last) if wanted else tensor
 
-        named = {name: prepared(weights) for name, weights in self.named(theta).items()}
+        named = {name: prepared(weights) for name, weights in self._all(theta).items()}
         return functional_call(self.module, named, (prepared(images),)).to(theta.dtype)
 
     def apply_many(
@@ -164,7 +212,7 @@ class Network:
         """
         if not self.has_statistics:
             return lambda batch: self.apply(theta, batch)
-        module, named = self._calibrated, self.named(theta)
+        module, named = self._calibrated, self._all(theta)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         for layer in batch_norms(module):
             layer.train()

@@ -26,7 +26,10 @@ def check_initialiser(name: str) -> None:
 
 
 def draw(factory: Callable[[], nn.Module], initialiser: str, generator: torch.Generator) -> Float[Tensor, " size"]:
-    """One draw of initial weights as a flat vector, on the CPU; the global generator is left as it was."""
+    """One draw of initial weights as a flat vector, on the CPU; the global generator is left as it was.
+
+    Frozen parameters (``requires_grad=False``) are not drawn, and no part of the vector.
+    """
     check_initialiser(initialiser)
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -36,11 +39,13 @@ def draw(factory: Callable[[], nn.Module], initialiser: str, generator: torch.Ge
         if fill is not None:
             for layer in module.modules():
                 _fill(layer, fill)
-        return torch.cat([parameter.reshape(-1) for parameter in module.parameters()])
+        return torch.cat([parameter.reshape(-1) for parameter in module.parameters() if parameter.requires_grad])
 
 
 def _fill(layer: nn.Module, fill: Callable[..., Tensor]) -> None:
     for name, parameter in layer.named_parameters(recurse=False):
+        if not parameter.requires_grad:
+            continue
         if parameter.dim() >= 2:
             fill(parameter)
         elif name == "bias":

@@ -106,7 +106,6 @@ def render(run: Run) -> str:
         charts=list(_charts(run)),
         snippet=snippet(distilled),
         verify=f"datastill verify {run.folder / ARTIFACT}",
-        fixed=header.initial == "fixed",
         header=header,
         command=config.get("command"),
         tables=list(_tables(run)),
@@ -119,9 +118,10 @@ def snippet(distilled: DistilledSet) -> str:
     """Python that trains a network on the set; it runs as it stands beside the file."""
     header = distilled.header
     epochs, steps = distilled.step_sizes.shape
+    known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that it comes with"}
     initial = (
-        "model = network.factory()  # fit() loads the stored initial weights"
-        if header.initial == "fixed"
+        f"model = network.factory()  # {known[header.initial]}"
+        if header.initial in known
         else f"theta = network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]\n"
         "model = network.factory()\n"
         "model.load_state_dict(network.named(theta), strict=False)"
@@ -146,8 +146,10 @@ def _headline(run: Run) -> dict[str, str] | None:
     score = run.score
     if score is None:
         return None
-    fixed = run.distilled.header.initial == "fixed"
-    weights = "the initial weights stored in the set" if fixed else "fresh initial weights, unseen in distillation"
+    weights = {
+        "fixed": "the initial weights stored in the set",
+        "own": "the weights that the network comes with",
+    }.get(run.distilled.header.initial, "fresh initial weights, unseen in distillation")
     where = f"{score.get('split', 'test')} accuracy: mean ± sd of {share(score.get('n', 1), 'network')}"
     if score.get("n") == 1:
         where = f"{score.get('split', 'test')} accuracy of 1 network"

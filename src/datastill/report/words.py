@@ -64,6 +64,8 @@ def trained_from(distilled: DistilledSet) -> str:
     """What a network trained on the set starts from."""
     if distilled.header.initial == "fixed":
         return "from the initial weights stored with it"
+    if distilled.header.initial == "own":
+        return "from the weights that it comes with"
     if is_pool(distilled.header.initialiser):
         return f"from any network of the pool {distilled.header.initialiser.removeprefix(PREFIX)}"
     return f"from any {distilled.header.initialiser} initial weights"

@@ -1,0 +1,80 @@
+"""AlexNet for large images as torchvision has it (Krizhevsky 2014, arXiv 1404.5997), trained on ImageNet or not."""
+
+from torch import Tensor, nn
+
+from ..errors import UserError, unknown
+from .weights import pretrained
+
+HEADS = ("linear", "full")
+FEATURES, WIDTH = 256 * 6 * 6, 4096
+LEAST = 63
+"""Height and width of the smallest images of which the last pooling leaves something."""
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and a classifier; parameters have torchvision's names."""
+
+    def __init__(self, channels: int, classes: int, head: str) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(6)
+        hidden = (
+            ()
+            if head == "linear"
+            else (  # not made where it is not needed: 55 million weights
+                nn.Dropout(),
+                nn.Linear(FEATURES, WIDTH),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(WIDTH, WIDTH),
+                nn.ReLU(),
+            )
+        )
+        self.classifier = nn.Sequential(*hidden, nn.Linear(WIDTH if hidden else FEATURES, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images in, logits out."""
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def alexnet(
+    *, shape: tuple[int, int, int], classes: int, weights: str = "", adapt: str = "all", head: str = "linear"
+) -> nn.Module:
+    """AlexNet for 224x224; weights=FILE: trained before, adapt=classifier: the rest frozen, head=full: with fc6, fc7.
+
+    Args:
+        shape: (channels, height, width) of an image, at least 63x63.
+        classes: number of outputs.
+        weights: a ``.safetensors`` file or a state dictionary of torch, with torchvision's names; a path, or a bare name
+            in the folder `weights` of `$DATASTILL_DATA`. Empty for torch's own random weights.
+        adapt: ``all``, or ``classifier``: the convolutions are frozen.
+        head: ``linear``, one new layer on the pooled 256x6x6 features; ``full``: fc6 and fc7 of the file, then a new
+            one. With `weights` the new layer starts with zero weights and ones as bias (Wang et al. 2018).
+
+    Raises:
+        UserError: the images, the weights or a setting do not fit.
+    """
+    if head not in HEADS:
+        raise unknown("head", head, HEADS)
+    if min(shape[1:]) < LEAST:
+        raise UserError(
+            f"network 'alexnet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the data "
+            "(resize=224)"
+        )
+    module, last = AlexNet(shape[0], classes, head), "classifier.6" if head == "full" else "classifier.0"
+    hint = "without fc6 and fc7 take head=linear" if head == "full" else "with fc6 and fc7 take head=full"
+    return pretrained(module, weights, adapt, last=last, hint=hint)

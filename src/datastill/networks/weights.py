@@ -1,0 +1,164 @@
+"""Trained weights from a file, put into a network of the same names; a new last layer takes the place of the old one."""
+
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..data.sources import VARIABLE
+from ..errors import UserError, unknown
+from ..files import read_tensors
+
+FOLDER = "weights"
+"""The folder in `$DATASTILL_DATA` in which bare names of weights files are looked up."""
+ADAPT = ("all", "classifier")
+FORBIDDEN = re.compile(r"GLOBAL (\S+)|Unsupported (?:class|operand) (\S+)")
+
+
+def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str = "") -> nn.Module:
+    """A module for colour images with the weights of a file and a new last layer, frozen as far as it does not adapt.
+
+    The last layer starts as in Wang et al. 2018: zero weights, and ones as bias.
+
+    Args:
+        module: with parameters named as in the file, the classifier's ``classifier...``; changed in place.
+        name: of the file, see `find`; without one the module stays as it is.
+        adapt: ``all``, or ``classifier``: the rest is frozen.
+        last: the layer that is new, e.g. ``classifier.6``.
+        hint: what else may be taken where names do not fit.
+
+    Raises:
+        UserError: `adapt` is neither, it would freeze random weights, or the file does not fit; see `fill`.
+    """
+    if adapt not in ADAPT:
+        raise unknown("adapt", adapt, ADAPT)
+    if name:
+        fill(module, name, last, hint)
+        layer = module.get_submodule(last)
+        nn.init.zeros_(layer.get_parameter("weight"))
+        nn.init.ones_(layer.get_parameter("bias"))
+    elif adapt != "all":
+        raise UserError(
+            f"adapt={adapt} would freeze layers that were never trained; give weights=FILE, or take adapt=all"
+        )
+    for key, parameter in module.named_parameters():
+        parameter.requires_grad_(adapt == "all" or key.startswith("classifier."))
+    return module
+
+
+def fill(module: nn.Module, name: str, last: str, hint: str = "") -> None:
+    """Put the weights of a file into a module, all but those of its last layer.
+
+    Names that begin like none of the module's (``lpips.``) are left alone; the last layer may be there in any shape.
+
+    Args:
+        module: with parameters named as in the file.
+        name: of the file: a path, or a bare name in the folder `weights` of `$DATASTILL_DATA`.
+        last: the layer that is new, e.g. ``classifier.6``.
+        hint: what else may be taken where names do not fit.
+
+    Raises:
+        UserError: there is no such file, it is not whole or holds more than tensors, or its tensors do not fit.
+    """
+    path = find(name)
+    parts = {key.partition(".")[0] for key, _ in module.named_parameters()}
+    found = {
+        key: value
+        for key, value in read(path).items()
+        if key.partition(".")[0] in parts and key.rpartition(".")[0] != last
+    }
+    wanted = {key: value for key, value in module.named_parameters() if key.rpartition(".")[0] != last}
+    for wrong in _differences(found, wanted):
+        raise UserError(f"the weights in {path} do not fit: {wrong}{hint and f'; {hint}'}")
+    with torch.no_grad():
+        for key, parameter in wanted.items():
+            parameter.copy_(found[key])
+
+
+def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
+    """What does not fit, in words."""
+    missing, extra = [key for key in wanted if key not in found], [key for key in found if key not in wanted]
+    if missing:
+        yield f"{_some(missing)} missing, where {missing[0]} of {_shape(wanted[missing[0]])} was expected"
+    if extra:
+        yield f"{_some(extra)} too many ({extra[0]} is {_shape(found[extra[0]])}); the network has {_some(list(wanted))}"
+    for key, value in wanted.items():
+        if found[key].shape != value.shape:
+            yield f"{key} is {_shape(found[key])}, but {_shape(value)} was expected"
+
+
+def _some(keys: list[str]) -> str:
+    verb = "is" if len(keys) == 1 else "are"
+    return f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''} {verb}"
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a number"
+
+
+def find(name: str) -> Path:
+    """The file that a name means.
+
+    Raises:
+        UserError: there is none.
+    """
+    root = os.environ.get(VARIABLE)
+    bare = Path(name).name == name
+    places = [Path(root) / FOLDER / name] if root and bare else []
+    places.append(Path(name).expanduser())
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " or ".join(str(place) for place in places)
+    advice = f"give the path of the file, or set {VARIABLE} to a folder that holds {FOLDER}/{name}"
+    raise UserError(f"there are no weights at {looked}; {advice if bare else 'give the path of the file'}")
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file or of a state dictionary saved by torch, in single precision.
+
+    Raises:
+        UserError: the file is not whole, or a pickle that holds more than tensors.
+    """
+    about = path.stat()
+    return _read(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=2)  # a network is made anew for each draw of its initial weights
+def _read(path: Path, changed: int, size: int) -> dict[str, Tensor]:  # noqa: ARG001 (tell files apart)
+    tensors = read_tensors(path)[1] if path.suffix == ".safetensors" else _unpickled(path)
+    return {key: value.float() for key, value in tensors.items()}
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    """A pickle can run anything when it is opened: only one of tensors is."""
+    advice = "save the state alone, torch.save(model.state_dict(), FILE), or a .safetensors file"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        if refused := FORBIDDEN.search(str(error)):
+            what = refused[1] or refused[2]
+            raise UserError(
+                f"{path} is refused: it is a pickle that holds more than tensors ({what}); {advice}"
+            ) from error
+        raise UserError(f"{path} is not a whole state file of torch; it is cut short or of another kind") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is refused: it holds a {type(state).__name__} in the place of named tensors; {advice}")
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"{path} is refused: it holds more than tensors ({key!r} is a {type(value).__name__}); {advice}"
+            )
+    return dict(state)
+
+
+def sha256(name: str) -> str:
+    """Of the bytes of a weights file, for the record."""
+    with find(name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
