@@ -41,8 +41,8 @@ class Header:
     initialiser: str
     """How its initial weights are drawn, e.g. ``xavier``."""
     initial: str
-    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``: for
-    those that the network's maker gives, e.g. pretrained ones, which the file does not hold."""
+    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``:
+    for those that the network comes with, e.g. pretrained ones, which the file does not hold."""
     weights: str = ""
     """SHA-256 of the weights that a network must come with: its frozen ones, and all where ``initial`` is ``own``."""
     space: str = "normalised"
@@ -153,8 +153,8 @@ class DistilledSet:
 
         Args:
             model: takes normalised images (see `normalise`), returns one logit per class. Where the set was made for
-                random initial weights, initialise it like `header.initialiser` does. Where it was made for the network's
-                own, e.g. pretrained ones, it must come with them, as ``build_network(...).factory()`` does.
+                random initial weights, initialise it like `header.initialiser` does. Where it was made for those that a
+                network comes with, e.g. pretrained ones, it must come with them: ``build_network(...).factory()`` does.
             use_initial: where the set was made for fixed initial weights, load them first, or where it was made for the
                 network's own, insist on them. The set is worth little from others.
 

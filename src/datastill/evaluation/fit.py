@@ -51,8 +51,8 @@ def _must_come_with_the_same(distilled: DistilledSet, network: Network) -> None:
     found = brought(network, distilled.header.initial) if claimed else ""
     if found != claimed:
         raise UserError(
-            f"network {network.name!r} comes with other weights (SHA-256 {found[:12] or 'of none'}) than those that the "
-            f"set was made for ({claimed[:12]}); give it the weights file that the set was made with"
+            f"network {network.name!r} comes with other weights (SHA-256 {found[:12] or 'of none'}) than those that "
+            f"the set was made for ({claimed[:12]}); give it the weights file that the set was made with"
         )
 
 

@@ -59,8 +59,8 @@ def alexnet(
     Args:
         shape: (channels, height, width) of an image, at least 63x63.
         classes: number of outputs.
-        weights: a ``.safetensors`` file or a state dictionary of torch, with torchvision's names; a path, or a bare name
-            in the folder `weights` of `$DATASTILL_DATA`. Empty for torch's own random weights.
+        weights: a ``.safetensors`` file or a state dictionary of torch, with torchvision's names; a path, or a bare
+            name in the folder `weights` of `$DATASTILL_DATA`. Empty for torch's own random weights.
         adapt: ``all``, or ``classifier``: the convolutions are frozen.
         head: ``linear``, one new layer on the pooled 256x6x6 features; ``full``: fc6 and fc7 of the file, then a new
             one. With `weights` the new layer starts with zero weights and ones as bias (Wang et al. 2018).
@@ -70,6 +70,10 @@ def alexnet(
     """
     if head not in HEADS:
         raise unknown("head", head, HEADS)
+    if weights and shape[0] != 3:
+        raise UserError(
+            f"network 'alexnet' with weights takes images of 3 channels, not {shape[0]} (--data.channels colour)"
+        )
     if min(shape[1:]) < LEAST:
         raise UserError(
             f"network 'alexnet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the data "

@@ -39,8 +39,8 @@ class Network:
         name: what to call it in messages and in the artifact.
 
     Raises:
-        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, or it freezes
-            all of its parameters or random ones.
+        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, or it
+            freezes all of its parameters or random ones.
     """
 
     def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:

@@ -65,9 +65,13 @@ def squeezenet(*, shape: tuple[int, int, int], classes: int, weights: str = "", 
     Raises:
         UserError: the images, the weights or a setting do not fit.
     """
+    if weights and shape[0] != 3:
+        raise UserError(
+            f"network 'squeezenet' with weights takes images of 3 channels, not {shape[0]} (--data.channels colour)"
+        )
     if min(shape[1:]) < LEAST:
         raise UserError(
-            f"network 'squeezenet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the data "
-            "(resize=224)"
+            f"network 'squeezenet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the "
+            "data (resize=224)"
         )
     return pretrained(SqueezeNet(shape[0], classes), weights, adapt, last="classifier.1")

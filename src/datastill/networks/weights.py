@@ -1,4 +1,4 @@
-"""Trained weights from a file, put into a network of the same names; a new last layer takes the place of the old one."""
+"""Trained weights from a file, put into a network with the same names; its last layer is new."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ FORBIDDEN = re.compile(r"GLOBAL (\S+)|Unsupported (?:class|operand) (\S+)")
 
 
 def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str = "") -> nn.Module:
-    """A module for colour images with the weights of a file and a new last layer, frozen as far as it does not adapt.
+    """The module with the weights of a file and a new last layer, frozen as far as it does not adapt.
 
     The last layer starts as in Wang et al. 2018: zero weights, and ones as bias.
 
@@ -31,7 +31,7 @@ def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str
         name: of the file, see `find`; without one the module stays as it is.
         adapt: ``all``, or ``classifier``: the rest is frozen.
         last: the layer that is new, e.g. ``classifier.6``.
-        hint: what else may be taken where names do not fit.
+        hint: what else may be taken where those of the classifier do not fit.
 
     Raises:
         UserError: `adapt` is neither, it would freeze random weights, or the file does not fit; see `fill`.
@@ -61,7 +61,7 @@ def fill(module: nn.Module, name: str, last: str, hint: str = "") -> None:
         module: with parameters named as in the file.
         name: of the file: a path, or a bare name in the folder `weights` of `$DATASTILL_DATA`.
         last: the layer that is new, e.g. ``classifier.6``.
-        hint: what else may be taken where names do not fit.
+        hint: what else may be taken where those of the classifier do not fit.
 
     Raises:
         UserError: there is no such file, it is not whole or holds more than tensors, or its tensors do not fit.
@@ -75,7 +75,7 @@ def fill(module: nn.Module, name: str, last: str, hint: str = "") -> None:
     }
     wanted = {key: value for key, value in module.named_parameters() if key.rpartition(".")[0] != last}
     for wrong in _differences(found, wanted):
-        raise UserError(f"the weights in {path} do not fit: {wrong}{hint and f'; {hint}'}")
+        raise UserError(f"the weights in {path} do not fit: {wrong}{f'; {hint}' if 'classifier.' in wrong else ''}")
     with torch.no_grad():
         for key, parameter in wanted.items():
             parameter.copy_(found[key])
@@ -87,15 +87,18 @@ def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> I
     if missing:
         yield f"{_some(missing)} missing, where {missing[0]} of {_shape(wanted[missing[0]])} was expected"
     if extra:
-        yield f"{_some(extra)} too many ({extra[0]} is {_shape(found[extra[0]])}); the network has {_some(list(wanted))}"
+        yield f"{_some(extra)} too many, {extra[0]} of {_shape(found[extra[0]])}; expected {_keys(list(wanted))}"
     for key, value in wanted.items():
         if found[key].shape != value.shape:
             yield f"{key} is {_shape(found[key])}, but {_shape(value)} was expected"
 
 
 def _some(keys: list[str]) -> str:
-    verb = "is" if len(keys) == 1 else "are"
-    return f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''} {verb}"
+    return f"{_keys(keys)} {'is' if len(keys) == 1 else 'are'}"
+
+
+def _keys(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def _shape(value: Tensor) -> str:
