@@ -54,7 +54,7 @@ def test_the_mlp_and_the_resnet_have_the_parameters_counted_by_hand():
 @pytest.mark.parametrize(
     ("spec", "shape"),
     [(name, shape) for name in sorted(NETWORKS) for shape in ((1, 28, 28), (3, 32, 32))
-     if (name, shape[1]) != ("alexcifarnet", 28)],
+     if (name, shape[1]) != ("alexcifarnet", 28) and name != "alexnet"],
 )  # fmt: skip
 def test_every_network_gives_one_logit_per_class(spec, shape):
     spec = {"convnet": "convnet(width=8)", "resnet18": "resnet18(width=4)"}.get(spec, spec)

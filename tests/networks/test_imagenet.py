@@ -247,9 +247,9 @@ def test_settings_that_make_no_sense_are_told_in_one_line(settings: str, message
 
 
 def test_a_full_head_needs_its_hidden_layers_and_colour_is_told(file: Path) -> None:
-    with pytest.raises(UserError, match=r"classifier\.1\.weight, .* are missing, .* of 4096x9216 .*take head=linear"):
-        with torch.device("meta"):
-            alexnet(shape=SHAPE, classes=2, weights=str(file), head="full")
+    message = r"classifier\.1\.weight, .* are missing, .* of 4096x9216 .*take head=linear"
+    with pytest.raises(UserError, match=message), torch.device("meta"):
+        alexnet(shape=SHAPE, classes=2, weights=str(file), head="full")
     with pytest.raises(UserError, match=r"takes images of 3 channels, not 1 .--data\.channels colour"):
         alexnet(shape=(1, 63, 63), classes=2, weights=str(file))
 
@@ -271,8 +271,9 @@ def test_an_initialiser_that_would_draw_the_weights_anew_is_refused() -> None:
 # --- computing with them
 
 
-@pytest.mark.parametrize("adapt", ["all", "classifier"])
-@pytest.mark.parametrize("name", ["alexnet", "squeezenet"])
+@pytest.mark.parametrize(
+    ("name", "adapt"), [("alexnet", "all"), ("alexnet", "classifier"), ("squeezenet", "classifier")]
+)
 def test_all_ways_to_compute_a_step_agree(name: str, adapt: str, file: Path, tmp_path: Path) -> None:
     if name == "squeezenet":
         file, shape = tmp_path / "squeezenet.safetensors", (3, 17, 17)
