@@ -103,8 +103,8 @@ class Network:
         first, second = self.init("own", [torch.Generator().manual_seed(seed) for seed in (0, 1)])
         if not torch.equal(first, second):
             raise UserError(
-                f"network {self.name!r} draws its own weights at random, so that there are none to start from; give it "
-                "weights=FILE where it takes them, or take --initial fixed --initialiser own"
+                f"network {self.name!r} draws its own weights at random, so that there are none to start from; give "
+                "it weights=FILE where it takes them, or name an --initialiser (to distil, with --initial fixed)"
             )
         return first
 
