@@ -18,7 +18,7 @@ from .data import DataSettings, RealData
 from .errors import UserError, at_least
 from .evaluation.accuracy import share_right
 from .files import as_read, read_json, read_tensors, write_json, write_whole
-from .networks import Network, build
+from .networks import Network, build, must_keep_weights
 from .objectives import classification
 from .pool import Pool, is_pool, load_pool, parse, parts
 from .rng import generator
@@ -170,6 +170,7 @@ def train_steps(
 
 def _initial(settings: PoolSettings, network: Network, which: list[int]) -> Float[Tensor, "networks size"]:
     if not is_pool(settings.initialiser):
+        must_keep_weights(settings.network, settings.initialiser)
         return network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which])
     pool = load_pool(parse(settings.initialiser)[0])
     pool.check(network)

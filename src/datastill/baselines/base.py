@@ -13,7 +13,8 @@ from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
 from ..evaluation import Grid, Protocol, brought, tuned
-from ..networks import build
+from ..networks import build, must_keep_weights
+from ..pool import is_pool
 from ..rng import derive
 from ..synthetic import by_step, start_labels
 
@@ -45,6 +46,8 @@ class Setting:
     def __post_init__(self) -> None:
         at_least("ipc (images per class)", self.ipc, 1)
         at_least("steps", self.steps, 1)
+        if self.initial == "random" and not is_pool(self.initialiser):
+            must_keep_weights(self.network, self.initialiser)
 
     @classmethod
     def like(cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None) -> "Setting":
