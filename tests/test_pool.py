@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
         with pytest.raises(UserError, match=message):
             distill(config, tmp_path / "run", data=DATA)
         assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match="initial is 'radom'; take random, fixed, pool:FILE"):
+    with pytest.raises(UserError, match="initial is 'radom'; take random, fixed, own, pool:FILE"):
         toy_config(initial="radom")
 
 
