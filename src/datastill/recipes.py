@@ -219,16 +219,16 @@ def cifar10_fixed() -> Config:
 
 
 def imagenette_alexnet() -> Config:
-    """Imagenette at 224x224, AlexNet trained on ImageNet, 10 examples in one step x 3 epochs."""
+    """Imagenette at 224x224, AlexNet trained on ImageNet with a new classifier, 10 examples in one step x 3 epochs."""
     return Config(
         recipe="imagenette-alexnet",
         data=DataSettings(name="imagenette", validation=0.2),
-        network="alexnet(weights=alexnet_features_imagenet_fp16.safetensors)",
+        network="alexnet(weights=alexnet_features_imagenet_fp16.safetensors,adapt=classifier)",
         initial="own",
         method=DatasetDistillation(
-            ipc=1, steps=1, epochs=3, coordinates="pixels", step_size=0.003, real_batch=128, examples_rate=0.02
+            ipc=1, steps=1, epochs=3, coordinates="pixels", step_size=0.003, real_batch=64, examples_rate=0.02
         ),
-        loop=LoopSettings(iterations=100, average=0.95, validate_every=10),
+        loop=LoopSettings(iterations=200, average=0.95, validate_every=20),
         random_sets=5,
     )
 

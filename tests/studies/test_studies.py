@@ -24,6 +24,7 @@ from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
 from datastill.studies.finished import Along, Mismatch
+from datastill.studies.imagenet import Features
 from datastill.studies.poisoning import Poisoning
 from datastill.studies.table import ROWS, Table
 from datastill.studies.transfer import Transfer
@@ -150,6 +151,29 @@ def test_a_set_is_studied_on_other_networks_beside_real_images(tmp_path: Path) -
     ours, random, _ = record["rows"]
     assert (ours["sets"], random["sets"], random["n"]) == (1, 2, 10)
     assert f"{100 * random['difference']['mean']:+.1f} [" in text
+
+
+def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wide network that brings the same weights each time, on digits."""
+    network = "tests.pretrained:brought"
+    config = replace(
+        recipe("digits"), network=network, initial="own", random_sets=0,
+        loop=LoopSettings(iterations=20, validate_every=10),
+    )  # fmt: skip
+    monkeypatch.setattr("datastill.studies.imagenet.recipe", lambda _: config)
+    distill(config, tmp_path / "results/imagenette-alexnet")
+    study = Features(
+        kinds=("random", "average"), sets=2, all_data={"classifier": {"epochs": 3}}, results=tmp_path / "results"
+    )
+    text = run(study, tmp_path / "study").read_text()
+    assert "| **distilled** | 1 x 1 |" in text
+    assert "| random real images | 1 x 2 |" in text
+    accuracies = {
+        path.stem: json.loads(path.read_text())["scores"][0]["mean"] for path in (tmp_path / "study/parts").iterdir()
+    }
+    assert accuracies["all-data-classifier"] > accuracies["average"] > 0.2
 
 
 def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:

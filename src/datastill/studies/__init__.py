@@ -4,6 +4,7 @@ from .adaptation import PAIRS
 from .base import Study, draw, run
 from .curves import EPOCHS, EXAMPLES, STEPS
 from .finished import Along, Mismatch
+from .imagenet import Features
 from .page import collect
 from .poisoning import ATTACKS
 from .table import Table
@@ -41,6 +42,7 @@ _ALL: tuple[Study, ...] = (
     Transfer(),
     *PAIRS,
     *ATTACKS,
+    Features(),
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 
