@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from datastill import DistilledSet
+from datastill import DistilledSet, distill
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.errors import UserError
@@ -18,7 +18,7 @@ from datastill.loop import LoopSettings
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.pool import Pool
 from datastill.pretraining import PoolSettings
-from datastill.recipes import Config
+from datastill.recipes import Config, recipe
 from datastill.studies import STUDIES, Study, collect, draw, run
 from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
@@ -156,8 +156,8 @@ def test_a_set_is_studied_on_other_networks_beside_real_images(tmp_path: Path) -
 def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wide network that brings the same weights each time, on digits."""
-    network = "tests.pretrained:brought"
+    """A small network that comes with weights, on digits."""
+    network = "tests.pretrained:tiny(adapt=classifier)"
     config = replace(
         recipe("digits"), network=network, initial="own", random_sets=0,
         loop=LoopSettings(iterations=20, validate_every=10),
@@ -165,7 +165,10 @@ def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
     monkeypatch.setattr("datastill.studies.imagenet.recipe", lambda _: config)
     distill(config, tmp_path / "results/imagenette-alexnet")
     study = Features(
-        kinds=("random", "average"), sets=2, all_data={"classifier": {"epochs": 3}}, results=tmp_path / "results"
+        kinds=("random", "average"),
+        sets=2,
+        all_data={"classifier": {"epochs": 10, "rate": 0.03}},
+        results=tmp_path / "results",
     )
     text = run(study, tmp_path / "study").read_text()
     assert "| **distilled** | 1 x 1 |" in text
@@ -173,7 +176,7 @@ def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
     accuracies = {
         path.stem: json.loads(path.read_text())["scores"][0]["mean"] for path in (tmp_path / "study/parts").iterdir()
     }
-    assert accuracies["all-data-classifier"] > accuracies["average"] > 0.2
+    assert accuracies["all-data-classifier"] > accuracies["average"] + 0.1
 
 
 def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:
