@@ -1,8 +1,8 @@
 """Speed and memory of the hypergradient, side by side in one run: ``python -m benchmarks``.
 
 Prints tables and keeps the numbers in results/benchmarks-<hardware>/. Close everything else: the contestants take
-turns, but a busy machine still blurs the medians. About ten minutes on two cores; name one of lenet, alexcifarnet,
-batched and memory to measure it alone.
+turns, but a busy machine still blurs the medians. About fifteen minutes on two cores; name one of lenet, alexcifarnet,
+batched, memory and processes (which needs MNIST) to measure it alone.
 """
 
 import functools
@@ -17,6 +17,7 @@ from datastill.evaluation import hardware
 from datastill.files import write_json
 
 from .memory import memory
+from .processes import processes
 from .speed import ROUNDS, batched, matmul_rate, speed
 
 out = Console(width=110)
@@ -64,11 +65,19 @@ def peaks(device: torch.device, _: float) -> list[dict]:
     return rows
 
 
+def shared(_device: torch.device, _rate: float) -> list[dict]:
+    """Two processes against one."""
+    rows, table = processes()
+    out.print(table)
+    return rows
+
+
 PART = {
     "lenet": functools.partial(one_network, "lenet"),
     "alexcifarnet": functools.partial(one_network, "alexcifarnet"),
     "batched": four_networks,
     "memory": peaks,
+    "processes": shared,
 }
 
 if __name__ == "__main__":

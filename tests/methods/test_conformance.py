@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from datastill import distributed
 from datastill.methods import METHODS, FixedWeights, Method, Problem, RandomWeights
 from datastill.networks import build
 from datastill.rng import generator
@@ -61,6 +62,18 @@ def test_an_iteration_is_a_function_of_its_arguments_alone(method: Method) -> No
     for name in learned:
         assert torch.equal(first.gradients[name], second.gradients[name])
         assert not torch.equal(first.gradients[name], other.gradients[name])
+
+
+def test_processes_compute_their_own_networks(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = problem()
+    learned = method.start(given)
+    whole, parts = method.gradient(given, learned, 3), []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "ranks", lambda: 2)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(method.gradient(given, learned, 3))
+    for name, gradients in whole.gradients.items():
+        torch.testing.assert_close(torch.cat([part.gradients[name] for part in parts]), gradients)
 
 
 def test_the_global_generator_is_left_alone(method: Method) -> None:
