@@ -9,6 +9,7 @@ from typing import Any
 from ..artifact import DistilledSet
 from ..baselines import Setting
 from ..data import RealData, load_data
+from ..evaluation import Grid
 from ..pool import Pool
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
@@ -50,12 +51,13 @@ class OnPool(Study):
         return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), f"pool:{path}"
 
     def setting(self, pool: str, seed: int) -> Setting:
-        """Of a baseline on this pool."""
+        """Of a baseline on this pool, which may be trained on as ours is."""
         method: Any = self.target.method
+        grid = Grid(epochs=sorted({*Grid().epochs, method.epochs}), optimisers=[*{"sgd": 0, method.optimiser: 0}])
         attack = (self.target.attack_class, self.target.target_class) if self.target.attack else None
         return Setting(
             data=self.data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
-            seed=seed, source=self.target.data, attack=attack,
+            seed=seed, source=self.target.data, attack=attack, grid=grid,
         )  # fmt: skip
 
     def about(self, folder: Path) -> dict[str, Any]:
