@@ -90,8 +90,9 @@ class Adaptation(OnPool):
 
 {self.source.count} networks ({self.source.network}) trained on {self.source.data.name} to distil with, and
 {self.source.held_out} held out, which read {spread(own)} % of its validation images. All rows are those held out, on
-the test split of {self.target.data.name}. Sets have {getattr(method, "ipc", "?")} examples of each class; ours are trained
-on for {getattr(method, "epochs", "?")} epochs, real images as validates best. The last column says how much better the set for random pretrained networks is, in points, with the 95 % interval over networks.
+the test split of {self.target.data.name}. Sets have {getattr(method, "ipc", "?")} examples of each class; ours are
+trained on for {getattr(method, "epochs", "?")} epochs, real images as validates best. The last column says how much
+better the set for random pretrained networks is, in points, with the 95 % interval over networks.
 
 | what they are trained on | networks x sets | accuracy, % | 2018 paper, % | ours is better by |
 |---|---|---|---|---|
