@@ -62,6 +62,7 @@ SMALLER = {
     "mnist-random": {"epochs": 1, "real_batch": 64, "start_from": "noise", "coordinates": "pixels"},
     "mnist-random-long": LONG,
     "mnist-random-10": LONG,
+    "fashion-random": LONG,
     "usps-random": LONG,
     "usps-random-10": LONG,
     "mnist-fixed": {"epochs": 4, "real_batch": 64},

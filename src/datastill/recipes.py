@@ -116,6 +116,11 @@ def usps_random_10() -> Config:
     return _long("usps-random-10", "usps", ipc=1, iterations=600)
 
 
+def fashion_random() -> Config:
+    """Fashion-MNIST with the settings of MNIST: LeNet, random initial weights, 100 examples in one step x 60 epochs."""
+    return _long("fashion-random", "fashion_mnist", ipc=10, iterations=400)
+
+
 def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
     """All examples in every step: networks are thrown off less than by steps on ten examples (docs/LOG.md)."""
     return Config(
@@ -239,6 +244,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-random-10": cifar10_random_10,
     "cifar10-random-long": cifar10_random_long,
     "digits": digits,
+    "fashion-random": fashion_random,
     "imagenette-alexnet": imagenette_alexnet,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
