@@ -14,7 +14,7 @@ from rich.table import Table
 from datastill import DistilledSet
 from datastill.runlog import read_lines
 
-NETWORKS, ITERATIONS, ROUNDS = 4, 20, 3
+NETWORKS, ITERATIONS, ROUNDS = 4, 12, 3
 SETTINGS = [
     "distill", "mnist-random", "--method.networks", str(NETWORKS), "--loop.iterations", str(ITERATIONS),
     "--engine.mode", "stored", "--engine.execution", "traced", "--engine.together", "1", "--protocol.networks", "2",
