@@ -107,11 +107,11 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].ha
 """
 
 
-def _pair(source: DataSettings, target: DataSettings, paper: Sequence[str], iterations: int) -> Adaptation:
+def _pair(source: DataSettings, target: DataSettings, paper: Sequence[str], iterations: int, **pool: int) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
         title=f"Adaptation: {source.name} to {target.name}",
-        source=PoolSettings(data=source, count=50, held_out=20, epochs=10 if source.name == "usps" else 2),
+        source=PoolSettings(data=source, held_out=20, **pool),
         target=Config(
             data=target,
             network="lenet",
@@ -126,7 +126,14 @@ def _pair(source: DataSettings, target: DataSettings, paper: Sequence[str], iter
 
 _USPS = DataSettings(name="usps", resize=28)
 PAIRS = (
-    _pair(_USPS, DataSettings(name="mnist"), ("67.5 ± 3.9", "92.7 ± 1.4", "93.2 (†)"), 450),
-    _pair(DataSettings(name="mnist"), _USPS, ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"), 250),
-    _pair(DataSettings(name="mnist", channels="colour"), DataSettings(name="mnist_m"), ("", "", ""), 250),
+    _pair(_USPS, DataSettings(name="mnist"), ("67.5 ± 3.9", "92.7 ± 1.4", "93.2 (†)"), 450, count=50, epochs=10),
+    _pair(DataSettings(name="mnist"), _USPS, ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"), 250, count=30, epochs=2),
+    _pair(
+        DataSettings(name="mnist", channels="colour"),
+        DataSettings(name="mnist_m"),
+        ("", "", ""),
+        250,
+        count=30,
+        epochs=2,
+    ),
 )

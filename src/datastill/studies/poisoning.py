@@ -140,11 +140,13 @@ def _attack_on(data: str, network: str, classes: tuple[int, int], paper: str, **
             objective="attack",
             attack_class=classes[0],
             target_class=classes[1],
-            method=DatasetDistillation(steps=1, epochs=1, examples_rate=0.03),
-            loop=LoopSettings(iterations=1000, schedule="exponential", average=0.99, validate_every=100),
+            method=DatasetDistillation(
+                steps=1, epochs=1, networks=2, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03
+            ),
+            loop=LoopSettings(iterations=800, schedule="exponential", average=0.99, validate_every=100),
         ),
         paper=paper,
     )
 
 
-ATTACKS = (_attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", count=50, held_out=20, epochs=2),)
+ATTACKS = (_attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", count=30, held_out=20, epochs=2),)
