@@ -107,11 +107,13 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].ha
 """
 
 
-def _pair(source: DataSettings, target: DataSettings, paper: Sequence[str], iterations: int, **pool: int) -> Adaptation:
+def _pair(
+    source: DataSettings, target: DataSettings, paper: Sequence[str], iterations: int, count: int, epochs: int
+) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
         title=f"Adaptation: {source.name} to {target.name}",
-        source=PoolSettings(data=source, held_out=20, **pool),
+        source=PoolSettings(data=source, count=count, held_out=20, epochs=epochs),
         target=Config(
             data=target,
             network="lenet",
