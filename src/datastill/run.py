@@ -250,6 +250,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "real_images": len(run.data.train),
         "hardware": hardware(run.data.device),
         "threads": torch.get_num_threads(),
+        "processes": distributed.ranks(),
         "engine": asdict(run.problem.engine),
         "iterations": state.iteration,
         "kept_iteration": state.best_iteration,

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from ..errors import UserError, unknown
-from .weights import pretrained
+from ..errors import unknown
+from .weights import must_take, pretrained
 
 HEADS = ("linear", "full")
 FEATURES, WIDTH = 256 * 6 * 6, 4096
@@ -70,15 +70,7 @@ def alexnet(
     """
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    if weights and shape[0] != 3:
-        raise UserError(
-            f"network 'alexnet' with weights takes images of 3 channels, not {shape[0]} (--data.channels colour)"
-        )
-    if min(shape[1:]) < LEAST:
-        raise UserError(
-            f"network 'alexnet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the data "
-            "(resize=224)"
-        )
+    must_take("alexnet", shape, least=LEAST, channels=3 if weights else None)
     module, last = AlexNet(shape[0], classes, head), "classifier.6" if head == "full" else "classifier.0"
     hint = "without fc6 and fc7 take head=linear" if head == "full" else "with fc6 and fc7 take head=full"
     return pretrained(module, weights, adapt, last=last, hint=hint)

@@ -45,9 +45,7 @@ class Network:
 
     def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
         self.factory, self.shape, self.classes, self.name = factory, shape, classes, name
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # these weights are never used, or not drawn: leave the global generator alone
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is never used: leave the global generator alone
             self.module = _make(factory, name)
             self._check_frozen()
         named = [(key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad]

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from ..errors import UserError
-from .weights import pretrained
+from .weights import must_take, pretrained
 
 LEAST = 17
 """Height and width of the smallest images of which the last pooling leaves something."""
@@ -65,13 +64,5 @@ def squeezenet(*, shape: tuple[int, int, int], classes: int, weights: str = "", 
     Raises:
         UserError: the images, the weights or a setting do not fit.
     """
-    if weights and shape[0] != 3:
-        raise UserError(
-            f"network 'squeezenet' with weights takes images of 3 channels, not {shape[0]} (--data.channels colour)"
-        )
-    if min(shape[1:]) < LEAST:
-        raise UserError(
-            f"network 'squeezenet' takes images of at least {LEAST}x{LEAST}, not {shape[1]}x{shape[2]}; resize the "
-            "data (resize=224)"
-        )
+    must_take("squeezenet", shape, least=LEAST, channels=3 if weights else None)
     return pretrained(SqueezeNet(shape[0], classes), weights, adapt, last="classifier.1")

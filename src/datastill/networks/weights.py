@@ -21,6 +21,20 @@ ADAPT = ("all", "classifier")
 FORBIDDEN = re.compile(r"GLOBAL (\S+)|Unsupported (?:class|operand) (\S+)")
 
 
+def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels: int | None) -> None:
+    """Raise a `UserError` for images smaller than `least`, or of other channels than the weights are for."""
+    if channels and shape[0] != channels:
+        raise UserError(
+            f"network {network!r} with weights takes images of {channels} channels, not {shape[0]} "
+            "(--data.channels colour)"
+        )
+    if min(shape[1:]) < least:
+        raise UserError(
+            f"network {network!r} takes images of at least {least}x{least}, not {shape[1]}x{shape[2]}; resize the data "
+            "(resize=224)"
+        )
+
+
 def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str = "") -> nn.Module:
     """The module with the weights of a file and a new last layer, frozen as far as it does not adapt.
 
