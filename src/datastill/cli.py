@@ -60,7 +60,8 @@ def _run(words: list[str]) -> int:
 
 
 def _told(error: UserError) -> int:
-    rank = f"rank {distributed.rank()}: " if distributed.ranks() > 1 else ""
+    alone = distributed.ranks() == 1 or isinstance(error, distributed.SharedError)
+    rank = "" if alone else f"rank {distributed.rank()}: "
     print(f"datastill: error: {rank}{error}", file=sys.stderr)
     return 2
 
