@@ -27,7 +27,7 @@ class Features(Study):
     title: str = "Imagenette: one example per class for a network trained on ImageNet"
     recipe: str = "imagenette-alexnet"
     """Whose set it is, in the folder of results."""
-    kinds: Sequence[str] = ("random", "average", "k-means")
+    kinds: Sequence[str] = ("random", "average")
     sets: int = 5
     """Sets of each kind that varies."""
     all_data: Mapping[str, Mapping[str, Any]] = field(
