@@ -26,7 +26,7 @@ class Transfer(Study):
     title: str = "Other networks than the one it was made for"
     recipe: str = "mnist-random"
     """Which set."""
-    on: Sequence[str] = ("lenet", "mlp", "convnet", "resnet18")
+    on: Sequence[str] = ("lenet", "mlp", "convnet")
     """Which networks."""
     networks: int = 5
     """How many of each."""
