@@ -54,9 +54,9 @@ def test_a_result_holds_on_some_of_its_networks(folder: Path, monkeypatch: pytes
     if distilled.header.data != "digits" and not (DATA / distilled.header.data).is_dir():
         pytest.skip(f"{distilled.header.data} is not in {DATA} (set DATASTILL_DATA)")
     monkeypatch.setenv("DATASTILL_DATA", str(DATA))
-    found = verify(
-        distilled, load_data(from_dict(distilled.header.config).data), networks=min(3, distilled.header.score["n"])
-    )
+    few = 1 if distilled.header.network == "alexcifarnet" else 3  # ten seconds each
+    data = load_data(from_dict(distilled.header.config).data)
+    found = verify(distilled, data, networks=min(few, distilled.header.score["n"]))
     assert found["holds"], found
 
 
