@@ -72,24 +72,24 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     Raises:
         UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
     """
-    if distributed.first(lambda: _finished(settings, path)):
+    if finished := distributed.first(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
-        return distributed.first(lambda: Pool.load(path))
-    network = distributed.agreed(lambda: build(settings.network, shape=data.shape, classes=data.classes)).to(
-        data.device
-    )
+        return finished
+    network = distributed.agreed(lambda: build(settings.network, shape=data.shape, classes=data.classes))
+    network = network.to(data.device)
     folder = parts(path)
     left = distributed.first(lambda: _left(settings, folder))
     _train(settings, network, data, folder, left)
     return distributed.first(lambda: _joined(settings, network, data, folder, path))
 
 
-def _finished(settings: PoolSettings, path: Path) -> bool:
+def _finished(settings: PoolSettings, path: Path) -> Pool | None:
     if not path.exists():
-        return False
-    if Pool.load(path).header["settings"] != as_read(asdict(settings)):
+        return None
+    pool = Pool.load(path)
+    if pool.header["settings"] != as_read(asdict(settings)):
         raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
-    return True
+    return pool
 
 
 def _left(settings: PoolSettings, folder: Path) -> list[int]:

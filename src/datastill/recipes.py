@@ -68,6 +68,11 @@ class Config:
             return None
         return Attack(attack_class=self.attack_class, target_class=self.target_class)
 
+    @property
+    def attacked(self) -> tuple[int, int] | None:
+        """The same as a set's header says it."""
+        return (self.attack_class, self.target_class) if self.attack else None
+
 
 def digits() -> Config:
     """Embedded 8x8 digits, MLP, random initial weights, 10 examples: a minute on two cores."""

@@ -75,9 +75,8 @@ def trained(
     if not len(thetas):  # a process may have no share
         return
     for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else TOGETHER):
-        yield deque(
-            along(distilled, protocol, network, some), maxlen=1
-        ).pop()  # all of a long program would fill the memory
+        steps = along(distilled, protocol, network, some)
+        yield deque(steps, maxlen=1).pop()  # all of a long program would fill the memory
 
 
 def along(

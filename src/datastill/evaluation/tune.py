@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ..artifact import DistilledSet
 from ..data import RealData
@@ -25,9 +25,12 @@ class Grid:
 
     def with_those_of(self, distilled: DistilledSet) -> "Grid":
         """The grid with the number of epochs and the optimiser of a set that is to be compared with fairly."""
-        epochs = sorted({*self.epochs, len(distilled.step_sizes)})
-        optimisers = dict.fromkeys((*self.optimisers, distilled.header.optimiser))
-        return replace(self, epochs=epochs, optimisers=list(optimisers))
+        return self.also(len(distilled.step_sizes), distilled.header.optimiser)
+
+    def also(self, epochs: int, optimiser: Any) -> "Grid":
+        """The grid with one more number of epochs and one more optimiser, where it has not got them."""
+        optimisers = dict.fromkeys((*self.optimisers, optimiser))
+        return replace(self, epochs=sorted({*self.epochs, epochs}), optimisers=list(optimisers))
 
 
 def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:

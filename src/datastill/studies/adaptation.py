@@ -47,15 +47,13 @@ class Adaptation(OnPool):
         )
 
     def _before(self, folder: Path) -> dict[str, Any]:
-        plain = BASELINES["random"]().plain(self.setting(self.pool(folder)[1], 0))
+        plain = BASELINES["random"]().plain(self.setting(self.pool(folder)[1]))
         found = score(plain, self.data, trained=False)
         return {"scores": [found.as_dict()], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         pool, name = self.pool(folder)
-        baseline = BASELINES[kind]()
-        settings = (self.setting(name, seed) for seed in range(self.sets if baseline.varies else 1))
-        return measured.baseline(baseline, settings, len(pool.held_out))
+        return measured.baseline(BASELINES[kind](), self.setting(name), self.sets, len(pool.held_out))
 
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
         pool, name = self.pool(folder)
@@ -65,7 +63,7 @@ class Adaptation(OnPool):
         )  # fmt: skip
         tuned = folder.parent / "fine-tuned.safetensors"
         pretrain(settings, self.data, tuned)
-        plain = BASELINES["random"]().plain(self.setting(f"pool:{tuned}", 0))
+        plain = BASELINES["random"]().plain(self.setting(f"pool:{tuned}"))
         return {"scores": [score(plain, self.data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:

@@ -4,7 +4,7 @@ import abc
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ class Study(abc.ABC):
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
         """All that decides the numbers, as plain JSON values: a folder belongs to one setting."""
+
+    def all_but(self, *names: str) -> dict[str, Any]:
+        """The fields besides these."""
+        return {key: value for key, value in asdict(self).items() if key not in names}
 
 
 def run(study: Study, folder: Path) -> Path:

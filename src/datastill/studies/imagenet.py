@@ -1,7 +1,7 @@
 """A network that was trained on ImageNet, adapted by one example per class, by real ones, and by all there are."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Features(Study):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return {key: value for key, value in asdict(self).items() if key not in ("results", "seconds", "title")}
+        return self.all_but("results", "seconds", "title")
 
     def parts(self) -> list[Part]:
         """One for each row below ours."""
@@ -71,13 +71,12 @@ class Features(Study):
     def _ours(self) -> DistilledSet:
         return DistilledSet.load(self.results / self.recipe / "distilled.safetensors")
 
-    def _settings(self, count: int) -> Iterator[Setting]:
-        setting = Setting.like(self._ours, self._data, self._config.data)
-        return (replace(setting, seed=seed) for seed in range(count))
+    @cached_property
+    def _setting(self) -> Setting:
+        return Setting.like(self._ours, self._data, self._config.data)
 
     def _kind(self, kind: str) -> dict[str, Any]:
-        baseline = BASELINES[kind]()
-        return measured.baseline(baseline, self._settings(self.sets if baseline.varies else 1), 1)
+        return measured.baseline(BASELINES[kind](), self._setting, self.sets, 1)
 
     def _all(self, adapt: str, folder: Path) -> dict[str, Any]:
         network = self._config.network.replace("adapt=classifier", f"adapt={adapt}")
@@ -86,7 +85,7 @@ class Features(Study):
         )
         path = folder / "network.safetensors"
         pretrain(settings, self._data, path)
-        setting = replace(next(self._settings(1)), network=network, initial="random", initialiser=f"pool:{path}#0")
+        setting = replace(self._setting, network=network, initial="random", initialiser=f"pool:{path}#0")
         plain = RandomReal().plain(setting)
         return {"scores": [score(plain, self._data, trained=False).as_dict()]}
 

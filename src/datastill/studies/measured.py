@@ -1,7 +1,7 @@
 """What the tables share: a kind of baseline measured, and the scores of one kind as words."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from ..baselines import Baseline, Setting, trained_by
@@ -17,18 +17,23 @@ KINDS = {
 """The paper's baselines, as they are called in tables."""
 
 
-def baseline(kind: Baseline, settings: Iterable[Setting], networks: int) -> dict[str, Any]:
-    """Scores on the test split of a set for each setting; how to train is chosen for the first, on validation images.
+def settings_of(kind: Baseline, setting: Setting, sets: int) -> Iterator[Setting]:
+    """The setting with so many seeds, or with one where a seed makes no difference."""
+    return (replace(setting, seed=seed) for seed in range(sets if kind.varies else 1))
+
+
+def baseline(kind: Baseline, setting: Setting, sets: int, networks: int) -> dict[str, Any]:
+    """Scores of sets on the test split; how to train is chosen for the first of them, on validation images.
 
     Returns:
         ``scores``, ``bytes`` of a set, and what was ``chosen``.
     """
     chosen: Protocol | None = None
     scores = []
-    for setting in settings:
-        one = kind.build(setting, chosen)
+    for each in settings_of(kind, setting, sets):
+        one = kind.build(each, chosen)
         chosen = trained_by(one)
-        scores.append(score(one, setting.data, Protocol(networks=networks), progress=True).as_dict())
+        scores.append(score(one, each.data, Protocol(networks=networks), progress=True).as_dict())
     return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(trained_by(one))}
 
 

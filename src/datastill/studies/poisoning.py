@@ -15,7 +15,7 @@ from ..pretraining import PoolSettings
 from ..recipes import Config
 from ..report import spread_of
 from .base import Part, Records
-from .measured import KINDS
+from .measured import KINDS, settings_of
 from .paper import NOTE
 from .pools import OnPool
 
@@ -57,8 +57,8 @@ class Poisoning(OnPool):
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         _, name = self.pool(folder)
         baseline = BASELINES[kind]()
-        settings = (replace(self.setting(name, i), grid=self.grid) for i in range(self.sets if baseline.varies else 1))
-        sets = [baseline.build(setting) for setting in settings]
+        setting = replace(self.setting(name), grid=self.grid)
+        sets = [baseline.build(each) for each in settings_of(baseline, setting, self.sets)]
         return {"attacks": [attacked(one, self.data).as_dict() for one in sets]}
 
     def _defences(self, folder: Path) -> dict[str, Any]:

@@ -50,14 +50,12 @@ class OnPool(Study):
             return Pool.load(path), f"pool:{path}"
         return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), f"pool:{path}"
 
-    def setting(self, pool: str, seed: int) -> Setting:
+    def setting(self, pool: str) -> Setting:
         """Of a baseline on this pool, which may be trained on as ours is."""
         method: Any = self.target.method
-        grid = Grid(epochs=sorted({*Grid().epochs, method.epochs}), optimisers=[*{"sgd": 0, method.optimiser: 0}])
-        attack = (self.target.attack_class, self.target.target_class) if self.target.attack else None
         return Setting(
             data=self.data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
-            seed=seed, source=self.target.data, attack=attack, grid=grid,
+            source=self.target.data, attack=self.target.attacked, grid=Grid().also(method.epochs, method.optimiser),
         )  # fmt: skip
 
     def about(self, folder: Path) -> dict[str, Any]:

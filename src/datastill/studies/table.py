@@ -1,7 +1,7 @@
 """Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -55,8 +55,7 @@ class Table(Study):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        plain = asdict(self)
-        return {key: value for key, value in plain.items() if key not in ("results", "seconds", "title")}
+        return self.all_but("results", "seconds", "title")
 
     def parts(self) -> list[Part]:
         """A part for each kind of baseline, and for nearest neighbours on two of them."""
@@ -89,14 +88,11 @@ class Table(Study):
         setting = Setting.like(ours, self._data, recipe(self.random).data)
         return replace(setting, grid=self.choose.with_those_of(ours))
 
-    def _settings(self, count: int) -> Iterator[Setting]:
-        return (replace(self._setting, seed=seed) for seed in range(count))
-
     def _kind(self, baseline: Baseline) -> dict[str, Any]:
-        return measured.baseline(baseline, self._settings(self.sets if baseline.varies else 1), self.networks)
+        return measured.baseline(baseline, self._setting, self.sets, self.networks)
 
     def _neighbours(self, baseline: Baseline) -> dict[str, Any]:
-        sets = [baseline.plain(setting) for setting in self._settings(self.sets)]
+        sets = [baseline.plain(setting) for setting in measured.settings_of(baseline, self._setting, self.sets)]
         chosen = max(NEIGHBOURS, key=lambda each: self._nearest(sets[0], each, "validation").mean)
         scores = [self._nearest(one, chosen, "test").as_dict() for one in sets]
         return {"scores": scores, "bytes": sets[0].nbytes, "chosen": chosen}

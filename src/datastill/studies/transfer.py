@@ -1,7 +1,7 @@
 """A set on networks that it was not made for, beside real images on the same ones."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Transfer(Study):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return {key: value for key, value in asdict(self).items() if key not in ("results", "seconds", "title")}
+        return self.all_but("results", "seconds", "title")
 
     def parts(self) -> list[Part]:
         """One for each network."""
