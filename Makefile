@@ -27,8 +27,8 @@ check: install   ## lint, format, types, layers
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 
-test: check      ## check, then all tests
-	$(BIN)/python -m pytest
+test: check      ## check, then all tests, two at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 clean:           ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
