@@ -14,10 +14,12 @@ import tests.pretrained
 from datastill.artifact import DistilledSet
 from datastill.baselines import RandomReal, Setting
 from datastill.cli import main
+from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, score, verify
 from datastill.export import export
 from datastill.networks import build
+from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import write_report
 from datastill.run import distill
 
@@ -100,6 +102,17 @@ def test_a_set_for_drawn_weights_insists_on_those_that_are_frozen(
     request.getfixturevalue("trained_otherwise")
     with pytest.raises(UserError, match="comes with other weights"):
         score(distilled, DATA)
+
+
+def test_a_pool_insists_on_those_that_are_frozen(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "pool.safetensors"
+    settings = PoolSettings(data=DataSettings(name="toy"), network=FROZEN, count=3, held_out=1, epochs=1)
+    pretrain(settings, DATA, path)
+    config = toy_config(network=FROZEN, initial=f"pool:{path}")
+    assert distill(config, tmp_path / "run", data=DATA).header.score["n"] == 1
+    request.getfixturevalue("trained_otherwise")
+    with pytest.raises(UserError, match=r"freezes other weights \(SHA-256 .*\) than those that the pool was trained"):
+        distill(config, tmp_path / "other", data=DATA)
 
 
 def test_a_set_for_stored_weights_fits_a_network_with_frozen_ones(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from datastill.data import DataSettings
 from datastill.evaluation.fit import unseen
 from datastill.methods import PoolWeights
 from datastill.networks import build
-from datastill.pool import Pool, networks_of, parts
+from datastill.pool import Pool, measured_with, networks_of, parts
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.rng import generator
 from datastill.run import artifact, prepare
@@ -134,6 +134,28 @@ def test_sets_are_distilled_with_some_and_measured_with_the_others(path: Path, t
     assert score(distilled, DATA).accuracies == distilled.header.score["accuracies"]
 
 
+def test_the_last_tenth_of_a_pool_is_for_validation(path: Path, tmp_path: Path) -> None:
+    pool = Pool.load(path)
+    larger, file = replace(pool, training=torch.randn(25, pool.training.shape[1])), tmp_path / "larger"
+    larger.save(file)
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    assert torch.equal(networks_of(f"pool:{file}", network), larger.training[:23])
+    assert torch.equal(measured_with(f"pool:{file}", network, "validation networks"), larger.training[23:])
+    assert torch.equal(measured_with(f"pool:{file}", network, "test networks"), pool.held_out)
+    for number in (3, 24):
+        for purpose in ("validation networks", "test networks"):
+            named = measured_with(f"pool:{file}#{number}", network, purpose)
+            assert torch.equal(named, larger.training[number : number + 1])
+
+
+def test_a_pool_that_was_made_anew_is_read_anew(path: Path, tmp_path: Path) -> None:
+    pool, file = Pool.load(path), tmp_path / "pool"
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    for training in (pool.training, -pool.training):
+        replace(pool, training=training).save(file)
+        assert torch.equal(networks_of(f"pool:{file}", network), training)
+
+
 def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
     config = toy_config(initial=f"pool:{path}#2")
     run = prepare(config, DATA)
@@ -149,7 +171,7 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
             toy_config(initial=f"pool:{path}", network="mlp(width=9,depth=1)"),
             "holds 'mlp.width=8,depth=1.' for images of",
         ),
-        (toy_config(initial=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to distil with"),
+        (toy_config(initial=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to draw from"),
         (toy_config(initial=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),
         (toy_config(initial=f"pool:{path}#last"), "names no network"),
         (toy_config(initial="pool:"), "names no file"),
@@ -210,6 +232,8 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
 def test_the_command_makes_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "pool.safetensors"
     words = ["pretrain", "digits", "--network", "mlp(width=8)", "--count", "2", "--held-out", "1", "--epochs", "1"]
+    assert main([*words, "--data.name", "mnist"]) == 2
+    assert "the data are named twice, 'digits' and --data.name 'mnist'" in capsys.readouterr().err
     assert main([*words, "--out", str(out)]) == 0
     assert "2 networks to distil with" in capsys.readouterr().out
     assert json.loads(json.dumps(Pool.load(out).header["settings"]))["data"]["name"] == "digits"

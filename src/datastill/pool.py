@@ -27,11 +27,24 @@ class Pool:
     """Trained networks as flat vectors, with what is known of them."""
 
     training: Float[Tensor, "networks size"]
-    """Those that distillation draws from."""
+    """Those to distil with: `drawn` and `validating`."""
     held_out: Float[Tensor, "held_out size"]
     """Those that finished sets are measured with."""
     header: dict[str, Any]
     """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
+
+    @property
+    def drawn(self) -> Float[Tensor, "drawn size"]:
+        """Those that distillation draws from: all of `training` but the last tenth."""
+        return self.training[: len(self.training) - len(self.training) // 10]
+
+    @property
+    def validating(self) -> Float[Tensor, "validating size"]:
+        """The last tenth of `training`, on which a set that serves no others than it saw does badly.
+
+        In a pool of fewer than ten, all of them.
+        """
+        return self.training[len(self.drawn) :] if len(self.training) >= 10 else self.training
 
     @cached_property
     def sha256(self) -> str:
@@ -64,12 +77,13 @@ class Pool:
         return cls(**tensors, header=json.loads(metadata["header"]))
 
     def check(self, network: Network) -> None:
-        """Raise a `UserError` unless the weights are those of this network for its image size and classes."""
+        """Raise a `UserError` unless the weights are this network's, and it freezes what it froze before."""
         theirs, ours = (
             self.header["parameters"],
             {n: list(s) for n, s in zip(network.names, network.shapes, strict=True)},
         )
         if theirs == ours:
+            self._must_freeze_the_same(network)
             return
         settings, shape = self.header["settings"], "x".join(map(str, self.header["shape"]))
         mine = "x".join(map(str, network.shape))
@@ -79,10 +93,26 @@ class Pool:
             "--network, --data.resize or --data.channels"
         )
 
+    def _must_freeze_the_same(self, network: Network) -> None:
+        claimed, found = self.header.get("frozen", ""), network.sha256()
+        if claimed != found:
+            raise UserError(
+                f"network {network.name!r} freezes other weights (SHA-256 {found[:12] or 'of none'}) than those that "
+                f"the pool was trained with ({claimed[:12] or 'none'}); give it the weights file of the pool"
+            )
+
+
+def load_pool(path: str) -> Pool:
+    """The pool in a file, kept while the file is the same; see `Pool.load`."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return Pool.load(path)  # which says what is wrong
+    return _kept(path, found.st_mtime_ns, found.st_size)
+
 
 @lru_cache(maxsize=2)  # a run asks for the same one while distilling, validating and scoring
-def load_pool(path: str) -> Pool:
-    """The pool in a file, kept; see `Pool.load`."""
+def _kept(path: str, changed: int, size: int) -> Pool:  # noqa: ARG001
     return Pool.load(path)
 
 
@@ -106,16 +136,14 @@ def parse(initialiser: str) -> tuple[str, int | None]:
 
 
 def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks size"]:
-    """The networks to distil with that an initialiser names: all, or the one after #.
+    """The networks that an initialiser names: all that distillation draws from, or the one after #.
 
     Raises:
         UserError: no such pool, weights that do not fit the network, or a number beyond those to distil with.
     """
-    path, number = parse(initialiser)
-    pool = load_pool(path)
-    pool.check(network)
+    pool, path, number = _fitting(initialiser, network)
     if number is None:
-        return pool.training
+        return pool.drawn
     if number >= len(pool.training):
         held = f"; the {len(pool.held_out)} held out are for evaluation only" if len(pool.held_out) else ""
         raise UserError(
@@ -126,19 +154,27 @@ def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks s
 
 
 def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Tensor, "networks size"]:
-    """The networks to evaluate with: those held out, or for choices on validation images those to distil with.
+    """The networks to evaluate with: those held out, those for validation, or the one after #.
 
     Raises:
         UserError: no such pool, weights that do not fit the network, or none is held out.
     """
-    path, number = parse(initialiser)
-    if number is not None or purpose != TEST:
+    pool, path, number = _fitting(initialiser, network)
+    if number is not None:
         return networks_of(initialiser, network)
-    pool = load_pool(path)
-    pool.check(network)
+    if purpose != TEST:
+        return pool.validating
     if not len(pool.held_out):
         raise UserError(f"the pool {path} holds no networks out to evaluate with; pretrain one with --held-out 20")
     return pool.held_out
+
+
+def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]:
+    """The pool of an initialiser, its file, and which network of it is meant."""
+    path, number = parse(initialiser)
+    pool = load_pool(path)
+    pool.check(network)
+    return pool, path, number
 
 
 def parts(path: Path) -> Path:

@@ -42,7 +42,7 @@ class PoolSettings:
     initialiser: str = "xavier"
     """How its initial weights are drawn; pool:FILE fine-tunes the networks of a pool, each in its place."""
     count: int = 200
-    """Networks to distil with (the paper: 2000)."""
+    """Networks to distil with (the paper: 2000); of ten or more, the last tenth is for validation."""
     held_out: int = 20
     """Networks to evaluate with, which distillation never sees."""
     epochs: int = 2
@@ -219,7 +219,7 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
         "accuracies": {"training": accuracies[: settings.count], "held_out": accuracies[settings.count :]},
         "seconds": round(sum(float(part["seconds"]) for part in found), 1),
         "torch": torch.__version__,
-    }
+    } | ({"frozen": network.sha256()} if network.frozen else {})
     pool = Pool(training=thetas[: settings.count], held_out=thetas[settings.count :], header=header)
     pool.save(path)
     shutil.rmtree(folder)

@@ -51,7 +51,7 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
             return FixedWeights(thetas[0])
         if networks > len(thetas):
             raise UserError(
-                f"networks is {networks}, but the pool has {len(thetas)} to distil with; take at most so many"
+                f"networks is {networks}, but the pool has {len(thetas)} to draw from; take at most so many"
             )
         return PoolWeights(thetas, networks)
     if config.initial == "own":

@@ -67,6 +67,16 @@ def test_every_kind_of_source_is_resized_and_converted_alike(arrays):
     same(load_data(Pairs(*arrays), resize=4, channels="grey"), expected)
 
 
+def test_a_black_margin_is_added_after_resizing(arrays):
+    resized, found = load_data(arrays, resize=4), load_data(arrays, resize=4, pad=2)
+    assert found.shape == (3, 8, 8)
+    assert torch.equal(found.test.images[:, :, 2:-2, 2:-2], resized.test.images)
+    assert found.train.images.sum() == resized.train.images.sum(), "the margin is black"
+    torch.testing.assert_close(found.mean, resized.mean / 4)
+    with pytest.raises(UserError, match="pad is -1, but must be at least 0"):
+        DataSettings(pad=-1)
+
+
 def test_splits_of_every_kind(arrays):
     images, labels = arrays
     head, tail = (images[:40], labels[:40]), (images[40:], labels[40:])

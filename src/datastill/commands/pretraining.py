@@ -8,7 +8,8 @@ import tyro
 from tyro.conf import Positional
 
 from .. import distributed
-from ..data import load_data
+from ..data import DataSettings, load_data
+from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
 from ..report import spread_of
 from ..run import pick_device
@@ -23,7 +24,7 @@ class Pretrain:
 
     Examples:
       datastill pretrain digits --network mlp --count 20 --held-out 5
-      datastill pretrain usps --data.resize 28 --count 50 --out pools/usps.safetensors
+      datastill pretrain usps --data.resize 20 --data.pad 4 --count 50 --out pools/usps.safetensors
       datastill distill mnist-random --initial pool:pools/usps.safetensors         random pretrained
       datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     one known pretrained network
     """
@@ -37,6 +38,9 @@ class Pretrain:
 
     def run(self) -> int:
         """Pretrain."""
+        named = self.settings.data.name
+        if named not in (DataSettings.name, self.name):
+            raise UserError(f"the data are named twice, {self.name!r} and --data.name {named!r}; leave the latter out")
         settings = replace(self.settings, data=replace(self.settings.data, name=self.name))
         path = self.out or Path("pools") / f"{Path(self.name).name}-{settings.network}.safetensors"
         data = distributed.agreed(lambda: load_data(settings.data).to(pick_device("auto")))

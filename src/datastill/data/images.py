@@ -1,4 +1,4 @@
-"""Images of any kind as one uint8 tensor: decode, check, resize, convert."""
+"""Images of any kind as one uint8 tensor: decode, check, resize, convert, pad."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from ..errors import UserError
 
@@ -86,6 +86,11 @@ def resize(images: UInt8[Tensor, "n c h w"], side: int | None) -> UInt8[Tensor, 
         sized = interpolate(piece.float(), size=(side, side), mode="bilinear", antialias=True)
         pieces.append(sized.round_().clamp_(0, 255).to(torch.uint8))
     return torch.cat(pieces)
+
+
+def padded(images: UInt8[Tensor, "n c h w"], margin: int) -> UInt8[Tensor, "n c h2 w2"]:
+    """Images with `margin` black pixels on each side."""
+    return pad(images, (margin,) * 4) if margin else images
 
 
 def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tensor, "n d h w"]:

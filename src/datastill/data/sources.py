@@ -58,6 +58,9 @@ class DataSettings:
     """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
     resize: int | None = None
     """Height and width in pixels to resize to (bilinear, antialiased, aspect ratio not kept); None keeps the size."""
+    pad: int = 0
+    """Black pixels added on each side, after resizing: resize=20 and pad=4 centre the 16x16 digits of USPS in 28x28 as
+    those of MNIST are."""
     validation: float = 0.1
     """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
     seed: int = 0
@@ -68,6 +71,7 @@ class DataSettings:
             raise unknown("channels", self.channels, get_args(Channels))
         if self.resize is not None:
             at_least("resize", self.resize, 1)
+        at_least("pad", self.pad, 0)
         if not 0 < self.validation < 1:
             raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
 
@@ -105,7 +109,9 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
     else:
         chosen = replace(DataSettings(name="custom"), **settings)
         parts, name = _in_memory(source, chosen.resize), chosen.name
-    return assemble(name, parts, channels=chosen.channels, validation=chosen.validation, seed=chosen.seed)
+    return assemble(
+        name, parts, channels=chosen.channels, margin=chosen.pad, validation=chosen.validation, seed=chosen.seed
+    )
 
 
 def _settings(source: str | Path | DataSettings) -> DataSettings:

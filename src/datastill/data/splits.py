@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rng import generator
-from .images import Channels, convert, match
+from .images import Channels, convert, match, padded
 from .real import RealData, Split, statistics
 
 TEST_SHARE = 0.2
@@ -85,13 +85,16 @@ def roles(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def assemble(name: str, parts: dict[str, Labelled], *, channels: Channels, validation: float, seed: int) -> RealData:
+def assemble(
+    name: str, parts: dict[str, Labelled], *, channels: Channels, margin: int, validation: float, seed: int
+) -> RealData:
     """Real data from its splits.
 
     Args:
         name: what to call it.
         parts: by role: train, and validation and test where the source has them.
         channels: conversion of all images.
+        margin: black pixels added on each side of all images.
         validation: share of train that becomes validation, where the source has none.
         seed: of that cut.
 
@@ -99,7 +102,7 @@ def assemble(name: str, parts: dict[str, Labelled], *, channels: Channels, valid
         UserError: images of different sizes, fewer than two classes, or a class with too few images.
     """
     labels, names = _classes(parts)
-    images = [convert(piece, channels) for piece in match([part.images for part in parts.values()])]
+    images = [padded(convert(piece, channels), margin) for piece in match([part.images for part in parts.values()])]
     splits = {
         role: Split(images=pixels, labels=classes) for role, pixels, classes in zip(parts, images, labels, strict=True)
     }

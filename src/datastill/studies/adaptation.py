@@ -124,10 +124,12 @@ def _pair(
     )
 
 
-_USPS = DataSettings(name="usps", resize=28)
+_USPS = DataSettings(name="usps", resize=20, pad=4)
 PAIRS = (
     _pair(_USPS, DataSettings(name="mnist"), ("67.5 ± 3.9", "92.7 ± 1.4", "93.2 (†)"), 450, count=50, epochs=10),
-    _pair(DataSettings(name="mnist"), _USPS, ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"), 250, count=30, epochs=2),
+    _pair(
+        DataSettings(name="mnist"), _USPS, ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"), 250, count=100, epochs=2
+    ),
     _pair(
         DataSettings(name="mnist", channels="colour"),
         DataSettings(name="mnist_m"),

@@ -149,4 +149,4 @@ def _attack_on(data: str, network: str, classes: tuple[int, int], paper: str, **
     )
 
 
-ATTACKS = (_attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", count=30, held_out=20, epochs=2),)
+ATTACKS = (_attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", count=100, held_out=20, epochs=2),)
