@@ -30,6 +30,16 @@ def test_lenet_on_28_is_lenet_on_the_same_image_with_a_border_of_two_zeros():
     torch.testing.assert_close(small.apply(theta, images), large.apply(theta, nn.functional.pad(images, (2, 2, 2, 2))))
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_lenet_gives_the_same_whether_a_gradient_is_wanted_or_not(shape):
+    network = build("lenet", shape=shape, classes=10)
+    theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double()
+    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    wanted = network.apply(theta, images)
+    with torch.no_grad():
+        torch.testing.assert_close(network.apply(theta, images), wanted, rtol=0, atol=1e-12)
+
+
 def test_alexcifarnet_has_the_parameters_counted_by_hand():
     # 64*(3*5*5) + 64 = 4864, 64*(64*5*5) + 64 = 102464, 64*8*8*384 + 384 = 1573248, 384*192 + 192 = 73920 and
     # 192*10 + 10 = 1930

@@ -1,6 +1,9 @@
 """LeNet as in Wang et al. 2018: 6-16-120-84 with 5x5 convolutions and max-pooling."""
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
 
 from ..errors import UserError
 
@@ -13,7 +16,7 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
             f"network 'lenet' takes images of 28x28 or 32x32, not {height}x{width}; "
             "resize the data (resize=28) or take 'mlp' or 'convnet'"
         )
-    return nn.Sequential(
+    return _FastToAsk(
         nn.Conv2d(channels, 6, 5, padding=2 if height == 28 else 0),
         nn.MaxPool2d(2),
         nn.ReLU(),
@@ -27,3 +30,30 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(84, classes),
     )
+
+
+class _FastToAsk(nn.Sequential):
+    """Layers one after the other; where no gradient is wanted, convolution and pooling in one on CPU.
+
+    Pooling takes half of a forward pass there (docs/LOG.md).
+    """
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        """Logits."""
+        if torch.is_grad_enabled() or images.device.type != "cpu":
+            return super().forward(images)
+        layers = iter(self)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                images = _convolved_and_pooled(images, layer)
+                next(layers)  # the pooling
+            else:
+                images = layer(images)
+        return images
+
+
+def _convolved_and_pooled(images: Float[Tensor, "b c h w"], layer: nn.Conv2d) -> Float[Tensor, "b d h2 w2"]:
+    """What pooling by 2 of the layer gives: the layer at the four places of each window at once, and their maximum."""
+    kernels = torch.cat([pad(layer.weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)])
+    places = conv2d(images, kernels, layer.bias.repeat(4), stride=2, padding=layer.padding).chunk(4, 1)
+    return torch.maximum(torch.maximum(*places[:2]), torch.maximum(*places[2:]))
