@@ -141,9 +141,9 @@ def _attack_on(data: str, network: str, classes: tuple[int, int], paper: str, **
             attack_class=classes[0],
             target_class=classes[1],
             method=DatasetDistillation(
-                steps=1, epochs=1, networks=2, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03
+                steps=1, epochs=1, networks=8, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03
             ),
-            loop=LoopSettings(iterations=800, schedule="exponential", average=0.99, validate_every=100),
+            loop=LoopSettings(iterations=300, schedule="exponential", average=0.99, validate_every=50),
         ),
         paper=paper,
     )
