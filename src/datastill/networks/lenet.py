@@ -38,11 +38,11 @@ class _FastToAsk(nn.Sequential):
     Pooling takes half of a forward pass there (docs/LOG.md).
     """
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:  # noqa: A002 (as its parent has it)
         """Logits."""
-        if torch.is_grad_enabled() or images.device.type != "cpu":
-            return super().forward(images)
-        layers = iter(self)
+        if torch.is_grad_enabled() or input.device.type != "cpu":
+            return super().forward(input)
+        images, layers = input, iter(self)
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 images = _convolved_and_pooled(images, layer)
@@ -55,5 +55,6 @@ class _FastToAsk(nn.Sequential):
 def _convolved_and_pooled(images: Float[Tensor, "b c h w"], layer: nn.Conv2d) -> Float[Tensor, "b d h2 w2"]:
     """What pooling by 2 of the layer gives: the layer at the four places of each window at once, and their maximum."""
     kernels = torch.cat([pad(layer.weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)])
-    places = conv2d(images, kernels, layer.bias.repeat(4), stride=2, padding=layer.padding).chunk(4, 1)
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    places = conv2d(images, kernels, bias, stride=2, padding=layer.padding).chunk(4, 1)
     return torch.maximum(torch.maximum(*places[:2]), torch.maximum(*places[2:]))
