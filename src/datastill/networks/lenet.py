@@ -16,7 +16,7 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
             f"network 'lenet' takes images of 28x28 or 32x32, not {height}x{width}; "
             "resize the data (resize=28) or take 'mlp' or 'convnet'"
         )
-    return _FastToAsk(
+    return _LeNet(
         nn.Conv2d(channels, 6, 5, padding=2 if height == 28 else 0),
         nn.MaxPool2d(2),
         nn.ReLU(),
@@ -32,7 +32,7 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
-class _FastToAsk(nn.Sequential):
+class _LeNet(nn.Sequential):
     """Layers one after the other; where no gradient is wanted, convolution and pooling in one on CPU.
 
     Pooling takes half of a forward pass there (docs/LOG.md).
