@@ -31,6 +31,7 @@ _ALL: tuple[Study, ...] = (
         title="CIFAR-10: ours and every baseline",
         data="cifar10",
         random="cifar10-random",
+        fixed="cifar10-fixed",
         networks=4,
         seconds=300.0,
     ),
