@@ -160,7 +160,7 @@ PAIRS = (
         DataSettings(name="mnist", channels="colour"),
         DataSettings(name="mnist_m"),
         ("", "", ""),
-        200,
+        500,
         count=20,
         held_out=10,
         epochs=2,
