@@ -17,6 +17,7 @@ from datastill.methods import PoolWeights
 from datastill.networks import build
 from datastill.pool import Pool, measured_with, networks_of, parts
 from datastill.pretraining import PoolSettings, pretrain, train
+from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, prepare
 
@@ -154,6 +155,20 @@ def test_a_pool_that_was_made_anew_is_read_anew(path: Path, tmp_path: Path) -> N
     for training in (pool.training, -pool.training):
         replace(pool, training=training).save(file)
         assert torch.equal(networks_of(f"pool:{file}", network), training)
+
+
+def test_what_the_page_says_to_do_with_a_set_for_a_pool_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(initial=f"pool:{path}")
+    run = prepare(config, DATA)
+    distilled = artifact(run, config.method.start(run.problem))
+    distilled.save(tmp_path / "distilled.safetensors")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet(distilled), names)
+    assert names["predicted"].shape == (8,)
+    assert torch.equal(names["theta"], Pool.load(path).held_out[0])
 
 
 def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:

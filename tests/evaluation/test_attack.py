@@ -16,6 +16,7 @@ from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.objectives import Attack
 from datastill.pretraining import PoolSettings, pretrain
+from datastill.report import spread_of
 from datastill.run import prepare, validate
 
 from ..toys import toy_config, toy_data, toy_set
@@ -67,6 +68,10 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
     assert before < 0.2
     assert after > before + 0.5
     assert min(found.before.overall) > 0.8, "they were good"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"<strong>{spread_of(found.after.misread)} %</strong>" in page
+    assert "are read as &#39;2&#39;, by 3 networks trained from those that the pool holds out" in page
+    assert f"before: {spread_of(found.before.others)} %" in page
 
 
 def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path) -> None:

@@ -15,9 +15,10 @@ from PIL import Image
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..files import read_json, write_whole
+from ..pool import is_pool, parse
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
-from .words import bytes_of, duration, number, percent, score_text, share, step_size_text, trained_from
+from .words import bytes_of, duration, number, percent, score_text, share, spread_of, step_size_text, trained_from
 
 ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
     "distilled.safetensors",
@@ -107,6 +108,7 @@ def render(run: Run) -> str:
         snippet=snippet(distilled),
         verify=f"datastill verify {run.folder / ARTIFACT}",
         header=header,
+        pool=is_pool(header.initialiser),
         command=config.get("command"),
         tables=list(_tables(run)),
         missing=None if run.config is not None else f"The run folder has no {CONFIG}.",
@@ -119,15 +121,16 @@ def snippet(distilled: DistilledSet) -> str:
     header = distilled.header
     epochs, steps = distilled.step_sizes.shape
     known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that it comes with"}
+    drawn, more = f"network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]", ""
+    if is_pool(header.initialiser):
+        drawn, more = f"Pool.load({parse(header.initialiser)[0]!r}).held_out[0]", "\nfrom datastill.pool import Pool"
     initial = (
         f"model = network.factory()  # {known[header.initial]}"
         if header.initial in known
-        else f"theta = network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]\n"
-        "model = network.factory()\n"
-        "model.load_state_dict(network.named(theta), strict=False)"
+        else f"theta = {drawn}\nmodel = network.factory()\nmodel.load_state_dict(network.named(theta), strict=False)"
     )
     return f"""import torch
-from datastill import DistilledSet, build_network
+from datastill import DistilledSet, build_network{more if header.initial not in known else ""}
 
 distilled = DistilledSet.load("{ARTIFACT}")
 network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
@@ -146,22 +149,36 @@ def _headline(run: Run) -> dict[str, str] | None:
     score = run.score
     if score is None:
         return None
-    weights = {
-        "fixed": "the initial weights stored in the set",
-        "own": "the weights that the network comes with",
-    }.get(run.distilled.header.initial, "fresh initial weights, unseen in distillation")
-    where = f"{score.get('split', 'test')} accuracy: mean ± sd of {share(score.get('n', 1), 'network')}"
-    if score.get("n") == 1:
-        where = f"{score.get('split', 'test')} accuracy of 1 network"
-    where += f" trained from {weights}"
+    split, count = score.get("split", "test"), score.get("n", 1)
+    networks = f"{share(count, 'network')} trained from {_weights(run.distilled)}"
+    if attack := score.get("attack"):
+        before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
+        what = f"of the {split} images of class {attack['attack_class']!r} are read as {attack['target_class']!r}"
+        return {"score": after, "where": f"{what}, by {networks} (before: {before})"}
+    where = f"{split} accuracy of {networks}" if count == 1 else f"{split} accuracy: mean ± sd of {networks}"
     if score.get("images"):
         where += f", on {number(score['images'])} real images"
     return {"score": score_text(score), "where": where}
 
 
+def _weights(distilled: DistilledSet) -> str:
+    """Where the networks that were measured came from."""
+    if distilled.header.initial == "fixed":
+        return "the initial weights stored in the set"
+    if distilled.header.initial == "own":
+        return "the weights that the network comes with"
+    if is_pool(distilled.header.initialiser):
+        return "those that the pool holds out, unseen in distillation"
+    return "fresh initial weights, unseen in distillation"
+
+
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     """(label, value, remark) of the boxes below the headline."""
     distilled = run.distilled
+    if attack := (run.score or {}).get("attack"):
+        for name, title in (("overall", "accuracy"), ("others", "of the other classes")):
+            before, after = (f"{spread_of(attack[stage][name])} %" for stage in ("before", "after"))
+            yield title, after, f"before: {before}"
     baseline = (run.score or {}).get("baseline")
     if baseline:
         best = f", best {percent(baseline['best'])}\N{NO-BREAK SPACE}%" if baseline.get("best") is not None else ""
