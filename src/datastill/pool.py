@@ -44,7 +44,8 @@ class Pool:
 
         In a pool of fewer than ten, all of them.
         """
-        return self.training[len(self.drawn) :] if len(self.training) >= 10 else self.training
+        kept = self.training[len(self.drawn) :]
+        return kept if len(kept) else self.training
 
     @cached_property
     def sha256(self) -> str:
@@ -78,12 +79,17 @@ class Pool:
 
     def check(self, network: Network) -> None:
         """Raise a `UserError` unless the weights are this network's, and it freezes what it froze before."""
-        theirs, ours = (
-            self.header["parameters"],
-            {n: list(s) for n, s in zip(network.names, network.shapes, strict=True)},
-        )
-        if theirs == ours:
-            self._must_freeze_the_same(network)
+        self._must_fit(network)
+        claimed, found = self.header.get("frozen", ""), network.sha256()
+        if claimed != found:
+            raise UserError(
+                f"network {network.name!r} freezes other weights (SHA-256 {found[:12] or 'of none'}) than those that "
+                f"the pool was trained with ({claimed[:12] or 'none'}); give it the weights file of the pool"
+            )
+
+    def _must_fit(self, network: Network) -> None:
+        ours = {name: list(shape) for name, shape in zip(network.names, network.shapes, strict=True)}
+        if self.header["parameters"] == ours:
             return
         settings, shape = self.header["settings"], "x".join(map(str, self.header["shape"]))
         mine = "x".join(map(str, network.shape))
@@ -92,14 +98,6 @@ class Pool:
             f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain such a pool, or change "
             "--network, --data.resize or --data.channels"
         )
-
-    def _must_freeze_the_same(self, network: Network) -> None:
-        claimed, found = self.header.get("frozen", ""), network.sha256()
-        if claimed != found:
-            raise UserError(
-                f"network {network.name!r} freezes other weights (SHA-256 {found[:12] or 'of none'}) than those that "
-                f"the pool was trained with ({claimed[:12] or 'none'}); give it the weights file of the pool"
-            )
 
 
 def load_pool(path: str) -> Pool:

@@ -18,7 +18,7 @@ from ..files import read_json, write_whole
 from ..pool import is_pool, parse
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
-from .words import bytes_of, duration, number, percent, score_text, share, spread_of, step_size_text, trained_from
+from .words import bytes_of, duration, number, percent, score_text, share, spread_of, start_of, step_size_text
 
 ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
     "distilled.safetensors",
@@ -96,10 +96,10 @@ def render(run: Run) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     distilled, config = run.distilled, run.config or {}
-    header = distilled.header
+    header, start = distilled.header, start_of(distilled)
     return environment.get_template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {share(distilled.size, 'example')}",
-        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, {trained_from(distilled)}",
+        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, from {start.made_for}",
         headline=_headline(run),
         facts=list(_facts(run)),
         picture=_data_uri(grid(distilled)),
@@ -150,7 +150,7 @@ def _headline(run: Run) -> dict[str, str] | None:
     if score is None:
         return None
     split, count = score.get("split", "test"), score.get("n", 1)
-    networks = f"{share(count, 'network')} trained from {_weights(run.distilled)}"
+    networks = f"{share(count, 'network')} trained from {start_of(run.distilled).measured}"
     if attack := score.get("attack"):
         before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
         what = f"of the {split} images of class {attack['attack_class']!r} are read as {attack['target_class']!r}"
@@ -159,17 +159,6 @@ def _headline(run: Run) -> dict[str, str] | None:
     if score.get("images"):
         where += f", on {number(score['images'])} real images"
     return {"score": score_text(score), "where": where}
-
-
-def _weights(distilled: DistilledSet) -> str:
-    """Where the networks that were measured came from."""
-    if distilled.header.initial == "fixed":
-        return "the initial weights stored in the set"
-    if distilled.header.initial == "own":
-        return "the weights that the network comes with"
-    if is_pool(distilled.header.initialiser):
-        return "those that the pool holds out, unseen in distillation"
-    return "fresh initial weights, unseen in distillation"
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:

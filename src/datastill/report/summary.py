@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..artifact import DistilledSet
 from .figures import as_bytes, classes_of
-from .words import bytes_of, number, percent, score_text, share, trained_from
+from .words import bytes_of, number, percent, score_text, share, start_of
 
 SMALLEST, LARGEST = 5, 14
 """Fewest and most pixels on a side of an example in the terminal."""
@@ -83,7 +83,7 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "program", f"{share(steps, 'step')} × {share(epochs, 'epoch')}, {header.order}, batches of {batch}"
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
     yield "network", header.network
-    yield "initial weights", f"{header.initial}: trained {trained_from(distilled)}"
+    yield "initial weights", f"{header.initial}: trained from {start_of(distilled).made_for}"
     if header.attack:
         victim, target = (header.class_names[label] for label in header.attack)
         yield "made to attack", f"networks trained on it shall read {victim!r} as {target!r}"

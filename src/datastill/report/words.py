@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -60,15 +61,31 @@ def duration(seconds: int | float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def trained_from(distilled: DistilledSet) -> str:
-    """What a network trained on the set starts from."""
-    if distilled.header.initial == "fixed":
-        return "from the initial weights stored with it"
-    if distilled.header.initial == "own":
-        return "from the weights that it comes with"
-    if is_pool(distilled.header.initialiser):
-        return f"from any network of the pool {distilled.header.initialiser.removeprefix(PREFIX)}"
-    return f"from any {distilled.header.initialiser} initial weights"
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What networks that are trained on a set start from."""
+
+    made_for: str
+    """What the set was made for."""
+    measured: str
+    """Where those came from that it was measured with."""
+
+
+def start_of(distilled: DistilledSet) -> Start:
+    """The start of a set, in words."""
+    header = distilled.header
+    if header.initial == "fixed":
+        return Start(made_for="the initial weights stored with it", measured="the initial weights stored in the set")
+    if header.initial == "own":
+        return Start(made_for="the weights that it comes with", measured="the weights that the network comes with")
+    if is_pool(header.initialiser):
+        return Start(
+            made_for=f"any network of the pool {header.initialiser.removeprefix(PREFIX)}",
+            measured="those that the pool holds out, unseen in distillation",
+        )
+    return Start(
+        made_for=f"any {header.initialiser} initial weights", measured="fresh initial weights, unseen in distillation"
+    )
 
 
 def step_size_text(sizes: Float[Tensor, "epochs steps"]) -> str:
