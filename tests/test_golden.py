@@ -56,12 +56,19 @@ TOLERANCE = {
     "mnist-fixed": 2e-3,
 }
 """Relative. What is left to rounding: draws and what is learned are in float32; principal coordinates of digits, where
-pixels that never vary leave them free. With other kernels, threads and last digits of draws the curves of MNIST stay
-as they are and the others move by at most 0.35 %; all move more for an outer rate that is wrong by 3 %."""
+pixels that never vary leave them free. With other kernels, threads and last digits of draws (1e-13 of them) the curves
+move by at most 0.35 %, that of mnist-random by 0.1 %; all move more for an outer rate that is wrong by 3 %."""
 
 LONG = {"epochs": 6, "window": 3, "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 SMALLER = {
-    "mnist-random": {"epochs": 1, "real_batch": 64, "start_from": "noise", "coordinates": "pixels"},
+    "mnist-random": {
+        "epochs": 1,
+        "steps": 2,
+        "step_size": 0.0005,
+        "real_batch": 64,
+        "start_from": "noise",
+        "coordinates": "pixels",
+    },
     "mnist-random-long": LONG,
     "mnist-random-10": LONG,
     "fashion-random": LONG,

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 
 from datastill.errors import UserError
-from datastill.networks import NETWORKS, build
+from datastill.networks import NETWORKS, Network, build
 from datastill.networks.alexcifarnet import LocalResponseNorm
 
 
@@ -30,14 +30,47 @@ def test_lenet_on_28_is_lenet_on_the_same_image_with_a_border_of_two_zeros():
     torch.testing.assert_close(small.apply(theta, images), large.apply(theta, nn.functional.pad(images, (2, 2, 2, 2))))
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-def test_lenet_gives_the_same_whether_a_gradient_is_wanted_or_not(shape):
+def plain_lenet(shape: tuple[int, int, int]) -> tuple[Network, Network, torch.Tensor, torch.Tensor]:
+    """LeNet, and the same layers one after the other, in float64, with weights."""
     network = build("lenet", shape=shape, classes=10)
-    theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double()
-    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    wanted = network.apply(theta, images)
+    plain = Network(lambda: nn.Sequential(*network.module), shape=shape, classes=10, name="plain")
+    thetas = network.init("xavier", [torch.Generator().manual_seed(seed) for seed in (0, 1)]).double()
+    images = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return network, plain, thetas, images
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_lenet_is_its_layers_one_after_the_other_whether_a_gradient_is_wanted_or_not(shape):
+    network, plain, thetas, images = plain_lenet(shape)
+    wanted = plain.apply(thetas[0], images[0])
+    torch.testing.assert_close(network.apply(thetas[0], images[0]), wanted, rtol=0, atol=1e-12)
     with torch.no_grad():
-        torch.testing.assert_close(network.apply(theta, images), wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(network.apply(thetas[0], images[0]), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_first_and_second_derivatives_of_lenet_are_those_of_its_layers_one_after_the_other(shape, networks):
+    lenet, plain, thetas, images = plain_lenet(shape)
+    found = []
+    for network in (lenet, plain):
+        weights, inputs = thetas[:networks].clone().requires_grad_(), images[:networks].clone().requires_grad_()
+        loss = network.apply_many(weights, inputs).exp().sum()
+        (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
+        found.append((gradient, *torch.autograd.grad(gradient.square().sum(), (weights, inputs))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9 * theirs.detach().abs().max().item())
+
+
+def test_the_gradient_of_lenet_on_a_flat_image_is_that_of_its_layers_one_after_the_other():
+    # every window of pooling holds four equal numbers, up to rounding: one of them has the gradient, not all
+    lenet, plain, thetas, images = plain_lenet((1, 28, 28))
+    weights = thetas[0].clone().requires_grad_()
+    ours, theirs = (
+        torch.autograd.grad(each.apply(weights, torch.full_like(images[0], -0.4)).exp().sum(), weights)[0]
+        for each in (lenet, plain)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9 * theirs.detach().abs().max().item())
 
 
 def test_alexcifarnet_has_the_parameters_counted_by_hand():

@@ -33,18 +33,18 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 class _LeNet(nn.Sequential):
-    """Layers one after the other; where no gradient is wanted, convolution and pooling in one on CPU.
+    """Layers one after the other; on CPU convolution and pooling in one where that is faster (docs/LOG.md).
 
-    Pooling takes half of a forward pass there (docs/LOG.md).
+    That is everywhere when no gradient is wanted, and for the layer that images go into when one is.
     """
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:  # noqa: A002 (as its parent has it)
         """Logits."""
-        if torch.is_grad_enabled() or input.device.type != "cpu":
+        if input.device.type != "cpu":
             return super().forward(input)
         images, layers = input, iter(self)
         for layer in layers:
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and (images is input or not torch.is_grad_enabled()):
                 images = _convolved_and_pooled(images, layer)
                 next(layers)  # the pooling
             else:
@@ -53,8 +53,14 @@ class _LeNet(nn.Sequential):
 
 
 def _convolved_and_pooled(images: Float[Tensor, "b c h w"], layer: nn.Conv2d) -> Float[Tensor, "b d h2 w2"]:
-    """What pooling by 2 of the layer gives: the layer at the four places of each window at once, and their maximum."""
+    """What pooling by 2 of the layer gives: the layer at the four places of each window at once, and their maximum.
+
+    Of equal places the first has the gradient, as in pooling.
+    """
     kernels = torch.cat([pad(layer.weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)])
     bias = None if layer.bias is None else layer.bias.repeat(4)
-    places = conv2d(images, kernels, bias, stride=2, padding=layer.padding).chunk(4, 1)
-    return torch.maximum(torch.maximum(*places[:2]), torch.maximum(*places[2:]))
+    places = conv2d(images, kernels, bias, stride=2, padding=layer.padding)
+    if torch.is_grad_enabled():
+        return places.unflatten(1, (4, -1)).max(1).values
+    one, two, three, four = places.chunk(4, 1)
+    return torch.maximum(torch.maximum(one, two), torch.maximum(three, four))
