@@ -129,7 +129,9 @@ def _row(title: str, plain: Sequence[Mapping[str, Any]]) -> str:
     return f"| {title} | {found[0].n} x {len(found)} | {' | '.join(cells)} |"
 
 
-def _attack_on(data: str, network: str, classes: tuple[int, int], paper: str, **source: Any) -> Poisoning:
+def _attack_on(
+    data: str, network: str, classes: tuple[int, int], paper: str, iterations: int, **source: Any
+) -> Poisoning:
     return Poisoning(
         name=f"attack-{data}",
         title=f"Attack: {data}",
@@ -143,10 +145,15 @@ def _attack_on(data: str, network: str, classes: tuple[int, int], paper: str, **
             method=DatasetDistillation(
                 steps=1, epochs=1, networks=8, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03
             ),
-            loop=LoopSettings(iterations=300, schedule="exponential", average=0.99, validate_every=50),
+            loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),
         paper=paper,
     )
 
 
-ATTACKS = (_attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", count=100, held_out=20, epochs=2),)
+ATTACKS = (
+    _attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", 600, count=400, held_out=20, epochs=2),
+    _attack_on(
+        "cifar10", "lenet", (0, 1), "45.9 ± 18.1 % (AlexCifarNet)", 300, count=60, held_out=20, epochs=5, rate=0.002
+    ),
+)
