@@ -152,7 +152,7 @@ PAIRS = (
         DataSettings(name="mnist"),
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
-        250,
+        450,
         count=100,
         epochs=2,
     ),
