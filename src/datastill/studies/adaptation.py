@@ -122,6 +122,7 @@ def _pair(
     count: int,
     epochs: int,
     held_out: int = 20,
+    step_size: float = 0.003,
 ) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
@@ -131,7 +132,7 @@ def _pair(
             data=target,
             network="lenet",
             method=DatasetDistillation(
-                steps=1, epochs=30, optimiser="adam", step_size=0.003, examples_rate=0.05, step_sizes_rate=0.01
+                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01
             ),
             loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),
@@ -152,9 +153,10 @@ PAIRS = (
         DataSettings(name="mnist"),
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
-        450,
+        400,
         count=100,
         epochs=2,
+        step_size=0.0005,
     ),
     _pair(
         DataSettings(name="mnist", channels="colour"),
