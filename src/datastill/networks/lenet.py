@@ -62,5 +62,5 @@ def _convolved_and_pooled(images: Float[Tensor, "b c h w"], layer: nn.Conv2d) ->
     places = conv2d(images, kernels, bias, stride=2, padding=layer.padding)
     if torch.is_grad_enabled():
         return places.unflatten(1, (4, -1)).max(1).values
-    one, two, three, four = places.chunk(4, 1)
+    one, two, three, four = places.chunk(4, 1)  # twice as fast, but for its gradient
     return torch.maximum(torch.maximum(one, two), torch.maximum(three, four))

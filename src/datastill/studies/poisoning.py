@@ -16,7 +16,6 @@ from ..recipes import Config
 from ..report import spread_of
 from .base import Part, Records
 from .measured import KINDS, settings_of
-from .paper import NOTE
 from .pools import OnPool
 
 
@@ -110,8 +109,6 @@ What helps against the first set, on the same networks (its step size is {record
 The pool is too large to be kept here: SHA-256 {pool["sha256"][:16]}, {pool["seconds"] / 60:.0f} minutes to train
 again, which the command does where it is missing. Those held out read {own} % of its validation images.
 
-{NOTE}
-
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes.
 """
 
@@ -130,7 +127,7 @@ def _row(title: str, plain: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _attack_on(
-    data: str, network: str, classes: tuple[int, int], paper: str, iterations: int, **source: Any
+    data: str, network: str, classes: tuple[int, int], paper: str, *, iterations: int, **source: Any
 ) -> Poisoning:
     return Poisoning(
         name=f"attack-{data}",
@@ -152,8 +149,9 @@ def _attack_on(
 
 
 ATTACKS = (
-    _attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", 600, count=400, held_out=20, epochs=2),
+    _attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", iterations=600, count=400, held_out=20, epochs=2),
     _attack_on(
-        "cifar10", "lenet", (0, 1), "45.9 ± 18.1 % (AlexCifarNet)", 300, count=60, held_out=20, epochs=5, rate=0.002
+        "cifar10", "lenet", (0, 1), "45.9 ± 18.1 % (AlexCifarNet)",
+        iterations=300, count=60, held_out=20, epochs=5, rate=0.002,
     ),
-)
+)  # fmt: skip
