@@ -186,3 +186,18 @@ def test_photographs_are_resized(real):
     assert data.shape == (1, 32, 32)
     assert [len(split) for split in (data.train, data.validation, data.test)] == [360, 40, 100]
     assert "golf ball" in data.class_names
+
+
+def test_a_digest_names_the_pixels_the_labels_and_their_order(digits):
+    assert digits.sha256 == load_data("digits").sha256
+    split = digits.test
+    pixels, labels = split.images.clone(), split.labels.clone()
+    pixels[0, 0, 0, 0] ^= 1
+    labels[0] = (labels[0] + 1) % 10
+    others = [
+        Split(images=pixels, labels=split.labels),
+        Split(images=split.images, labels=labels),
+        split.take(torch.arange(len(split)).flip(0)),
+        Split(images=split.images.reshape(-1, 1, 4, 16), labels=split.labels),
+    ]
+    assert len({split.sha256, *(other.sha256 for other in others)}) == 5

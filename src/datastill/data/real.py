@@ -1,5 +1,6 @@
 """Real data as uint8 tensors: three splits, and the statistics that normalise them."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,6 +38,14 @@ class Split:
             return self
         return self.take(torch.arange(count, device=self.labels.device) * len(self) // count)
 
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the images' shape, the pixels and the labels, in the order of the source."""
+        content = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        for values in (self.images, self.labels):
+            content.update(values.cpu().contiguous().numpy().data)
+        return content.hexdigest()
+
     def to(self, device: torch.device | str) -> "Split":
         """The same split on another device."""
         return Split(images=self.images.to(device), labels=self.labels.to(device))
@@ -71,6 +80,11 @@ class RealData:
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """SHA-256 of each split by its name. Class names are not in it: compare those too."""
+        return {"train": self.train.sha256, "validation": self.validation.sha256, "test": self.test.sha256}
 
     @property
     def device(self) -> torch.device:
