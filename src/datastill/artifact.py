@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -253,7 +253,7 @@ class DistilledSet:
         tensors = self.tensors()
         header = json.dumps(asdict(self.header), sort_keys=True)
         metadata = {"format": FORMAT, "header": header, "sha256": digest(header, tensors)}
-        write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+        write_whole(Path(path), save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> "DistilledSet":

@@ -6,9 +6,6 @@ is: it leaves [0, 1] and is not a multiple of 1/255; `png_loss` measures what th
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +18,7 @@ from PIL import Image
 
 from .artifact import DistilledSet
 from .errors import UserError, unknown
-from .files import write_json, write_whole
+from .files import write_folder, write_json, write_whole
 
 Kind = Literal["png", "npz", "parquet"]
 
@@ -77,10 +74,10 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
         path = path.with_name(path.name + ".npz")
     _refuse_to_replace(path, folder=kind != "npz")
     if kind == "npz":
-        write_whole(path, lambda temporary: _write_npz(distilled, temporary))
+        write_whole(path, _as_npz(distilled))
     else:
         _check_channels(distilled, kind)
-        _write_folder(path, lambda temporary: (_write_png if kind == "png" else _write_parquet)(distilled, temporary))
+        write_folder(path, lambda temporary: (_write_png if kind == "png" else _write_parquet)(distilled, temporary))
     return path
 
 
@@ -112,11 +109,12 @@ def class_folders(names: tuple[str, ...]) -> list[str]:
     return [f"{number:0{digits}d}-{name}" for number, name in enumerate(safe)]
 
 
-def _write_npz(distilled: DistilledSet, path: Path) -> None:
+def _as_npz(distilled: DistilledSet) -> bytes:
     arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in _floats(distilled).items()}
     arrays["header"] = np.array(json.dumps(asdict(distilled.header)))
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    content = BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -263,19 +261,3 @@ def _refuse_to_replace(path: Path, *, folder: bool) -> None:
     taken = any(path.iterdir()) if folder and path.is_dir() else path.exists()
     if taken:
         raise UserError(f"{path} exists and nothing is written over it; remove it, or give another place")
-
-
-def _write_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder completely or not at all: it is filled under another name beside its place."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        write(temporary)
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

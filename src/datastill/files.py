@@ -1,9 +1,14 @@
 """Writing files so that nothing finished is ever lost, and reading what is whole."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
+import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,42 +18,152 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
+from .flock import NoLocksError, is_at, lock
+
+LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
+"""Name of a file, or of a folder, that is being written under this name first; a kill leaves it behind."""
+LOCK = ".datastill-lock"
+"""Name of the file in a folder that a run writes to; see `locks`."""
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file completely or not at all: the old file stays whole until the new one is safe on disk.
+
+    A symbolic link is followed, and the file that it points to is replaced. The new file has the permissions of the
+    old one, or those that the umask gives.
 
     Args:
         path: the file to make or replace; its folder is made when missing.
-        write: writes the content to the path it is given.
+        content: every byte of it.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written.
+        UserError: the disk is full, the file or its folder cannot be written, or there is something other than a file.
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        os.close(handle)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        mode = _mode_of_file_to_replace(path)
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent)
+        _replace(target, content, mode)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
         ) from error
+
+
+def _mode_of_file_to_replace(path: Path) -> int | None:
+    """The permissions of the file that is there; None where there is none.
+
+    Raises:
+        OSError: it must not be replaced.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise OSError(f"it is {kind}, and only a file can be replaced as a whole")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file is not to be written (its permissions)")
+    return stat.S_IMODE(mode)
+
+
+def _replace(target: Path, content: bytes, mode: int | None) -> None:
+    handle, temporary = _new_leftover(target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if mode is not None:
+                temporary.chmod(mode)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+            temporary.replace(target)
+        _sync_folder(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder with its files completely or not at all: it is filled under another name beside its place.
+
+    Args:
+        path: the folder to make; an empty one may be there.
+        fill: writes the files into the folder that it is given.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        handle, temporary = _new_leftover(path.parent, folder=True)
+        try:
+            fill(temporary)
+            temporary.replace(path)
+        finally:
+            os.close(handle)
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _new_leftover(parent: Path, *, folder: bool = False) -> tuple[int, Path]:
+    """A new file or folder, open and locked, so that nobody takes it for one that a kill left behind."""
+    while True:
+        temporary = parent / f".datastill-{secrets.token_hex(8)}.partial"
+        if folder:
+            temporary.mkdir()
+        handle = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with contextlib.suppress(NoLocksError):
+            lock(handle, wait=True)
+        if is_at(handle, temporary):
+            return handle, temporary
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder; those of running ones are locked, and stay."""
+    with contextlib.suppress(OSError):  # a folder that cannot be listed, or a file that somebody else has removed
+        for path in [path for path in folder.iterdir() if LEFTOVER.fullmatch(path.name)]:
+            _remove_unless_locked(path)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if lock(handle, wait=False):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_free(folder: Path) -> bool:
+    """Whether a folder is missing, or holds nothing but what killed processes left behind."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name == LOCK or LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that a crash of the whole machine does not undo the renaming; some systems cannot."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, completely or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, completely or not at all."""
+    write_whole(path, text.encode())
 
 
 def as_read(value: Any) -> Any:

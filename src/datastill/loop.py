@@ -1,5 +1,6 @@
 """The only outer loop: gradient, guard, Adam, average, validate, log, checkpoint, resume."""
 
+import io
 import math
 import os
 import signal
@@ -276,7 +277,9 @@ def limited(
 def save(state: State, path: Path) -> None:
     """Write a checkpoint, completely or not at all; the first process does."""
     if distributed.rank() == 0:
-        write_whole(path, lambda temporary: torch.save(vars(state), temporary))
+        content = io.BytesIO()
+        torch.save(vars(state), content)
+        write_whole(path, content.getvalue())
 
 
 def load(path: Path) -> State:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
@@ -55,7 +55,7 @@ class Pool:
     def save(self, path: Path) -> None:
         """Write the pool to one file, completely or not at all."""
         metadata = {"format": FORMAT, "header": json.dumps(self.header, sort_keys=True), "sha256": self.sha256}
-        write_whole(path, lambda temporary: save_file(self._tensors(), temporary, metadata))
+        write_whole(path, save(self._tensors(), metadata))
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name).contiguous() for name in SPLITS}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from . import distributed
@@ -117,7 +117,7 @@ def _train(settings: PoolSettings, network: Network, data: RealData, folder: Pat
             for i, tensors in zip(some, distributed.gathered(_whole(settings, network, data, mine)), strict=True):
                 accuracies.append(float(tensors["accuracy"]))
                 if distributed.rank() == 0:
-                    write_whole(folder / _name(i), lambda temporary, tensors=tensors: save_file(tensors, temporary))
+                    write_whole(folder / _name(i), save(tensors))
             line.update(done + len(accuracies), f"validation {statistics.fmean(accuracies):.2%}")
 
 

@@ -1,5 +1,6 @@
 """Looking at sets: show, export, report and list."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,8 +41,9 @@ class Show:
         """Show."""
         distilled = load(self.file)
         if self.to:
-            image = grid(distilled)
-            write_whole(self.to, lambda temporary: image.save(temporary, format="PNG"))
+            content = io.BytesIO()
+            grid(distilled).save(content, format="PNG")
+            write_whole(self.to, content.getvalue())
         if self.json:
             return print_json(as_json(distilled))
         out.print(summary(distilled))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..artifact import DistilledSet
 from ..errors import UserError
-from ..files import read_json, write_whole
+from ..files import read_json, write_text
 from ..pool import is_pool, parse
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
@@ -67,12 +67,7 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """
     run = read_run(Path(folder))
     path = Path(to) if to is not None else run.folder / PAGE
-    html = render(run).encode()
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(html)
-
-    write_whole(path, write)
+    write_text(path, render(run))
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import as_read, read_json, write_json, write_whole
+from ..files import as_read, read_json, write_json, write_text
 from ..planner import duration
 from ..runlog import say
 
@@ -99,10 +99,10 @@ def draw(study: Study, folder: Path) -> Path:
     records = {part.name: read_json(_record(folder, part)) for part in study.parts()}
     picture = study.figure(records)
     if picture is not None:
-        write_whole(folder / "figure.svg", lambda temporary: temporary.write_text(picture, encoding="utf-8"))
+        write_text(folder / "figure.svg", picture)
     section = folder / "section.md"
     text = study.text(records)
-    write_whole(section, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(section, text)
     return section
 
 

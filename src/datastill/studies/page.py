@@ -8,7 +8,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..errors import UserError
-from ..files import write_whole
+from ..files import write_text
 
 HEAD = """# Results
 
@@ -42,7 +42,7 @@ def collect(results: Path, to: Path) -> Path:
     rows = [row for path in sets for row in _rows(path)]
     parts = [HEAD + "\n".join(rows) + "\n", *(_section(path, to) for path in sections)]
     text = "\n".join(parts)
-    write_whole(to, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(to, text)
     return to
 
 
