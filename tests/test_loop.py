@@ -34,12 +34,13 @@ class Noisy(Method):
     name: ClassVar[str] = "noisy"
     events: Mapping = field(default_factory=dict)
     clip: float = 0.0
+    rate: float = 0.1
 
     def start(self, problem: Problem) -> Learned:
         return {"x": torch.zeros(3), "y": torch.ones(1)}
 
     def outer(self) -> Mapping[str, Outer]:
-        return {"x": Outer(rate=0.1, clip=self.clip), "y": Outer(rate=0.01)}
+        return {"x": Outer(rate=self.rate, clip=self.clip), "y": Outer(rate=0.01)}
 
     def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
         value = self.events[iteration]() if iteration in self.events else None
@@ -63,10 +64,10 @@ def run(
     events: Mapping | None = None,
     resume: bool = False,
     settings: LoopSettings = SETTINGS,
-    clip: float = 0.0,
+    **changes: float,
 ) -> State:
     folder.mkdir(exist_ok=True)
-    method = Noisy(events=events or {}, clip=clip)
+    method = Noisy(events=events or {}, **changes)
     return optimise(method, problem(), settings, folder, validate=closeness, resume=resume)
 
 
@@ -181,6 +182,24 @@ def test_a_diverging_run_stops_where_it_happened_with_the_last_good_state(tmp_pa
     assert float((kept.learned["x"] - TARGET).norm()) < float(TARGET.norm()), "six good iterations were kept"
 
 
+def test_values_that_are_not_finite_are_never_saved_as_good(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"the x are not finite after iteration 1; the last good state is in "):
+        run(tmp_path, rate=math.nan)
+    kept = load(tmp_path / "checkpoint.pt")
+    assert kept.iteration == 0
+    assert torch.equal(kept.learned["x"], torch.zeros(3))
+
+
+@pytest.mark.parametrize("iterations", [2, 100])
+def test_gradients_that_are_zero_from_the_first_iteration_on_end_the_run(tmp_path: Path, iterations: int) -> None:
+    settings = LoopSettings(iterations=iterations)
+    zero = {i: lambda: 0.0 for i in range(100)}
+    with pytest.raises(UserError, match=rf"x were exactly zero in the first {min(iterations, 5)} iterations"):
+        run(tmp_path / "zero", settings=settings, events=zero)
+    moved = {i: value for i, value in zero.items() if i != 1}
+    assert run(tmp_path / "one moves", settings=settings, events=moved).iteration == iterations
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Stopped):
         run(tmp_path, events={3: interrupt()})
@@ -231,6 +250,8 @@ def test_schedules_start_at_one_and_fall_as_they_say() -> None:
         ({"validate_every": 0}, "validate_every is 0"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
         ({"average": 1.0}, r"average is 1\.0"),
+        ({"betas": (1.0, 1.0)}, "betas are"),
+        ({"betas": (0.9, math.nan)}, "betas are"),
     ],
 )
 def test_impossible_settings_are_named(change: dict, message: str) -> None:

@@ -27,6 +27,7 @@ Validation = Callable[[Learned], dict[str, float]]
 
 RECENT = 100  # norms whose median is the unit of the clip
 PATIENCE = 20  # outer iterations in a row that may be skipped before the run counts as diverged
+MOTIONLESS = 5  # first outer iterations whose gradients are all exactly zero before the run is given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class LoopSettings:
             at_least(name, getattr(self, name), 1)
         if not 0 <= self.average < 1:
             raise UserError(f"average is {self.average}, but must be at least 0 and below 1")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"betas are {self.betas}, but must be two numbers of at least 0 and below 1")
 
     def factor(self, iteration: int) -> float:
         """The schedule's factor on the outer rates at an iteration counted from 0."""
@@ -129,6 +132,7 @@ def optimise(
     )
     if state is None:
         norms: dict[str, list[float]] = {name: [] for name in learned}
+        _must_be_finite(learned, "before the first iteration", "change the settings that it starts from")
         state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
         save(state, checkpoint)
     else:
@@ -190,6 +194,7 @@ class _Loop:
             }
             self._apply(distributed.mean(each))
             state.norms, state.skipped = recent, 0
+            self._must_move()
         else:
             state.skipped += 1
         if state.skipped >= PATIENCE:
@@ -219,9 +224,27 @@ class _Loop:
             parameter.grad = gradients[name]
         self.optimiser.step()
         state, keep = self.state, self._decay()
-        state.learned = {name: value.detach().clone() for name, value in self.parameters.items()}
+        learned = {name: value.detach().clone() for name, value in self.parameters.items()}
+        # Not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
+        advice = f"the last good state is in {self.checkpoint}; lower the outer learning rates"
+        _must_be_finite(learned, f"after iteration {state.iteration + 1}", advice)
+        state.learned = learned
         state.averaged = {name: state.averaged[name].lerp(value, 1 - keep) for name, value in state.learned.items()}
         state.optimiser = self.optimiser.state_dict()
+
+    def _must_move(self) -> None:
+        """Raise a `UserError` if something that is learned had only zero gradients in the first iterations."""
+        state = self.state
+        if state.iteration + 1 != min(MOTIONLESS, self.settings.iterations):
+            return
+        for name, norms in state.norms.items():
+            if not any(norms):
+                raise UserError(
+                    f"the gradients of the {name.replace('_', ' ')} were exactly zero in the first "
+                    f"{state.iteration + 1} iterations, so nothing would be learned: the network "
+                    f"{self.problem.network.name!r} passes no derivative on to its input (rounding, sign, argmax or an "
+                    "embedding at its entrance, or detach); give a network that is differentiable in its input"
+                )
 
     def _decay(self) -> float:
         """The average's decay, smaller at the beginning so that the start is soon forgotten."""
@@ -250,6 +273,13 @@ class _Loop:
     def best_text(self) -> str:
         """The best validation so far, for people."""
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
+
+
+def _must_be_finite(learned: Learned, when: str, advice: str) -> None:
+    """Raise a `DivergedError` if a learned tensor holds NaN or infinity."""
+    for name, value in learned.items():
+        if not bool(value.isfinite().all()):
+            raise DivergedError(f"the {name.replace('_', ' ')} are not finite {when}; {advice}")
 
 
 def _shared(objective: float, norms: Learned) -> tuple[float, Learned]:
