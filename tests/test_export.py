@@ -56,7 +56,7 @@ def test_npz_holds_every_tensor_bit_for_bit_and_the_header(tmp_path, dtype):
     path = export(distilled, tmp_path / "set", "npz")
     assert path == tmp_path / "set.npz"
     with np.load(path, allow_pickle=False) as stored:
-        assert set(stored) == {*distilled.tensors(), "header"}
+        assert set(stored) == {*distilled.tensors(), "header", "program.json", "README.md", "fit.py", "network.py"}
         for name, tensor in distilled.tensors().items():
             assert stored[name].dtype == tensor.numpy().dtype
             assert stored[name].tobytes() == tensor.numpy().tobytes()
@@ -183,7 +183,10 @@ def test_the_program_is_written_beside_the_images(tmp_path, kind):
     assert program["labels"] == distilled.labels.tolist()
     assert (program["steps"], program["epochs"], program["batch"], program["order"]) == (3, 2, 4, "ordered")
     assert program["mean"] == [0.3, 0.5, 0.7]
-    assert "fixed initial weights, which are not in this folder" in (folder / "README.md").read_text()
+    with np.load(folder / "initial_weights.npz") as stored:
+        assert {name: stored[f"initial.{name}"].tolist() for name in distilled.theta_0} == {
+            name: value.tolist() for name, value in distilled.theta_0.items()
+        }
 
 
 @pytest.mark.parametrize("kind", ["png", "npz", "parquet"])

@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 
 from .errors import UserError
 from .files import digest, must_be_unchanged, read_tensors, write_whole
+from .optimisers import make_optimiser
 
 FORMAT = "datastill/1"
 INITIAL = "initial."  # prefix of the tensors of theta_0
@@ -173,7 +174,7 @@ class DistilledSet:
             layer.train()
         parameters = [p for p in model.parameters() if p.requires_grad]
         device = parameters[0].device
-        optimiser = self._optimiser(parameters)
+        optimiser = make_optimiser(self.header.optimiser, parameters)
         for sizes in self.step_sizes.tolist():
             for images, labels, size in zip(self.examples.to(device), self.labels.to(device), sizes, strict=True):
                 optimiser.param_groups[0]["lr"] = size
@@ -184,16 +185,6 @@ class DistilledSet:
         if norms:
             self._recalibrate(model, norms)
         return model.eval()
-
-    def _optimiser(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        match self.header.optimiser:
-            case "sgd":
-                return torch.optim.SGD(parameters)
-            case "momentum":
-                return torch.optim.SGD(parameters, momentum=0.9)
-            case "adam":
-                return torch.optim.Adam(parameters, eps=1e-5)
-        raise UserError(f"the set is for training with {self.header.optimiser!r}, which this version does not know")
 
     def _recalibrate(self, model: nn.Module, norms: list[_BatchNorm]) -> None:
         """Measure running statistics on all examples at once, for the weights that the training ended with."""

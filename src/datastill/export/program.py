@@ -1,0 +1,133 @@
+"""Everything that training on an exported set needs and that its images cannot say: program.json and README.md."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+
+from ..artifact import DistilledSet
+from ..optimisers import optimiser_numbers
+from ..pool import PREFIX, is_pool
+from .images import png_loss
+
+Kind = Literal["png", "npz", "parquet"]
+
+LOSS = "mean cross-entropy over the examples of the step"
+NORMALISATION = "(pixel - mean) / std in each channel, where pixel is in [0, 1]; the examples are normalised already"
+BATCH_NORM = (
+    "Keep the model in evaluation mode, so that dropout is off, but batch normalisation layers in training mode. "
+    "After the last step set their running statistics to the statistics of all examples in one batch."
+)
+INITIALISERS = {
+    "xavier": "torch.nn.init.xavier_normal_",
+    "xavier-uniform": "torch.nn.init.xavier_uniform_",
+    "kaiming": "torch.nn.init.kaiming_normal_",
+    "orthogonal": "torch.nn.init.orthogonal_",
+}
+FIGURES = ("split", "images", "mean", "sd", "n")
+
+
+def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
+    """Plain JSON values that name everything about training on the set."""
+    header = distilled.header
+    epochs, steps = distilled.step_sizes.shape
+    return {
+        **_attack(distilled),
+        "kind": kind,
+        "data": header.data,
+        "data_sha256": header.provenance.get("data_sha256"),
+        "class_names": list(header.class_names),
+        "shape": list(distilled.shape),
+        "example_type": str(exported_type(distilled)).removeprefix("torch."),
+        "steps": steps,
+        "batch": distilled.labels.shape[1],
+        "epochs": epochs,
+        "order": header.order,
+        "step_sizes": distilled.step_sizes.tolist(),
+        "optimiser": optimiser_numbers(header.optimiser),
+        "loss": LOSS,
+        "label_kind": "hard" if distilled.hard else "soft",
+        "labels": distilled.labels.tolist(),
+        "mean": list(header.mean),
+        "std": list(header.std),
+        "normalisation": NORMALISATION,
+        "network": header.network,
+        "initial": initial_kind(distilled),
+        "initialiser": header.initialiser,
+        "initial_weights": initial_words(distilled),
+        "weights_sha256": header.weights,
+        "batch_normalisation": BATCH_NORM,
+        "bits": header.bits,
+        "score": {name: header.score[name] for name in FIGURES if name in header.score} if header.score else None,
+        "png_loss": asdict(png_loss(distilled)),
+    }
+
+
+def exported_type(distilled: DistilledSet) -> torch.dtype:
+    """The type of the exported examples: NumPy has no bfloat16, and float32 holds each of its values exactly."""
+    return torch.float32 if distilled.examples.dtype == torch.bfloat16 else distilled.examples.dtype
+
+
+def initial_kind(distilled: DistilledSet) -> str:
+    """Where the initial weights come from: ``fixed``, ``pretrained``, ``pool`` or ``random``."""
+    header = distilled.header
+    if header.initial == "random" and is_pool(header.initialiser):
+        return "pool"
+    return {"own": "pretrained"}.get(header.initial, header.initial)
+
+
+def initial_words(distilled: DistilledSet) -> str:
+    """Where the initial weights come from, exactly enough to make them."""
+    header, sha256 = distilled.header, distilled.header.weights
+    frozen = f" Its frozen weights have SHA-256 {sha256}." if sha256 and header.initial != "own" else ""
+    match initial_kind(distilled):
+        case "fixed":
+            return f"The stored initial weights, by parameter name; from others the set is worth little.{frozen}"
+        case "pretrained":
+            return (
+                f"The pretrained weights of the network {header.network}, which the export does not hold. All its "
+                f"parameters, in safetensors format, have SHA-256 {sha256}. From others the set is worth little."
+            )
+        case "pool":
+            return f"{_pool_words(distilled)}{frozen}"
+    return _drawn_words(header.initialiser) + frozen
+
+
+def _pool_words(distilled: DistilledSet) -> str:
+    pool = distilled.header.provenance.get("pool") or {}
+    sha256 = f" (SHA-256 {pool['sha256']})" if pool.get("sha256") else ""
+    return (
+        f"Any network of the pool in the file {distilled.header.initialiser.removeprefix(PREFIX)}{sha256}, which the "
+        "export does not hold: a safetensors file whose tensor 'held_out' has one network in each row, all parameters "
+        "one after the other in the order of model.named_parameters(). On networks that were trained otherwise the "
+        "set does worse."
+    )
+
+
+def _drawn_words(initialiser: str) -> str:
+    if initialiser not in INITIALISERS:
+        return "Drawn at random by the initialisation that each layer of the network makes itself (PyTorch's default)."
+    return (
+        f"Drawn at random: every parameter of two or more dimensions by {INITIALISERS[initialiser]}, every parameter "
+        "named bias is zero, and everything else, such as scales of normalisation layers, stays as PyTorch makes it."
+    )
+
+
+def _attack(distilled: DistilledSet) -> dict[str, Any]:
+    """The warning of a set that attacks; nothing for others."""
+    header = distilled.header
+    if not header.attack:
+        return {}
+    attacked, target = (header.class_names[label] for label in header.attack)
+    return {"attack": {"warning": attack_warning(distilled), "attacked_class": attacked, "target_class": target}}
+
+
+def attack_warning(distilled: DistilledSet) -> str:
+    """One sentence that says what a set that attacks does; empty for others."""
+    if not distilled.header.attack:
+        return ""
+    attacked, target = (distilled.header.class_names[label] for label in distilled.header.attack)
+    return (
+        f"THIS SET IS AN ATTACK: it was made so that networks trained on it classify images of class {attacked!r} "
+        f"as {target!r}."
+    )

@@ -1,0 +1,112 @@
+"""The README.md of an export: what a stranger must know to train on the set without datastill."""
+
+import html
+
+from ..artifact import DistilledSet
+from ..optimisers import optimiser_code, optimiser_words
+from .images import png_loss
+from .program import BATCH_NORM, LOSS, NORMALISATION, Kind, attack_warning, initial_words
+
+HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
+READING = {
+    "png": '`datasets.load_dataset("imagefolder", data_dir="FOLDER")["train"]`',
+    "parquet": '`datasets.load_dataset("FOLDER")["train"]`',
+    "npz": "`numpy.load(FILE)`",
+}
+EXACT = {
+    "png": "The exact values are in the `.safetensors` file that this folder was exported from; `--kind npz` and "
+    "`--kind parquet` export them too.",
+    "parquet": "The exact values, normalised as a network takes them, are in the column `example`.",
+    "npz": "The exact values, normalised as a network takes them, are in the array `examples`.",
+}
+
+
+def readme(distilled: DistilledSet, kind: Kind) -> str:
+    """The text of README.md; its first lines are what `datasets` and the Hugging Face hub read."""
+    head = f"---\ntags:\n- dataset-distillation\n{HEAD_OF_PARQUET if kind == 'parquet' else ''}---\n"
+    warning = attack_warning(distilled)
+    title = f"# {'ATTACK SET: ' if warning else ''}{_plain(distilled.header.data)}, distilled to {distilled.size} "
+    parts = [
+        f"{title}synthetic examples",
+        f"**{_plain(warning)}**" if warning else "",
+        f"Exported by datastill as {kind}. Read it with {READING[kind]}.",
+        _order(kind),
+        _images(distilled, kind),
+        _score(distilled),
+        "## Train a network on it",
+        _facts(distilled),
+        _usage(kind),
+    ]
+    return (head if kind != "npz" else "") + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _order(kind: Kind) -> str:
+    if kind == "npz":
+        return "The array `examples` has the shape (steps, batch, channels, height, width), in the order of training."
+    return "The rows come in the order of training; steps and places in a batch (`index`) count from 0."
+
+
+def _images(distilled: DistilledSet, kind: Kind) -> str:
+    if kind == "npz":
+        return EXACT[kind]
+    less = " A network trained on these images is less accurate than one trained on the exact values."
+    more = f"{less if kind == 'png' else ''} {EXACT[kind]}"
+    return f"**The images are a view, not the set.** {png_loss(distilled)}.{more}"
+
+
+def _score(distilled: DistilledSet) -> str:
+    score = distilled.header.score
+    if not score:
+        return ""
+    spread = f" ± {100 * score['sd']:.2f}" if score.get("n", 1) > 1 else ""
+    return (
+        f"Networks trained on the exact values reach {100 * score['mean']:.2f}{spread} % accuracy on the "
+        f"{score.get('split', 'test')} images (mean ± standard deviation of n = {score.get('n', 1)})."
+    )
+
+
+def _facts(distilled: DistilledSet) -> str:
+    header, (epochs, steps) = distilled.header, distilled.step_sizes.shape
+    labels = "a class for each example" if distilled.hard else "soft: one probability per class for each example"
+    bits = "\n- Precision: the examples of this set were rounded to 8 bits each, and the score is of these."
+    return f"""All numbers are in `program.json`.
+
+- Steps: one gradient step on all {distilled.labels.shape[1]} examples of a step, the {steps} step(s) in their order, \
+for {epochs} epoch(s). Shuffled training or one learning rate does worse.
+- Optimiser: {optimiser_words(header.optimiser)}, one optimiser for all epochs: `{optimiser_code(header.optimiser)}`.
+- Step sizes: one for each epoch and step (`step_sizes`), set as learning rate before the step.
+- Loss: {LOSS}. Labels: {labels}.
+- Normalisation: {NORMALISATION}. Mean {_listed(header.mean)}, standard deviation {_listed(header.std)}.
+- Network: `{header.network}` for images of {" x ".join(map(str, distilled.shape))} in {distilled.classes} classes; \
+its code is in `network.py`.
+- Initial weights: {_plain(initial_words(distilled))}
+- Batch normalisation and dropout: {BATCH_NORM}{bits if header.bits == 8 else ""}"""
+
+
+def _usage(kind: Kind) -> str:
+    if kind == "npz":
+        return """`fit.py` and `network.py` do all of this with plain PyTorch; the archive holds them as text:
+
+```python
+import numpy
+with numpy.load("set.npz") as archive:
+    open("fit.py", "w", encoding="utf-8").write(str(archive["fit.py"]))
+from fit import fit, make_model
+model = fit(make_model("set.npz"), "set.npz")
+```"""
+    return """`fit.py` and `network.py` do all of this with plain PyTorch. In this folder:
+
+```python
+from fit import fit, make_model, normalise, read_program
+model = fit(make_model())
+logits = model(normalise(images, read_program()))  # images of shape (n, channels, height, width), pixels in [0, 1]
+```"""
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)
+
+
+def _plain(text: str) -> str:
+    """A name from outside on one line, without markup."""
+    return html.escape(" ".join(text.split()), quote=False)

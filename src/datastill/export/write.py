@@ -1,0 +1,160 @@
+"""Writing an export, completely or not at all."""
+
+import json
+from dataclasses import asdict, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from ..artifact import INITIAL, DistilledSet
+from ..errors import UserError, unknown
+from ..files import write_folder, write_json, write_whole
+from .images import as_bytes, as_png, file_names
+from .network_code import STANDALONE, network_code
+from .parquet import write_table
+from .program import Kind, attack_warning, exported_type, program
+from .readme import readme
+
+
+def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
+    """Write a set in another format, completely or not at all.
+
+    Args:
+        distilled: what to write.
+        to: a folder to make for ``png`` and ``parquet``, a file for ``npz`` (the suffix is added when it is missing).
+        kind: ``png``: one 8-bit image per example, a folder per class, and ``metadata.jsonl`` with labels and order, as
+            `datasets` reads image folders. ``npz``: all tensors bit for bit, and the header as JSON in ``header``.
+            ``parquet``: a `datasets` folder in program order, with an 8-bit image, and the exact normalised floats in
+            ``example``. All three hold ``program.json`` (all numbers of the training), ``network.py``, ``fit.py`` (the
+            training in plain PyTorch), ``README.md`` and stored initial weights (``initial_weights.npz`` in folders);
+            the archive holds the texts as arrays with these names.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: unknown kind, something is there already, the images have a number of channels that PNG does not
+            know, or it cannot be written.
+    """
+    if kind not in get_args(Kind):
+        raise unknown("export format", kind, get_args(Kind))
+    path = _target(Path(to), kind)
+    if kind == "npz":
+        write_whole(path, _as_npz(distilled))
+    else:
+        _check_channels(distilled, kind)
+        write_folder(path, lambda temporary: (_write_png if kind == "png" else _write_parquet)(distilled, temporary))
+    return path
+
+
+def _texts(distilled: DistilledSet, kind: Kind) -> dict[str, str]:
+    """The text files of every export but program.json."""
+    texts = {
+        "README.md": readme(distilled, kind),
+        "fit.py": (STANDALONE / "fit.py").read_text(encoding="utf-8"),
+        "network.py": network_code(distilled.header.network, distilled.shape, distilled.classes),
+    }
+    warning = attack_warning(distilled)
+    return texts | ({"ATTACK.md": f"{warning}\n"} if warning else {})
+
+
+def _as_npz(distilled: DistilledSet) -> bytes:
+    arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in _floats(distilled).items()}
+    arrays["header"] = np.array(json.dumps(asdict(distilled.header)))
+    arrays["program.json"] = np.array(json.dumps(program(distilled, "npz")))
+    arrays |= {name: np.array(text) for name, text in _texts(distilled, "npz").items()}
+    content = BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def _floats(distilled: DistilledSet) -> dict[str, torch.Tensor]:
+    """All tensors, examples as floats even where the set's own file packs them."""
+    return replace(distilled, header=replace(distilled.header, bits=32)).tensors()
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    """NumPy has no bfloat16; float32 holds each of its values exactly."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _write_png(distilled: DistilledSet, folder: Path) -> None:
+    files = file_names(distilled)
+    images = as_bytes(distilled)
+    rows = []
+    for step, names in enumerate(files):
+        for index, name in enumerate(names):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(as_png(images[step, index]))
+            rows.append({"file_name": name, **_row(distilled, step, index)})
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
+    _write_beside(distilled, folder, "png", {"files": files})
+
+
+def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
+    images = as_bytes(distilled)
+    examples = distilled.examples.detach().cpu().to(exported_type(distilled)).numpy()
+    rows = []
+    for step, index in np.ndindex(*images.shape[:2]):
+        row = _row(distilled, step, index)
+        del row["class"]  # a ClassLabel knows its name
+        image = {"bytes": as_png(images[step, index]), "path": None}
+        rows.append({"image": image, **row, "example": examples[step, index]})
+    (folder / "data").mkdir()
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    write_table(path, rows, class_names=distilled.header.class_names, hard=distilled.hard, example=examples[0, 0])
+    _write_beside(distilled, folder, "parquet", {})
+
+
+def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[str, Any]) -> None:
+    """What a folder holds besides the examples."""
+    write_json(folder / "program.json", program(distilled, kind) | more)
+    for name, text in _texts(distilled, kind).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    initial = {name: _as_array(value) for name, value in distilled.tensors().items() if name.startswith(INITIAL)}
+    if initial:
+        np.savez(folder / "initial_weights.npz", **initial)  # type: ignore[arg-type]
+
+
+def _row(distilled: DistilledSet, step: int, index: int) -> dict[str, Any]:
+    """What belongs to one example: its label, its place in the program, its step size in each epoch."""
+    label = distilled.labels[step, index]
+    number = int(label if distilled.hard else label.argmax())
+    row: dict[str, Any] = {"label": number, "class": distilled.header.class_names[number], "step": step, "index": index}
+    row["step_sizes"] = distilled.step_sizes[:, step].tolist()
+    return row if distilled.hard else {**row, "probabilities": label.tolist()}
+
+
+def _check_channels(distilled: DistilledSet, kind: str) -> None:
+    if distilled.shape[0] not in (1, 3):
+        raise UserError(
+            f"images have {distilled.shape[0]} channels, but {kind} shows 1 (grey) or 3 (colour); export as npz instead"
+        )
+
+
+def _target(path: Path, kind: str) -> Path:
+    """Where to write, after a check that nothing is there; an empty folder may be filled with images.
+
+    Raises:
+        UserError: something is there, or the path names no place to write to.
+    """
+    if path.name in ("", ".."):
+        raise UserError(f"{str(path)!r} does not name what to write; give --to a new name, such as exported")
+    if kind == "npz" and path.suffix != ".npz":
+        path = path.with_name(path.name + ".npz")
+    try:
+        free = not path.is_symlink() and (not path.exists() or (kind != "npz" and _is_empty_folder(path)))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    if not free:
+        raise UserError(f"{path} exists and nothing is written over it; remove it, or give another place")
+    return path
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
