@@ -157,6 +157,8 @@ def test_a_process_that_cannot_reach_the_others_says_so(monkeypatch: pytest.Monk
 
 
 def test_what_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(distributed, "ranks", lambda: 2)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "as torchrun sets it")
     assert main(["list"]) == 2
     assert "list works in one process; start it without torchrun" in capsys.readouterr().err

@@ -8,33 +8,48 @@ import contextlib
 import inspect
 import io
 import itertools
+import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tyro
+from rich.text import Text
 
 from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, first_line, out
 from .errors import UserError, unknown
 from .loop import Stopped
 from .recipes import recipe
+from .terminal import complain, in_program
+
+SHARED = ("distill", "evaluate", "pretrain")
+"""The commands that several processes can share."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.path.insert(0, "")  # so that module:callable finds a module in the current folder, as python -m does
+    return in_program(lambda: _start(words))
+
+
+def _start(words: list[str]) -> int:
     try:
-        with distributed.joined():
+        _check_alone(words)
+        with distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext():
             return _run(words)
     except UserError as error:  # the other processes cannot be reached
-        return _told(error)
+        return _complain(error)
 
 
-SHARED = ("distill", "evaluate", "pretrain")
-"""The commands that several processes can share."""
+def _check_alone(words: list[str]) -> None:
+    """Raise a `UserError` where torchrun started several processes for a command that works in one."""
+    if distributed.started_by_torchrun() and words[:1] and words[0] in COMMANDS.keys() - set(SHARED):
+        raise UserError(
+            f"{words[0]} works in one process; start it without torchrun ({', '.join(SHARED)} share their work)"
+        )
 
 
 def _run(words: list[str]) -> int:
@@ -43,26 +58,28 @@ def _run(words: list[str]) -> int:
         with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
             return distributed.agreed(lambda: _parse(words)).run()
     except distributed.SharedError as error:
-        return _told(error) if first else 2
+        return _complain(error) if first else 2
     except UserError as error:
-        return _told(error)
+        return _complain(error)
     except KeyboardInterrupt:
         kept = (
             "the same command goes on where it was" if _goes_on(words) else "a run that had begun goes on with --resume"
         )
-        print(f"\ndatastill: stopped; {kept}", file=sys.stderr)
+        print(file=sys.stderr)  # below ^C and below a progress bar
+        complain(f"stopped; {kept}")
         return 130
     except Stopped as stopped:
         again = words if _goes_on(words) else ["distill", "--resume", "--out", str(stopped.folder)]
         if first:
-            print(f"\ndatastill: {stopped}; go on with: {shlex.join(['datastill', *again])}", file=sys.stderr)
+            print(file=sys.stderr)
+            complain(f"{stopped}; go on with: {shlex.join(['datastill', *again])}")
         return 128 + stopped.signum
 
 
-def _told(error: UserError) -> int:
+def _complain(error: UserError) -> int:
     alone = distributed.ranks() == 1 or isinstance(error, distributed.SharedError)
     rank = "" if alone else f"rank {distributed.rank()}: "
-    print(f"datastill: error: {rank}{error}", file=sys.stderr)
+    complain(f"error: {rank}{error}")
     return 2
 
 
@@ -79,10 +96,6 @@ def _parse(words: list[str]) -> Any:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
-    if distributed.ranks() > 1 and name not in SHARED:
-        raise UserError(
-            f"{name} works in one process; start it without torchrun ({', '.join(SHARED)} share their work)"
-        )
     if name not in ("distill", "plan"):
         return _options(COMMANDS[name], rest, f"datastill {name}")
     chosen = "digits"
@@ -94,9 +107,10 @@ def _parse(words: list[str]) -> Any:
 
 
 def _options(command: type[Any], words: list[str], prog: str, **default: Any) -> Any:
-    said = io.StringIO()
+    refused = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    wanted = any(word in ("-h", "--help") for word in words)
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed():
             # The description is given whole, since tyro alone drops the examples.
             pairs = (tyro.conf.FlagCreatePairsOff,)
             return tyro.cli(
@@ -105,15 +119,38 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
     except SystemExit as stop:
         if stop.code != 2:
             raise
-        raise UserError(f"{_one_line(said.getvalue())}; see datastill {_name(command)} --help") from None
+        refused.seek(0)
+        raise UserError(f"{_one_line(refused.read())}; see datastill {_name(command)} --help") from None
+
+
+@contextlib.contextmanager
+def _unframed() -> Iterator[None]:
+    """Let tyro write its errors without colours and without breaking lines, as if there were no terminal."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
+            yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _one_line(frame: str) -> str:
     """The first part of a framed message below its title, and the nearest option where it suggests one."""
-    lines = [line.strip(" │╭╮╰╯") for line in frame.splitlines()[1:]]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", frame)  # colours
+    lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()[1:]]
     parts = [list(part) for rule, part in itertools.groupby(lines, lambda line: not line.strip("─-")) if not rule]
     near = [f"(did you mean {part[1].split()[0]}?)" for part in parts if part[0] == "Perhaps you meant:"]
-    return " ".join(parts[0] + near).removesuffix(".")
+    said = " ".join(parts[0] + near).removesuffix(".")
+    return _OWN_ERROR.sub("", _WRONG_TYPE.sub(r"\1 takes \2, not \3", said))
+
+
+_OWN_ERROR = re.compile(r"^Error parsing [a-z][\w.]*: ")
+"""How tyro introduces an error of our records, which names the setting itself."""
+_WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
+"""How tyro refuses a value of an option that takes one of several types."""
 
 
 def _name(command: type[Any]) -> str:
@@ -121,15 +158,14 @@ def _name(command: type[Any]) -> str:
 
 
 def _overview() -> int:
-    out.print(
-        "[bold]datastill[/bold]: learn a handful of synthetic examples that train a network nearly as well as all\n"
-    )
+    about = ": learn a handful of synthetic examples that train a network nearly as well as all\n"
+    out.print(Text.assemble(("datastill", "bold"), about))
     for name, command in COMMANDS.items():
-        out.print(f"  {name:<10}{first_line(command)}", highlight=False, soft_wrap=True)
-    out.print("\nStart with [bold]datastill distill[/bold]; each command teaches with --help.")
+        out.print(f"  {name:<10}{first_line(command)}")
+    out.print(Text.assemble("\nStart with ", ("datastill distill", "bold"), "; each command teaches with --help."))
     return 0
 
 
 def _version() -> int:
-    out.print(f"datastill {__version__}", highlight=False)
+    out.print(f"datastill {__version__}")
     return 0

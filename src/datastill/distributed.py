@@ -39,10 +39,12 @@ class LostError(UserError):
 def joined() -> Iterator[None]:
     """Work together with the other processes that torchrun started, where it did.
 
+    A ``WORLD_SIZE`` alone, as it is left over from other work, starts nothing.
+
     Raises:
         UserError: the others cannot be reached.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _wanted() == 1:
         yield
         return
     global _group
@@ -61,6 +63,18 @@ def joined() -> Iterator[None]:
     finally:
         _group = None
         dist.destroy_process_group()
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun started several processes, this one among them."""
+    return _wanted() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _wanted() -> int:
+    """How many processes were started to work together; 1 where the environment does not say how they meet."""
+    wanted = os.environ.get("WORLD_SIZE", "")
+    several = wanted.isdecimal() and all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
+    return max(1, int(wanted)) if several else 1
 
 
 def rank() -> int:

@@ -7,20 +7,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from . import distributed
 from .errors import UserError
+from .terminal import Terminal, printable
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 """Messages for people go to standard error; standard output is for results."""
 
 
 def say(message: str) -> None:
     """One line for the person at the terminal; the first process says it."""
     if distributed.rank() == 0:
-        console.print(message, highlight=False)
+        console.print(message)
 
 
 class JsonLines:
@@ -69,16 +69,16 @@ class ProgressLine:
     INTERVAL = 10.0
 
     def __init__(self, what: str, *, total: int, done: int = 0, unit: str = "iteration", quiet: bool = False) -> None:
-        self.what, self.total, self.unit, self.quiet = what, total, unit, quiet or distributed.rank() > 0
+        self.what, self.total, self.unit, self.quiet = printable(what), total, unit, quiet or distributed.rank() > 0
         self._done = self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None
         if console.is_terminal and not self.quiet:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -103,6 +103,7 @@ class ProgressLine:
         self._done = done
         now = time.monotonic()
         rate = (done - self._first) / max(now - self._began, 1e-9)
+        note = printable(note)
         text = f"{rate:.2f}/s {note}" if rate >= 0.1 else f"{1 / max(rate, 1e-9):.1f} s each {note}"
         if self._bar:
             self._bar.update(self._task, completed=done, note=text)

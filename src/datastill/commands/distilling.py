@@ -1,11 +1,14 @@
 """Making sets: distill and plan."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.text import Text
 
 from .. import distributed
 from ..errors import UserError
@@ -74,7 +77,7 @@ class Plan:
         if self.json:
             return print_json(asdict(found))
         for line in found.lines(self.config.loop.iterations):
-            out.print(line, highlight=False, soft_wrap=True)
+            out.print(line)
         return 0
 
 
@@ -89,23 +92,22 @@ def _resumed(stored: Config, asked: Config, folder: Path) -> Config:
 
 
 def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
-    file = folder / "distilled.safetensors"
+    file = str(folder / "distilled.safetensors")
+    typed, written = shlex.quote(file), json.dumps(file, ensure_ascii=False)
     out.print(
-        f"[bold]{score['mean']:.2%} ± {score['sd'] * 100:.2f}[/bold] (n = {score['n']} unseen networks, "
-        f"{score['images']} test images)",
-        highlight=False,
+        Text.assemble(
+            (f"{score['mean']:.2%} ± {score['sd'] * 100:.2f}", "bold"),
+            f" (n = {score['n']} unseen networks, {score['images']} test images)",
+        )
     )
     if attack := score.get("attack"):
-        out.print(str(AttackScore.from_dict(attack)), highlight=False, soft_wrap=True)
+        out.print(str(AttackScore.from_dict(attack)))
     if baseline := score.get("baseline"):
         out.print(
             f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "
             f"(of {baseline['sets']})",
-            highlight=False,
         )
     out.print(
-        f"report:  {folder / 'report.html'}\nlook:    datastill show {file}\ncheck:   datastill verify {file}\n"
-        f'use:     datastill.load("{file}").fit(model)',
-        highlight=False,
-        soft_wrap=True,
+        f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\ncheck:   datastill verify {typed}\n"
+        f"use:     datastill.load({written}).fit(model)"
     )

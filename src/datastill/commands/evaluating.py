@@ -86,12 +86,12 @@ class Evaluate:
         if self.json:
             more = {"curve": along, "attack": attack and attack.as_dict()}
             return print_json(found.as_dict() | {name: value for name, value in more.items() if value})
-        out.print(f"{self.files[0]}: {found}", highlight=False)
+        out.print(f"{self.files[0]}: {found}")
         if attack:
-            out.print(str(attack), highlight=False, soft_wrap=True)
+            out.print(str(attack))
         if along:
             for step, mean, sd in zip(along["steps"], along["mean"], along["sd"], strict=True):
-                out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}", highlight=False)
+                out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}")
         return 0
 
     def _table(self, groups: Mapping[str, list[DistilledSet]], data: RealData) -> int:
@@ -107,7 +107,7 @@ class Evaluate:
         if self.json:
             return print_json([row.as_dict() for row in rows])
         for network, some in itertools.groupby(rows, key=lambda row: row.network):
-            out.print(_drawn(network, list(some)), highlight=False, markup=False)
+            out.print(_drawn(network, list(some)))
         return 0
 
 
@@ -183,8 +183,6 @@ class Verify:
             out.print(
                 f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
                 f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points)",
-                highlight=False,
-                soft_wrap=True,
             )
         return 0 if found["holds"] else 1
 
@@ -211,7 +209,7 @@ class Pack:
         small.save(self.to)
         before, after = (score_text(each.header.score or {}) for each in (distilled, small))
         sizes = f"{bytes_of(distilled.nbytes)} before, {bytes_of(small.nbytes)} after"
-        out.print(f"{self.to}: {after} (before: {before}), {sizes}", highlight=False, soft_wrap=True)
+        out.print(f"{self.to}: {after} (before: {before}), {sizes}")
         return 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.text import Text
 from tyro.conf import Positional
 
 from ..artifact import DistilledSet
@@ -69,7 +70,7 @@ class MakeBaseline:
         folder = self.out or Path("runs") / f"{self.kind}-{Path(setting.header.data).name}"
         count = self.sets if baseline.varies else 1
         if count < self.sets:
-            out.print(f"{self.kind} gives one set only: nothing in it is random", highlight=False)
+            out.print(f"{self.kind} gives one set only: nothing in it is random")
         protocol, scores = None, []
         for seed in range(count):
             path, one = folder / f"{seed}.safetensors", replace(setting, seed=seed)
@@ -108,10 +109,11 @@ class MakeBaseline:
         if self.json:
             return print_json({"folder": str(folder), "mean": statistics.fmean(accuracies), "sd": sd, "scores": scores})
         out.print(
-            f"{folder}: [bold]{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}[/bold] "
-            f"(n = {len(accuracies)} networks on {len(scores)} sets, {scores[0]['images']} test images)",
-            highlight=False,
-            soft_wrap=True,
+            Text.assemble(
+                f"{folder}: ",
+                (f"{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}", "bold"),
+                f" (n = {len(accuracies)} networks on {len(scores)} sets, {scores[0]['images']} test images)",
+            )
         )
         return 0
 

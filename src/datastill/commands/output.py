@@ -1,11 +1,10 @@
 """What commands print: results on standard output, for people or as JSON."""
 
-import json
 from typing import Any
 
-from rich.console import Console
+from ..terminal import Terminal, json_text
 
-out = Console()
+out = Terminal()
 
 
 def first_line(thing: Any) -> str:
@@ -15,5 +14,5 @@ def first_line(thing: Any) -> str:
 
 def print_json(value: Any) -> int:
     """Print a value as JSON; returns the exit code."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(value))
     return 0

@@ -1,5 +1,6 @@
 """Training networks to start from: pretrain."""
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -49,8 +50,6 @@ class Pretrain:
             accuracies = pool.header["accuracies"][name]
             if accuracies:
                 told = spread_of(accuracies)
-                out.print(f"{len(accuracies)} networks {title}: {told} % of validation images", highlight=False)
-        out.print(
-            f"wrote {path}\nuse:  datastill distill RECIPE --initial pool:{path}", highlight=False, soft_wrap=True
-        )
+                out.print(f"{len(accuracies)} networks {title}: {told} % of validation images")
+        out.print(f"wrote {path}\nuse:  datastill distill RECIPE --initial {shlex.quote(f'pool:{path}')}")
         return 0

@@ -48,7 +48,7 @@ class Show:
             return print_json(as_json(distilled))
         out.print(summary(distilled))
         if self.to:
-            out.print(f"wrote {self.to}", highlight=False)
+            out.print(f"wrote {self.to}")
         return 0
 
 
@@ -72,9 +72,9 @@ class Export:
     def run(self) -> int:
         """Export."""
         distilled = load(self.file)
-        out.print(f"wrote {export(distilled, self.to, self.kind)}", highlight=False, soft_wrap=True)
+        out.print(f"wrote {export(distilled, self.to, self.kind)}")
         if self.kind == "png":
-            out.print(str(png_loss(distilled)), highlight=False)
+            out.print(str(png_loss(distilled)))
         return 0
 
 
@@ -98,7 +98,7 @@ class Report:
         made = (
             write_report(self.folder, self.to) if one else collect(self.folder, self.to or self.folder / "results.md")
         )
-        out.print(f"wrote {made}", highlight=False)
+        out.print(f"wrote {made}")
         return 0
 
 
@@ -137,9 +137,9 @@ class List:
         if self.json:
             return print_json(chosen)
         for title, listed in chosen.items():
-            out.print(f"[bold]{title}[/bold]")
+            out.print(title, style="bold")
             for name, text in listed.items():
-                out.print(f"  {name:<22}{text}", highlight=False, markup=False, soft_wrap=True)
+                out.print(f"  {name:<22}{text}")
         return 0
 
 

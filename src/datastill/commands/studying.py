@@ -33,5 +33,5 @@ class MakeStudy:
         if self.name not in STUDIES:
             raise unknown("study", self.name, STUDIES)
         section = run(STUDIES[self.name], self.out or Path("results") / self.name)
-        out.print(f"wrote {section}", highlight=False)
+        out.print(f"wrote {section}")
         return 0

@@ -1,13 +1,13 @@
 """Networks by name, or the user's own as ``module:callable``."""
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from ..errors import UserError, unknown
+from ..importing import import_named
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
 from .convnet import convnet
@@ -104,7 +104,7 @@ def _value(text: str) -> Value:
 def _import(name: str) -> Callable[..., nn.Module]:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = getattr(import_named(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: an empty or relative name
         raise UserError(f"network {name!r} cannot be imported: {error}; write module:callable") from error
     if not callable(found):

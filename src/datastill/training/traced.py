@@ -250,7 +250,11 @@ def _part(
 # kernel scatters, some ten times faster on CPU. Operations of our own are opaque to the compiler.
 
 
-@torch.library.custom_op("datastill::max_pool", mutates_args=())
+_WINDOWS = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil"
+# Written out, since older releases of PyTorch cannot read `list[int]` from a signature.
+
+
+@torch.library.custom_op("datastill::max_pool", mutates_args=(), schema=f"(Tensor x, {_WINDOWS}) -> (Tensor, Tensor)")
 def _max_pool(
     x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil: bool
 ) -> tuple[Tensor, Tensor]:
@@ -262,7 +266,11 @@ def _(x, kernel, stride, padding, dilation, ceil):
     return aten.max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil)
 
 
-@torch.library.custom_op("datastill::max_pool_backward", mutates_args=())
+@torch.library.custom_op(
+    "datastill::max_pool_backward",
+    mutates_args=(),
+    schema=f"(Tensor gradient, Tensor x, {_WINDOWS}, Tensor indices) -> Tensor",
+)
 def _max_pool_backward(
     gradient: Tensor,
     x: Tensor,

@@ -1,0 +1,66 @@
+"""The current folder may be a stranger's: nothing in it runs unless the user names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import datastill
+from datastill.cli import main
+from datastill.errors import UserError
+from datastill.importing import import_named
+
+TRAP = "from pathlib import Path; Path('executed').touch(); raise SystemExit('a trap ran')"
+NETWORK = """
+from torch import nn
+
+def tiny(*, shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
+"""
+
+
+@pytest.fixture
+def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which holds modules named like those that the package imports."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("pandas", "pyarrow", "numpy", "torch", "tyro", "json", "datasets", "sitecustom"):
+        (tmp_path / f"{name}.py").write_text(TRAP)
+    (tmp_path / "my_own_networks.py").write_text(NETWORK)
+    return tmp_path
+
+
+def test_a_program_runs_nothing_from_the_current_folder(trapped: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(Path(datastill.__file__).parent.parent)
+    process = subprocess.run(
+        [sys.executable, "-m", "datastill", "distill", "--network", "my_own_networks:tiny", "--loop.iterations", "0"],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.stderr.startswith("datastill: error: iterations is 0, but must be at least 1; ")
+    assert process.stderr.count("\n") == 1
+    assert not (trapped / "executed").exists()
+
+
+def test_a_module_that_is_named_is_found_and_the_search_path_is_as_before(trapped: Path) -> None:
+    before = list(sys.path)
+    network = datastill.build_network("my_own_networks:tiny", shape=(1, 2, 2), classes=3)
+    assert network.size == 4 * 3 + 3
+    assert main(["list", "baselines"]) == 0
+    with pytest.raises(UserError, match="no_such_module_of_mine"):
+        datastill.build_network("no_such_module_of_mine:tiny", shape=(1, 2, 2), classes=3)
+    assert sys.path == before
+    assert not (trapped / "executed").exists()
+
+
+def test_the_current_folder_is_searched_last(trapped: Path) -> None:
+    (trapped / "colorsys.py").write_text(TRAP)
+    assert hasattr(import_named("colorsys"), "rgb_to_hsv")
+    assert not (trapped / "executed").exists()
+
+
+def test_a_folder_that_is_gone_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert import_named("colorsys")
