@@ -5,7 +5,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -66,12 +66,13 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
 
     Args:
         settings: how; a file belongs to one setting.
-        data: the real data, on the device.
+        data: the real data, on the device. The pool records how this data was loaded, in place of `settings.data`.
         path: the file to make. While unfinished, networks are in a folder beside it.
 
     Raises:
         UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
     """
+    settings = replace(settings, data=data.settings)
     if finished := distributed.first(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
         return finished

@@ -40,7 +40,8 @@ def distill(
         config: the full configuration; `recipes.recipe` gives named ones.
         folder: made by the run; holds config.json, metrics.jsonl, checkpoint.pt (while unfinished),
             distilled.safetensors, score.json and report.html.
-        data: the real data where it cannot be loaded by name, e.g. arrays of your own passed to `load_data`.
+        data: the real data where it cannot be loaded by name, e.g. arrays of your own passed to `load_data`. The run
+            then records how this data was loaded, in place of `config.data`.
         resume: go on with the unfinished run in `folder`; it must have the same configuration.
         command: the command that a reader can run, for the record.
 
@@ -53,6 +54,8 @@ def distill(
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     folder = Path(folder)
+    if data is not None:
+        config = replace(config, data=data.settings)
     begun = distributed.first(lambda: _begun(folder, resume))
     if begun == "finished":
         say(f"the run in {folder} is finished")

@@ -209,7 +209,7 @@ def test_unknown_names(monkeypatch, tmp_path):
     monkeypatch.delenv("DATASTILL_DATA")
     with pytest.raises(UserError, match=r"^unknown data 'minst': did you mean 'mnist'.*DATASTILL_DATA is not set$"):
         load_data("minst")
-    with pytest.raises(UserError, match=r"^there is no folder '\./mnist'; give the path of a folder"):
+    with pytest.raises(UserError, match=r"^there is no folder '\./mnist' \(looked from .*\); name the folder .*"):
         load_data("./mnist")
 
 

@@ -73,7 +73,7 @@ def test_digits_test_split_does_not_depend_on_the_settings():
 
 
 def test_missing_test_split_is_told():
-    with pytest.warns(UserWarning, match=r"'custom' has no test split: 18 of its 90 images .* \(20% of each class"):
+    with pytest.warns(UserWarning, match=r"'arrays' has no test split: 18 of its 90 images .* \(20% of each class"):
         load_data(numbered())
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -215,8 +215,7 @@ class Pack:
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:
     """The real data that a set belongs to, or other data loaded as that was."""
-    settings = data_settings(distilled)
-    return load_data(replace(settings, name=name or settings.name)).to(pick_device("auto"))
+    return load_data(data_settings(distilled).named(name)).to(pick_device("auto"))
 
 
 def data_settings(distilled: DistilledSet) -> DataSettings:

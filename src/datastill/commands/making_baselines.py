@@ -97,7 +97,7 @@ class MakeBaseline:
         if like is None and not self.data:
             raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
         settings = data_settings(like) if like else DataSettings()
-        source = replace(settings, name=self.data or settings.name)
+        source = settings.named(self.data)
         data = load_data(source).to(pick_device("auto"))
         setting = Setting.like(like, data, source) if like else Setting(data=data, network="mlp", source=source)
         asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}

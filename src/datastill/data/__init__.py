@@ -1,8 +1,10 @@
 """Real data: named sets, folders, tables, torch datasets and arrays, as uint8 tensors with their statistics."""
 
 from .augment import Augmentation, augmented
+from .names import KNOWN, KnownSet, is_known, require_known
 from .real import RealData, Split, read_as
-from .sources import KNOWN, DataSettings, KnownSet, load_data
+from .settings import DataSettings
+from .sources import load_data
 
 __all__ = [
     "KNOWN",
@@ -12,6 +14,8 @@ __all__ = [
     "RealData",
     "Split",
     "augmented",
+    "is_known",
     "load_data",
     "read_as",
+    "require_known",
 ]

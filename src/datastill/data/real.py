@@ -1,6 +1,7 @@
 """Real data as uint8 tensors: three splits, and the statistics that normalise them."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import UserError, at_least
+from .settings import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +71,8 @@ class RealData:
     """Mean of each channel of `train`, where pixels are in [0, 1]."""
     std: Float[Tensor, " c"]
     """Standard deviation of each channel of `train`, where pixels are in [0, 1]; 1 for a constant channel."""
+    source: DataSettings | None = None
+    """How it was loaded; None if it was made without `load_data`."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,6 +94,33 @@ class RealData:
     def device(self) -> torch.device:
         """Where the images are."""
         return self.train.images.device
+
+    @property
+    def settings(self) -> DataSettings:
+        """How it was loaded, for the record of a run: data that was not found by its name says so."""
+        return self.source or DataSettings(name=self.name, in_memory=True)
+
+    def with_classes(self, order: Sequence[str]) -> "RealData":
+        """The data with its classes in another order: class k is then the one called `order[k]`.
+
+        Args:
+            order: the names of all classes, each once.
+
+        Raises:
+            UserError: these are not the names of the classes.
+        """
+        order = tuple(order)
+        if order == self.class_names:
+            return self
+        if sorted(order) != sorted(self.class_names) or len(set(order)) < len(order):
+            raise UserError(
+                f"the classes of {self.name!r} are {_list(self.class_names)}, but {_list(order)} are wanted; "
+                "give data with these classes"
+            )
+        place = torch.tensor([order.index(name) for name in self.class_names], device=self.device)
+        splits = {role: getattr(self, role) for role in ("train", "validation", "test")}
+        moved = {role: replace(split, labels=place[split.labels]) for role, split in splits.items()}
+        return replace(self, class_names=order, **moved)
 
     def to(self, device: torch.device | str) -> "RealData":
         """The same data on another device."""
@@ -172,6 +203,12 @@ def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], F
     variance = (share * (levels - mean[:, None]) ** 2).sum(1)
     constant = (counts > 0).sum(1) == 1  # nothing to scale, and a division by zero otherwise
     return mean.float(), variance.sqrt().masked_fill(constant, 1.0).float()
+
+
+def _list(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:

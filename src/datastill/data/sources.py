@@ -1,79 +1,26 @@
 """Where real data comes from: a name, a folder, a table, a torch dataset or arrays."""
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import UserError, at_least, unknown
+from ..errors import UserError, unknown
 from ..rng import generator
 from . import idx
-from .images import Channels, decode, from_array, match
+from .images import decode, from_array, match
+from .names import KNOWN, VARIABLE, folder_of, looked_for, not_found
 from .real import RealData
+from .settings import DataSettings
 from .splits import TEST_SEED, TEST_SHARE, Labelled, assemble, check_labels, roles, stratified
 
-VARIABLE = "DATASTILL_DATA"
-"""Environment variable with the folder that holds a folder per data set."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownSet:
-    """A data set that has a name here."""
-
-    hub: str | None
-    """Its name on the Hugging Face hub; None if it comes with scikit-learn."""
-    config: str | None = None
-    """The configuration of it, where there are several."""
-    image: str = "image"
-    """The column with the images."""
-    label: str = "label"
-    """The column with the labels."""
-
-
-KNOWN = {
-    "digits": KnownSet(hub=None),
-    "mnist": KnownSet(hub="ylecun/mnist"),
-    "fashion_mnist": KnownSet(hub="zalando-datasets/fashion_mnist"),
-    "usps": KnownSet(hub="flwrlabs/usps"),
-    "svhn": KnownSet(hub="ufldl-stanford/svhn", config="cropped_digits"),
-    "cifar10": KnownSet(hub="uoft-cs/cifar10", image="img"),
-    "cifar100": KnownSet(hub="uoft-cs/cifar100", image="img", label="fine_label"),
-}
-"""The data sets that have a name here; any folder in `$DATASTILL_DATA` has one too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """What the user may say about the data."""
-
-    name: str = "digits"
-    """A known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder."""
-    channels: Channels = "keep"
-    """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
-    resize: int | None = None
-    """Height and width in pixels to resize to (bilinear, antialiased, aspect ratio not kept); None keeps the size."""
-    pad: int = 0
-    """Black pixels added on each side, after resizing: resize=20 and pad=4 centre the 16x16 digits of USPS in 28x28 as
-    those of MNIST are."""
-    validation: float = 0.1
-    """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
-    seed: int = 0
-    """Of the validation split; the test split never depends on it."""
-
-    def __post_init__(self) -> None:
-        if self.channels not in get_args(Channels):
-            raise unknown("channels", self.channels, get_args(Channels))
-        if self.resize is not None:
-            at_least("resize", self.resize, 1)
-        at_least("pad", self.pad, 0)
-        if not 0 < self.validation < 1:
-            raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
+UNNAMED = "arrays"
+"""What data is called that is given as arrays, a table or a torch dataset, and without a name."""
 
 
 def load_data(source: Any = "digits", **settings: Any) -> RealData:
@@ -105,13 +52,14 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
             raise unknown("data setting", name, known)
     if isinstance(source, str | Path | DataSettings):
         chosen = replace(_settings(source), **settings)
-        parts, name = _named(chosen.name, chosen.resize), Path(chosen.name).name or chosen.name
+        parts, name = _named(chosen), Path(chosen.name).name or chosen.name
     else:
-        chosen = replace(DataSettings(name="custom"), **settings)
+        chosen = replace(DataSettings(name=UNNAMED, in_memory=True), **settings)
         parts, name = _in_memory(source, chosen.resize), chosen.name
-    return assemble(
+    data = assemble(
         name, parts, channels=chosen.channels, margin=chosen.pad, validation=chosen.validation, seed=chosen.seed
     )
+    return replace(data, source=chosen)
 
 
 def _settings(source: str | Path | DataSettings) -> DataSettings:
@@ -121,10 +69,16 @@ def _settings(source: str | Path | DataSettings) -> DataSettings:
     return DataSettings(name=str(source.expanduser().resolve()) if isinstance(source, Path) else source)
 
 
-def _named(name: str, side: int | None) -> dict[str, Labelled]:
+def _named(settings: DataSettings) -> dict[str, Labelled]:
+    name, side = settings.name, settings.resize
+    if settings.in_memory:
+        raise UserError(
+            f"the data {name!r} was given in Python (arrays, a table or a torch dataset) and cannot be found by name; "
+            "give it again with data=, or name a folder that holds it with --data"
+        )
     if name == "digits":
         return _digits(side)
-    folder = _folder(name)
+    folder = folder_of(name)
     if folder is not None and idx.image_files(folder):
         return idx.read_folder(folder, side)
     # here, not above: `datasets` takes a second to import, which digits, arrays and torch datasets do not need
@@ -135,43 +89,15 @@ def _named(name: str, side: int | None) -> dict[str, Labelled]:
     if folder is not None:
         return read_tables(from_folder(folder), side, columns)
     if known is None or known.hub is None:
-        raise _not_found(name)
+        raise not_found(name)
     try:
         tables = from_hub(known.hub, known.config)
     except ConnectionError as error:
         raise UserError(
-            f"cannot get {name!r}: {_looked(name)}, and the hub does not give {known.hub} ({error}); set {VARIABLE} "
+            f"cannot get {name!r}: {looked_for(name)}, and the hub does not give {known.hub} ({error}); set {VARIABLE} "
             f"to a folder that holds one called {name}, or give the path of a folder with the images"
         ) from error
     return read_tables(tables, side, columns)
-
-
-def _folder(name: str) -> Path | None:
-    """The folder that a name means, if there is one: in `$DATASTILL_DATA`, else (not for known names) as a path."""
-    root = os.environ.get(VARIABLE)
-    places = [Path(root) / name] if root and _is_bare(name) else []
-    if name not in KNOWN:
-        places.append(Path(name).expanduser())
-    return next((place for place in places if place.is_dir()), None)
-
-
-def _is_bare(name: str) -> bool:
-    return Path(name).parts == (name,) and name not in (".", "..", "~")
-
-
-def _not_found(name: str) -> UserError:
-    if not _is_bare(name):
-        return UserError(f"there is no folder {name!r}; give the path of a folder with the images, or a known name")
-    root = Path(os.environ.get(VARIABLE, ""))
-    there = (
-        [place.name for place in root.iterdir() if place.is_dir()] if os.environ.get(VARIABLE) and root.is_dir() else []
-    )
-    return UserError(f"{unknown('data', name, {*KNOWN, *there})}; {_looked(name)}")
-
-
-def _looked(name: str) -> str:
-    root = os.environ.get(VARIABLE)
-    return f"there is no folder {Path(root) / name}" if root else f"{VARIABLE} is not set"
 
 
 def _digits(side: int | None) -> dict[str, Labelled]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..data.sources import VARIABLE
+from ..data.names import VARIABLE
 from ..errors import UserError, unknown
 from ..files import read_tensors
 

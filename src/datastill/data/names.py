@@ -1,0 +1,123 @@
+"""Names of real data, and the folders that they stand for."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError, unknown
+
+VARIABLE = "DATASTILL_DATA"
+"""Environment variable with the folder that holds a folder per data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownSet:
+    """A data set that has a name here."""
+
+    hub: str | None
+    """Its name on the Hugging Face hub; None if it comes with scikit-learn."""
+    config: str | None = None
+    """The configuration of it, where there are several."""
+    image: str = "image"
+    """The column with the images."""
+    label: str = "label"
+    """The column with the labels."""
+
+
+KNOWN = {
+    "digits": KnownSet(hub=None),
+    "mnist": KnownSet(hub="ylecun/mnist"),
+    "fashion_mnist": KnownSet(hub="zalando-datasets/fashion_mnist"),
+    "usps": KnownSet(hub="flwrlabs/usps"),
+    "svhn": KnownSet(hub="ufldl-stanford/svhn", config="cropped_digits"),
+    "cifar10": KnownSet(hub="uoft-cs/cifar10", image="img"),
+    "cifar100": KnownSet(hub="uoft-cs/cifar100", image="img", label="fine_label"),
+}
+"""The data sets that have a name here; any folder in `$DATASTILL_DATA` has one too."""
+
+
+def is_known(name: str) -> bool:
+    """Whether data of this name is on this machine without a path: `digits`, or a folder in `$DATASTILL_DATA`.
+
+    Such a name may be taken from a file that somebody else made: it leads to nothing but data that the owner of this
+    machine has put there. A path, or a name that only the hub knows, may not.
+    """
+    return name == "digits" or _in_data_folder(name) is not None
+
+
+def require_known(name: str, file: str) -> None:
+    """Raise a `UserError` if `name`, which a file holds, leads to a path or to the network.
+
+    Args:
+        name: of the data, as the file has it.
+        file: what to call the file in the error.
+    """
+    if not is_known(name):
+        raise UserError(
+            f"{file} asks for the data {name!r}, which is not in ${VARIABLE}; name the data with --data (data= in "
+            "Python), or allow what the file asks for with --trust (trust=True)"
+        )
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that a name means, if there is one: in `$DATASTILL_DATA`, else (not for known names) as a path.
+
+    Raises:
+        UserError: it is the path of something that is not a folder.
+    """
+    if name == "digits":
+        return None
+    found = _in_data_folder(name)
+    if found is not None or name in KNOWN:
+        return found
+    path = _as_path(name)
+    kind = _kind(path)
+    if kind in ("a file", "a device or a pipe"):
+        raise UserError(f"{name!r} is {kind}, not a folder; give the folder that holds the images")
+    return path if kind else None
+
+
+def not_found(name: str) -> UserError:
+    """The error for a name that means nothing here."""
+    if not _is_bare(name):
+        return UserError(
+            f"there is no folder {name!r} (looked from {Path.cwd()}); name the folder with the images, or a known set, "
+            "with --data (data= in Python)"
+        )
+    root = os.environ.get(VARIABLE)
+    there = [place.name for place in Path(root).iterdir() if place.is_dir()] if root and Path(root).is_dir() else []
+    return UserError(f"{unknown('data', name, {*KNOWN, *there})}; {looked_for(name)}")
+
+
+def looked_for(name: str) -> str:
+    """Where data of this name would be on this machine, for an error."""
+    root = os.environ.get(VARIABLE)
+    return f"there is no folder {Path(root) / name}" if root else f"{VARIABLE} is not set"
+
+
+def _in_data_folder(name: str) -> Path | None:
+    root = os.environ.get(VARIABLE)
+    place = Path(root) / name if root and _is_bare(name) else None
+    return place if place and _kind(place) == "a folder" else None
+
+
+def _kind(path: Path) -> Literal["a folder", "a file", "a device or a pipe", ""]:
+    """What is at a path, after links; empty for nothing, or for what no path can be."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a device or a pipe"
+
+
+def _is_bare(name: str) -> bool:
+    return not {"/", os.sep} & {*name} and name not in ("", ".", "..") and not name.startswith("~")
+
+
+def _as_path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~somebody, who has no home
+        raise UserError(f"{name!r} is no path: {error}; give the folder that holds the images") from error

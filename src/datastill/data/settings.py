@@ -1,0 +1,47 @@
+"""What the user may say about the data."""
+
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import tyro
+
+from ..errors import UserError, at_least, unknown
+from .images import Channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """What the user may say about the data."""
+
+    name: str = "digits"
+    """A known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder."""
+    channels: Channels = "keep"
+    """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
+    resize: int | None = None
+    """Height and width in pixels to resize to (bilinear, antialiased, aspect ratio not kept); None keeps the size."""
+    pad: int = 0
+    """Black pixels added on each side, after resizing: resize=20 and pad=4 centre the 16x16 digits of USPS in 28x28 as
+    those of MNIST are."""
+    validation: float = 0.1
+    """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
+    seed: int = 0
+    """Of the validation split; the test split never depends on it."""
+    in_memory: tyro.conf.Suppress[bool] = False
+    """Whether the data was given as arrays, a table or a torch dataset: then `name` is a label and finds nothing."""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise UserError("the name of the data is empty; give a known name, e.g. digits, or the path of a folder")
+        if not self.name.isprintable():
+            raise UserError(f"the name of the data is {self.name!r}, but must consist of printable characters")
+        if self.channels not in get_args(Channels):
+            raise unknown("channels", self.channels, get_args(Channels))
+        if self.resize is not None:
+            at_least("resize", self.resize, 1)
+        at_least("pad", self.pad, 0)
+        if not 0 < self.validation < 1:
+            raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
+
+    def named(self, name: str) -> "DataSettings":
+        """These settings for the data that the user names; unchanged if `name` is empty."""
+        return replace(self, name=name, in_memory=False) if name else self
