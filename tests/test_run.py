@@ -12,7 +12,8 @@ import torch
 
 import datastill.planner
 import datastill.run
-from datastill import DistilledSet, Protocol, UserError, distill, load_data, score
+from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score
+from datastill.commands.evaluating import real_data
 from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Problem
@@ -358,3 +359,11 @@ def test_the_device_is_checked() -> None:
     assert pick_device("cpu").type == "cpu"
     with pytest.raises(UserError, match="take auto or cpu"):
         pick_device("cuda:99")
+
+
+def test_a_run_records_how_its_data_was_loaded(tmp_path: Path) -> None:
+    distilled = distill(toy_config(data=DataSettings(name="digits")), tmp_path / "run", data=DATA)
+    assert (distilled.header.data, distilled.header.config["data"]["in_memory"]) == ("toy", True)
+    assert stored_config(tmp_path / "run").data == DATA.settings
+    with pytest.raises(UserError, match=r"^the data 'toy' was given in Python .* data=, or name a folder"):
+        real_data(distilled)

@@ -21,13 +21,13 @@ def toy_data(seed: int = 0, count: int = 240) -> RealData:
         "train": ((images[test:] * 255).byte(), labels[test:]),
         "test": ((images[:test] * 255).byte(), labels[:test]),
     }
-    return load_data(splits, validation=0.25)
+    return load_data(splits, name="toy", validation=0.25)
 
 
 def toy_config(**changes: object) -> Config:
     """A run of a second or two on `toy_data`."""
     settings: dict = {
-        "data": DataSettings(name="toy"),
+        "data": DataSettings(name="toy", validation=0.25, in_memory=True),
         "network": "mlp(width=8,depth=1)",
         "method": DatasetDistillation(ipc=2, steps=2, epochs=2, networks=2, real_batch=32, step_size=0.1),
         "loop": LoopSettings(iterations=6, validate_every=3, checkpoint_every=2),
