@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def distilled(run: Path) -> DistilledSet:
-    return DistilledSet.load(run / "distilled.safetensors")
+    return DistilledSet.load(run / "distilled.safetensors", trust=True)
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ class DistilledSet:
     header: Header
     theta_0: Mapping[str, Tensor] | None = None
     """The initial weights by parameter name, where the set was made for fixed ones."""
+    trusted: bool = True
+    """Whether names in the header may import modules and open other files. Sets made in this process are trusted; a set
+    read from a file is not, unless it was loaded with ``trust=True``. Never stored."""
 
     def __post_init__(self) -> None:
         steps, batch = self.examples.shape[:2]
@@ -227,6 +230,10 @@ class DistilledSet:
         examples = unpack(*pack(self.examples))
         return replace(self, examples=examples, header=replace(self.header, bits=8, score=None))
 
+    def with_trust(self, trust: bool) -> "DistilledSet":
+        """The set, trusted if `trust` is True; see `trusted`."""
+        return replace(self, trusted=True) if trust else self
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by the names that they have in the file."""
         named = {"examples": self.examples, "labels": self.labels, "step_sizes": self.step_sizes}
@@ -247,8 +254,13 @@ class DistilledSet:
         write_whole(Path(path), save(tensors, metadata))
 
     @classmethod
-    def load(cls, path: str | Path) -> "DistilledSet":
+    def load(cls, path: str | Path, *, trust: bool = False) -> "DistilledSet":
         """Read a set; every byte is checked against the digest in the file.
+
+        Args:
+            path: the file.
+            trust: let names in the file import modules and open other files when the set is evaluated. Reading alone
+                never does either.
 
         Raises:
             UserError: the file is missing, cut short, changed, of another kind, or of a newer format.
@@ -268,6 +280,7 @@ class DistilledSet:
             step_sizes=tensors["step_sizes"],
             header=Header(**named),
             theta_0=theta_0 or None,
+            trusted=trust,
         )
 
 

@@ -16,6 +16,19 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {value!r}: {hint}known: {', '.join(names)}")
 
 
+def untrusted(request: str, option: str) -> UserError:
+    """The error for a file that asks for something outside itself, with the two ways to allow it.
+
+    Args:
+        request: what the file asks for, e.g. ``the network 'a:b', which runs code of the module 'a'``.
+        option: the option by which a user names it instead, e.g. ``--network module:callable``.
+    """
+    return UserError(
+        f"the file asks for {request}; if you trust the file, allow it with --trust (in Python trust=True), or name it "
+        f"yourself with {option}"
+    )
+
+
 def at_least(name: str, value: int | float, limit: int | float) -> None:
     """Raise a `UserError` when `value` is below `limit`."""
     if not value >= limit:  # so that NaN is told too

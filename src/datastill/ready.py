@@ -13,18 +13,19 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def load(name: str | Path) -> DistilledSet:
+def load(name: str | Path, *, trust: bool = False) -> DistilledSet:
     """A set that comes with the package, or one in a file.
 
     Args:
         name: one of `names`, e.g. ``mnist-100``: the data and the number of examples; or a path.
+        trust: let names in the file import modules and open other files when the set is evaluated.
 
     Raises:
         UserError: there is none, or the file is not a whole set.
     """
     path = Path(name)
     if path.suffix or path.exists() or path.parent != Path():
-        return DistilledSet.load(path)
+        return DistilledSet.load(path, trust=trust)
     if str(name) not in names():
         raise unknown("set", str(name), names())
     return DistilledSet.load(FOLDER / f"{name}.safetensors")

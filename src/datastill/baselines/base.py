@@ -17,6 +17,7 @@ from ..networks import build, must_keep_weights
 from ..pool import is_pool
 from ..rng import derive
 from ..synthetic import by_step, start_labels
+from ..trust import check_initialiser, check_network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,19 +51,37 @@ class Setting:
             must_keep_weights(self.network, self.initialiser)
 
     @classmethod
-    def like(cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None) -> "Setting":
-        """That of a set that baselines are to be compared with: its network, size, steps, epochs and optimiser."""
-        return cls(
-            data=data,
-            network=distilled.header.network,
-            initialiser=distilled.header.initialiser,
-            initial="own" if distilled.header.initial == "own" else "random",
-            ipc=distilled.size // distilled.classes,
-            steps=len(distilled.labels),
-            grid=Grid().with_those_of(distilled),
-            source=source,
-            attack=distilled.header.attack,
-        )
+    def like(
+        cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None, **changes: Any
+    ) -> "Setting":
+        """The setting of a set that baselines are compared with: its network, size, steps, epochs and optimiser.
+
+        Args:
+            distilled: the set.
+            data: its real data.
+            source: how the data was loaded, for the record.
+            changes: fields that differ from the set's, e.g. ``network="mlp"``.
+
+        Raises:
+            UserError: the set was read from a file that is not trusted, and its network or its initial weights would
+                import a module or open another file.
+        """
+        header, initial = distilled.header, "own" if distilled.header.initial == "own" else "random"
+        if not distilled.trusted:
+            if "network" not in changes:
+                check_network(header.network)
+            if "initialiser" not in changes and changes.get("initial", initial) == "random":
+                check_initialiser(header.initialiser)
+        fields: dict[str, Any] = {
+            "network": header.network,
+            "initialiser": header.initialiser,
+            "initial": initial,
+            "ipc": distilled.size // distilled.classes,
+            "steps": len(distilled.labels),
+            "grid": Grid().with_those_of(distilled),
+            "attack": header.attack,
+        }
+        return cls(data=data, source=source, **fields | changes)
 
     @property
     def judged(self) -> RealData:

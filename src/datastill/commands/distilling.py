@@ -2,17 +2,17 @@
 
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.text import Text
 
 from .. import distributed
+from ..artifact import DistilledSet
 from ..errors import UserError
-from ..evaluation import AttackScore
+from ..evaluation import AttackScore, check_command
 from ..planner import plan
 from ..recipes import Config, differences, recipe
 from ..run import distill, prepare, stored_config
@@ -50,7 +50,7 @@ class Distill:
         distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
             return print_json({"folder": str(folder), "score": distilled.header.score})
-        _say_next(folder, distilled.header.score or {})
+        _say_next(folder, distilled)
         return 0
 
 
@@ -91,9 +91,9 @@ def _resumed(stored: Config, asked: Config, folder: Path) -> Config:
     return stored
 
 
-def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
-    file = str(folder / "distilled.safetensors")
-    typed, written = shlex.quote(file), json.dumps(file, ensure_ascii=False)
+def _say_next(folder: Path, distilled: DistilledSet) -> None:
+    score, file = distilled.header.score or {}, folder / "distilled.safetensors"
+    typed, written = shlex.quote(str(file)), json.dumps(str(file), ensure_ascii=False)
     out.print(
         Text.assemble(
             (f"{score['mean']:.2%} ± {score['sd'] * 100:.2f}", "bold"),
@@ -108,6 +108,7 @@ def _say_next(folder: Path, score: Mapping[str, Any]) -> None:
             f"(of {baseline['sets']})",
         )
     out.print(
-        f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\ncheck:   datastill verify {typed}\n"
+        f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\n"
+        f"check:   {check_command(distilled, file)}\n"
         f"use:     datastill.load({written}).fit(model)"
     )

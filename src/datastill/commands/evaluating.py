@@ -19,6 +19,7 @@ from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, cur
 from ..ready import load
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
+from ..trust import check_data
 from .output import out, print_json
 
 
@@ -53,6 +54,8 @@ class Evaluate:
     """Choose on validation, read test once."""
     curve: bool = False
     """Also the accuracy after each step of the program (on the validation split; of one set)."""
+    trust: bool = False
+    """Let the files import modules and open other files that they name. Only for files that you trust."""
     json: bool = False
     """Print JSON."""
 
@@ -67,7 +70,7 @@ class Evaluate:
         """The sets and the data that they are measured on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
-        groups = {name: _sets(path) for name, path in _named(self.files).items()}
+        groups = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
         if self._several(groups) and self.curve:
             raise UserError("a curve is of one set on one network; leave --curve out, or name one file")
         if not self.data:
@@ -118,14 +121,14 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     return dict(zip(short if unique else map(str, files), files, strict=True))
 
 
-def _sets(path: Path) -> list[DistilledSet]:
+def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
     """The set in a file, or all in a folder: files, or folders of runs."""
     if not path.is_dir():
-        return [load(path)]
+        return [load(path, trust=trust)]
     files = sorted(path.glob("*.safetensors")) or sorted(path.glob("*/distilled.safetensors"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
-    return [load(file) for file in files]
+    return [load(file, trust=trust) for file in files]
 
 
 def _drawn(network: str, rows: Sequence[Row]) -> Table:
@@ -163,12 +166,14 @@ class Verify:
     """How far the mean may be off, in percentage points: other machines round otherwise."""
     data: str = ""
     """Name or folder of the real data, where it is not found under the name in the set."""
+    trust: bool = False
+    """Let the file import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> int:
         """Verify."""
-        distilled = load(self.file)
+        distilled = load(self.file, trust=self.trust)
         found = verify(
             distilled,
             real_data(distilled, self.data),
@@ -201,10 +206,12 @@ class Pack:
     """The file to write."""
     data: str = ""
     """Name or folder of the real data, where it is not found under the name in the set."""
+    trust: bool = False
+    """Let the file import modules and open other files that it names. Only for files that you trust."""
 
     def run(self) -> int:
         """Pack."""
-        distilled = load(self.file)
+        distilled = load(self.file, trust=self.trust)
         small = packed(distilled, real_data(distilled, self.data), progress=True)
         small.save(self.to)
         before, after = (score_text(each.header.score or {}) for each in (distilled, small))
@@ -214,10 +221,17 @@ class Pack:
 
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:
-    """The real data that a set belongs to, or other data loaded as that was."""
-    return load_data(data_settings(distilled).named(name)).to(pick_device("auto"))
+    """The real data that a set belongs to, or the data called `name`, loaded with the set's settings."""
+    return load_data(data_settings(distilled, name)).to(pick_device("auto"))
 
 
-def data_settings(distilled: DistilledSet) -> DataSettings:
-    """How the real data of a set was loaded."""
-    return DataSettings(**distilled.header.config.get("data", {"name": distilled.header.data}))
+def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
+    """How the real data of a set was loaded; with `name`, other data is loaded in this way.
+
+    Raises:
+        UserError: the set was read from a file that is not trusted, and names data that is not at hand.
+    """
+    settings = DataSettings(**distilled.header.config.get("data", {"name": distilled.header.data}))
+    if not name and not distilled.trusted:
+        check_data(settings.name)
+    return settings.named(name)

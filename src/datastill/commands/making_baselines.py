@@ -60,6 +60,8 @@ class MakeBaseline:
     """Of k-center and herding: pixels, or a network that is trained on the data first."""
     out: Path | None = None
     """Folder for the sets; runs/KIND-DATA where nothing is said. Those that are there are not made again."""
+    trust: bool = False
+    """Let the file of --like import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
     """Print JSON."""
 
@@ -93,15 +95,16 @@ class MakeBaseline:
         return kind(**given)
 
     def _setting(self) -> Setting:
-        like = load(self.like) if self.like else None
+        like = load(self.like, trust=self.trust) if self.like else None
         if like is None and not self.data:
             raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
-        settings = data_settings(like) if like else DataSettings()
-        source = settings.named(self.data)
+        source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
-        setting = Setting.like(like, data, source) if like else Setting(data=data, network="mlp", source=source)
         asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}
-        return replace(setting, **{name: value for name, value in asked.items() if value})
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        if like:
+            return Setting.like(like, data, source, **given)
+        return Setting(data=data, source=source, **{"network": "mlp", **given})
 
     def _told(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]

@@ -7,7 +7,7 @@ from .protocol import Protocol
 from .score import Score, curve, hardware, score
 from .table import Row, compare
 from .tune import Grid, tuned
-from .verify import packed, verify
+from .verify import check_command, packed, verify
 
 __all__ = [
     "AttackScore",
@@ -18,6 +18,7 @@ __all__ = [
     "Score",
     "attacked",
     "brought",
+    "check_command",
     "comparable",
     "compare",
     "curve",

@@ -73,6 +73,7 @@ def attacked(
     protocol: Protocol | None = None,
     *,
     split: Literal["test", "validation"] = "test",
+    trust: bool = False,
     progress: bool = False,
 ) -> AttackScore:
     """Measure the networks of a protocol before and after they are trained on a set that poisons.
@@ -82,6 +83,7 @@ def attacked(
         data: the real data, with its true labels.
         protocol: which networks; the set's own when left out.
         split: ``validation`` for every choice, ``test`` once at the end.
+        trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Raises:
@@ -90,6 +92,7 @@ def attacked(
     if distilled.header.attack is None:
         raise UserError("the set was not made to attack: it names no class to be misread")
     fits_data(distilled, data)
+    distilled = distilled.with_trust(trust)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, f"{split} networks", data.device)

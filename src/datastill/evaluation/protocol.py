@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from .. import trust
 from ..artifact import DistilledSet
 from ..data import Augmentation, augmented
 from ..errors import UserError, at_least
@@ -45,11 +46,21 @@ class Protocol:
         at_least("clip", self.clip, 0)
 
     def resolved(self, distilled: DistilledSet) -> "Protocol":
-        """The same protocol with all that the set decides filled in."""
+        """The protocol with all that the set decides filled in.
+
+        Raises:
+            UserError: the set was read from a file that is not trusted, and its network or its initial weights would
+                import a module or open another file.
+        """
         header = distilled.header
         same = self.network in ("", header.network)
         # of one known theta_0: stored for this network, or else what any network comes with
         fixed = self.initialiser == "" and (header.initial == "own" or (same and header.initial == "fixed"))
+        if not distilled.trusted:
+            if not self.network:
+                trust.check_network(header.network)
+            if not self.initialiser and not fixed:
+                trust.check_initialiser(header.initialiser)
         return replace(
             self,
             networks=1 if fixed else self.networks,

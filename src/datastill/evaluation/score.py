@@ -58,6 +58,7 @@ def score(
     split: Literal["test", "validation"] = "test",
     images: int | None = None,
     trained: bool = True,
+    trust: bool = False,
     progress: bool = False,
 ) -> Score:
     """Train unseen networks on the set alone and measure each on a split of the real data.
@@ -69,13 +70,15 @@ def score(
         split: ``validation`` for every choice, ``test`` once at the end.
         images: only so many images of the split, evenly spaced.
         trained: False measures the same networks as they are before they are trained on the set.
+        trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Raises:
-        UserError: data and set do not belong together, or the network cannot take the images.
+        UserError: data and set do not belong together, the network cannot take the images, or it needs trust.
     """
     began = time.perf_counter()
     fits_data(distilled, data)
+    distilled = distilled.with_trust(trust)
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
     if neighbours.asked(resolved.network):

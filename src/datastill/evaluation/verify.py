@@ -1,12 +1,15 @@
 """Whether a distilled set does what it claims."""
 
+import shlex
 import statistics
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..trust import check_data, check_initialiser, check_network
 from .protocol import Protocol
 from .score import score
 
@@ -17,6 +20,7 @@ def verify(
     *,
     networks: int | None = None,
     tolerance: float = 0.005,
+    trust: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Measure the claimed score again, on the same networks.
@@ -26,6 +30,7 @@ def verify(
         data: the real data of the claim.
         networks: only the first so many networks; all when left out.
         tolerance: how far the mean may be off, as a fraction of 1.
+        trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Returns:
@@ -33,8 +38,9 @@ def verify(
         any one network.
 
     Raises:
-        UserError: the set claims nothing, or fewer networks than asked for.
+        UserError: the set claims nothing, or fewer networks than asked for, or it needs trust.
     """
+    distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
@@ -57,15 +63,31 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
     """The protocol that a set's score was measured by.
 
     Raises:
-        UserError: the set claims nothing.
+        UserError: the set claims nothing, or it is not trusted and the protocol would import a module or open a file.
     """
     if not distilled.header.score:
         raise UserError("the set claims no score; measure one with: datastill evaluate")
     stored = distilled.header.score["protocol"]
     known = {f.name: stored[f.name] for f in fields(Protocol) if f.name in stored}
     protocol = Protocol(**known)
+    if not distilled.trusted:
+        check_network(protocol.network)
+        check_initialiser(protocol.initialiser)
     # fixed and none are what a set's own weights and nearest neighbours are resolved to, not names of initialisers
     return replace(protocol, initialiser="") if protocol.initialiser in ("fixed", "none") else protocol
+
+
+def check_command(distilled: DistilledSet, path: Path) -> str:
+    """The command that measures the claims of the set in a file again, with ``--trust`` where it is needed."""
+    header = distilled.header
+    try:
+        check_data(header.config.get("data", {}).get("name", header.data))
+        check_network(header.network)
+        if header.initial == "random":
+            check_initialiser(header.initialiser)
+    except UserError:
+        return f"datastill verify {shlex.quote(str(path))} --trust"
+    return f"datastill verify {shlex.quote(str(path))}"
 
 
 def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -> DistilledSet:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ..errors import UserError, unknown
+from ..errors import UserError, unknown, untrusted
 from ..importing import import_named
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
@@ -17,6 +17,7 @@ from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet18
 from .squeezenet import squeezenet
+from .weights import is_at_hand
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexcifarnet": alexcifarnet,
@@ -30,10 +31,19 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 Value = bool | int | float | str
 
-__all__ = ["INITIALISERS", "NETWORKS", "Network", "build", "must_keep_weights", "parse", "weights_file"]
+__all__ = [
+    "INITIALISERS",
+    "NETWORKS",
+    "Network",
+    "build",
+    "must_keep_weights",
+    "must_need_no_trust",
+    "parse",
+    "weights_file",
+]
 
 
-def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
+def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool = True) -> Network:
     """The network that `spec` names, for images of `shape` (channels, height, width).
 
     Args:
@@ -42,10 +52,14 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
             `classes` as keywords and returns an `nn.Module`.
         shape: (channels, height, width) of an image.
         classes: number of classes.
+        trust: False where `spec` was read from a file: then no module is imported and no weights file opened for it;
+            see `must_need_no_trust`.
 
     Raises:
-        UserError: no such network, argument or module, or the network cannot take the images.
+        UserError: no such network, argument or module, the network cannot take the images, or it needs trust.
     """
+    if not trust:
+        must_need_no_trust(spec)
     name, arguments = parse(spec)
     make = _import(name) if ":" in name else NETWORKS.get(name)
     if make is None:
@@ -57,6 +71,19 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int) -> Network:
             raise unknown(f"argument of network {name!r}:", key, free)
     factory = functools.partial(make, shape=shape, classes=classes, **arguments)
     return Network(factory, shape=shape, classes=classes, name=spec)
+
+
+def must_need_no_trust(spec: str) -> None:
+    """Raise a `UserError` if a network that a file names would import a module or open a weights file.
+
+    Weights in the folder `weights` of `$DATASTILL_DATA` are the user's own, and are opened by their bare name.
+    """
+    if ":" in parse(spec)[0]:
+        module = spec.strip().partition(":")[0]
+        raise untrusted(f"the network {spec!r}, which runs code of the module {module!r}", "--network module:callable")
+    file = weights_file(spec)
+    if file and not is_at_hand(file):
+        raise untrusted(f"the network {spec!r}, which opens the weights file {file!r}", "--network NAME(weights=FILE)")
 
 
 def weights_file(spec: str) -> str:

@@ -137,6 +137,16 @@ def find(name: str) -> Path:
     raise UserError(f"there are no weights at {looked}; {advice if bare else 'give the path of the file'}")
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether `name` is a bare name of a file in the folder `weights` of `$DATASTILL_DATA`, where `find` takes it."""
+    root = os.environ.get(VARIABLE)
+    return bool(root) and Path(name).name == name and name in _names_in(Path(str(root)) / FOLDER)
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
+
+
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file or of a state dictionary saved by torch, in single precision.
 

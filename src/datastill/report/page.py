@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..artifact import DistilledSet
 from ..errors import UserError
+from ..evaluation import check_command
 from ..files import read_json, write_text
 from ..pool import is_pool, parse
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
@@ -101,7 +102,7 @@ def render(run: Run) -> str:
         caption=caption(distilled),
         charts=list(_charts(run)),
         snippet=snippet(distilled),
-        verify=f"datastill verify {run.folder / ARTIFACT}",
+        verify=check_command(distilled, run.folder / ARTIFACT),
         header=header,
         pool=is_pool(header.initialiser),
         command=config.get("command"),

@@ -62,11 +62,14 @@ class Poisoning(OnPool):
 
     def _defences(self, folder: Path) -> dict[str, Any]:
         learned = DistilledSet.load(folder.parent.parent / "random-pretrained.safetensors")
-        size = float(learned.step_sizes.max())
+        size, plain = float(learned.step_sizes.max()), Protocol(initialiser=self.pool(folder)[1])
         tried = {
-            **{f"a step size of {part:g} of it": (learned, Protocol(step_size=part * size)) for part in self.smaller},
-            **{f"gradients clipped to a norm of {clip:g}": (learned, Protocol(clip=clip)) for clip in self.clips},
-            **{f"{ipc} clean images of each class": (with_clean(learned, self.data, ipc), None) for ipc in self.clean},
+            **{
+                f"a step size of {part:g} of it": (learned, replace(plain, step_size=part * size))
+                for part in self.smaller
+            },
+            **{f"gradients clipped to a norm of {clip:g}": (learned, replace(plain, clip=clip)) for clip in self.clips},
+            **{f"{ipc} clean images of each class": (with_clean(learned, self.data, ipc), plain) for ipc in self.clean},
         }
         found = {name: attacked(one, self.data, protocol).as_dict() for name, (one, protocol) in tried.items()}
         return {"defences": found, "step_size": size}

@@ -1,0 +1,22 @@
+"""What a file may ask for by itself: nothing that runs code, and nothing outside the file but the user's known data."""
+
+from .data import require_known
+from .errors import untrusted
+from .networks import must_need_no_trust
+from .pool import is_pool, parse
+
+
+def check_network(network: str) -> None:
+    """Raise a `UserError` if a network that a file names would import a module or open a weights file."""
+    must_need_no_trust(network)
+
+
+def check_initialiser(initialiser: str) -> None:
+    """Raise a `UserError` if an initialiser that a file names is a pool, which is another file."""
+    if is_pool(initialiser):
+        raise untrusted(f"the pool of networks in the file {parse(initialiser)[0]!r}", "--initialiser pool:FILE")
+
+
+def check_data(name: str) -> None:
+    """Raise a `UserError` if data that a file names is a path, or is not on this machine and would be downloaded."""
+    require_known(name, "the file")
