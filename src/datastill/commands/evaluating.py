@@ -232,6 +232,6 @@ def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
         UserError: the set was read from a file that is not trusted, and names data that is not at hand.
     """
     settings = DataSettings(**distilled.header.config.get("data", {"name": distilled.header.data}))
-    if not name and not distilled.trusted:
+    if not (name or settings.in_memory or distilled.trusted):
         check_data(settings.name)
     return settings.named(name)

@@ -81,7 +81,9 @@ def check_command(distilled: DistilledSet, path: Path) -> str:
     """The command that measures the claims of the set in a file again, with ``--trust`` where it is needed."""
     header = distilled.header
     try:
-        check_data(header.config.get("data", {}).get("name", header.data))
+        data = header.config.get("data", {})
+        if not data.get("in_memory"):
+            check_data(data.get("name", header.data))
         check_network(header.network)
         if header.initial == "random":
             check_initialiser(header.initialiser)
