@@ -251,11 +251,26 @@ def test_nothing_is_made_when_the_settings_are_wrong(tmp_path: Path) -> None:
             "ipc 3 cannot be shared evenly by 2 steps",
         ),
         (toy_config(method=DatasetDistillation(ipc=1000, steps=2, real_batch=8)), "1000 images per class wanted"),
-        (toy_config(method=DatasetDistillation(real_batch=10**6)), "real_batch is 1000000, but there are"),
     ]:
         with pytest.raises(UserError, match=message):
             distill(config, tmp_path / "run", data=DATA)
         assert not (tmp_path / "run").exists(), message
+
+
+def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_and_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The default settings on 48 colour photographs of 40x40, which have 4800 values."""
+    images = torch.randint(0, 256, (60, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = load_data((images, torch.arange(60) % 2), name="photographs")
+    config = toy_config(
+        method=DatasetDistillation(ipc=1, steps=1, epochs=1), loop=LoopSettings(iterations=1, validate_every=1)
+    )
+    distill(config, tmp_path / "run", data=data)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"fitted to the data: method.coordinates auto -> pixels, method.real_batch 256 -> {len(data.train)}" in said
+    stored = stored_config(tmp_path / "run").method
+    assert (stored.coordinates, stored.real_batch) == ("pixels", len(data.train))
 
 
 def test_a_diverging_run_leaves_its_last_good_state(tmp_path: Path) -> None:

@@ -30,6 +30,6 @@ def untrusted(request: str, option: str) -> UserError:
 
 
 def at_least(name: str, value: int | float, limit: int | float) -> None:
-    """Raise a `UserError` when `value` is below `limit`."""
-    if not value >= limit:  # so that NaN is told too
+    """Raise a `UserError` when `value` is no number, or below `limit`."""
+    if not isinstance(value, int | float) or not value >= limit:  # so that NaN is told too
         raise UserError(f"{name} is {value}, but must be at least {limit}")

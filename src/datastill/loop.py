@@ -20,6 +20,7 @@ from . import distributed
 from .errors import UserError, at_least
 from .files import write_whole
 from .methods import Learned, Method, Problem
+from .records import must_have_types
 from .runlog import JsonLines, ProgressLine
 
 Validation = Callable[[Learned], dict[str, float]]
@@ -48,11 +49,12 @@ class LoopSettings:
     """Outer iterations between checkpoints."""
 
     def __post_init__(self) -> None:
+        must_have_types(self)
         for name in ("iterations", "validate_every", "checkpoint_every"):
             at_least(name, getattr(self, name), 1)
         if not 0 <= self.average < 1:
             raise UserError(f"average is {self.average}, but must be at least 0 and below 1")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"betas are {self.betas}, but must be two numbers of at least 0 and below 1")
 
     def factor(self, iteration: int) -> float:

@@ -1,7 +1,7 @@
 """Recipes: named full configurations, as functions that return a frozen `Config`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import tyro
@@ -14,6 +14,7 @@ from .methods import METHODS, Method
 from .methods.dataset_distillation import DatasetDistillation
 from .objectives import Attack
 from .pool import PREFIX, is_pool
+from .records import must_have_types, updated
 from .training import Engine
 
 
@@ -57,6 +58,7 @@ class Config:
     """Where to compute: auto (cuda where there is one), cpu, cuda, cuda:1."""
 
     def __post_init__(self) -> None:
+        must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
         if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
             raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
@@ -278,30 +280,22 @@ def as_dict(config: Config) -> dict[str, Any]:
     return plain
 
 
-def from_dict(plain: Mapping[str, Any]) -> Config:
+def from_dict(plain: Any) -> Config:
     """The inverse of `as_dict`.
 
     Raises:
-        UserError: an unknown method or setting.
+        UserError: not an object, an unknown method or setting, or a value that a setting cannot have.
     """
-    method = dict(plain.get("method", {}))
-    name = method.pop("name", DatasetDistillation.name)
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return _updated(replace(Config(), method=METHODS[name]()), {**plain, "method": method}, "")
-
-
-def _updated(record: Any, plain: Mapping[str, Any], path: str) -> Any:
-    known = {f.name: getattr(record, f.name) for f in fields(record)}
-    changes = {}
-    for key, value in plain.items():
-        if key not in known:
-            raise unknown("setting", path + key, (path + name for name in known))
-        if is_dataclass(known[key]):
-            changes[key] = _updated(known[key], value, f"{path}{key}.")
-        else:
-            changes[key] = tuple(value) if isinstance(value, list) else value
-    return replace(record, **changes)
+    if not isinstance(plain, Mapping):
+        raise UserError(f"a configuration must be a JSON object, but is a {type(plain).__name__}")
+    settings = plain.get("method", {})
+    if not isinstance(settings, Mapping):
+        raise UserError(f"method must be a JSON object, but is a {type(settings).__name__}")
+    settings = dict(settings)
+    name = settings.pop("name", DatasetDistillation.name)
+    if not isinstance(name, str) or name not in METHODS:
+        raise unknown("method", str(name), METHODS)
+    return updated(replace(Config(), method=METHODS[name]()), {**plain, "method": settings})
 
 
 def differences(one: Config, other: Config) -> list[str]:

@@ -21,7 +21,7 @@ from .networks import build, weights_file
 from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
-from .recipes import Config, as_dict, from_dict
+from .recipes import Config, as_dict, differences, from_dict
 from .report import write_report
 from .runlog import ProgressLine, say
 from .starting import as_start, earlier_set, initial_weights, inner_optimiser
@@ -63,6 +63,7 @@ def distill(
     if resume and not begun:
         say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
     run = distributed.agreed(lambda: prepare(config, data))
+    config = run.config
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
     if not resume:
@@ -127,6 +128,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     device = pick_device(config.device)
     distributed.even("networks per iteration", getattr(config.method, "networks", 1))
     data = (data or load_data(config.data)).to(device)
+    config = adapted(config, data)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
     if config.attack:
         config.attack.check(data.class_names)
@@ -142,6 +144,14 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
     return Run(config=config, problem=problem, earlier=earlier)
+
+
+def adapted(config: Config, data: RealData) -> Config:
+    """The configuration as it is used on `data`; what the method changed in its settings is said."""
+    fitting = replace(config, method=config.method.adapted(data))
+    if changes := differences(config, fitting):
+        say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
+    return fitting
 
 
 def pick_device(name: str) -> torch.device:

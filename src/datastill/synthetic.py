@@ -13,7 +13,7 @@ from .data import RealData
 from .errors import UserError, at_least
 
 Start = Literal["real", "noise"]
-Coordinates = Literal["principal", "pixels"]
+Coordinates = Literal["auto", "principal", "pixels"]
 
 LARGEST = 4096  # values of an image whose covariance is still quickly decomposed
 FLOOR = 1e-3  # of the scale of a direction, so that coordinates exist where real images do not vary
@@ -58,13 +58,20 @@ class Basis:
         return ((gradient.flatten(-3) @ self.directions) * self.scale).view(gradient.shape)
 
 
+def choose_coordinates(data: RealData, coordinates: Coordinates) -> Coordinates:
+    """The coordinates that ``auto`` means for `data`: principal ones, or pixels where images have too many values."""
+    if coordinates != "auto":
+        return coordinates
+    return "principal" if math.prod(data.shape) <= LARGEST else "pixels"
+
+
 def basis(data: RealData, coordinates: Coordinates) -> Basis:
     """The basis of that name for `data`; scales have a mean square of 1, like pixels.
 
     Raises:
         UserError: the images are too large for their covariance.
     """
-    if coordinates == "pixels":
+    if choose_coordinates(data, coordinates) == "pixels":
         return Basis()
     values = math.prod(data.shape)
     if values > LARGEST:

@@ -149,6 +149,10 @@ class Method(abc.ABC):
 
     name: ClassVar[str]
 
+    def adapted(self, data: RealData) -> "Method":  # noqa: ARG002
+        """The settings as they are used on `data`, e.g. a batch no larger than the train split; stored with the run."""
+        return self
+
     @abc.abstractmethod
     def start(self, problem: Problem) -> Learned:
         """The learned tensors before the first iteration.

@@ -1,18 +1,33 @@
 """Dataset Distillation (Wang, Zhu, Torralba, Efros 2018, arXiv 1811.10959): differentiate through the training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from .. import distributed
+from ..data import RealData
 from ..errors import UserError, at_least
+from ..records import must_have_types
 from ..rng import generator
-from ..synthetic import Coordinates, Start, Synthetic, basis, positive, raw, start_examples, start_labels
+from ..synthetic import (
+    Coordinates,
+    Start,
+    Synthetic,
+    basis,
+    choose_coordinates,
+    positive,
+    raw,
+    start_examples,
+    start_labels,
+)
 from ..training import OnReal, Program, hypergradient
 from .base import Learned, Method, Outer, Problem, Update
+
+LONGEST = 100_000
+"""Gradient steps of a program; each has a step size that is stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +53,7 @@ class DatasetDistillation(Method):
     networks: int = 1
     """Networks (draws of initial weights) per outer iteration."""
     real_batch: int = 256
-    """Real examples per network and iteration (the paper: 1024)."""
+    """Real examples per network and iteration (the paper: 1024); all of the train split where it has fewer."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
     examples_clip: float = 0.5
@@ -47,19 +62,27 @@ class DatasetDistillation(Method):
     """Outer learning rate of the step sizes, before softplus."""
     step_sizes_clip: float = 0.0
     """The same for the step sizes; 0 for none."""
-    coordinates: Coordinates = "principal"
-    """What examples are learned in: principal coordinates of the real data, or pixels as in the paper."""
+    coordinates: Coordinates = "auto"
+    """What examples are learned in: principal coordinates of the real data, or pixels as in the paper; auto takes
+    principal coordinates unless the images are too large for them."""
     window: int = 0
     """Gradient steps differentiated through, at a random place (arXiv 2311.07025); 0 for all, as in the paper."""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
     """Of the inner training, and of everybody who trains on the set: gradient descent as in the paper."""
 
     def __post_init__(self) -> None:
-        at_least("networks", self.networks, 1)
-        at_least("real_batch", self.real_batch, 1)
-        at_least("examples_clip", self.examples_clip, 0)
-        at_least("step_sizes_clip", self.step_sizes_clip, 0)
-        at_least("window", self.window, 0)
+        must_have_types(self)
+        for name in ("networks", "real_batch", "ipc", "steps", "epochs"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("examples_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip", "window"):
+            at_least(name, getattr(self, name), 0)
+        if self.step_size <= 0:
+            raise UserError(f"step_size is {self.step_size}, but must be above 0")
+        if self.program.length > LONGEST:
+            raise UserError(
+                f"{self.steps} steps x {self.epochs} epochs are {self.program.length} gradient steps, but a program "
+                f"has at most {LONGEST}"
+            )
         if self.window > self.program.length:
             raise UserError(
                 f"window is {self.window}, but the program has {self.program.length} gradient steps "
@@ -71,10 +94,13 @@ class DatasetDistillation(Method):
         """How the set is trained on."""
         return Program(steps=self.steps, epochs=self.epochs)
 
+    def adapted(self, data: RealData) -> "DatasetDistillation":
+        """With a real batch that the train split has, and coordinates that the images are not too large for."""
+        coordinates = choose_coordinates(data, self.coordinates)
+        return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
+
     def start(self, problem: Problem) -> Learned:
         """Coordinates of the examples in program order, and the numbers that become step sizes."""
-        if self.real_batch > len(problem.data.train):
-            raise UserError(f"real_batch is {self.real_batch}, but there are {len(problem.data.train)} train images")
         if problem.warm_start:
             self._must_fit(problem, problem.warm_start)
         start = problem.warm_start or Synthetic(
@@ -132,8 +158,9 @@ class DatasetDistillation(Method):
     def _some(self, problem: Problem, learned: Learned, iteration: int, which: range) -> tuple[Tensor, Tensor, Tensor]:
         """Objective and hypergradients of these networks, as one batched program."""
         data, seed, device = problem.data, problem.seed, learned["examples"].device
+        size = min(self.real_batch, len(data.train))
         thetas = problem.initial.draw(seed, iteration, which)
-        batches = [data.batch(generator(seed, "real batch", iteration, i), self.real_batch) for i in which]
+        batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
         found = hypergradient(
             problem.steps,
