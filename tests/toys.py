@@ -29,7 +29,9 @@ def toy_config(**changes: object) -> Config:
     settings: dict = {
         "data": DataSettings(name="toy", validation=0.25, in_memory=True),
         "network": "mlp(width=8,depth=1)",
-        "method": DatasetDistillation(ipc=2, steps=2, epochs=2, networks=2, real_batch=32, step_size=0.1),
+        "method": DatasetDistillation(
+            ipc=2, steps=2, epochs=2, networks=2, real_batch=32, step_size=0.1, coordinates="principal"
+        ),
         "loop": LoopSettings(iterations=6, validate_every=3, checkpoint_every=2),
         "protocol": Protocol(networks=3),
     }
