@@ -22,7 +22,12 @@ def test_a_recipe_is_the_same_again_from_its_json(name: str) -> None:
         config.seed = 1  # type: ignore[misc]
 
 
-@given(ipc=st.integers(1, 50), rate=st.floats(1e-5, 1), resize=st.none() | st.integers(8, 64), seed=st.integers(0, 2**63 - 1))
+@given(
+    ipc=st.integers(1, 50),
+    rate=st.floats(1e-5, 1),
+    resize=st.none() | st.integers(8, 64),
+    seed=st.integers(0, 2**63 - 1),
+)
 def test_any_configuration_is_the_same_again_from_its_json(
     ipc: int, rate: float, resize: int | None, seed: int
 ) -> None:

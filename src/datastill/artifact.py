@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import TensorDataset
 
+from . import fitting
 from .errors import UserError
 from .files import digest, must_be_unchanged, read_tensors, write_whole
+from .modes import usual_modes
 from .optimisers import make_optimiser
+from .user_images import as_pixels
 
 FORMAT = "datastill/1"
 INITIAL = "initial."  # prefix of the tensors of theta_0
@@ -133,9 +134,17 @@ class DistilledSet:
         """Bytes of the stored initial weights, 0 where there are none."""
         return sum(t.numel() * t.element_size() for t in (self.theta_0 or {}).values())
 
-    def normalise(self, pixels: Tensor) -> Float[Tensor, "... c h w"]:
-        """Images as the networks of this set take them, from uint8 in 0..255 or floats in [0, 1]."""
-        values = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    def normalise(self, pixels: Any) -> Float[Tensor, "... c h w"]:
+        """Images as the networks of this set take them: float32 tensors of shape (..., channels, height, width).
+
+        Args:
+            pixels: one image or a batch: a tensor, a NumPy array, a PIL image, or a list of these. Integers are in
+                0..255, floats in [0, 1]. Channels may come last, and may be left out for grey images.
+
+        Raises:
+            UserError: other channels, sizes, types or ranges than the set's.
+        """
+        values = as_pixels(pixels, self.shape)
         mean, std = self._statistics(values.device)
         return (values - mean) / std
 
@@ -145,15 +154,22 @@ class DistilledSet:
         return self.examples * std + mean
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(value, device=device)[:, None, None] for value in (self.header.mean, self.header.std))
+        mean, std = (
+            torch.tensor(value, dtype=torch.float32, device=device)[:, None, None]
+            for value in (self.header.mean, self.header.std)
+        )
         return mean, std
 
     def as_dataset(self) -> TensorDataset:
         """(normalised image, label) pairs in program order, for a `torch.utils.data.DataLoader` of your own."""
         return TensorDataset(self.examples.flatten(0, 1), self.labels.flatten(0, 1))
 
+    @usual_modes()
     def fit(self, model: nn.Module, *, use_initial: bool = True) -> nn.Module:
         """Train `model` in place on the set as it is meant to be used: ordered steps with the learned step sizes.
+
+        Dropout is off during these steps, as it was while distilling. The model may be wrapped in `DataParallel` or
+        `torch.compile`, may be float64, and is trained right inside `no_grad`, `inference_mode` or autocast as well.
 
         Args:
             model: takes normalised images (see `normalise`), returns one logit per class. Where the set was made for
@@ -166,60 +182,18 @@ class DistilledSet:
             The same model, in evaluation mode; the running statistics of batch normalisation are those of the examples.
 
         Raises:
-            UserError: the stored initial weights do not fit the model, or it does not come with the ones asked for.
+            UserError: the model does not take the set's images or gives other outputs than one logit per class; all
+                of its parameters are frozen, or not float32 or float64; the stored initial weights do not fit it, or
+                it does not come with the weights that the set is for.
         """
+        core = fitting.checked(model, self.examples[0])
+        optimiser = make_optimiser(self.header.optimiser, [p for p in core.parameters() if p.requires_grad])
         if self.theta_0 is not None and use_initial:
-            self._load_initial(model)
+            fitting.load_weights(core, self.theta_0, self.header.network)
         if self.header.initial == "own" and use_initial:
-            self._must_have_its_own(model)
-        norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
-        for layer in norms:  # batch statistics, as while distilling; the rest, such as dropout, stays off
-            layer.train()
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        device = parameters[0].device
-        optimiser = make_optimiser(self.header.optimiser, parameters)
-        for sizes in self.step_sizes.tolist():
-            for images, labels, size in zip(self.examples.to(device), self.labels.to(device), sizes, strict=True):
-                optimiser.param_groups[0]["lr"] = size
-                optimiser.zero_grad()
-                cross_entropy(model(images), labels).backward(inputs=parameters)
-                optimiser.step()
-        optimiser.zero_grad()
-        if norms:
-            self._recalibrate(model, norms)
+            fitting.must_have(core, self.header.weights, self.header.network)
+        fitting.train(core, optimiser, self.examples, self.labels, self.step_sizes, self.classes)
         return model.eval()
-
-    def _recalibrate(self, model: nn.Module, norms: list[_BatchNorm]) -> None:
-        """Measure running statistics on all examples at once, for the weights that the training ended with."""
-        momenta = [layer.momentum for layer in norms]
-        for layer in norms:
-            layer.momentum = 1.0
-        with torch.no_grad():
-            model(self.examples.flatten(0, 1).to(next(model.parameters()).device))
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
-
-    def _must_have_its_own(self, model: nn.Module) -> None:
-        if (
-            digest("", {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()})
-            != self.header.weights
-        ):
-            raise UserError(
-                f"the set was made for the weights that network {self.header.network!r} comes with, and this model has "
-                "others; make it with build_network(...).factory(), or train from others with use_initial=False"
-            )
-
-    def _load_initial(self, model: nn.Module) -> None:
-        stored = dict(self.theta_0 or {})
-        found = {name: tuple(value.shape) for name, value in stored.items()}
-        frozen = {name for name, value in model.named_parameters() if not value.requires_grad} - found.keys()
-        expected = {name: tuple(value.shape) for name, value in model.named_parameters() if name not in frozen}
-        if found != expected:
-            wrong = sorted(dict(found.items() ^ expected.items()))
-            raise UserError(
-                f"the stored initial weights are for {self.header.network!r} and do not fit this model: {wrong} differ"
-            )
-        model.load_state_dict(stored, strict=False)  # buffers, such as running statistics, are not weights
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":
         """The same set with what was measured of it."""
@@ -254,6 +228,7 @@ class DistilledSet:
         write_whole(Path(path), save(tensors, metadata))
 
     @classmethod
+    @usual_modes()
     def load(cls, path: str | Path, *, trust: bool = False) -> "DistilledSet":
         """Read a set; every byte is checked against the digest in the file.
 

@@ -1,0 +1,165 @@
+"""A user's own model, trained on synthetic examples as `DistilledSet.fit` describes."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .errors import UserError
+from .files import digest
+from .modes import trainable
+from .user_modules import (
+    check_logits,
+    fill_lazy_layers,
+    one_line,
+    out_of_memory,
+    parameters_by_name,
+    precision_of,
+    unwrapped,
+)
+
+COARSE = (torch.float16, torch.bfloat16)
+
+
+def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
+    """The model without wrappers, with every layer's size known from the images.
+
+    Raises:
+        UserError: it cannot be trained as it is.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the model is a {type(model).__name__}; give a torch.nn.Module, e.g. an instance of a class")
+    core = unwrapped(model)
+    try:
+        fill_lazy_layers(core, images)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise _refused(images, error) from error
+    if any(p.is_inference() or p.is_meta for p in core.parameters()):
+        raise UserError(
+            "the model's weights cannot be trained, as they were made in torch.inference_mode() or on the device "
+            "'meta'; make the model outside of these"
+        )
+    _check_weights(core)
+    return core
+
+
+def _check_weights(core: nn.Module) -> None:
+    parameters = _trained(core)
+    if not parameters:
+        raise UserError("all parameters of the model are frozen (requires_grad=False), so nothing in it can be trained")
+    if precision_of(parameters, "the model") in COARSE:
+        raise UserError(
+            f"the model's weights are {str(parameters[0].dtype).removeprefix('torch.')}, in which small steps are "
+            "rounded away; train it in float32 (model.float()) and convert it afterwards"
+        )
+    for layer in core.modules():
+        if isinstance(layer, torch.jit.ScriptModule) and "BatchNorm" in layer.original_name:
+            raise UserError(
+                "the model is a TorchScript module with batch normalisation, which cannot be set to use the statistics "
+                "of each batch; fit the plain module, then script it"
+            )
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def train(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    examples: Float[Tensor, "steps b c h w"],
+    labels: Shaped[Tensor, "steps b *classes"],
+    step_sizes: Float[Tensor, "epochs steps"],
+    classes: int,
+) -> None:
+    """Take every gradient step in place, with dropout off and batch normalisation by the statistics of each batch.
+
+    Afterwards the model is in evaluation mode, and the running statistics of batch normalisation are those of all
+    examples together.
+
+    Raises:
+        UserError: the model cannot take the examples, or gives other outputs than one logit per class.
+    """
+    norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
+    for layer in norms:
+        layer.train()
+    parameters = _trained(model)
+    device, dtype = parameters[0].device, parameters[0].dtype
+    examples, labels = trainable(examples).to(device, dtype), trainable(labels).to(device)
+    for sizes in step_sizes.tolist():
+        for images, wanted, size in zip(examples, labels, sizes, strict=True):
+            optimiser.param_groups[0]["lr"] = size
+            optimiser.zero_grad()
+            logits = _logits(model, images, classes)
+            soft = wanted.is_floating_point()
+            cross_entropy(logits, wanted.to(logits.dtype) if soft else wanted).backward(inputs=parameters)
+            optimiser.step()
+    optimiser.zero_grad()
+    if norms:
+        _measure_statistics(model, norms, examples.flatten(0, 1))
+    model.eval()
+
+
+def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
+    try:
+        logits = model(images)
+    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        if out_of_memory(error):
+            raise
+        raise _refused(images, error) from error
+    check_logits(logits, len(images), classes, "the model")
+    if not logits.requires_grad:
+        raise UserError(
+            "no weight of the model leads to its output, so it cannot be trained; leave no_grad and detach out"
+        )
+    return logits
+
+
+def _refused(images: Tensor, error: Exception) -> UserError:
+    shape = tuple(images.shape[1:])
+    return UserError(f"the model cannot take images of shape (channels, height, width) = {shape}: {one_line(error)}")
+
+
+def _measure_statistics(model: nn.Module, norms: list[_BatchNorm], images: Tensor) -> None:
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 1.0
+    with torch.no_grad():
+        model(images)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def must_have(model: nn.Module, sha256: str, network: str) -> None:
+    """Raise a `UserError` unless the model's weights have this digest: those that a network comes with."""
+    named = {name: value.detach().cpu().contiguous() for name, value in parameters_by_name(model).items()}
+    if digest("", named) != sha256:
+        raise UserError(
+            f"the set was made for the weights that network {network!r} comes with, and this model has others; make it "
+            "with build_network(...).factory(), or train from others with use_initial=False"
+        )
+
+
+def load_weights(model: nn.Module, stored: Mapping[str, Tensor], network: str) -> None:
+    """Copy stored weights into the model's parameters of these names.
+
+    Raises:
+        UserError: names or shapes differ.
+    """
+    ours = parameters_by_name(model)
+    found = {name: tuple(value.shape) for name, value in stored.items()}
+    frozen = {name for name, value in ours.items() if not value.requires_grad} - found.keys()
+    expected = {name: tuple(value.shape) for name, value in ours.items() if name not in frozen}
+    if found != expected:
+        wrong = sorted(dict(found.items() ^ expected.items()))
+        some = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise UserError(
+            f"the stored initial weights are for {network!r} and do not fit this model: {some} differ; make the model "
+            "with build_network(...).factory(), or train it from other weights with use_initial=False"
+        )
+    with torch.no_grad():
+        for name, value in stored.items():
+            ours[name].copy_(value)
