@@ -28,7 +28,7 @@ def import_named(name: str) -> ModuleType:
 @contextlib.contextmanager
 def _current_folder_last() -> Iterator[None]:
     folder = _current_folder()
-    if folder in (None, *sys.path):
+    if folder in ("", *sys.path):
         yield
         return
     sys.path.append(folder)
@@ -44,12 +44,12 @@ def leave_out_current_folder() -> None:
         del sys.path[0]
 
 
-def _current_folder() -> str | None:
-    """The folder; None where somebody removed it."""
+def _current_folder() -> str:
+    """The folder; empty where somebody removed it."""
     try:
         return os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
-        return None
+        return ""
 
 
 def _started_as_module() -> bool:
