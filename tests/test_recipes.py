@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,3 +52,10 @@ def test_differences_name_the_settings() -> None:
     other = replace(one, seed=3, method=DatasetDistillation(ipc=20))
     assert differences(one, one) == []
     assert differences(one, other) == ["method.ipc: 10 != 20", "seed: 0 != 3"]
+
+
+@pytest.mark.parametrize("network", [recipe, torch.nn.Linear, torch.nn.Linear(2, 2)])
+@pytest.mark.usefixtures("as_a_user")
+def test_a_network_itself_is_no_setting_but_its_name_is(network: Any) -> None:
+    with pytest.raises(UserError, match=r"network is a \w+, but must be a name .* such as '[\w.]+:\w+'$"):
+        Config(network=network)

@@ -3,9 +3,11 @@
 __version__ = "0.1.0"
 
 # ruff: noqa: E402
+from .caches import find_room
 from .importing import leave_out_current_folder
 
 leave_out_current_folder()  # before anything else is imported, which the folder may hold under the same name
+find_room()  # before the libraries look for theirs
 
 from .artifact import DistilledSet, Header
 from .data import DataSettings, RealData, load_data

@@ -60,6 +60,7 @@ class Config:
     def __post_init__(self) -> None:
         must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
+        _must_be_name(self.network)
         if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
             raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
 
@@ -74,6 +75,17 @@ class Config:
     def attacked(self) -> tuple[int, int] | None:
         """The same as a set's header says it."""
         return (self.attack_class, self.target_class) if self.attack else None
+
+
+def _must_be_name(network: object) -> None:
+    """Raise a `UserError` where a network is given itself: only its name can be stored and built again."""
+    if not isinstance(network, str):
+        owner = getattr(network, "__module__", type(network).__module__)
+        name = getattr(network, "__qualname__", type(network).__qualname__)
+        raise UserError(
+            f"network is a {type(network).__name__}, but must be a name in a string, which can be stored and "
+            f"built again: a known network, or your own as 'module:callable', such as '{owner}:{name}'"
+        )
 
 
 def digits() -> Config:

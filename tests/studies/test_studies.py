@@ -19,7 +19,7 @@ from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.pool import Pool
 from datastill.pretraining import PoolSettings
 from datastill.recipes import Config, recipe
-from datastill.studies import STUDIES, Study, collect, draw, run
+from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
 from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
@@ -275,3 +275,31 @@ def test_another_number_of_iterations_is_another_study() -> None:
 def test_an_unknown_study_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "stepps"]) == 2
     assert "unknown study 'stepps': did you mean 'steps'?" in capsys.readouterr().err
+
+
+def test_what_a_study_needs_is_listed_and_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a folder of results, the sets that come with the package are found, the others are asked for."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["list", "studies", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["studies"]
+    for name, study in STUDIES.items():
+        missing = study.missing() if isinstance(study, OnSets) else []
+        assert listed[name] == study.title + (f" (distil first: {', '.join(missing)})" if missing else "")
+        if not missing:
+            continue
+        assert main(["study", name]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert all(f"datastill distill {recipe} --out results/{recipe}" in said for recipe in missing)
+    assert STUDIES["table-mnist-long"].missing() == [], "mnist-100 comes with the package"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sets_in_the_folder_of_results_come_before_those_of_the_package() -> None:
+    study = Mismatch(recipe="mnist-random-long", results=RESULTS)
+    in_results, in_package = (
+        one.find_set("mnist-random-long") for one in (study, replace(study, results=Path("none")))
+    )
+    assert in_results.nbytes > in_package.nbytes, "those of the package are packed"

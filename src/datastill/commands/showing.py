@@ -17,7 +17,7 @@ from ..networks import INITIALISERS, NETWORKS
 from ..ready import load, names
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, score_text, summary, write_report
-from ..studies import STUDIES, collect
+from ..studies import STUDIES, OnSets, Study, collect
 from .output import first_line, out, print_json
 
 
@@ -130,7 +130,7 @@ class List:
             "data": {name: known.hub or "embedded" for name, known in KNOWN.items()},
             "methods": {name: first_line(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
-            "studies": {name: study.title for name, study in STUDIES.items()},
+            "studies": {name: _about(study) for name, study in STUDIES.items()},
             "sets": {name: _worth(load(name)) for name in names()},
         }
         chosen = tables if self.kind == "all" else {self.kind: tables[self.kind]}
@@ -148,3 +148,9 @@ def _worth(distilled: DistilledSet) -> str:
     header = distilled.header
     size = bytes_of(distilled.nbytes + distilled.initial_nbytes)
     return f"{header.network}, {header.initialiser} initial weights: {score_text(dict(header.score or {}))}, {size}"
+
+
+def _about(study: Study) -> str:
+    """What a study shows, and which sets must be distilled before it."""
+    missing = study.missing() if isinstance(study, OnSets) else []
+    return f"{study.title} (distil first: {', '.join(missing)})" if missing else study.title

@@ -15,10 +15,11 @@ class MakeStudy:
     """Measure what can be compared, part by part, and draw it: tables of all baselines, and the paper's pictures.
 
     Says beforehand how long it takes. Stopped, it goes on with the part that it was at; nothing is measured twice.
+    Some studies compare sets that must be distilled before; they say which, and `datastill list studies` does.
 
     Examples:
       datastill study steps                       accuracy against the number of steps
-      datastill study table-mnist                 every baseline beside the distilled sets (in results/)
+      datastill study table-mnist                 every baseline beside the distilled sets in results/
       datastill list studies                      all of them
       datastill report results                    all studies on one page
     """

@@ -5,6 +5,7 @@ from .base import Study, draw, run
 from .curves import EPOCHS, EXAMPLES, STEPS
 from .finished import Along, Mismatch
 from .imagenet import Features
+from .needed import OnSets
 from .page import collect
 from .poisoning import ATTACKS
 from .table import Table
@@ -47,4 +48,4 @@ _ALL: tuple[Study, ...] = (
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 
-__all__ = ["STUDIES", "Study", "collect", "draw", "run"]
+__all__ = ["STUDIES", "OnSets", "Study", "collect", "draw", "run"]

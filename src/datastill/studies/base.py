@@ -53,6 +53,9 @@ class Study(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """All that decides the numbers, as plain JSON values: a folder belongs to one setting."""
 
+    def check(self) -> None:  # noqa: B027
+        """Raise a `UserError` where something is missing that the study is about."""
+
     def all_but(self, *names: str) -> dict[str, Any]:
         """The fields besides these."""
         return {key: value for key, value in asdict(self).items() if key not in names}
@@ -70,9 +73,10 @@ def run(study: Study, folder: Path) -> Path:
         The section.
 
     Raises:
-        UserError: the folder is that of another study or of other settings.
+        UserError: the folder is that of another study or of other settings, or a set is missing.
         Stopped: SIGINT or SIGTERM came; what is done is kept, and a part that distils goes on where it was.
     """
+    study.check()
     _belongs(study, folder)
     parts = study.parts()
     left = [part for part in parts if not _record(folder, part).exists()]

@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..artifact import DistilledSet
 from ..data import load_data
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..recipes import recipe
 from ..report import Line, lines_chart, share, spread
 from ..run import pick_device
-from .base import Part, Records, Study
+from .base import Part, Records
+from .needed import OnSets
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mismatch(Study):
+class Mismatch(OnSets):
     """A set for random initial weights, trained on from initialisers that it was not made for."""
 
     name: str = "initialisers"
@@ -25,12 +24,14 @@ class Mismatch(Study):
     """Which set."""
     networks: int = 50
     """Networks for each initialiser."""
-    results: Path = Path("results")
-    """Where the distilled set is, in a folder of the recipe's name."""
 
     def settings(self) -> dict[str, Any]:
         """Without where the results are."""
         return {"recipe": self.recipe, "networks": self.networks}
+
+    def recipes_needed(self) -> Sequence[str]:
+        """One set."""
+        return [self.recipe]
 
     def parts(self) -> list[Part]:
         """One for each initialiser."""
@@ -39,7 +40,7 @@ class Mismatch(Study):
         ]
 
     def _measure(self, initialiser: str) -> dict[str, Any]:
-        distilled = DistilledSet.load(self.results / self.recipe / "distilled.safetensors")
+        distilled = self.find_set(self.recipe)
         data = load_data(recipe(self.recipe).data).to(pick_device("auto"))
         protocol = Protocol(networks=self.networks, initialiser=initialiser)
         return {"score": score(distilled, data, protocol, progress=True).as_dict()}
@@ -65,26 +66,28 @@ Made by `datastill study {self.name}`.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Along(Study):
+class Along(OnSets):
     """The accuracy after each gradient step of a set's program."""
 
     name: str = "along-the-program"
     title: str = "Accuracy along the program"
     recipes: Sequence[str] = ("mnist-random", "mnist-random-long", "mnist-fixed")
     """Which sets."""
-    results: Path = Path("results")
-    """Where the distilled sets are; their scores hold the curve."""
 
     def settings(self) -> dict[str, Any]:
         """Without where the results are."""
         return {"recipes": list(self.recipes)}
+
+    def recipes_needed(self) -> Sequence[str]:
+        """All sets that have a line."""
+        return self.recipes
 
     def parts(self) -> list[Part]:
         """One for each set."""
         return [Part(name=name, seconds=1.0, measure=lambda _, name=name: self._measure(name)) for name in self.recipes]
 
     def _measure(self, name: str) -> dict[str, Any]:
-        found = dict[str, Any](DistilledSet.load(self.results / name / "distilled.safetensors").header.score or {})
+        found = dict[str, Any](self.find_set(name).header.score or {})
         return {"curve": found["curve"]}
 
     def figure(self, records: Records) -> str:

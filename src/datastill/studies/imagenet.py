@@ -14,13 +14,14 @@ from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config, recipe
 from ..run import pick_device
 from . import measured
-from .base import Part, Records, Study
+from .base import Part, Records
 from .measured import KINDS, as_score, count_and_accuracy, scores_of
+from .needed import OnSets
 from .paper import NOTE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Study):
+class Features(OnSets):
     """Every row begins at the network's own weights."""
 
     name: str = "imagenette"
@@ -37,13 +38,16 @@ class Features(Study):
         }
     )
     """How networks learn from all train images, by what adapts."""
-    results: Path = Path("results")
     seconds: float = 300.0
     """About how long a part takes on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
         return self.all_but("results", "seconds", "title")
+
+    def recipes_needed(self) -> Sequence[str]:
+        """One set."""
+        return [self.recipe]
 
     def parts(self) -> list[Part]:
         """One for each row below ours."""
@@ -69,7 +73,7 @@ class Features(Study):
 
     @cached_property
     def _ours(self) -> DistilledSet:
-        return DistilledSet.load(self.results / self.recipe / "distilled.safetensors")
+        return self.find_set(self.recipe)
 
     @cached_property
     def _setting(self) -> Setting:

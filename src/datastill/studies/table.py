@@ -1,9 +1,8 @@
 """Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from ..artifact import DistilledSet
@@ -13,8 +12,9 @@ from ..evaluation import Grid, Protocol, Score, difference, score
 from ..recipes import recipe
 from ..run import pick_device
 from . import measured
-from .base import Part, Records, Study
+from .base import Part, Records
 from .measured import KINDS, as_score, count_and_accuracy, scores_of
+from .needed import OnSets
 from .paper import NOTE, TABLE
 
 NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
@@ -31,7 +31,7 @@ ROWS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Study):
+class Table(OnSets):
     """Every baseline and the distilled sets of one data set, with intervals of the differences."""
 
     data: str
@@ -48,14 +48,16 @@ class Table(Study):
     """Network whose features core-sets are chosen by, besides pixels."""
     choose: Grid = field(default_factory=Grid)
     """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
-    results: Path = Path("results")
-    """Where the distilled sets are, a folder for each recipe."""
     seconds: float = 60.0
     """About how long one kind takes on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
         return self.all_but("results", "seconds", "title")
+
+    def recipes_needed(self) -> Sequence[str]:
+        """The sets of the first rows."""
+        return [name for name in (self.random, self.fixed) if name]
 
     def parts(self) -> list[Part]:
         """A part for each kind of baseline, and for nearest neighbours on two of them."""
@@ -141,7 +143,7 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardw
 """
 
     def _set(self, name: str) -> DistilledSet:
-        return DistilledSet.load(self.results / name / "distilled.safetensors")
+        return self.find_set(name)
 
     def _ours(self, name: str) -> Score:
         return as_score(dict(self._set(name).header.score or {}))

@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from ..artifact import DistilledSet
 from ..baselines import BASELINES, Setting
 from ..data import load_data
 from ..evaluation import Difference, Grid, Protocol, compare
 from ..recipes import recipe
 from ..report import spread
 from ..run import pick_device
-from .base import Part, Records, Study
+from .base import Part, Records
 from .measured import KINDS
+from .needed import OnSets
 
 BESIDE = {kind: KINDS[kind] for kind in ("random", "k-means")}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Study):
+class Transfer(OnSets):
     """Step size, epochs and optimiser chosen for each network and each kind of set on validation images."""
 
     name: str = "transfer"
@@ -34,14 +33,16 @@ class Transfer(Study):
     """Sets of real images, and of centroids."""
     choose: Grid = field(default_factory=lambda: Grid(networks=2))
     """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
-    results: Path = Path("results")
-    """Where the distilled set is, in a folder of the recipe's name."""
     seconds: float = 240.0
     """About how long a network takes on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
         return self.all_but("results", "seconds", "title")
+
+    def recipes_needed(self) -> Sequence[str]:
+        """One set."""
+        return [self.recipe]
 
     def parts(self) -> list[Part]:
         """One for each network."""
@@ -50,7 +51,7 @@ class Transfer(Study):
         ]
 
     def _measure(self, network: str) -> dict[str, Any]:
-        distilled = DistilledSet.load(self.results / self.recipe / "distilled.safetensors")
+        distilled = self.find_set(self.recipe)
         data = load_data(recipe(self.recipe).data).to(pick_device("auto"))
         setting = Setting.like(distilled, data, recipe(self.recipe).data)
         groups = {"distilled": [distilled]} | {

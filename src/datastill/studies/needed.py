@@ -1,0 +1,62 @@
+"""Studies of sets that were distilled before, and where these sets are found."""
+
+import functools
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifact import DistilledSet
+from ..errors import UserError
+from ..ready import load, names
+from .base import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnSets(Study):
+    """A study of the finished sets of some recipes."""
+
+    results: Path = Path("results")
+    """Where the distilled sets are, in folders with the names of their recipes."""
+
+    def missing(self) -> Sequence[str]:
+        """The recipes of this study whose sets are neither in `results` nor in the package."""
+        return [recipe for recipe in self.recipes_needed() if self._where(recipe) is None]
+
+    def check(self) -> None:
+        """Raise a `UserError` where a set is missing, before anything is measured."""
+        if missing := self.missing():
+            raise UserError(_must_be_distilled(self.name, missing, self.results))
+
+    def recipes_needed(self) -> Sequence[str]:
+        """The recipes whose finished sets this study is about."""
+        raise NotImplementedError
+
+    def find_set(self, recipe: str) -> DistilledSet:
+        """The finished set of a recipe: the one in `results`, else the one that comes with the package.
+
+        Raises:
+            UserError: there is neither; says how to make it.
+        """
+        where = self._where(recipe)
+        if where is None:
+            raise UserError(_must_be_distilled(self.name, [recipe], self.results))
+        return load(where)
+
+    def _where(self, recipe: str) -> Path | str | None:
+        path = self.results / recipe / "distilled.safetensors"
+        return path if path.exists() else _in_package().get(recipe)
+
+
+def _must_be_distilled(study: str, recipes: Sequence[str], results: Path) -> str:
+    """The message that sets are missing, with the commands that make them."""
+    commands = " && ".join(
+        shlex.join(["datastill", "distill", recipe, "--out", str(results / recipe)]) for recipe in recipes
+    )
+    return f"study {study} needs distilled sets that are not in the folder {results}; make them first: {commands}"
+
+
+@functools.cache
+def _in_package() -> dict[str, str]:
+    """The names of the sets that come with the package, by recipe."""
+    return {load(name).header.config.get("recipe", ""): name for name in names()}
