@@ -1,4 +1,4 @@
-"""What a distilled set is compared with: ordinary artifacts in which nothing was learned."""
+"""Baselines to compare a distilled set with: sets in the same file format whose examples were not learned."""
 
 from .average import Average
 from .base import Baseline, Setting, trained_by

@@ -1,4 +1,4 @@
-"""The contract of a baseline: which examples to take; how they are trained on is the same for all."""
+"""The contract of a baseline: it chooses the examples; networks are trained on them in one way for all baselines."""
 
 import abc
 from dataclasses import asdict, dataclass, field, replace
@@ -22,27 +22,28 @@ from ..trust import check_initialiser, check_network
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
-    """What a baseline is compared under."""
+    """The conditions that a baseline and the set it is compared with have in common."""
 
     data: RealData
     network: str
-    """Which network is trained on the examples."""
+    """The network that is trained on the examples: a name or module:callable."""
     initialiser: str = "xavier"
     """How its initial weights are drawn."""
     initial: Literal["random", "own"] = "random"
-    """Whether they are drawn, or those that the network comes with."""
+    """``random``: initial weights are drawn; ``own``: the pretrained weights of the network are used."""
     ipc: int = 10
     """Images per class."""
     steps: int = 1
-    """Gradient steps in an epoch, each on images of its own."""
+    """Gradient steps in an epoch; each step uses other images."""
     grid: Grid = field(default_factory=Grid)
-    """Step sizes and epochs to choose from, by validation."""
+    """Step sizes and numbers of epochs to choose from, on validation images."""
     seed: int = 0
-    """Which of the sets of this kind."""
+    """Random seed: other seeds give other sets of the same kind."""
     source: DataSettings | None = None
-    """How the data was loaded, for the record."""
+    """How the data was loaded; stored with the set."""
     attack: tuple[int, int] | None = None
-    """Examples of the first class are labelled as the second, and choices judged so, to compare with an attack."""
+    """(attacked class, target class), to compare with an attack: examples of the first class get the label of the
+    second, and step sizes are chosen with these labels. None for an ordinary baseline."""
 
     def __post_init__(self) -> None:
         at_least("ipc (images per class)", self.ipc, 1)
@@ -54,12 +55,12 @@ class Setting:
     def like(
         cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None, **changes: Any
     ) -> "Setting":
-        """The setting of a set that baselines are compared with: its network, size, steps, epochs and optimiser.
+        """The conditions of a distilled set: its network, size, steps, epochs and optimiser.
 
         Args:
-            distilled: the set.
-            data: its real data.
-            source: how the data was loaded, for the record.
+            distilled: the set that baselines will be compared with.
+            data: the real data of the set.
+            source: how the data was loaded; stored with the baseline.
             changes: fields that differ from the set's, e.g. ``network="mlp"``.
 
         Raises:
@@ -85,7 +86,7 @@ class Setting:
 
     @property
     def judged(self) -> RealData:
-        """The real data as choices are judged by: against an attack, with one class labelled as the other."""
+        """The real data that step sizes are chosen on; for an attack, one class bears the label of the other."""
         if self.attack is None:
             return self.data
         train, validation = (split.read_as(*self.attack) for split in (self.data.train, self.data.validation))
@@ -98,7 +99,7 @@ class Setting:
 
     @property
     def header(self) -> Header:
-        """Of an artifact made under this setting."""
+        """The header of a set that is made under these conditions."""
         data = self.data
         return Header(
             data=self.source.name if self.source else data.name,
@@ -115,7 +116,7 @@ class Setting:
 
 
 class Baseline(abc.ABC):
-    """A way to come by examples without learning any. Subclasses are frozen dataclasses of settings."""
+    """A way to choose or compute examples without learning them. Subclasses are frozen dataclasses of settings."""
 
     name: ClassVar[str]
     varies: ClassVar[bool] = True
@@ -123,18 +124,18 @@ class Baseline(abc.ABC):
 
     @abc.abstractmethod
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """Normalised images by class: ipc of each, or fewer, which every step then takes again.
+        """The normalised images of each class: ipc per class, or fewer, and then every step uses all of them.
 
         Raises:
             UserError: a class has too few images.
         """
 
     def build(self, setting: Setting, protocol: Protocol | None = None) -> DistilledSet:
-        """The set, with the step size and number of epochs of the grid that validate best.
+        """Make the set, with the step size and number of epochs of the grid that have the best validation accuracy.
 
         Args:
             setting: data, network and size.
-            protocol: what was chosen before, e.g. for another seed of the same kind; chosen anew when left out.
+            protocol: step size and epochs chosen earlier, e.g. for another seed; None chooses them now.
 
         Raises:
             UserError: a class has too few images, or the network cannot take them.
@@ -144,16 +145,19 @@ class Baseline(abc.ABC):
         return chosen.applied(plain)
 
     def record(self, setting: Setting) -> dict[str, Any]:
-        """What decides the images, besides the data; stored with the set."""
+        """All settings that decide the images, besides the data; stored with the set."""
         size = {"ipc": setting.ipc, "steps": setting.steps, "seed": setting.seed}
         return {"kind": self.name, **vars(self), **size}
 
     def plain(self, setting: Setting) -> DistilledSet:
-        """The set before a step size is chosen."""
+        """The set with a provisional step size of 0.01, before one is chosen."""
         return arranged(self.images(setting), setting, self)
 
     def grid(self, setting: Setting, plain: DistilledSet) -> Grid:
-        """What is tried: where the same images serve every step, an epoch is a step, and there are as many in all."""
+        """The grid to choose from.
+
+        If every step uses the same images, an epoch is one step, and the numbers of epochs are multiplied by the steps.
+        """
         repeats = setting.steps // plain.step_sizes.shape[1]
         return replace(setting.grid, epochs=[count * repeats for count in setting.grid.epochs])
 
@@ -161,7 +165,7 @@ class Baseline(abc.ABC):
 def arranged(
     images: Float[Tensor, "classes each c h w"], setting: Setting, about: Baseline | None = None
 ) -> DistilledSet:
-    """Images of each class as a set of steps that hold each class equally often, before a step size is chosen.
+    """Arrange images into steps that hold every class equally often, with a provisional step size of 0.01.
 
     Raises:
         UserError: the images of a class cannot be shared evenly by the steps.
@@ -180,13 +184,13 @@ def arranged(
 
 
 def trained_by(distilled: DistilledSet) -> Protocol:
-    """What was chosen for a baseline, for others of its kind."""
+    """The step size, epochs and optimiser of a finished baseline, to be used for other seeds of the same kind."""
     sizes, optimiser = distilled.step_sizes, distilled.header.optimiser
     return Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes), optimiser=optimiser)  # type: ignore[arg-type]
 
 
 def seeded(setting: Setting, purpose: str) -> int:
-    """A seed for scikit-learn."""
+    """A seed for scikit-learn, which depends on the seed of the setting and on the purpose."""
     return derive(setting.seed, purpose) % 2**32
 
 

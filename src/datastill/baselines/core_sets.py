@@ -1,4 +1,4 @@
-"""Core-sets: real images that stand for all in a feature space."""
+"""Core-sets: real images chosen so that they represent their class in a feature space."""
 
 import abc
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from .k_means import enough
 
 @dataclass(frozen=True, kw_only=True)
 class CoreSet(Baseline, abc.ABC):
-    """Real images of each class, chosen one after the other by their features."""
+    """Real images of each class, chosen one after another by their features."""
 
     features: str = PIXELS
-    """pixels, or a network that is trained on the data first: the space that images are chosen in."""
+    """The space in which images are compared: pixels, or the name of a network, which is first trained on the data."""
 
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """Of each class those that `chosen` names."""
+        """The images of each class that `chosen` picks."""
         data, space = setting.data, features(setting.data, self.features, setting.seed)
         picked = []
         for label in range(data.classes):
@@ -34,20 +34,20 @@ class CoreSet(Baseline, abc.ABC):
 
     @abc.abstractmethod
     def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:
-        """Indices of the chosen, in the order in which they are chosen, none twice."""
+        """Indices of the chosen images, in the order of choice; none is chosen twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KCenter(CoreSet):
-    """k-center greedy (Sener & Savarese 2018, algorithm 1): each next one is farthest from all before.
+    """k-center greedy (Sener & Savarese 2018, algorithm 1): each next image is the farthest from all chosen before.
 
-    Deviation: in each class by itself, from a random first one, so that classes are equally many.
+    Deviation: each class is treated separately and begins with a random image, so that all classes have equally many.
     """
 
     name: ClassVar[str] = "k-center"
 
     def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:
-        """The largest distance to the nearest chosen one decides."""
+        """Choose the image whose distance to the nearest chosen image is largest, again and again."""
         index = [int(torch.randint(len(space), (), generator=draw))]
         nearest = torch.full((len(space),), torch.inf, device=space.device)
         while len(index) < count:
@@ -59,17 +59,17 @@ class KCenter(CoreSet):
 
 @dataclass(frozen=True, kw_only=True)
 class Herding(CoreSet):
-    """Herding (Welling 2009): each next one brings the mean of the chosen nearest to the mean of the class."""
+    """Herding (Welling 2009): each next image moves the mean of the chosen images closest to the mean of the class."""
 
     name: ClassVar[str] = "herding"
 
     @property
     def varies(self) -> bool:  # type: ignore[override]
-        """Only with the network whose features are taken."""
+        """True only for features of a network, which depend on the seed that it is trained with."""
         return self.features != PIXELS
 
     def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:  # noqa: ARG002
-        """Greedy: the distance of the means decides."""
+        """Choose the image that makes the distance of the two means smallest, again and again."""
         mean, total = space.mean(0), torch.zeros_like(space[0])
         free, index = torch.ones(len(space), dtype=torch.bool, device=space.device), []
         for done in range(count):

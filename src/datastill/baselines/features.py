@@ -1,4 +1,4 @@
-"""What images are told apart by when some are chosen: pixels, or the features of a network trained on the data."""
+"""The features by which core-sets compare images: pixels, or the last features of a network trained on the data."""
 
 import functools
 
@@ -15,7 +15,7 @@ from ..runlog import ProgressLine
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
-PIECE = 1000  # images whose features are computed at a time
+PIECE = 1000  # images per forward pass
 
 
 def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
@@ -23,12 +23,12 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
 
     Args:
         data: the real data.
-        spec: ``pixels``, normalised; or a network, which is trained on the train split (3 epochs of Adam, 1e-3,
-            batches of 128): what its last linear layer is given.
-        seed: of its initial weights and batches.
+        spec: ``pixels``: normalised pixels. Otherwise a network, which is trained on the train split (3 epochs of Adam,
+            rate 1e-3, batches of 128); its features are the inputs of its last linear layer.
+        seed: decides the initial weights and the batches of that network.
 
     Raises:
-        UserError: no such network, it cannot take the images, or it has no linear layer.
+        UserError: the network does not exist, cannot take the images, or has no linear layer.
     """
     if spec == PIXELS:
         return data.normalise(data.train.images).flatten(1)
@@ -51,7 +51,7 @@ def _learned(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
 
 
 def trained(data: RealData, spec: str, seed: int) -> nn.Module:
-    """A network trained on the train split in the ordinary way, in evaluation mode."""
+    """A network trained on the train split with Adam, in evaluation mode."""
     network = build(spec, shape=data.shape, classes=data.classes)
     theta = network.init("kaiming", [generator(seed, "feature network")])[0]
     model = network.factory().to(data.device).train()

@@ -1,4 +1,4 @@
-"""The centres of clusters of each class."""
+"""k-means in each class: cluster centres as examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,15 +13,15 @@ from .base import Baseline, Setting, of_class, seeded
 
 @dataclass(frozen=True, kw_only=True)
 class KMeans(Baseline):
-    """k-means in each class, k being the images per class: the centroids, or the real images nearest to them."""
+    """k-means in each class, with k = images per class: the centroids, or the real images nearest to them."""
 
     name: ClassVar[str] = "k-means"
 
     nearest: bool = False
-    """Take the nearest real image in the place of each centroid."""
+    """Use the real image nearest to each centroid instead of the centroid."""
 
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """By scikit-learn, from one k-means++ start, on normalised pixels."""
+        """Centroids found by scikit-learn on normalised pixels, from one k-means++ start."""
         return torch.stack([self._of(setting, label) for label in range(setting.data.classes)])
 
     def _of(self, setting: Setting, label: int) -> Float[Tensor, "each c h w"]:
@@ -40,7 +40,7 @@ class KMeans(Baseline):
 
 
 def enough(setting: Setting, label: int, there: int) -> None:
-    """Raise a `UserError` where a class has fewer images than are wanted of it."""
+    """Raise a `UserError` if a class has fewer train images than the images per class asked for."""
     if there < setting.ipc:
         name = setting.data.class_names[label]
         raise UserError(f"{setting.ipc} images per class wanted, but class {name!r} has {there} train images")

@@ -1,4 +1,4 @@
-"""Random real images, drawn many times over, of which the best sets are kept."""
+"""Random real images: several sets are drawn and the best one is kept."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -16,23 +16,23 @@ from .random_real import RandomReal
 
 @dataclass(frozen=True, kw_only=True)
 class OptimisedRandom(Baseline):
-    """The best of several random sets, judged on train images (Wang et al. 2018: the best 20 %)."""
+    """The best of several random real sets, measured on train images (Wang et al. 2018: the best 20 %)."""
 
     name: ClassVar[str] = "optimised-random"
 
     candidates: int = 5
-    """Random sets of which the best is taken: one in five is the best 20 %."""
+    """How many random sets are drawn; the best of five is the best 20 %."""
     networks: int = 4
-    """Networks that judge each set."""
+    """How many networks measure each set."""
     real_images: int = 1000
-    """Train images that they are judged on."""
+    """How many train images each set is measured on."""
 
     def __post_init__(self) -> None:
         for name in ("candidates", "networks", "real_images"):
             at_least(name, getattr(self, name), 1)
 
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """Of the set that teaches train images best, with the step size that validates best for the first."""
+        """The images of the best set; all sets use the step size that is best for the first set on validation images."""
         drawn = [
             RandomReal().images(replace(setting, seed=derive(setting.seed, "candidate", i)))
             for i in range(self.candidates)
@@ -41,6 +41,6 @@ class OptimisedRandom(Baseline):
         return max(drawn, key=lambda images: self._judged(images, setting, replace(protocol, networks=self.networks)))
 
     def _judged(self, images: Tensor, setting: Setting, protocol: Protocol) -> float:
-        """Accuracy on train images: they stand in the place of the validation split."""
+        """Accuracy on train images, which `score` is given as if they were the validation split."""
         on_train: RealData = replace(setting.judged, validation=setting.judged.train)
         return score(arranged(images, setting), on_train, protocol, split="validation", images=self.real_images).mean

@@ -17,7 +17,7 @@ class RandomReal(Baseline):
     name: ClassVar[str] = "random"
 
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """Drawn from the train split, no image twice."""
+        """Images drawn from the train split; no image is drawn twice."""
         data = setting.data
         index = data.by_class(setting.ipc, generator(setting.seed, "random real set"))
         return data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)

@@ -1,4 +1,4 @@
-"""Whether one set is better than another: the interval of the difference of their mean accuracies."""
+"""Whether one set is better than another: a confidence interval of the difference of their mean accuracies."""
 
 import math
 import statistics
@@ -10,21 +10,21 @@ from ..errors import UserError
 from .score import Score
 
 PAIRED_BY = ("network", "initialiser", "seed")
-"""What two protocols share where network i is the same in both."""
+"""If two protocols agree in these settings, network i has the same initial weights under both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of two mean accuracies, as fractions of 1, with a confidence interval."""
+    """The difference of two mean accuracies, as a fraction of 1, with a confidence interval."""
 
     mean: float
     low: float | None
-    """None where an interval cannot be had: only one network on a side."""
+    """Lower end of the interval; None if one side has only one network, so that no interval can be computed."""
     high: float | None
     n: int
-    """Pairs, or the smaller number of networks (or of sets) where they are not paired."""
+    """How many pairs; if not paired, how many networks (or sets) the smaller side has."""
     paired: bool
-    """Whether both sets trained the same initial weights."""
+    """Whether both sides were measured from the same initial weights."""
     confidence: float
 
     def __str__(self) -> str:
@@ -35,19 +35,20 @@ class Difference:
 
 
 def difference(one: Sequence[Score], other: Sequence[Score], confidence: float = 0.95) -> Difference:
-    """How much better a set, or sets of one kind, are than others.
+    """Compute how much better one set, or one kind of sets, is than another.
 
-    Student's interval of the mean difference of networks that start from the same initial weights, each with its mean
-    over the sets of a kind; Welch's where the networks are not the same. It is over networks: what another distillation
-    seed would change is not in it. Only where every set has one network, as nearest neighbours do, is it over sets.
+    If network i starts from the same initial weights on both sides, this is Student's interval of the mean of paired
+    differences; the accuracy of network i is its mean over the sets of a kind. Otherwise it is Welch's interval. The
+    interval is over networks: it does not contain what another seed of the distillation would change. Only if every
+    set was measured with one network, as for nearest neighbours, it is over sets.
 
     Args:
         one: scores of sets of one kind under one protocol, e.g. random sets that differ in their seed.
-        other: those that they are compared with.
-        confidence: of the interval, in (0, 1).
+        other: scores of the sets that they are compared with.
+        confidence: probability that the interval covers, between 0 and 1.
 
     Raises:
-        UserError: scores on different images, or no score to compare with.
+        UserError: the scores were measured on different images, or one side is empty.
     """
     if not one or not other:
         raise UserError("there is no score to compare with")
@@ -71,19 +72,19 @@ def difference(one: Sequence[Score], other: Sequence[Score], confidence: float =
 
 
 def _networks(scores: Sequence[Score]) -> list[float]:
-    """The accuracy of each network, as its mean over the sets."""
+    """The accuracy of each network: its mean over all sets."""
     return [statistics.fmean(each) for each in zip(*(score.accuracies for score in scores), strict=False)]
 
 
 def _samples(scores: Sequence[Score]) -> list[float]:
-    """What varies by chance: networks, or sets where each has one network."""
+    """The values that vary by chance: one per network, or one per set if every set has only one network."""
     if all(score.n == 1 for score in scores):
         return [score.mean for score in scores]
     return _networks(scores)
 
 
 def _variance(values: Sequence[float]) -> float:
-    """Of the mean of the values."""
+    """Variance of the mean of the values; NaN for fewer than two."""
     return statistics.variance(values) / len(values) if len(values) > 1 else math.nan
 
 
@@ -103,7 +104,7 @@ def _welch(one: Sequence[float], other: Sequence[float], confidence: float) -> f
 
 
 def comparable(sets: dict[str, DistilledSet]) -> None:
-    """Raise a `UserError` unless all sets are of the same data, image shape and classes; the keys name them."""
+    """Raise a `UserError` unless all sets (by name) have the same data, image shape and number of classes."""
     (first, one), *rest = sets.items()
     for name, other in rest:
         for what, mine, its in (

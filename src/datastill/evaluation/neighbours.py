@@ -1,4 +1,4 @@
-"""Nearest neighbours: what the examples say without any network."""
+"""Classify real images by their nearest synthetic examples, without any network."""
 
 from typing import Any
 
@@ -14,21 +14,22 @@ BATCH = 1000  # real images at a time: their distances to all examples are in me
 
 
 def asked(network: str) -> bool:
-    """Whether a protocol's network is none, but nearest neighbours."""
+    """Whether a protocol asks for nearest neighbours instead of a network."""
     return parse(network)[0] == NAME
 
 
 def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
-    """The share of a split whose k nearest examples have its class by majority (scikit-learn's classifier).
+    """Accuracy of the k-nearest-neighbours classifier (scikit-learn) that has the examples as its training set.
 
     Args:
-        distilled: the examples, which are compared with images normalised as theirs, and their labels (the most
-            probable class of soft ones).
-        real: the split.
-        network: ``nearest-neighbours(k=1,norm=2)``; the norm is that of the difference of two images, at least 1.
+        distilled: the examples and their labels; a soft label counts as its most probable class. Real images are
+            normalised like the examples.
+        real: the split to classify.
+        network: ``nearest-neighbours(k=1,norm=2)``: k neighbours by the p-norm of the difference of two images, with
+            p = norm, at least 1.
 
     Raises:
-        UserError: an unknown argument, or one out of range.
+        UserError: an argument is unknown or out of range.
     """
     from sklearn.neighbors import KNeighborsClassifier  # two seconds to import
 

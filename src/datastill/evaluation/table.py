@@ -1,4 +1,4 @@
-"""Several sets under one protocol, in rows that can be compared."""
+"""Measure several sets under one protocol, as rows of one table."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,45 +16,45 @@ from .tune import Grid, tuned
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Sets of one kind on one architecture."""
+    """A row of the table: sets of one kind, measured on one architecture."""
 
     name: str
     method: str
     labels: str
-    """``hard`` or ``soft``: the two are never to be compared as if they were one thing."""
+    """``hard`` or ``soft``; accuracies with hard and with soft labels must not be compared with each other."""
     examples: int
     bytes: int
-    """Of examples, labels, step sizes and stored initial weights, of one set."""
+    """Bytes of the examples, labels, step sizes and stored initial weights of one set."""
     network: str
     sets: int
     scores: list[Score]
-    """One for each set."""
+    """One score per set."""
     difference: Difference | None
-    """How much better the first row of this network is; None for itself."""
+    """How much better the first row of this architecture is; None for the first row."""
 
     @property
     def mean(self) -> float:
-        """Over all networks of all sets."""
+        """Mean accuracy over all networks of all sets."""
         return statistics.fmean(self.accuracies)
 
     @property
     def sd(self) -> float:
-        """Over all networks of all sets; 0 for one."""
+        """Standard deviation over all networks of all sets; 0 for one network."""
         return statistics.stdev(self.accuracies) if self.n > 1 else 0.0
 
     @property
     def between(self) -> float | None:
-        """Standard deviation of the sets' means: how far distillation seeds differ. None for one set."""
+        """Standard deviation of the means of the sets: how much distillation seeds differ. None for one set."""
         return statistics.stdev(score.mean for score in self.scores) if self.sets > 1 else None
 
     @property
     def n(self) -> int:
-        """Networks of all sets together."""
+        """Number of networks of all sets together."""
         return len(self.accuracies)
 
     @property
     def accuracies(self) -> list[float]:
-        """Of all networks of all sets."""
+        """Accuracies of all networks of all sets."""
         return [accuracy for score in self.scores for accuracy in score.accuracies]
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,22 +73,22 @@ def compare(
     images: int | None = None,
     progress: bool = False,
 ) -> Iterator[Row]:
-    """A row for each group of sets and each network, as soon as it is measured.
+    """Measure each group of sets on each architecture; each row is given as soon as it is measured.
 
     Args:
         groups: sets of one kind by name, e.g. random sets that differ in their seed.
         data: the real data.
-        protocol: the same for all.
-        networks: architectures, in the place of that of the protocol; the first group is the one that the others
-            are compared with on each.
-        grid: choose step size and epochs from it on validation images, for the first set of each group and each
-            network; the sets' own when left out.
+        protocol: the protocol for all sets.
+        networks: architectures to measure on, instead of the architecture of the protocol. On each architecture, the
+            groups are compared with the first group.
+        grid: step sizes and epochs to choose from on validation images, for the first set of each group on each
+            architecture; None uses the step sizes of the sets.
         split: ``validation`` for every choice, ``test`` once at the end.
-        images: only so many images of the split.
+        images: measure on this number of images of the split; None measures on all.
         progress: show progress on the terminal.
 
     Raises:
-        UserError: an empty group, or sets that do not belong to the data.
+        UserError: a group is empty, or a set does not fit the data.
     """
     for name, group in groups.items():
         if not group:

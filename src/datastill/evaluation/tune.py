@@ -1,4 +1,4 @@
-"""Step size, epochs and optimiser for a set in which none were learned: those of a grid that validate best."""
+"""Choose step size, epochs and optimiser from a grid, on validation images, for a set without learned step sizes."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,30 +13,30 @@ from .score import score
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is tried; as in Wang et al. 2018, section 4.1."""
+    """The values to try; the defaults are those of Wang et al. 2018, section 4.1."""
 
     step_sizes: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
     epochs: Sequence[int] = (1, 3, 5)
     optimisers: Sequence[Literal["sgd", "momentum", "adam"]] = ("sgd",)
     networks: int = 4
-    """Networks that each pair is tried with."""
+    """How many networks measure each combination."""
     images: int = 500
-    """Validation images that each is tried on."""
+    """How many validation images each combination is measured on."""
 
     def with_those_of(self, distilled: DistilledSet) -> "Grid":
-        """The grid with the number of epochs and the optimiser of a set that is to be compared with fairly."""
+        """The grid, extended by the epochs and the optimiser of a set, so that the comparison with this set is fair."""
         return self.also(len(distilled.step_sizes), distilled.header.optimiser)
 
     def also(self, epochs: int, optimiser: Any) -> "Grid":
-        """The grid with one more number of epochs and one more optimiser, where it has not got them."""
+        """The grid, extended by a number of epochs and an optimiser unless it already has them."""
         optimisers = dict.fromkeys((*self.optimisers, optimiser))
         return replace(self, epochs=sorted({*self.epochs, epochs}), optimisers=list(optimisers))
 
 
 def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:
-    """The protocol with what validates best of the grid; the test split is not read.
+    """The protocol with the combination of the grid that has the best validation accuracy; the test split is not read.
 
-    Equal means go to the first optimiser, then to fewer epochs, then to the smaller step size.
+    Among equal accuracies the first optimiser wins, then fewer epochs, then the smaller step size.
     """
     grid = grid or Grid()
     few = replace(protocol, networks=grid.networks)
