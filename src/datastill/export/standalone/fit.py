@@ -24,8 +24,6 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 HERE = Path(__file__).parent if "__file__" in globals() else Path()
-Source = "str | Path"
-"""The folder of an export, or the file of a NumPy archive."""
 INITIALISERS = {
     "xavier": nn.init.xavier_normal_,
     "xavier-uniform": nn.init.xavier_uniform_,
@@ -35,12 +33,12 @@ INITIALISERS = {
 """What fills every parameter of two or more dimensions. Every parameter named bias is zero, others stay as made."""
 
 
-def read_program(source: Source = HERE) -> dict[str, Any]:
+def read_program(source: str | Path = HERE) -> dict[str, Any]:
     """Everything about the set that is not an image or an array."""
     return json.loads(read_text(source, "program.json"))
 
 
-def read_text(source: Source, name: str) -> str:
+def read_text(source: str | Path, name: str) -> str:
     """One of the text files of an export: of a folder, or of a NumPy archive."""
     if Path(source).is_file():
         with np.load(source, allow_pickle=False) as archive:
@@ -48,7 +46,7 @@ def read_text(source: Source, name: str) -> str:
     return (Path(source) / name).read_text(encoding="utf-8")
 
 
-def read_examples(source: Source = HERE) -> torch.Tensor:
+def read_examples(source: str | Path = HERE) -> torch.Tensor:
     """Normalised images of shape (steps, batch, channels, height, width), in the order of training."""
     program = read_program(source)
     if program["kind"] == "npz":
@@ -56,12 +54,12 @@ def read_examples(source: Source = HERE) -> torch.Tensor:
     return _from_images(source, program) if program["kind"] == "png" else _from_parquet(source, program)
 
 
-def _from_archive(source: Source) -> torch.Tensor:
+def _from_archive(source: str | Path) -> torch.Tensor:
     with np.load(source, allow_pickle=False) as archive:
         return torch.from_numpy(archive["examples"])
 
 
-def _from_images(source: Source, program: dict[str, Any]) -> torch.Tensor:
+def _from_images(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     """The 8-bit images, normalised: these differ from the examples of the set by what rounding and cutting lost."""
     from PIL import Image
 
@@ -77,7 +75,7 @@ def _image_shape(program: dict[str, Any]) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _from_parquet(source: Source, program: dict[str, Any]) -> torch.Tensor:
+def _from_parquet(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     import pyarrow.parquet
 
     table = pyarrow.parquet.ParquetFile(Path(source) / "data" / "train-00000-of-00001.parquet").read()
@@ -85,7 +83,7 @@ def _from_parquet(source: Source, program: dict[str, Any]) -> torch.Tensor:
     return torch.from_numpy(values).reshape(program["steps"], program["batch"], *program["shape"])
 
 
-def read_initial_weights(source: Source = HERE) -> dict[str, torch.Tensor]:
+def read_initial_weights(source: str | Path = HERE) -> dict[str, torch.Tensor]:
     """The stored initial weights by parameter name; empty where the set is not for fixed initial weights."""
     program = read_program(source)
     if program["initial"] != "fixed":
@@ -96,7 +94,7 @@ def read_initial_weights(source: Source = HERE) -> dict[str, torch.Tensor]:
         return {name.removeprefix("initial."): torch.from_numpy(archive[name]) for name in names}
 
 
-def make_model(source: Source = HERE, seed: int = 0, **changes: Any) -> nn.Module:
+def make_model(source: str | Path = HERE, seed: int = 0, **changes: Any) -> nn.Module:
     """The network that the set was made for, with the initial weights that the set is for.
 
     Args:
@@ -128,7 +126,7 @@ def draw_initial_weights(model: nn.Module, initialiser: str) -> None:
                 parameter.zero_()
 
 
-def fit(model: nn.Module, source: Source = HERE) -> nn.Module:
+def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
     """Train the model in place on the set, in evaluation mode afterwards.
 
     Raises:
@@ -157,7 +155,7 @@ def fit(model: nn.Module, source: Source = HERE) -> nn.Module:
     return model.eval()
 
 
-def load_initial_weights(model: nn.Module, source: Source = HERE) -> None:
+def load_initial_weights(model: nn.Module, source: str | Path = HERE) -> None:
     """Load the stored initial weights, where the set is for fixed ones.
 
     Raises:
@@ -204,7 +202,7 @@ def normalise(images: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
     return (images - mean) / std
 
 
-def main(source: Source = HERE) -> None:
+def main(source: str | Path = HERE) -> None:
     """Train one network and print its loss on the synthetic examples."""
     program, model = read_program(source), fit(make_model(source), source)
     images = read_examples(source).flatten(0, 1)
