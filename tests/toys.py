@@ -1,9 +1,11 @@
 """Small things that many tests use: data of 4x4 images that a network can learn, and a run's settings for them."""
 
+from dataclasses import replace
+
 import torch
 
 from datastill.artifact import DistilledSet, Header
-from datastill.data import DataSettings, RealData, load_data
+from datastill.data import DataSettings, RealData, Split, load_data
 from datastill.evaluation import Protocol
 from datastill.loop import LoopSettings
 from datastill.methods.dataset_distillation import DatasetDistillation
@@ -58,3 +60,13 @@ def toy_set(data: RealData, **header: object) -> DistilledSet:
         step_sizes=torch.full((2, 1), 0.5),
         header=Header(**(about | header)),
     )
+
+
+def with_classes_reversed(data: RealData) -> RealData:
+    """The data with its classes in reversed order: every image keeps the name of its class, not its number."""
+
+    def renumbered(split: Split) -> Split:
+        return replace(split, labels=data.classes - 1 - split.labels)
+
+    splits = {name: renumbered(getattr(data, name)) for name in ("train", "validation", "test")}
+    return replace(data, class_names=data.class_names[::-1], **splits)

@@ -133,6 +133,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     if config.attack:
         config.attack.check(data.class_names)
     earlier = earlier_set(config, data)
+    data = data.with_classes(earlier.header.class_names) if earlier else data
     problem = Problem(
         data=data,
         network=network,

@@ -17,19 +17,27 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
     """The set to go on from, where there is one.
 
     Raises:
-        UserError: it is of other images or classes, or for another inner optimiser.
+        UserError: it is of other images or classes, for another inner optimiser, or its classes are in another order
+            and an attack names two of them by number.
     """
     if not config.warm_start:
         return None
     earlier = load(config.warm_start)
     for what, theirs, ours in (
         ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
-        ("classes", earlier.header.class_names, data.class_names),
+        ("classes", *_classes(config, earlier, data)),
         ("inner optimiser", earlier.header.optimiser, inner_optimiser(config)),
     ):
         if theirs != ours:
             raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
     return earlier
+
+
+def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names of the earlier set and of the data, equal where only the order differs and no class is named by number."""
+    names = earlier.header.class_names, data.class_names
+    reordered = sorted(names[0]) == sorted(names[1])
+    return (names[0], names[0]) if reordered and not config.attack else names
 
 
 def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:

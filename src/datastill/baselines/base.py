@@ -12,7 +12,7 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
-from ..evaluation import Grid, Protocol, brought, tuned
+from ..evaluation import Grid, Protocol, brought, matched, tuned
 from ..networks import build, must_keep_weights
 from ..pool import is_pool
 from ..rng import derive
@@ -82,7 +82,8 @@ class Setting:
             "grid": Grid().with_those_of(distilled),
             "attack": header.attack,
         }
-        return cls(data=data, source=source, **fields | changes)
+        ordered = matched(distilled, data) if header.attack else data  # an attack names two classes by number
+        return cls(data=ordered, source=source, **fields | changes)
 
     @property
     def judged(self) -> RealData:

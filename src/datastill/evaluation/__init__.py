@@ -3,6 +3,7 @@
 from .attack import AttackScore, attacked, with_clean
 from .compare import Difference, comparable, difference
 from .fit import brought, stored_weights
+from .matching import matched
 from .protocol import Protocol
 from .score import Score, curve, hardware, score
 from .table import Row, compare
@@ -24,6 +25,7 @@ __all__ = [
     "curve",
     "difference",
     "hardware",
+    "matched",
     "packed",
     "score",
     "stored_weights",

@@ -18,8 +18,8 @@ from ..rng import generator
 from ..runlog import ProgressLine
 from .accuracy import Accuracy
 from .fit import trained, unseen
+from .matching import matched
 from .protocol import Protocol
-from .score import fits_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def attacked(
     """
     if distilled.header.attack is None:
         raise UserError("the set was not made to attack: it names no class to be misread")
-    fits_data(distilled, data)
+    data = matched(distilled, data)
     distilled = distilled.with_trust(trust)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
@@ -134,6 +134,7 @@ def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0)
     """
     if not distilled.hard:
         raise UserError("the set has soft labels, which real images have not; make it hard first")
+    data = matched(distilled, data)
     index = data.by_class(ipc, generator(seed, "clean images")).flatten()
     steps = len(distilled.examples)
     images = distilled.normalise(data.train.images[index]).cpu().expand(steps, -1, -1, -1, -1)

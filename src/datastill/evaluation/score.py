@@ -13,11 +13,11 @@ import torch
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
-from ..errors import UserError
 from ..runlog import ProgressLine
 from . import fit, neighbours
 from .accuracy import Accuracy
 from .fit import along, unseen
+from .matching import matched
 from .protocol import Protocol
 
 CURVE_NETWORKS = 10
@@ -65,7 +65,8 @@ def score(
 
     Args:
         distilled: the set.
-        data: the real data that it was made from, or other data with the same classes and image shape.
+        data: the real data that it was made from, or other data with the same image shape and class names, in any
+            order.
         protocol: which networks; the set's own and 200 of them when left out.
         split: ``validation`` for every choice, ``test`` once at the end.
         images: only so many images of the split, evenly spaced.
@@ -77,7 +78,7 @@ def score(
         UserError: data and set do not belong together, the network cannot take the images, or it needs trust.
     """
     began = time.perf_counter()
-    fits_data(distilled, data)
+    data = matched(distilled, data)
     distilled = distilled.with_trust(trust)
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
@@ -122,7 +123,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
         ``steps``, how many gradient steps were taken (0 .. T; in a long program only some of them), ``mean`` and ``sd``
         after each, and what they were measured on.
     """
-    fits_data(distilled, data)
+    data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
     distilled = resolved.applied(distilled)
     real = data.validation.spaced(CURVE_IMAGES)
@@ -141,15 +142,6 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
         "mean": [statistics.fmean(row) for row in rows],
         "sd": [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows],
     }
-
-
-def fits_data(distilled: DistilledSet, data: RealData) -> None:
-    """Raise a `UserError` unless set and data have the same image shape and number of classes."""
-    if distilled.shape != data.shape or distilled.classes != data.classes:
-        raise UserError(
-            f"the set has images of shape {distilled.shape} in {distilled.classes} classes, but data {data.name!r} has "
-            f"{data.shape} in {data.classes}; give the data that it was made from ({distilled.header.data!r})"
-        )
 
 
 def hardware(device: torch.device) -> str:
