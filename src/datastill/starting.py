@@ -34,7 +34,7 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
 
 
 def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names of the earlier set and of the data, equal where only the order differs and no class is named by number."""
+    """Class names of the set and of the data; equal where only the order differs and there is no attack."""
     names = earlier.header.class_names, data.class_names
     reordered = sorted(names[0]) == sorted(names[1])
     return (names[0], names[0]) if reordered and not config.attack else names

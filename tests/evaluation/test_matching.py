@@ -35,7 +35,7 @@ SETS = {"attacked": ATTACK, "verify": SCORED, "pack": SCORED}
 
 
 def test_a_set_is_good_on_its_own_data() -> None:
-    assert score(SET, DATA, FEW).mean > 0.9
+    assert score(SET, DATA, FEW).mean > 0.6  # 0.33 is chance
 
 
 @pytest.mark.parametrize("meeting", list(MEETINGS))
@@ -69,6 +69,7 @@ def test_a_baseline_like_an_attack_mislabels_the_class_of_that_name() -> None:
 
 def test_a_run_that_goes_on_from_a_set_keeps_the_order_of_its_classes(tmp_path: Any) -> None:
     SET.save(tmp_path / "set.safetensors")
-    run = prepare(toy_config(warm_start=str(tmp_path / "set.safetensors")), OTHER)
+    method = replace(toy_config().method, ipc=1, steps=1, epochs=2)
+    run = prepare(toy_config(warm_start=str(tmp_path / "set.safetensors"), method=method), OTHER)
     assert run.data.class_names == DATA.class_names
     assert torch.equal(run.data.train.labels, DATA.train.labels)

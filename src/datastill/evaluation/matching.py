@@ -23,8 +23,8 @@ def matched(distilled: DistilledSet, data: RealData) -> RealData:
     if sorted(wanted) != sorted(data.class_names):
         raise UserError(
             f"the set has the classes {_only_in(wanted, data.class_names)}, where data {data.name!r} has "
-            f"{_only_in(data.class_names, wanted)}; give the data that it was made from ({distilled.header.data!r}), or "
-            "rename the classes of the data as in the set"
+            f"{_only_in(data.class_names, wanted)}; give the data that it was made from ({distilled.header.data!r}), "
+            "or rename the classes of the data as in the set"
         )
     return data.with_classes(wanted)
 
