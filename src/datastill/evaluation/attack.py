@@ -89,10 +89,10 @@ def attacked(
     Raises:
         UserError: the set was not made to attack, or data and set do not belong together.
     """
+    distilled = distilled.with_trust(trust)
     if distilled.header.attack is None:
         raise UserError("the set was not made to attack: it names no class to be misread")
     data = matched(distilled, data)
-    distilled = distilled.with_trust(trust)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
