@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from .flock import NoLocksError, is_at, lock
 
 LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
 """Name of a file, or of a folder, that is being written under this name first; a kill leaves it behind."""
+LARGEST_TEXT = 64 * 2**20
+"""Bytes of the largest file of JSON that is read."""
 LOCK = ".datastill-lock"
 """Name of the file in a folder that a run writes to; see `locks`."""
 
@@ -171,22 +174,61 @@ def as_read(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; a `UserError` says which file is missing or broken."""
+def must_be_file(path: Path, largest: int | None = None) -> None:
+    """Raise a `UserError` unless there is a regular file, of at most `largest` bytes: devices and pipes have no end."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        about = path.stat()
+    except (OSError, ValueError) as error:  # the latter: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read {path}: {reason}") from error
+    if not stat.S_ISREG(about.st_mode):
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
+        raise UserError(f"cannot read {path}: it is {kind}, not a file")
+    if largest is not None and about.st_size > largest:
+        raise UserError(f"cannot read {path}: it has {about.st_size} bytes, and at most {largest} are expected")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a `UserError` says which file is missing, broken, or no file of JSON."""
+    must_be_file(path, LARGEST_TEXT)
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
+def parse_json(text: str) -> Any:
+    """The value of a text of JSON.
+
+    Raises:
+        ValueError: it is not JSON, holds a number that is not finite, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file; a `UserError` says why it is not a whole one."""
+    must_be_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # besides its own, safetensors raises what torch does for types that torch lacks
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path} is not a whole safetensors file ({error}); it is cut short or of another kind"
+            f"{path} is not a whole safetensors file ({reason}); it is cut short or of another kind"
         ) from error
 
 
@@ -197,5 +239,5 @@ def digest(header: str, tensors: dict[str, Tensor]) -> str:
 
 def must_be_unchanged(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
     """Raise a `UserError` unless header and tensors are those that the digest in the file was taken of."""
-    if digest(metadata["header"], tensors) != metadata.get("sha256"):
+    if digest(metadata.get("header", ""), tensors) != metadata.get("sha256"):
         raise UserError(f"{path} was changed after it was written: its digest does not match its content")

@@ -17,9 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import distributed
+from .checkpoint import must_be_state, must_continue
 from .errors import UserError, at_least
 from .files import write_whole
 from .methods import Learned, Method, Problem
+from .pickled import read_pickled
 from .records import must_have_types
 from .runlog import JsonLines, ProgressLine
 
@@ -126,7 +128,8 @@ def optimise(
     """
     checkpoint = folder / "checkpoint.pt"
     state = distributed.first(lambda: load(checkpoint)) if resume else None
-    learned = state.learned if state else method.start(problem)
+    start = method.start(problem)
+    learned = _placed(state, start).learned if state else start
     parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
     optimiser = torch.optim.Adam(
         [{"params": [parameters[name]], "lr": outer.rate} for name, outer in method.outer().items()],
@@ -138,6 +141,10 @@ def optimise(
         state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
         save(state, checkpoint)
     else:
+        try:
+            must_continue(state.learned, state.optimiser, start, optimiser)
+        except UserError as error:
+            raise _of_no_use(checkpoint, error) from error
         optimiser.load_state_dict(state.optimiser)
     mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
     log = JsonLines(mine, keep=state.iteration)
@@ -318,16 +325,28 @@ def load(path: Path) -> State:
     """Read a checkpoint; only tensors and plain values are accepted, nothing is executed.
 
     Raises:
-        UserError: there is none, or it is broken.
+        UserError: there is none, or it is broken or not that of a run.
     """
     if not path.exists():
         raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
+    plain = read_pickled(path)
     try:
-        return State(**torch.load(path, weights_only=True))
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise UserError(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}); start anew elsewhere"
-        ) from error
+        must_be_state(plain)
+        return State(**plain)
+    except (UserError, TypeError) as error:  # the latter: fields of another version
+        raise _of_no_use(path, error) from error
+
+
+def _placed(state: State, start: Learned) -> State:
+    """The state with its tensors where those of `start` are; a checkpoint is read to the CPU."""
+    devices = {name: value.device for name, value in start.items()}
+    for tensors in (state.learned, state.averaged, state.best):
+        tensors.update({name: value.to(devices.get(name, "cpu")) for name, value in tensors.items()})
+    return state
+
+
+def _of_no_use(path: Path, error: Exception) -> UserError:
+    return UserError(f"the checkpoint {path} cannot be gone on from: {error}; begin a new run in another folder")
 
 
 @contextmanager

@@ -1,23 +1,41 @@
 """Pools: many trained networks in one file, those to distil with and those held out kept apart by construction."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
-from .files import digest, must_be_unchanged, read_tensors, write_whole
+from .files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from .networks import Network
+from .records import fits, shown
 
 FORMAT = "datastill-pool/1"
 PREFIX = "pool:"
 """What an initialiser begins with that is the file of a pool."""
 SPLITS = ("training", "held_out")
+FIELDS = {
+    "settings": Mapping[str, Any],
+    "shape": tuple[int, int, int],
+    "classes": int,
+    "class_names": tuple[str, ...],
+    "mean": tuple[float, ...],
+    "std": tuple[float, ...],
+    "parameters": Mapping[str, Any],
+    "accuracies": Mapping[str, Any],
+    "seconds": float,
+    "torch": str,
+    "frozen": str | None,
+}
+"""What the header of a pool holds; ``frozen`` is left out where a network freezes nothing."""
 TEST = "test networks"
 """The purpose of networks that are measured on test images, the only one that those held out are for."""
 
@@ -65,7 +83,7 @@ class Pool:
         """Read a pool; every byte is checked against the digest in the file.
 
         Raises:
-            UserError: the file is missing, cut short, changed, or of another kind.
+            UserError: the file is missing, cut short, changed, or of another kind, or holds values that no pool has.
         """
         path = Path(path)
         if not path.is_file():
@@ -75,7 +93,12 @@ class Pool:
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
         must_be_unchanged(path, metadata, tensors)
-        return cls(**tensors, header=json.loads(metadata["header"]))
+        try:
+            header = parse_json(metadata.get("header", ""))
+            must_be_whole(header, tensors)
+        except ValueError as error:
+            raise UserError(f"the pool {path} is of no use: {error}") from error
+        return cls(**tensors, header=header)
 
     def check(self, network: Network) -> None:
         """Raise a `UserError` unless the weights are this network's, and it freezes what it froze before."""
@@ -98,6 +121,47 @@ class Pool:
             f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain such a pool, or change "
             "--network, --data.resize or --data.channels"
         )
+
+
+def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `UserError` unless a header has all fields of a pool, of their types, and the tensors fit it."""
+    if not isinstance(header, dict):
+        raise UserError("its header is not a JSON object")
+    for name, kind in FIELDS.items():
+        value = header.get(name)
+        if not fits(kind, tuple(value) if isinstance(value, list) else value):
+            raise UserError(f"its header has {shown(value)} as {name}")
+    if not fits(str, header["settings"].get("network")):
+        raise UserError("its settings name no network")
+    if len(header["class_names"]) != header["classes"]:
+        raise UserError(f"it has {len(header['class_names'])} class names for {header['classes']} classes")
+    size = sum(_size(name, shape) for name, shape in header["parameters"].items())
+    if set(tensors) != set(SPLITS):
+        raise UserError(f"it holds the tensors {', '.join(sorted(tensors)[:5])} instead of {' and '.join(SPLITS)}")
+    for name, value in tensors.items():
+        _must_hold_networks(name, value, size, header["accuracies"].get(name))
+
+
+def _size(name: str, shape: Any) -> int:
+    """How many numbers a parameter of this shape has."""
+    if not isinstance(shape, list) or not all(fits(int, side) and side >= 0 for side in shape):
+        raise UserError(f"its header has {shown(shape)} as the shape of the parameter {name!r}")
+    return math.prod(shape)
+
+
+def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: Any) -> None:
+    if value.dtype != torch.float32 or value.dim() != 2 or value.shape[1] != size:
+        raise UserError(
+            f"{name} is {value.dtype} of shape {tuple(value.shape)}, but must be float32 with {size} columns"
+        )
+    if not bool(value.isfinite().all()):
+        raise UserError(f"{name} holds weights that are not finite")
+    if name == "training" and not len(value):
+        raise UserError("it holds no networks to distil with")
+    if not fits(tuple[float, ...], tuple(accuracies) if isinstance(accuracies, list) else accuracies):
+        raise UserError(f"its header has {shown(accuracies)} as accuracies of {name}")
+    if len(accuracies) != len(value) or not all(0 <= accuracy <= 1 for accuracy in accuracies):
+        raise UserError(f"its accuracies of {name} are not {len(value)} numbers from 0 to 1")
 
 
 def load_pool(path: str) -> Pool:

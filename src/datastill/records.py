@@ -37,7 +37,7 @@ def updated(record: Record, plain: Any, path: str = "") -> Record:
         UserError: not an object, an unknown field, or a value that the field cannot have.
     """
     if not isinstance(plain, Mapping):
-        raise UserError(f"{path.removesuffix('.') or 'the settings'} must be a JSON object, but is {_shown(plain)}")
+        raise UserError(f"{path.removesuffix('.') or 'the settings'} must be a JSON object, but is {shown(plain)}")
     hints = get_type_hints(type(record))
     for key in plain:
         if key not in hints:
@@ -58,7 +58,7 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
         must_have_types(value, f"{name}.")
         return value
     if not fits(hint, value):
-        raise UserError(f"{name} is {_shown(value)}, but must be {_in_words(hint)}")
+        raise UserError(f"{name} is {shown(value)}, but must be {_in_words(hint)}")
     return _widened(hint, value)
 
 
@@ -123,7 +123,7 @@ WORDS = {
 """Types for people."""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

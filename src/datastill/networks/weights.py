@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +11,12 @@ from torch import Tensor, nn
 
 from ..data.names import VARIABLE
 from ..errors import UserError, unknown
-from ..files import read_tensors
+from ..files import must_be_file, read_tensors
+from ..pickled import MoreThanTensorsError, read_pickled
 
 FOLDER = "weights"
 """The folder in `$DATASTILL_DATA` in which bare names of weights files are looked up."""
 ADAPT = ("all", "classifier")
-FORBIDDEN = re.compile(r"GLOBAL (\S+)|Unsupported (?:class|operand) (\S+)")
 
 
 def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels: int | None) -> None:
@@ -153,6 +151,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is not whole, or a pickle that holds more than tensors.
     """
+    must_be_file(path)
     about = path.stat()
     return _read(path, about.st_mtime_ns, about.st_size)
 
@@ -160,6 +159,9 @@ def read(path: Path) -> dict[str, Tensor]:
 @lru_cache(maxsize=2)  # a network is made anew for each draw of its initial weights
 def _read(path: Path, changed: int, size: int) -> dict[str, Tensor]:  # noqa: ARG001 (tell files apart)
     tensors = read_tensors(path)[1] if path.suffix == ".safetensors" else _unpickled(path)
+    for key, value in tensors.items():
+        if value.dtype.is_complex or not bool(value.float().isfinite().all()):
+            raise UserError(f"the weights in {path} are of no use: {key} has values that are not finite real numbers")
     return {key: value.float() for key, value in tensors.items()}
 
 
@@ -167,22 +169,17 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     """A pickle can run anything when it is opened: only one of tensors is."""
     advice = "save the state alone, torch.save(model.state_dict(), FILE), or a .safetensors file"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        if refused := FORBIDDEN.search(str(error)):
-            what = refused[1] or refused[2]
-            raise UserError(
-                f"{path} is refused: it is a pickle that holds more than tensors ({what}); {advice}"
-            ) from error
-        raise UserError(f"{path} is not a whole state file of torch; it is cut short or of another kind") from error
+        state = read_pickled(path)
+    except MoreThanTensorsError as error:
+        raise UserError(f"{error}; {advice}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path} is refused: it holds a {type(state).__name__} in the place of named tensors; {advice}")
     for key, value in state.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(
                 f"{path} is refused: it holds more than tensors ({key!r} is a {type(value).__name__}); {advice}"
             )
-    return dict(state)
+    return state
 
 
 def sha256(name: str) -> str:

@@ -1,0 +1,110 @@
+"""What a checkpoint must hold before a run goes on from it: values of the right types, finite, that fit the run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UserError
+from .records import fits, shown
+
+NUMBERS = {"iteration": int, "best_iteration": int, "skipped": int, "best_mean": float, "seconds": float}
+"""The numbers in a checkpoint."""
+MOMENTS = {"exp_avg", "exp_avg_sq"}
+"""What Adam keeps for each learned tensor, besides the number of its steps."""
+
+
+def must_be_state(plain: Any) -> None:
+    """Raise a `UserError` unless plain values are those of a `loop.State`, and consistent with each other."""
+    if not isinstance(plain, Mapping):
+        raise UserError(f"it holds a {type(plain).__name__} instead of the state of a run")
+    for name, kind in NUMBERS.items():
+        value = plain.get(name)
+        if not fits(kind, value) or value < (-1 if name == "best_mean" else 0):
+            raise UserError(f"it has {shown(value)} as {name}")
+    learned = plain.get("learned")
+    _must_be_tensors("learned", learned)
+    _must_be_like("averaged", plain.get("averaged"), learned)
+    if plain.get("best"):
+        _must_be_like("best", plain["best"], learned)
+    _must_be_norms(plain.get("norms"), learned)
+    if not fits(Mapping[str, Any], plain.get("identity", {})):
+        raise UserError(f"it has {shown(plain['identity'])} as identity")
+
+
+def must_continue(
+    learned: Mapping[str, Tensor], stored: Any, start: Mapping[str, Tensor], optimiser: torch.optim.Adam
+) -> None:
+    """Raise a `UserError` unless a checkpoint's tensors and optimiser are those of a run that would start from `start`.
+
+    Args:
+        learned: the learned tensors of the checkpoint.
+        stored: the optimiser's state in the checkpoint, as from ``Adam.state_dict()``.
+        start: the learned tensors that the run begins with.
+        optimiser: that of the run, one group for each learned tensor, before its first step.
+    """
+    _must_be_like("learned", learned, start)
+    fresh = optimiser.state_dict()
+    if not isinstance(stored, Mapping) or not isinstance(stored.get("state"), Mapping):
+        raise UserError("it holds no state of Adam")
+    if not _same_settings(stored.get("param_groups"), fresh["param_groups"]):
+        raise UserError("its optimiser has other settings than the run")
+    for index, group in enumerate(optimiser.param_groups):
+        _must_be_moments(stored["state"].get(index), group["params"][0])
+    if set(stored["state"]) - set(range(len(optimiser.param_groups))):
+        raise UserError("its optimiser has moved other tensors than those of the run")
+
+
+def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
+    """Whether groups of an optimiser have the same settings, except for the rates, which change in every iteration."""
+    if not isinstance(stored, list) or len(stored) != len(fresh):
+        return False
+    return all(
+        isinstance(one, Mapping)
+        and all(one[key] == value for key, value in other.items() if key in one and key != "lr")
+        and fits(float, one.get("lr"))
+        and one.get("params") == other["params"]
+        for one, other in zip(stored, fresh, strict=True)
+    )
+
+
+def _must_be_moments(stored: Any, parameter: Tensor) -> None:
+    """Adam has no moments before the first step."""
+    if stored is None:
+        return
+    if not isinstance(stored, Mapping) or set(stored) != MOMENTS | {"step"}:
+        raise UserError("its optimiser holds other values than Adam keeps")
+    like = {"step": torch.zeros(())} | dict.fromkeys(MOMENTS, parameter)
+    _must_be_like("optimiser", stored, like)
+
+
+def _must_be_tensors(what: str, value: Any) -> None:
+    if not isinstance(value, Mapping) or not value:
+        raise UserError(f"it has {shown(value)} as {what}, which must be tensors by name")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise UserError(f"its {what} {shown(name)} is no tensor of real numbers")
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"its {what} {name!r} holds values that are not finite")
+
+
+def _must_be_like(what: str, value: Any, other: Mapping[str, Tensor]) -> None:
+    """Tensors of the names and shapes of others."""
+    _must_be_tensors(what, value)
+    if set(value) != set(other):
+        raise UserError(f"its {what} are {', '.join(sorted(value))}, but the run has {', '.join(sorted(other))}")
+    for name, tensor in value.items():
+        if tensor.shape != other[name].shape or tensor.dtype != other[name].dtype:
+            raise UserError(
+                f"its {what} {name!r} is {tensor.dtype} of shape {tuple(tensor.shape)}, but the run has "
+                f"{other[name].dtype} of shape {tuple(other[name].shape)}"
+            )
+
+
+def _must_be_norms(norms: Any, learned: Mapping[str, Tensor]) -> None:
+    if not isinstance(norms, Mapping) or set(norms) != set(learned):
+        raise UserError("its norms are not those of what is learned")
+    for name, values in norms.items():
+        if not isinstance(values, list) or not all(fits(float, each) and each >= 0 for each in values):
+            raise UserError(f"its norms of {name!r} are not a list of positive numbers")

@@ -1,0 +1,166 @@
+"""Pools, checkpoints, weights, configurations and studies, changed at random.
+
+``python -m tests.fuzz.inputs 1000`` changes each kind a thousand times and prints what came of it.
+"""
+
+import json
+import random
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save, save_file
+from torch import Tensor, nn
+
+from datastill.errors import UserError
+from datastill.files import digest, read_json
+from datastill.loop import LoopSettings, optimise
+from datastill.networks import build
+from datastill.networks.weights import fill
+from datastill.pool import FORMAT, Pool
+from datastill.pretraining import PoolSettings
+from datastill.recipes import as_dict, from_dict
+from datastill.run import prepare
+
+from ..methods.test_conformance import problem
+from ..test_loop import Noisy, closeness
+from ..toys import toy_config, toy_data
+from .mutations import changed, changed_bytes
+
+NETWORK = "mlp(width=4,depth=1)"
+DATA = toy_data()
+
+Attempt = Callable[[Path, random.Random], object]
+"""Writes a changed file into a folder and reads it: gives a value, or raises a `UserError`."""
+
+
+def pool(folder: Path, draw: random.Random) -> None:
+    """A pool whose header and tensors are changed before the digest is taken."""
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    header = {
+        "settings": asdict(PoolSettings(network=NETWORK)),
+        "shape": list(DATA.shape),
+        "classes": DATA.classes,
+        "class_names": list(DATA.class_names),
+        "mean": DATA.mean.tolist(),
+        "std": DATA.std.tolist(),
+        "parameters": {name: list(shape) for name, shape in zip(network.names, network.shapes, strict=True)},
+        "accuracies": {"training": [0.5, 0.6], "held_out": [0.7]},
+        "seconds": 1.0,
+        "torch": "2",
+    }
+    tensors: Any = {"training": torch.randn(2, network.size), "held_out": torch.randn(1, network.size)}
+    if draw.random() < 0.7:
+        header = changed(header, draw)
+    else:
+        tensors = _tensors_of(changed(tensors, draw))
+    text = json.dumps(header, sort_keys=isinstance(header, dict) and all(isinstance(key, str) for key in header))
+    save_file(tensors, folder / "pool", {"format": FORMAT, "header": text, "sha256": digest(text, tensors)})
+    found = Pool.load(folder / "pool")
+    found.check(network)
+    assert len(found.drawn) and len(found.validating)
+
+
+def pool_bytes(folder: Path, draw: random.Random) -> None:
+    """A pool some of whose bytes are changed."""
+    tensors = {"training": torch.randn(2, 5), "held_out": torch.randn(1, 5)}
+    (folder / "pool").write_bytes(changed_bytes(save(tensors, {"format": FORMAT, "header": "{}"}), draw))
+    Pool.load(folder / "pool")
+
+
+def checkpoint(folder: Path, draw: random.Random) -> None:
+    """The checkpoint of a run in which a value is changed, and the run goes on from it."""
+    settings, path = LoopSettings(iterations=3, checkpoint_every=1, validate_every=3), folder / "checkpoint.pt"
+    optimise(Noisy(), problem(), LoopSettings(iterations=2, validate_every=2), folder, validate=closeness)
+    if draw.random() < 0.7:
+        torch.save(changed(torch.load(path, weights_only=True), draw), path)
+    else:
+        path.write_bytes(changed_bytes(path.read_bytes(), draw))
+    state = optimise(Noisy(), problem(), settings, folder, validate=closeness, resume=True)
+    assert all(bool(value.isfinite().all()) for value in state.learned.values())
+
+
+def weights(folder: Path, draw: random.Random) -> None:
+    """Weights of a small network as ``torch.save`` (archive or old format) and as safetensors."""
+    module = nn.Sequential()
+    module.features, module.classifier = nn.Linear(3, 2), nn.Linear(2, 2)
+    kind, state = draw.choice(("archive", "old", "safetensors")), dict(module.state_dict())
+    path, broken = folder / f"weights.{kind}", draw.random() < 0.5
+    if not broken:
+        state = changed(state, draw)
+    if kind == "safetensors":
+        save_file(_tensors_of(state), path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "archive")
+    if broken:
+        path.write_bytes(changed_bytes(path.read_bytes(), draw))
+    fill(module, str(path), "classifier")
+    assert all(bool(value.isfinite().all()) for value in module.state_dict().values())
+
+
+def configuration(folder: Path, draw: random.Random) -> None:
+    """The settings of a run, read from a file and prepared."""
+    plain = json.loads(json.dumps(as_dict(toy_config())))
+    (folder / "config.json").write_text(json.dumps(changed(plain, draw)), encoding="utf-8")
+    prepare(from_dict(read_json(folder / "config.json")), DATA)
+
+
+def configuration_bytes(folder: Path, draw: random.Random) -> None:
+    """The settings of a run in a file some of whose bytes are changed."""
+    content = json.dumps(as_dict(toy_config())).encode()
+    (folder / "config.json").write_bytes(changed_bytes(content, draw))
+    from_dict(read_json(folder / "config.json"))
+
+
+KINDS: dict[str, Attempt] = {
+    each.__name__: each for each in (pool, pool_bytes, checkpoint, weights, configuration, configuration_bytes)
+}
+"""What is changed and read, by name."""
+
+
+def _tensors_of(value: Any) -> dict[str, Tensor]:
+    """What a safetensors file can hold of a changed value."""
+    if not isinstance(value, dict):
+        return {}
+    return {str(k): v.clone() for k, v in value.items() if isinstance(v, Tensor) and v.numel() < 10**6}
+
+
+def attempt(kind: str, seed: int) -> str:
+    """Whether a changed file was ``read`` or ``refused`` in one line; anything else is raised."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            KINDS[kind](Path(folder), random.Random(f"{kind} {seed}"))
+        except UserError as error:
+            lines = str(error).splitlines()
+            if len(lines) != 1 or not lines[0].isprintable():
+                raise AssertionError(f"not one printable line: {str(error)!r}") from error
+            return "refused"
+    return "read"
+
+
+def main(tries: int) -> None:
+    """Try each kind and print counts; each traceback once for each place."""
+    for kind in KINDS:
+        counts, places = Counter(), Counter()
+        for seed in range(tries):
+            try:
+                counts[attempt(kind, seed)] += 1
+            except Exception as error:
+                counts["traceback"] += 1
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                places[
+                    f"{type(error).__name__} in {where.filename}:{where.lineno}: {str(error)[:150]!r} (seed {seed})"
+                ] += 1
+        print(kind, dict(counts), flush=True)
+        for place in places:
+            print("   ", place)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
