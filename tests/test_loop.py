@@ -225,7 +225,7 @@ def test_broken_and_missing_checkpoints_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         run(tmp_path, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match="is not a whole file of torch.save"):
+    with pytest.raises(UserError, match=r"is not a whole file of torch\.save"):
         run(tmp_path, resume=True)
 
 

@@ -64,7 +64,8 @@ def pool(folder: Path, draw: random.Random) -> None:
     save_file(tensors, folder / "pool", {"format": FORMAT, "header": text, "sha256": digest(text, tensors)})
     found = Pool.load(folder / "pool")
     found.check(network)
-    assert len(found.drawn) and len(found.validating)
+    assert len(found.drawn)
+    assert len(found.validating)
 
 
 def pool_bytes(folder: Path, draw: random.Random) -> None:
@@ -147,19 +148,18 @@ def attempt(kind: str, seed: int) -> str:
 def main(tries: int) -> None:
     """Try each kind and print counts; each traceback once for each place."""
     for kind in KINDS:
-        counts, places = Counter(), Counter()
+        counts, places = Counter[str](), dict[str, str]()
         for seed in range(tries):
             try:
                 counts[attempt(kind, seed)] += 1
             except Exception as error:
                 counts["traceback"] += 1
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                places[
-                    f"{type(error).__name__} in {where.filename}:{where.lineno}: {str(error)[:150]!r} (seed {seed})"
-                ] += 1
+                place = f"{type(error).__name__} in {where.filename}:{where.lineno}"
+                places.setdefault(place, f"{str(error)[:150]!r} (seed {seed})")
         print(kind, dict(counts), flush=True)
-        for place in places:
-            print("   ", place)
+        for place, first in places.items():
+            print(f"    {place}: {first}")
 
 
 if __name__ == "__main__":
