@@ -71,7 +71,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _must_be_plain(path: Path, content: bytes) -> None:
-    for name in _called(io.BytesIO(content)):
+    for name in list(_called(io.BytesIO(content))):  # all of it first: text may look like the beginning of a pickle
         if not PLAIN.fullmatch(name):
             raise MoreThanTensorsError(
                 f"{path} is refused: it is a pickle that holds more than tensors ({name.replace(' ', '.')})"
