@@ -4,9 +4,9 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export DATASTILL_DATA ?= $(CURDIR)/../shared/data
 
-.PHONY: help install demo test check clean
+.PHONY: help install demo test test-oldest check clean
 help:            ## what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/:/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/'
 
 install: .venv/installed ## .venv with the library and what its tests need, pinned by constraints.txt
 .venv/installed: pyproject.toml constraints.txt
@@ -16,7 +16,7 @@ install: .venv/installed ## .venv with the library and what its tests need, pinn
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: install    ## distil the embedded digits and write an HTML report: two minutes after installation
+demo: install    ## distil the embedded digits and write an HTML report: about two minutes
 	rm -rf runs/demo
 	$(BIN)/datastill distill digits --out runs/demo
 	@echo "open $(CURDIR)/runs/demo/report.html"
@@ -30,5 +30,13 @@ check: install   ## lint, format, types, layers
 test: check      ## check, then all tests, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-clean:           ## remove the environment and caches; runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+test-oldest: .venv-oldest/installed ## all tests with the oldest releases that pyproject.toml promises (7 GB, Python 3.11)
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[test]'
+	touch $@
+
+clean:           ## remove the environments and caches; runs stay
+	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -89,7 +89,7 @@ def _must_be_name(network: object) -> None:
 
 
 def digits() -> Config:
-    """Embedded 8x8 digits, MLP, random initial weights, 10 examples: a minute on two cores."""
+    """Embedded 8x8 digits, MLP, random initial weights, 10 examples: about two minutes."""
     return Config(
         recipe="digits",
         network="mlp",

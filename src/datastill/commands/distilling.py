@@ -24,7 +24,7 @@ class Distill:
     """Distil a dataset: learn synthetic examples, evaluate them on unseen networks, write a report.
 
     Examples:
-      datastill distill                                        the embedded digits, under a minute
+      datastill distill                                        the embedded digits, about two minutes
       datastill distill mnist-random --out runs/mnist          a recipe by name (datastill list recipes)
       datastill distill mnist-random --network "convnet(depth=2)" --method.ipc 5 --method.steps 5
       datastill distill --data.name ./my-images --data.resize 28 --network lenet

@@ -110,14 +110,15 @@ def _score(distilled: DistilledSet) -> str:
 class Picture:
     """The examples in half-block characters, one row for each step, two pixels in a character.
 
-    Nothing is drawn without colours; where a row does not fit, a line says how wide the terminal must be.
+    Nothing is drawn without colours or where the encoding has no block characters; where a row does not fit, a line
+    says how wide the terminal must be.
     """
 
     distilled: DistilledSet
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """Draw as wide as `options` allow."""
-        if console.color_system is None or console.no_color:
+        if console.color_system is None or console.no_color or options.ascii_only:
             return
         steps, batch = self.distilled.labels.shape[:2]
         height, width = self.distilled.shape[1:]
