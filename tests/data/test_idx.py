@@ -106,7 +106,7 @@ def too_flat(folder: Path) -> None:
     [
         (cut, "t10k-labels-idx1-ubyte holds 9 bytes of data where its header says 12 bytes"),
         (cut_gzip, "train-images-idx3-ubyte.gz cannot be read"),
-        (cut_header, "holds 0 bytes of data where its header says 1 sizes"),
+        (cut_header, "ends within its header, which says 1 sizes"),
         (empty, "begins with nothing"),
         (wrong_magic, "begins with 00 00 0d 01, but an IDX file of bytes begins with 00 00 08"),
         (unequal, "t10k-images-idx3-ubyte.gz has 12 images, but t10k-labels-idx1-ubyte has 11 labels"),

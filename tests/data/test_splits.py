@@ -105,6 +105,7 @@ def test_no_train_split_is_an_error(names):
         roles(names)
 
 
+@pytest.mark.filterwarnings("ignore:.*identical")
 @pytest.mark.parametrize(
     ("labels", "values", "names"),
     [
@@ -133,6 +134,39 @@ def test_a_class_needs_an_image_in_each_split():
 
 
 def test_three_images_of_a_class_are_enough():
-    with pytest.warns(UserWarning, match="no test split"):
+    with pytest.warns(UserWarning, match="no test split"), pytest.warns(UserWarning, match="identical"):
         data = load_data((np.zeros((33, 4, 4), np.uint8), np.array([0] * 3 + [1] * 30)), validation=0.9)
     assert [int((split.labels == 0).sum()) for split in (data.train, data.validation, data.test)] == [1, 1, 1]
+
+
+@pytest.mark.filterwarnings("error:.*identical", "ignore:.*no test split")
+@pytest.mark.parametrize("copies", [2, 3])
+def test_identical_images_stay_on_one_side_of_a_cut(copies):
+    images, labels = numbered()
+    data = load_data((np.repeat(images, copies, 0), np.repeat(labels, copies)))
+    held = [set(indices(split)) for split in (data.train, data.validation, data.test)]
+    assert sum(map(len, held)) == len(set.union(*held)) == 90
+    assert [len(part) for part in held] == [65, 7, 18]
+    assert len(data.train) + len(data.validation) + len(data.test) == 90 * copies
+
+
+@pytest.mark.filterwarnings("ignore:.*no test split")
+def test_a_class_of_identical_images_is_cut_all_the_same_and_told():
+    images, labels = numbered()
+    images = np.where((labels == 0)[:, None, None, None], 255, images).astype(np.uint8)
+    with pytest.warns(UserWarning, match=r"3 of 7 .* validation are identical to images of train; 6 of 18 .* test "):
+        data = load_data((images, labels))
+    assert [int((split.labels == 0).sum()) for split in (data.train, data.validation, data.test)] == [21, 3, 6]
+
+
+def test_images_that_are_in_several_splits_of_the_source_are_counted():
+    images, labels = numbered()
+    parts = {"train": (images[:60], labels[:60]), "val": (images[30:63], labels[30:63]), "test": (images, labels)}
+    counts = r"30 of 33 images of validation are .* train; 60 of 90 .* test are .* train; 33 of 90 .* validation\. Acc"
+    with pytest.warns(UserWarning, match=f"^'mine': {counts}"):
+        load_data(parts, name="mine")
+
+
+def test_the_first_usual_name_of_a_split_counts():
+    assert roles(["eval", "test", "TRAIN"]) == {"train": "TRAIN", "test": "test"}
+    assert roles(["Training", "evaluation"]) == {"train": "Training", "test": "evaluation"}

@@ -12,8 +12,11 @@ from huggingface_hub import HfApi
 from torch import Tensor
 
 from ..errors import UserError
-from .images import decode, from_array
-from .splits import Labelled, check_labels, roles
+from .decoding import decode
+from .folders import SAVED
+from .images import Reading, from_array
+from .labels import check_labels
+from .splits import Labelled, roles
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", "photo", "png", "jpg", "jpeg", "webp")
 """Usual names of the column with the images, most usual first."""
@@ -31,7 +34,7 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
         UserError: it cannot be read.
     """
     try:
-        if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if any((folder / name).is_file() for name in SAVED):
             read = datasets.load_from_disk(str(folder))
         else:
             with _no_progress_bars():
@@ -69,19 +72,19 @@ def splits_of(source: Any) -> dict[str, datasets.Dataset]:
 
 
 def read_tables(
-    tables: Mapping[str, datasets.Dataset], side: int | None, columns: tuple[str, str] | None = None
+    tables: Mapping[str, datasets.Dataset], reading: Reading, columns: tuple[str, str] | None = None
 ) -> dict[str, Labelled]:
     """The splits that are used, decoded, by role.
 
     Args:
         tables: the splits by name.
-        side: height and width to resize to; None keeps the size.
+        reading: the size to give the images, and whether to skip what cannot be read.
         columns: names of the image and the label column, where they are known.
     """
-    return {role: read_table(tables[name], side, columns, name) for role, name in roles(tables).items()}
+    return {role: read_table(tables[name], reading, columns, name) for role, name in roles(tables).items()}
 
 
-def read_table(table: datasets.Dataset, side: int | None, columns: tuple[str, str] | None, split: str) -> Labelled:
+def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, str] | None, split: str) -> Labelled:
     """One split, decoded.
 
     Raises:
@@ -93,7 +96,8 @@ def read_table(table: datasets.Dataset, side: int | None, columns: tuple[str, st
     else:
         image, label = _image_column(table.features, where), _label_column(table.features, where)
     labels, names = _labels(table, label, where)
-    return Labelled(images=_images(table, image, side, where), labels=labels, names=names)
+    images, kept = _images(table, image, reading, where)
+    return Labelled(images=images, labels=labels[kept], names=names)
 
 
 def _image_column(features: datasets.Features, where: str) -> str:
@@ -119,7 +123,8 @@ def _label_column(features: datasets.Features, where: str) -> str:
     return name
 
 
-def _images(table: datasets.Dataset, column: str, side: int | None, where: str) -> Tensor:
+def _images(table: datasets.Dataset, column: str, reading: Reading, where: str) -> tuple[Tensor, Any]:
+    """The images, and the rows that they are from."""
     feature = table.features[column]
     kind = getattr(feature, "dtype", "")
     if isinstance(feature, datasets.Image | dict) or kind in ("binary", "large_binary"):
@@ -127,10 +132,11 @@ def _images(table: datasets.Dataset, column: str, side: int | None, where: str) 
         items: list[Any] = [cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell for cell in cells]
         if None in items:
             raise UserError(f"image {items.index(None)} of {where} is missing; leave that row out")
-        return decode(items, side, where)
+        decoded = decode(items, where, reading)
+        return decoded.images, decoded.kept
     if kind in ("string", "large_string"):
         raise UserError(f"column {column!r} of {where} holds text, not images; cast it to datasets.Image()")
-    return from_array(np.asarray(table.select_columns([column]).with_format("numpy")[:][column]), side, where)
+    return from_array(table.select_columns([column]).with_format("numpy")[:][column], where, reading), slice(None)
 
 
 def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
@@ -139,8 +145,8 @@ def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarra
         raise UserError(f"{where} has no labels for {cells.null_count} of {len(cells)} images; leave them out")
     feature = table.features[column]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-    text = getattr(feature, "dtype", "") in ("string", "large_string")
-    labels = np.array(cells.to_pylist(), dtype=str) if text else cells.to_numpy()
+    scalar = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+    labels = cells.to_numpy() if scalar else cells.to_pylist()
     return check_labels(labels, names, f"{where}, column {column!r},"), names
 
 

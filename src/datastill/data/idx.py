@@ -4,56 +4,99 @@ import gzip
 import math
 import re
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ..errors import UserError
-from .images import from_array
-from .splits import Labelled, check_labels, roles
+from .images import Reading, from_array
+from .labels import check_labels
+from .splits import Labelled, role_of, roles
 
 IMAGES = re.compile(r"(.*?)[-_.]?images[-_.]idx[34][-_.]ubyte(\.gz)?$", re.IGNORECASE)
 """Name of a file with images, e.g. train-images-idx3-ubyte.gz; the first group says which split."""
+EXPANSION = 200
+"""A gzipped file of images unpacks to at most this many times its size; a hostile one to a thousand times."""
+
 UNSIGNED_BYTES = 0x08
 """Third byte of the magic number; the fourth is the number of dimensions."""
 
 
-def image_files(folder: Path) -> dict[str, Path]:
-    """The files with images by split; `t10k`, as MNIST has it, is test, and so is the end of emnist-letters-test."""
-    found = {path: match[1] for path in sorted(folder.iterdir()) if (match := IMAGES.match(path.name))}
-    return {_split(prefix): path for path, prefix in found.items()}
+def split_files(folder: Path) -> dict[str, Path]:
+    """The files with images in a folder, by split; empty where there are none.
+
+    Raises:
+        UserError: the folder holds several sets, as EMNIST has them; lists them and says how to name one.
+    """
+    sets = _sets(folder)
+    if len(sets) > 1:
+        raise UserError(
+            f"{folder} holds {len(sets)} sets: {', '.join(name or 'one without a name' for name in sorted(sets))}; "
+            f"name one of them, e.g. {folder / max(sets)}"
+        )
+    return next(iter(sets.values()), {})
 
 
-def read_folder(folder: Path, side: int | None) -> dict[str, Labelled]:
-    """The splits of a folder of IDX files, plain or gzipped, by role.
+def named_set(path: Path) -> dict[str, Path]:
+    """The files with images of one of several sets in a folder, by split; `path` is FOLDER/SET. Empty if it is none."""
+    folder = path.expanduser().parent
+    return _sets(folder).get(path.name, {}) if len(path.parts) > 1 and folder.is_dir() else {}
+
+
+def read_splits(files: Mapping[str, Path], reading: Reading) -> dict[str, Labelled]:
+    """The splits of a set in IDX files, plain or gzipped, by role.
 
     Args:
-        folder: holds, for each split, a file ...images-idx3-ubyte and one ...labels-idx1-ubyte.
-        side: height and width to resize to; None keeps the size.
+        files: the file with images of each split; beside ...images-idx3-ubyte there is one ...labels-idx1-ubyte.
+        reading: the size to give the images.
 
     Raises:
         UserError: a file is missing, cut short or of another kind, or images and labels are not equally many.
     """
-    files = image_files(folder)
-    return {role: _read_split(files[name], side, name) for role, name in roles(files).items()}
+    return {role: _read_split(files[name], reading, name) for role, name in roles(files).items()}
 
 
-def _split(prefix: str) -> str:
-    last = re.split(r"[-_.]", prefix)[-1].lower()
-    return "test" if last == "t10k" else last or "train"
+def _sets(folder: Path) -> dict[str, dict[str, Path]]:
+    """The files with images by set and split; of a file that is there plain and gzipped, the plain one."""
+    sets: dict[str, dict[str, Path]] = {}
+    for path in sorted(_entries(folder)):
+        if (match := IMAGES.match(path.name)) and path.is_file():
+            name, split = _name_and_split(match[1])
+            sets.setdefault(name, {}).setdefault(split, path)  # file sorts before file.gz
+    return sets
 
 
-def _read_split(path: Path, side: int | None, name: str) -> Labelled:
-    images, labels = read_file(path), read_file(_labels_of(path))
-    if labels.ndim != 1 or images.ndim not in (3, 4):
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"the folder {str(folder)!r} cannot be read: {error.strerror}") from error
+
+
+def _name_and_split(prefix: str) -> tuple[str, str]:
+    """Of emnist-letters-test: emnist-letters and test; `t10k`, as MNIST has it, is test."""
+    name, last = re.match(r"(.*?)[-_.]?([^-_.]*)$", prefix, re.DOTALL).groups()  # type: ignore[union-attr]
+    if last.lower() == "t10k":
+        return name, "test"
+    return (name, last.lower()) if role_of(last) else (prefix, "train")
+
+
+def _read_split(path: Path, reading: Reading, name: str) -> Labelled:
+    beside = _labels_of(path)
+    shape, labels = read_shape(path), read_shape(beside)
+    if len(labels) != 1 or len(shape) not in (3, 4):
         raise UserError(
-            f"{path} has {images.ndim} dimensions and its labels {labels.ndim}; expected 3 (image, row, column) and 1"
+            f"{path} has {len(shape)} dimensions and its labels {len(labels)}; expected 3 (image, row, column) and 1"
         )
-    if len(images) != len(labels):
-        raise UserError(f"{path} has {len(images)} images, but {_labels_of(path).name} has {len(labels)} labels")
+    if shape[0] != labels[0]:
+        raise UserError(f"{path} has {shape[0]} images, but {beside.name} has {labels[0]} labels")
     where = f"split {name!r}"
-    return Labelled(images=from_array(images, side, where), labels=check_labels(labels, None, where))
+    images = from_array(read_file(path), where, reading)
+    return Labelled(images=images, labels=check_labels(read_file(beside), None, where))
 
 
 def _labels_of(path: Path) -> Path:
@@ -67,28 +110,56 @@ def _labels_of(path: Path) -> Path:
 
 
 def read_file(path: Path) -> UInt8[np.ndarray, "*shape"]:
-    """The array of unsigned bytes in an IDX file, plain or gzipped.
+    """The array of unsigned bytes in an IDX file, plain or gzipped; no more is unpacked than its header says.
 
     Raises:
-        UserError: the file cannot be read, has another magic number, or is shorter or longer than it says.
+        UserError: the file cannot be read, has another magic number, is shorter or longer than it says, or says that it
+            holds more than `EXPANSION` times its size.
     """
+    with _opened(path) as file:
+        shape = _shape(path, file)
+        size = math.prod(shape)
+        if size > EXPANSION * path.stat().st_size:
+            raise UserError(f"{path} says that it holds {size} bytes, more than {EXPANSION} times its own size")
+        content = file.read(size)
+        if len(content) < size or file.read(1):
+            found = f"{len(content)} bytes" if len(content) < size else "more bytes"
+            raise UserError(
+                f"{path} holds {found} of data where its header says {'x'.join(map(str, shape))} bytes; "
+                "it is cut short or broken, get it again"
+            )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """The sizes in the header of an IDX file.
+
+    Raises:
+        UserError: the file cannot be read, or has another magic number.
+    """
+    with _opened(path) as file:
+        return _shape(path, file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            yield gzip.GzipFile(fileobj=file) if packed else file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); it is cut short or broken, get it again") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTES or not content[3]:
+
+
+def _shape(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != bytes([0, 0, UNSIGNED_BYTES]) or not magic[3]:
         raise UserError(
-            f"{path} begins with {content[:4].hex(' ') or 'nothing'}, but an IDX file of bytes begins with 00 00 08 "
+            f"{path} begins with {magic.hex(' ') or 'nothing'}, but an IDX file of bytes begins with 00 00 08 "
             "and its number of dimensions; it is of another kind"
         )
-    start = 4 + 4 * content[3]
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist()) if len(content) >= start else ()
-    if len(shape) != content[3] or len(content) - start != math.prod(shape):
-        wanted = f"{'x'.join(map(str, shape))} bytes" if shape else f"{content[3]} sizes"
-        raise UserError(
-            f"{path} holds {max(len(content) - start, 0)} bytes of data where its header says {wanted}; "
-            "it is cut short or broken, get it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise UserError(f"{path} ends within its header, which says {magic[3]} sizes; get it again")
+    return tuple(np.frombuffer(sizes, ">u4").tolist())

@@ -1,16 +1,11 @@
-"""Images of any kind as one uint8 tensor: decode, check, resize, convert, pad."""
+"""Images as one uint8 tensor: check, crop, resize, convert, pad."""
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -18,50 +13,37 @@ from ..errors import UserError
 
 Channels = Literal["keep", "grey", "colour"]
 
-CHUNK = 256
-"""Images decoded or resized at a time, so that float copies stay small."""
+Fit = Literal["stretch", "crop", "pad"]
 
-MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
-"""First bytes of the usual formats; without them PIL tries forty formats in turn, which costs more than decoding."""
-
-
-def decode(items: Sequence[bytes | str | Image.Image], side: int | None, where: str) -> UInt8[Tensor, "n c h w"]:
-    """Encoded images, paths of image files or PIL images as one tensor: grey if all are grey, else RGB.
-
-    Args:
-        items: the images. Palettes, alpha and other colour spaces become RGB; 16-bit grey is scaled to 8 bits.
-        side: height and width to resize to; None keeps the size.
-        where: names the images in an error, e.g. "split 'train'".
-
-    Raises:
-        UserError: an image cannot be read, or the sizes differ and `side` is None.
-    """
-
-    def piece(start: int) -> Tensor:
-        chunk = enumerate(items[start : start + CHUNK], start)
-        arrays = [_read(item, f"image {i} of {where}") for i, item in chunk]
-        stacks = [np.stack(arrays)] if len({array.shape for array in arrays}) == 1 else [a[None] for a in arrays]
-        return torch.cat(match([resize(_channels_first(stack), side) for stack in stacks]))
-
-    if not len(items):
-        raise UserError(f"{where} has no images")
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return torch.cat(match(list(pool.map(piece, range(0, len(items), CHUNK)))))
+BATCH = 2**24
+"""Bytes of pixels that are resized or converted at a time; as floats they take four times as much."""
 
 
-def from_array(images: np.ndarray | Tensor, side: int | None, where: str) -> UInt8[Tensor, "n c h w"]:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How images are read."""
+
+    side: int | None = None
+    """Height and width in pixels to resize to; None keeps the size."""
+    fit: Fit = "stretch"
+    """What becomes of an image that is not square when it is resized."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, instead of raising an error."""
+
+
+def from_array(images: object, where: str, reading: Reading | None = None) -> UInt8[Tensor, "n c h w"]:
     """A copy of an array of images, as one tensor.
 
     Args:
         images: (n, h, w), (n, c, h, w) or (n, h, w, c) with 1 or 3 channels (channels first where both fit);
-            integers in 0..255, or floats in [0, 1].
-        side: height and width to resize to; None keeps the size.
-        where: names the images in an error.
+            integers in 0..255, or floats in [0, 1]. An array, a tensor, or a list of arrays of one shape.
+        where: names the images in an error, e.g. "split 'train'".
+        reading: which size to give them; None keeps the size.
 
     Raises:
         UserError: another shape, kind or range of values.
     """
-    array = _as_numpy(images)
+    array, reading = _as_numpy(images, where), reading or Reading()
     shape = tuple(array.shape)
     if array.ndim == 3:
         array = array[:, None]
@@ -74,15 +56,23 @@ def from_array(images: np.ndarray | Tensor, side: int | None, where: str) -> UIn
         )
     if array.size == 0:
         raise UserError(f"{where} has no images: shape {shape}")
-    return resize(torch.tensor(_to_bytes(array, where)), side)
+    copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch knows no negative strides
+    return resize(copied, reading.side, reading.fit)
 
 
-def resize(images: UInt8[Tensor, "n c h w"], side: int | None) -> UInt8[Tensor, "n c h2 w2"]:
-    """Images of `side` x `side` pixels (bilinear, antialiased; the aspect ratio is not kept); None changes nothing."""
+def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stretch") -> UInt8[Tensor, "n c h2 w2"]:
+    """Images of `side` x `side` pixels (bilinear, antialiased); None changes nothing.
+
+    Args:
+        images: the images.
+        side: height and width in pixels.
+        fit: `stretch` does not keep the aspect ratio, `crop` takes the square in the middle, `pad` adds black borders.
+    """
     if side is None or tuple(images.shape[2:]) == (side, side):
         return images
+    images = _square(images, fit)
     pieces = []
-    for piece in images.split(CHUNK):
+    for piece in _pieces(images):
         sized = interpolate(piece.float(), size=(side, side), mode="bilinear", antialias=True)
         pieces.append(sized.round_().clamp_(0, 255).to(torch.uint8))
     return torch.cat(pieces)
@@ -96,7 +86,7 @@ def padded(images: UInt8[Tensor, "n c h w"], margin: int) -> UInt8[Tensor, "n c 
 def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tensor, "n d h w"]:
     """Grey images as ITU-R 601 luma, colour images by repeating the grey channel, or the images as they are."""
     if channels == "grey" and images.shape[1] == 3:
-        return torch.cat([_luma(piece) for piece in images.split(CHUNK)])
+        return torch.cat([_luma(piece) for piece in _pieces(images)])
     if channels == "colour" and images.shape[1] == 1:
         return images.repeat(1, 3, 1, 1)
     return images
@@ -119,47 +109,32 @@ def match(pieces: list[Tensor]) -> list[Tensor]:
     return [convert(piece, "colour") for piece in pieces] if colour else pieces
 
 
-def _read(item: bytes | str | Image.Image, what: str) -> np.ndarray:
-    """One image as (h, w) or (h, w, 3) bytes."""
+def _square(images: Tensor, fit: Fit) -> Tensor:
+    height, width = images.shape[2:]
+    if fit == "crop":
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        return images[:, :, top : top + short, left : left + short]
+    if fit == "pad":
+        rows, columns = max(width - height, 0), max(height - width, 0)
+        return pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return images
+
+
+def _pieces(images: Tensor) -> tuple[Tensor, ...]:
+    """The images in pieces of at most `BATCH` bytes, so that copies with more bytes per pixel stay small."""
+    return images.split(max(BATCH // images[0].numel(), 1))
+
+
+def _as_numpy(images: object, where: str) -> np.ndarray:
     try:
-        if isinstance(item, str):
-            item = Path(item).read_bytes()
-        if isinstance(item, bytes):
-            forms = [form for magic, form in MAGIC.items() if item.startswith(magic)]
-            image = Image.open(BytesIO(item), formats=forms or None)
-        else:
-            image = item
-        if "exif" in image.info:
-            image = ImageOps.exif_transpose(image)
-        return _eight_bits(image, what)
-    except (OSError, SyntaxError, EOFError) as error:  # PIL raises a SyntaxError for a broken PNG
+        if not isinstance(images, Tensor):
+            return np.asarray(images)
+        images = images.detach().cpu()
+        return (images.float() if images.is_floating_point() else images).numpy()  # NumPy knows no bfloat16
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{what} cannot be read: {reason}; mend it or leave it out") from error
-
-
-def _eight_bits(image: Image.Image, what: str) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits, which PIL would clip instead of scaling
-        values = np.asarray(image).astype(np.int64)
-        if values.min() >= 0 and values.max() <= 65535:
-            return np.rint(values / 257).astype(np.uint8)
-    if image.mode[0] in "IF":
-        raise UserError(f"{what} has pixels of more than 16 bits (mode {image.mode!r}); save it with 8 or 16 bits")
-    if image.mode in ("L", "1"):
-        return np.asarray(image if image.mode == "L" else image.convert("L"))
-    if "transparency" in image.info:  # straight to RGB, PIL warns about a palette with transparency
-        image = image.convert("RGBA")
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # `convert` would copy
-
-
-def _channels_first(stack: np.ndarray) -> UInt8[Tensor, "n c h w"]:
-    return torch.tensor(stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2))
-
-
-def _as_numpy(images: np.ndarray | Tensor) -> np.ndarray:
-    if not isinstance(images, Tensor):
-        return np.asarray(images)
-    images = images.detach().cpu()
-    return (images.float() if images.is_floating_point() else images).numpy()  # NumPy knows no bfloat16
+        raise UserError(f"images of {where} are no array of numbers ({reason}); give one array (n, h, w, c)") from error
 
 
 def _to_bytes(array: np.ndarray, where: str) -> np.ndarray:

@@ -5,8 +5,14 @@ from typing import get_args
 
 import tyro
 
-from ..errors import UserError, at_least, unknown
-from .images import Channels
+from ..errors import UserError, unknown
+from .images import Channels, Fit, Reading
+
+LARGEST_SIDE = 1024
+"""Pixels to which images can be resized."""
+
+LARGEST_PAD = 256
+"""Pixels that can be added on each side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +24,19 @@ class DataSettings:
     channels: Channels = "keep"
     """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
     resize: int | None = None
-    """Height and width in pixels to resize to (bilinear, antialiased, aspect ratio not kept); None keeps the size."""
+    """Height and width in pixels to resize to (bilinear, antialiased), 1 to 1024; None keeps the size."""
+    fit: Fit = "stretch"
+    """What resizing does to an image that is not square: stretch it, crop it to the square in its middle, or pad it
+    with black borders to a square."""
     pad: int = 0
-    """Black pixels added on each side, after resizing: resize=20 and pad=4 centre the 16x16 digits of USPS in 28x28 as
-    those of MNIST are."""
+    """Black pixels added on each side after resizing, 0 to 256: resize=20 and pad=4 centre the 16x16 digits of USPS in
+    28x28, as the digits of MNIST are."""
     validation: float = 0.1
     """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
     seed: int = 0
     """Of the validation split; the test split never depends on it."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, and list them, instead of stopping."""
     in_memory: tyro.conf.Suppress[bool] = False
     """Whether the data was given as arrays, a table or a torch dataset: then `name` is a label and finds nothing."""
 
@@ -36,12 +47,28 @@ class DataSettings:
             raise UserError(f"the name of the data is {self.name!r}, but must consist of printable characters")
         if self.channels not in get_args(Channels):
             raise unknown("channels", self.channels, get_args(Channels))
+        if self.fit not in get_args(Fit):
+            raise unknown("fit", self.fit, get_args(Fit))
         if self.resize is not None:
-            at_least("resize", self.resize, 1)
-        at_least("pad", self.pad, 0)
+            _between("resize", self.resize, 1, LARGEST_SIDE)
+        elif self.fit != "stretch":
+            raise UserError(
+                f"fit is {self.fit!r}, but the images keep their size; give resize (one side in pixels) too"
+            )
+        _between("pad", self.pad, 0, LARGEST_PAD)
         if not 0 < self.validation < 1:
             raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(side=self.resize, fit=self.fit, skip_unreadable=self.skip_unreadable)
 
     def named(self, name: str) -> "DataSettings":
         """These settings for the data that the user names; unchanged if `name` is empty."""
         return replace(self, name=name, in_memory=False) if name else self
+
+
+def _between(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise UserError(f"{name} is {value}, but must be from {least} to {most} pixels")

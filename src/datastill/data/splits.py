@@ -1,6 +1,7 @@
 """From splits as they are read to train, validation and test with classes 0..K-1."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,8 +12,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rng import generator
-from .images import Channels, convert, match, padded
+from .duplicates import groups, tell_shared
+from .images import convert, match, padded
+from .labels import class_name
 from .real import RealData, Split, statistics
+from .settings import DataSettings
 
 TEST_SHARE = 0.2
 """Share of each class cut off for test where the source has no test split."""
@@ -23,9 +27,14 @@ TEST_SEED = 0
 ROLES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "eval", "evaluation"),
 }
-"""What a split may be called in the source."""
+"""What a split may be called in the source, in any case; the first name counts where there are several."""
+
+
+def role_of(name: str) -> str | None:
+    """Train, validation or test if a split of this name is that, else None."""
+    return next((role for role, known in ROLES.items() if name.lower() in known), None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,31 +49,6 @@ class Labelled:
     """Names of the classes, if the source knows them."""
 
 
-def check_labels(labels: np.ndarray, names: tuple[str, ...] | None, where: str) -> np.ndarray:
-    """Labels that can be used: one integer or string per image, none hidden.
-
-    Raises:
-        UserError: another shape or kind, labels that are hidden (-1), or that have no name.
-    """
-    if labels.ndim != 1:
-        raise UserError(f"labels of {where} have shape {labels.shape}, but must be (n,): one class per image")
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):  # as pandas has it
-        labels = labels.astype(str)
-    if labels.dtype.kind not in "iubU":
-        raise UserError(f"labels of {where} are {labels.dtype}, but must be integers or strings")
-    if labels.dtype.kind == "U":
-        return labels
-    labels = labels.astype(np.int64)
-    hidden = int((labels == -1).sum())
-    if hidden and (names is not None or hidden == len(labels)):  # -1 is a class among others, e.g. of {-1, 1}
-        raise UserError(f"{where} has no labels: {hidden} of {len(labels)} are -1 (hidden); leave them out")
-    if names is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
-        raise UserError(
-            f"labels of {where} go from {labels.min()} to {labels.max()}, but there are {len(names)} class names"
-        )
-    return labels
-
-
 def roles(names: Iterable[str]) -> dict[str, str]:
     """Which split of the source is train, which (if any) validation and test; others are not used.
 
@@ -74,8 +58,7 @@ def roles(names: Iterable[str]) -> dict[str, str]:
         UserError: there is no train split.
     """
     names = list(names)
-    found = {role: next((name for name in names if name.lower() in known), "") for role, known in ROLES.items()}
-    found = {role: name for role, name in found.items() if name}
+    found = {role: name for role, known in ROLES.items() if (name := _first(names, known))}
     if len(names) == 1 and not found:
         found["train"] = names[0]
     if "train" not in found:
@@ -85,40 +68,60 @@ def roles(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def assemble(
-    name: str, parts: dict[str, Labelled], *, channels: Channels, margin: int, validation: float, seed: int
-) -> RealData:
+def _first(names: list[str], known: tuple[str, ...]) -> str | None:
+    return next((name for word in known for name in names if name.lower() == word), None)
+
+
+def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, together: bool = True) -> RealData:
     """Real data from its splits.
 
     Args:
         name: what to call it.
         parts: by role: train, and validation and test where the source has them.
-        channels: conversion of all images.
-        margin: black pixels added on each side of all images.
-        validation: share of train that becomes validation, where the source has none.
-        seed: of that cut.
+        settings: which conversion and margin the images get, and how validation is cut where the source has none.
+        together: whether a cut leaves identical images on one side.
 
     Raises:
         UserError: images of different sizes, fewer than two classes, or a class with too few images.
     """
     labels, names = _classes(parts)
-    images = [padded(convert(piece, channels), margin) for piece in match([part.images for part in parts.values()])]
+    images = [
+        padded(convert(piece, settings.channels), settings.pad)
+        for piece in match([part.images for part in parts.values()])
+    ]
     splits = {
         role: Split(images=pixels, labels=classes) for role, pixels, classes in zip(parts, images, labels, strict=True)
     }
     _require_all(splits, names)
     if "test" not in splits:
         total = len(splits["train"])
-        splits["train"], splits["test"] = _cut(splits["train"], TEST_SHARE, TEST_SEED, "test split")
+        splits["train"], splits["test"] = _cut(
+            splits["train"],
+            TEST_SHARE,
+            generator(TEST_SEED, "test split"),
+            together,
+            2 if "validation" in splits else 3,
+        )
         warnings.warn(
             f"{name!r} has no test split: {len(splits['test'])} of its {total} images were set apart for it "
             f"({TEST_SHARE:.0%} of each class, the same ones every time)",
             stacklevel=3,
         )
     if "validation" not in splits:
-        splits["train"], splits["validation"] = _cut(splits["train"], validation, seed, "validation split")
+        draw = generator(settings.seed, "validation split")
+        splits["train"], splits["validation"] = _cut(splits["train"], settings.validation, draw, together, 2)
+    tell_shared(name, splits)
     mean, std = statistics(splits["train"].images)
-    return RealData(name=name, class_names=names, mean=mean, std=std, **splits)
+    return RealData(
+        name=name,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        class_names=names,
+        mean=mean,
+        std=std,
+        source=settings,
+    )
 
 
 def stratified(
@@ -148,9 +151,18 @@ def stratified(
     return (~cut).nonzero()[:, 0], cut.nonzero()[:, 0]
 
 
-def _cut(split: Split, share: float, seed: int, purpose: str) -> tuple[Split, Split]:
-    kept, cut = stratified(split.labels, share, generator(seed, purpose))
-    return split.take(kept), split.take(cut)
+def _cut(split: Split, share: float, draw: torch.Generator, together: bool, least: int) -> tuple[Split, Split]:
+    """What is kept of a split, and the share of each class that is cut off.
+
+    With `together`, identical images stay on one side, except in a class of fewer than `least` different images.
+    """
+    first = groups(split, least) if together else torch.arange(len(split))
+    choices = (first == torch.arange(len(split))).nonzero()[:, 0]
+    _, chosen = stratified(split.labels[choices], share, draw)
+    cut = torch.zeros(len(split), dtype=torch.bool)
+    cut[choices[chosen]] = True
+    cut = cut[first]
+    return split.take((~cut).nonzero()[:, 0]), split.take(cut.nonzero()[:, 0])
 
 
 def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tuple[str, ...]]:
@@ -164,12 +176,22 @@ def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tup
     for role, part in parts.items():
         if len(part.labels) != len(part.images):
             raise UserError(f"{role} has {len(part.images)} images, but {len(part.labels)} labels; give one per image")
-    values = np.unique(np.concatenate([part.labels for part in parts.values()]))
+    labels = [part.labels for part in parts.values()]
+    if len({each.dtype.kind for each in labels}) > 1:  # int64 and uint64, which NumPy would join as floats
+        labels = [each.astype(object) for each in labels]
+    values = np.unique(np.concatenate(labels))
     known = next(iter(parts.values())).names
-    names = tuple(str(value) if known is None else known[value] for value in values)
+    names = tuple(class_name(str(value) if known is None else known[value]) for value in values)
+    _require_different(names)
     if len(names) < 2:
         raise UserError(f"there is only one class ({', '.join(names)}), but classification needs at least two")
-    return [torch.from_numpy(np.searchsorted(values, part.labels)) for part in parts.values()], names
+    return [torch.from_numpy(np.searchsorted(values, each)) for each in labels], names
+
+
+def _require_different(names: tuple[str, ...]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"two classes are called {twice[0]!r}; give each class a name of its own")
 
 
 def _require_all(splits: dict[str, Split], names: tuple[str, ...]) -> None:

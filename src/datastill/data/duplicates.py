@@ -1,0 +1,51 @@
+"""Identical images: which there are, and in which splits."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from .real import Split
+
+
+def first_of(images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, " n"]:
+    """For each image, the index of the first one with equal pixels."""
+    seen: dict[bytes, int] = {}
+    return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(digests(images))])
+
+
+def digests(images: UInt8[Tensor, "n c h w"]) -> list[bytes]:
+    """A digest of the pixels of each image."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.cpu().numpy()]
+
+
+def groups(split: Split, least: int) -> Int64[Tensor, " n"]:
+    """For each image, the index of the image with which it must stay together in a cut: the first identical one.
+
+    Images of a class that would then have fewer than `least` to choose from stay alone, so that it can be cut at all.
+    """
+    first = first_of(split.images)
+    alone = torch.arange(len(first))
+    choices = split.labels[first == alone].bincount(minlength=int(split.labels.max()) + 1)
+    return torch.where(choices[split.labels] < least, alone, first)
+
+
+def tell_shared(name: str, splits: Mapping[str, Split]) -> None:
+    """Warn in one line if images of validation or test are identical to images of train, or of each other.
+
+    Args:
+        name: what to call the data.
+        splits: train, validation and test by name.
+    """
+    found = {role: digests(split.images) for role, split in splits.items()}
+    shared = []
+    for one, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        there = set(found[other])
+        if count := sum(digest in there for digest in found[one]):
+            shared.append(f"{count} of {len(found[one])} images of {one} are identical to images of {other}")
+    if shared:
+        text = f"{name!r}: {'; '.join(shared)}. Accuracy on these says nothing about new images"
+        warnings.warn(text, stacklevel=4)

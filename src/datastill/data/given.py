@@ -1,0 +1,97 @@
+"""Data given in Python: arrays, tables, torch datasets, and other iterables of pairs."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import UserError
+from .decoding import decode
+from .images import Reading, from_array, match
+from .labels import check_labels
+from .splits import Labelled, roles
+
+MOST = 2_000_000
+"""Items that are taken from an iterable without a length, which may have no end."""
+
+READERS = (
+    "a name, a folder, a datasets.Dataset, a torch dataset or another iterable of pairs, or a pair (images, labels)"
+)
+
+
+def read_given(source: Any, reading: Reading) -> dict[str, Labelled]:
+    """The splits by role; anything but a mapping from names of splits is train.
+
+    Raises:
+        UserError: data of an unknown kind, or that cannot be used.
+    """
+    if not isinstance(source, Mapping):
+        return {"train": _reader(source)(source, reading, "train")}
+    for name in source:
+        if not isinstance(name, str):
+            raise UserError(f"splits must be named by strings, e.g. 'train', but one is called {name!r}")
+    return {role: _reader(source[name])(source[name], reading, name) for role, name in roles(source).items()}
+
+
+def _reader(source: Any) -> Callable[[Any, Reading, str], Labelled]:
+    if isinstance(source, tuple) and len(source) == 2:
+        return _from_arrays
+    if isinstance(source, torch.utils.data.DataLoader):
+        raise UserError("cannot read data from a DataLoader, which gives batches; give its dataset: loader.dataset")
+    if isinstance(source, torch.utils.data.Dataset | list | Iterator):
+        return _from_items
+    from .huggingface import datasets, read_table
+
+    if isinstance(source, datasets.Dataset):
+        return lambda table, reading, split: read_table(table, reading, None, split)
+    if isinstance(source, Iterable) and not hasattr(source, "__array__"):
+        return _from_items
+    raise UserError(f"cannot read data from {type(source).__module__}.{type(source).__qualname__}; give {READERS}")
+
+
+def _from_arrays(arrays: tuple[Any, Any], reading: Reading, split: str) -> Labelled:
+    where = f"split {split!r}"
+    images, labels = arrays
+    return Labelled(images=from_array(images, where, reading), labels=check_labels(labels, None, where))
+
+
+def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
+    """Pairs of a PIL image or an array and a label, one at a time."""
+    where = f"split {split!r}"
+    images, labels = [], []
+    for i, item in enumerate(_each(items, where)):
+        if not (isinstance(item, tuple | list) and len(item) == 2):
+            raise UserError(f"item {i} of {where} is a {type(item).__name__}, but must be a pair (image, label)")
+        images.append(item[0])
+        labels.append(item[1].item() if isinstance(item[1], Tensor) and item[1].numel() == 1 else item[1])
+    if not images:
+        raise UserError(f"{where} has no images")
+    names = getattr(items, "classes", None)  # as the datasets of torchvision have it
+    names = tuple(names) if isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) else None
+    pixels, kept = _stack(images, where, reading)
+    return Labelled(images=pixels, labels=check_labels(labels, names, where)[kept], names=names)
+
+
+def _each(items: Any, where: str) -> Iterator[Any]:
+    if hasattr(items, "__len__") and hasattr(items, "__getitem__"):
+        yield from (items[i] for i in range(len(items)))
+        return
+    for i, item in enumerate(islice(items, MOST + 1)):
+        if i == MOST:
+            raise UserError(f"{where} gives more than {MOST} items and may have no end; give arrays, or a list")
+        yield item
+
+
+def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor, Any]:
+    """The images as one tensor, and which of them these are."""
+    if all(isinstance(image, Image.Image) for image in images):
+        decoded = decode(images, where, reading)
+        return decoded.images, decoded.kept
+    arrays = [np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image) for image in images]
+    if len({array.shape for array in arrays}) == 1:
+        return from_array(np.stack(arrays), where, reading), slice(None)
+    return torch.cat(match([from_array(array[None], where, reading) for array in arrays])), slice(None)

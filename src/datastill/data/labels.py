@@ -1,0 +1,153 @@
+"""Labels as people have them: one class per image, and names of classes that can be printed."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import UserError
+
+KINDS = "integers, strings, or whole numbers of another type"
+
+
+def class_name(text: str) -> str:
+    """The name of a class as it is kept: one line, without space around it, and one form of each accented letter.
+
+    Raises:
+        UserError: nothing is left, or there are characters that cannot be printed.
+    """
+    name = unicodedata.normalize("NFC", " ".join(text.split()))
+    if not name or not name.isprintable():
+        raise UserError(f"a class is called {text!r}, but its name must have characters that can be printed; rename it")
+    return name
+
+
+def check_labels(labels: Any, names: tuple[str, ...] | None, where: str) -> np.ndarray:
+    """Labels that can be used: one integer or string per image, none hidden.
+
+    Args:
+        labels: an array, a tensor or a list of n integers, whole floats, strings or bytes; a column (n, 1); or rows
+            (n, classes) with a single 1 and zeros.
+        names: the names of the classes, where they are known.
+        where: names the labels in an error, e.g. "split 'train'".
+
+    Returns:
+        n strings, or n integers (int64; uint64 where some are too large for it).
+
+    Raises:
+        UserError: another shape or kind, labels that are missing, fractional or hidden (-1), or that have no name.
+    """
+    labels = _plain(_one_each(_as_array(labels, where), where), where)
+    if labels.dtype.kind == "U":
+        return np.array([class_name(text) for text in labels.tolist()])
+    if labels.dtype != np.uint64:
+        labels = labels.astype(np.int64)
+        hidden = int((labels == -1).sum())
+        if hidden and (names is not None or hidden == len(labels)):  # -1 is a class among others, e.g. of {-1, 1}
+            raise UserError(f"{where} has no labels: {hidden} of {len(labels)} are -1 (hidden); leave them out")
+    if names is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        raise UserError(
+            f"labels of {where} go from {labels.min()} to {labels.max()}, but there are {len(names)} class names"
+        )
+    return labels
+
+
+def _as_array(labels: Any, where: str) -> np.ndarray:
+    try:
+        if isinstance(labels, Tensor):
+            labels = labels.detach().cpu()
+            return (labels.double() if labels.is_floating_point() else labels).numpy()  # NumPy knows no bfloat16
+        if isinstance(labels, list | tuple):
+            labels = [label.detach().cpu().numpy() if isinstance(label, Tensor) else label for label in labels]
+        if np.ma.is_masked(labels):
+            raise UserError(f"{where} has no labels for {int(labels.mask.sum())} images (masked); leave them out")
+        found = np.asarray(labels)
+        return _integers(labels) if found.dtype.kind == "f" and _all_integers(labels) else found
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"labels of {where} are no array ({_line(error)}); give one class per image") from error
+
+
+def _one_each(labels: np.ndarray, where: str) -> np.ndarray:
+    """One label per image, from a column or from rows with a single 1."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biuf" and _one_hot(labels):
+        return labels.argmax(1)
+    if labels.ndim != 1:
+        raise UserError(
+            f"labels of {where} have shape {labels.shape}, but must be (n,), one class per image, "
+            "or (n, classes) with a single 1 in each row"
+        )
+    return labels
+
+
+def _one_hot(labels: np.ndarray) -> bool:
+    return bool((((labels == 0) | (labels == 1)).all(1) & (labels.sum(1) == 1)).all())
+
+
+def _plain(labels: np.ndarray, where: str) -> np.ndarray:
+    """Labels of type str, int or uint64."""
+    if labels.dtype.kind == "O":
+        labels = _of_objects(labels, where)
+    if labels.dtype.kind in "ST":
+        labels = np.array([_text(label, where) for label in labels.tolist()])
+    if labels.dtype.kind == "f":
+        labels = _whole(labels, where)
+    if labels.dtype.kind == "u":
+        return labels.astype(np.uint64 if labels.size and labels.max() > np.iinfo(np.int64).max else np.int64)
+    if labels.dtype.kind not in "ibU":
+        raise UserError(f"labels of {where} are {labels.dtype}, but must be {KINDS}")
+    return labels
+
+
+def _of_objects(labels: np.ndarray, where: str) -> np.ndarray:
+    """Objects that are all of one kind, as NumPy has that kind."""
+    missing = [i for i, label in enumerate(labels) if label is None or type(label).__name__ in ("NAType", "NaTType")]
+    if missing:
+        raise UserError(f"{where} has no labels for {len(missing)} of {len(labels)} images; leave them out")
+    items = [_text(label, where) if isinstance(label, bytes) else label for label in labels]
+    kinds = {str if isinstance(item, str) else float if np.isscalar(item) else type(item) for item in items}
+    if kinds == {str}:
+        return np.array(items, dtype=str)
+    if _all_integers(items):
+        return _integers(items)
+    found = np.array(items) if kinds == {float} else labels
+    if found.ndim != 1 or found.dtype.kind not in "biuf":
+        kinds_found = ", ".join(sorted({type(item).__name__ for item in items}))
+        raise UserError(f"labels of {where} are objects ({kinds_found}), but must all be {KINDS}")
+    return found
+
+
+def _all_integers(items: Any) -> bool:
+    return isinstance(items, list | tuple) and all(isinstance(item, int | np.integer) for item in items)
+
+
+def _integers(items: Sequence[int]) -> np.ndarray:
+    """Integers without the detour by floats that NumPy takes where some are too large for int64."""
+    return np.array(items, dtype=np.uint64 if max(items) > np.iinfo(np.int64).max and min(items) >= 0 else np.int64)
+
+
+def _whole(labels: np.ndarray, where: str) -> np.ndarray:
+    """Floats that are whole numbers, as integers."""
+    bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (abs(labels) < 2**53)))
+    if len(bad):
+        raise UserError(
+            f"labels of {where} are {labels.dtype}, but {len(bad)} of {len(labels)} are no whole numbers, e.g. "
+            f"{labels[bad[0]]:g} at {bad[0]}; give one class per image"
+        )
+    return labels.astype(np.int64)
+
+
+def _text(label: Any, where: str) -> str:
+    try:
+        return label.decode() if isinstance(label, bytes) else str(label)
+    except UnicodeDecodeError as error:
+        raise UserError(f"labels of {where} are bytes that are no text (UTF-8), e.g. {label!r}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
