@@ -16,7 +16,7 @@ DATA = toy_data()
 METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1, coordinates="pixels")
 LONG = 10**9
 """Iterations that take long, however fast each is."""
-PLAINEST = Engine(mode="stored", execution="eager", together=3)
+PLAINEST = Engine(mode="stored", execution="eager", together=3, precision="float32")
 GIB = 2**30
 
 

@@ -23,7 +23,7 @@ SMALL = {  # name, image shape: each network and norm at the smallest size where
     "convnet(width=8,depth=2,norm=group)": (2, 8, 8),  # 4 groups, of 2 channels each
     "convnet(width=4,depth=2,norm=batch)": (2, 8, 8),
     "convnet(width=4,depth=2,norm=none)": (2, 8, 8),
-    "resnet18(width=2)": (2, 8, 8),
+    "resnet18(width=2)": (2, 16, 16),
     "resnet18(width=2,norm=instance)": (2, 16, 16),
     "tests.problems:smooth": (1, 3, 3),
 }

@@ -1,48 +1,31 @@
 """A run in float64, by one process or by those of torchrun: `torchrun --nproc-per-node=2 -m tests.ranks FOLDER`."""
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 
-from torch import Tensor
-
 from datastill import distributed
-from datastill.data import RealData
 from datastill.loop import LoopSettings, State, optimise
 from datastill.methods import Learned, PoolWeights, Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.rng import generator
+from datastill.training import Engine
 
 from .toys import toy_data
 
 SETTINGS = LoopSettings(iterations=5, validate_every=2)
 
 
-class Double(RealData):
-    """The toy data in float64."""
-
-    def normalise(self, images: Tensor) -> Tensor:
-        return (images.double() / 255 - self.mean.double()[:, None, None]) / self.std.double()[:, None, None]
-
-
-class Doubled(DatasetDistillation):
-    """The method in float64."""
-
-    def start(self, problem: Problem) -> Learned:
-        return {name: value.double() for name, value in super().start(problem).items()}
-
-
-METHOD = Doubled(ipc=2, steps=2, epochs=2, networks=4, real_batch=32, step_size=0.1)
+METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=4, real_batch=32, step_size=0.1)
 
 
 def run(folder: Path) -> State:
     """Five iterations of four networks from a pool of nine."""
-    toy = toy_data()
-    data = Double(**{f.name: getattr(toy, f.name) for f in fields(RealData)})
+    engine = Engine(mode="stored", execution="eager", together=1, precision="float64")
+    data = toy_data().in_precision(engine.weights)
     network = build("mlp(width=8,depth=1)", shape=data.shape, classes=data.classes)
-    pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)]).double()
-    problem = Problem(data=data, network=network, initial=PoolWeights(pool, METHOD.networks), seed=3)
+    pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], engine.weights)
+    problem = Problem(data=data, network=network, initial=PoolWeights(pool, METHOD.networks), seed=3, engine=engine)
 
     def validate(learned: Learned) -> dict[str, float]:
         return {"mean": float(learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}

@@ -6,24 +6,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 
 import datastill.planner
+import datastill.timing
 import datastill.training.engine
+import datastill.training.precision
 from datastill.errors import UserError
 from datastill.methods import Problem
 from datastill.planner import (
     COMPILES_FROM,
+    GAIN,
     MEASURES_FROM,
     Plan,
-    Timing,
     choose,
     duration,
-    measure,
     operations,
     plan,
     size,
 )
+from datastill.timing import Timing, measure, of_seconds
 from datastill.training import Engine, Untraceable
+from datastill.training.precision import rate, slow
 
 from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, given
 
@@ -116,7 +120,7 @@ def test_a_way_that_leaves_nothing_open_is_taken_as_it_is(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(datastill.planner, "measure", measured)
     for mode, execution in itertools.product(("stored", "recomputed"), ("eager", "forward", "compiled")):
-        asked = Engine(mode=mode, execution=execution, together=2)
+        asked = Engine(mode=mode, execution=execution, together=2, precision="float32")
         assert choose(METHOD, given(engine=asked), LONG) == asked
         assert tried.pop() == asked
 
@@ -150,11 +154,15 @@ class TestALongRun:
     """Ways are timed where there is time to gain."""
 
     tried: list[Engine]
+    half: float
+    """Seconds in bfloat16 for a second in float32."""
+    slow: str
+    """What the probe says of bfloat16."""
 
     @pytest.fixture(autouse=True)
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Seconds of an iteration by execution and number of networks together, in place of measured ones."""
-        self.tried = []
+        self.tried, self.half, self.slow = [], 1.0, ""
         self.seconds: dict[tuple[str, int], float] = {
             ("eager", 1): 2.0,
             ("eager", 3): 3.0,
@@ -164,18 +172,21 @@ class TestALongRun:
             ("compiled", 3): 0.1,
         }
 
-        def measured(method: object, problem: object, ways: list[Engine], rounds: int = 3) -> list[Timing]:
+        def measured(_: object, __: object, ways: list[Engine], rounds: int = 3, **___: object) -> list[Timing]:
             self.tried += ways
-            found = [Timing(engine=w, first=9.0, seconds=self.seconds[w.execution, w.together]) for w in ways]
-            return sorted(found, key=lambda timing: timing.seconds)
+            return sorted((Timing(engine=way, first=9.0, seconds=self.took(way)) for way in ways), key=of_seconds)
 
         monkeypatch.setattr(datastill.planner, "measure", measured)
+        monkeypatch.setattr(datastill.planner, "slow", lambda _, precision: self.slow)
+
+    def took(self, way: Engine) -> float:
+        return self.seconds[way.execution, way.together] * (self.half if way.precision == "bfloat16" else 1)
 
     def executions(self) -> set[str]:
         return {way.execution for way in self.tried}
 
     def test_takes_the_fastest_way_compiled_where_that_is_it(self) -> None:
-        assert choose(METHOD, given(), 1000) == Engine(mode="stored", execution="compiled", together=1)
+        assert choose(METHOD, given(), 1000) == replace(PLAINEST, execution="compiled", together=1)
         assert {(way.mode, way.together) for way in self.tried} == {("stored", 1), ("stored", 3)}
 
     def test_does_not_take_a_compiled_step_that_is_no_faster(self) -> None:
@@ -183,7 +194,7 @@ class TestALongRun:
         assert choose(METHOD, given(), 1000).execution == "traced"
         self.seconds["traced", 1] = 2.1
         self.seconds["compiled", 1] = 2.2
-        assert choose(METHOD, given(), 1000) == Engine(mode="stored", execution="eager", together=1)
+        assert choose(METHOD, given(), 1000) == replace(PLAINEST, together=1)
 
     def test_compiles_only_where_that_pays(self) -> None:
         best = 2.0  # of the plain ways
@@ -204,6 +215,28 @@ class TestALongRun:
         assert together.together == 3
         assert {(way.together, way.mode) for way in self.tried[-3:]} == {(3, "recomputed")}
 
+    def test_takes_bfloat16_where_it_is_faster_by_more_than_its_rounding_is_worth(self) -> None:
+        for self.half, precision in ((GAIN, "bfloat16"), (GAIN + 0.01, "float32"), (3.0, "float32")):
+            assert choose(METHOD, given(), 1000) == replace(
+                PLAINEST, execution="compiled", together=1, precision=precision
+            )
+        assert [way.precision for way in self.tried].count("bfloat16") == 3, "of the best way alone"
+
+    def test_does_not_try_bfloat16_where_products_are_slow_in_it(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.half, self.slow = 0.1, "products in bfloat16 run at 1 GFLOP/s on this machine"
+        assert choose(METHOD, given(), 1000).precision == "float32"
+        assert {way.precision for way in self.tried} == {"float32"}
+        assert "not bfloat16: products in bfloat16 run at 1 GFLOP/s" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+    def test_keeps_the_precision_that_was_asked_for_and_warns_where_it_is_slow(
+        self, precision: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.slow = "products run at 1 GFLOP/s"
+        assert choose(METHOD, given(engine=Engine(precision=precision)), 1000).precision == precision
+        assert {way.precision for way in self.tried} == {precision}
+        assert "warning: products run at 1 GFLOP/s; take --engine.precision auto" in capsys.readouterr().err
+
     def test_takes_the_least_work_that_fits(self, free: Callable) -> None:
         free(TIGHT)
         assert choose(METHOD, given(), 1000).mode == "recomputed"
@@ -213,7 +246,8 @@ class TestALongRun:
         self.seconds["traced", 1] = 5.0
         found = plan(METHOD, given(), 1000)
         assert [timing.seconds for timing in found.timings] == sorted(timing.seconds for timing in found.timings)
-        assert found.timings[0].engine == Engine(mode="stored", execution="compiled", together=1)
+        assert found.timings[0].engine == replace(PLAINEST, together=1)
+        assert "compiled" not in {timing.engine.execution for timing in found.timings}, "which takes minutes"
         assert {timing.engine.mode for timing in found.timings} == {"stored", "recomputed"}
 
 
@@ -221,7 +255,7 @@ class TestALongRun:
 def test_a_network_that_cannot_be_traced_is_computed_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Engine] = []
 
-    def measured(method: object, problem: Problem, ways: list[Engine], rounds: int = 1) -> list[Timing]:
+    def measured(method: object, problem: Problem, ways: list[Engine], rounds: int = 1, **_: object) -> list[Timing]:
         asked.extend(ways)
         return measure(method, problem, ways, 1)
 
@@ -250,7 +284,7 @@ def test_ways_take_turns_and_the_least_time_of_each_counts(monkeypatch: pytest.M
         calls.append(problem.engine)
         return next(took)
 
-    monkeypatch.setattr(datastill.planner, "_seconds", seconds)
+    monkeypatch.setattr(datastill.timing, "_seconds", seconds)
     found = measure(METHOD, given(), [one, impossible, other])
     assert calls == [one, other] * 4
     assert found == [
@@ -259,6 +293,72 @@ def test_ways_take_turns_and_the_least_time_of_each_counts(monkeypatch: pytest.M
     ]
     with pytest.raises(Untraceable):
         measure(METHOD, given(), [impossible])
+    assert measure(METHOD, given(), [impossible], needed=False) == []
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, took: dict[str, float]) -> list[str]:
+    """The executions that are called, each of which takes the seconds given, on a clock of its own."""
+    calls: list[str] = []
+    now = 0.0
+
+    def seconds(method: object, problem: Problem, learned: object) -> float:
+        nonlocal now
+        calls.append(problem.engine.execution)
+        now += took[problem.engine.execution]
+        return took[problem.engine.execution]
+
+    monkeypatch.setattr(datastill.timing, "_seconds", seconds)
+    monkeypatch.setattr(datastill.timing.time, "perf_counter", lambda: now)
+    return calls
+
+
+WAYS = [replace(PLAINEST, execution=each) for each in ("eager", "forward", "traced")]
+
+
+def test_a_way_that_takes_ten_times_as_long_as_the_best_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = calls_of(monkeypatch, {"eager": 1.0, "forward": 10.1, "traced": 20.0})
+    found = measure(METHOD, given(), WAYS)
+    # the first call of traced steps also traces, so that it says nothing; the second one does
+    assert calls == ["eager", "forward", "traced", "eager", "traced", "eager", "eager"]
+    assert [(timing.engine.execution, timing.seconds) for timing in found] == [
+        ("eager", 1.0), ("forward", 10.1), ("traced", 20.0),
+    ]  # fmt: skip
+
+
+def test_measuring_ends_in_time_with_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = calls_of(monkeypatch, {"eager": 5.0, "forward": 4.0, "traced": 3.0})
+    found = measure(METHOD, given(), WAYS, until=8.0)
+    assert calls == ["eager", "forward"]
+    assert [timing.seconds for timing in found] == [4.0, 5.0]
+    assert "not measured, for lack of time: traced steps" in capsys.readouterr().err
+
+
+# --- precision
+
+
+def test_a_rate_is_that_of_products_and_float32_is_never_slow() -> None:
+    device = torch.device("cpu")
+    assert 1e6 < rate(device, "bfloat16") < 1e16
+    assert slow(device, "float32") == slow(device, "auto") == ""
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "expected"),
+    [
+        ("bfloat16", 1e9, "products in bfloat16 run at 1.0 GFLOP/s on this machine, in float32 at 67"),
+        ("bfloat16", 67e9, ""),
+        ("float64", 30e9, ""),
+        ("float64", 1.1e9, "products in float64 run at 1.1 GFLOP/s on this machine, in float32 at 67"),
+    ],
+)
+def test_a_precision_is_slow_by_its_rate(
+    precision: str, found: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {"float32": 67e9, precision: found}
+    monkeypatch.setattr(datastill.training.precision, "rate", lambda _, which: rates[which])
+    assert slow(torch.device("cpu"), precision) == expected
 
 
 # --- for people

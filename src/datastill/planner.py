@@ -20,28 +20,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import distributed
 from .errors import UserError
-from .methods import Learned, Method, Problem
+from .methods import Method, Problem
 from .runlog import say
-from .training import Engine, Untraceable
-from .training.engine import Execution, Mode
+from .timing import Timing, measure, of_seconds
+from .training import Engine
+from .training.engine import Execution, Mode, Precision
+from .training.precision import slow
 
 MEASURES_FROM = 60.0
 """Seconds that a run must take before there is anything to gain from another way than the plainest."""
 COMPILES_FROM = 900.0
 """Seconds that a run must take before compiling, which takes a minute, is worth trying."""
+ENDS_AFTER = 25.0
+"""Seconds after which no further way is measured, and no way once more."""
+GAIN = 0.8
+"""Share of the seconds in float32 that bfloat16 may take to be chosen: it rounds coarsely, for a reason only."""
 HEADROOM = 0.8
 """Share of the free memory that a mode may fill."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """One way to compute an outer iteration."""
-
-    engine: Engine
-    first: float
-    """Seconds of the first call, with tracing and compiling."""
-    seconds: float
-    """Least seconds of a later one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +82,21 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     Raises:
         UserError: the mode asked for, or every mode, does not fit.
     """
+    warn(problem)
     room = _room(method, problem)
     problem, modes = room.problem, room.modes
     engine = replace(problem.engine, mode=modes[0])
-    plainest = replace(engine, execution=plain(engine), together=engine.together or _networks(method))
+    plainest = replace(plain(engine), together=engine.together or _networks(method))
     once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
     if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
-    return timed(method, problem, modes[:1], iterations)[0].engine
+    return timed(method, problem, modes[:1], iterations, compiling=True)[0].engine
+
+
+def warn(problem: Problem) -> None:
+    """Say that a precision that was asked for is slow here."""
+    if problem.engine.precision != "auto" and (why := slow(problem.data.device, problem.engine.precision)):
+        say(f"warning: {why}; take --engine.precision auto or float32")
 
 
 def _networks(method: Method) -> int:
@@ -102,20 +104,24 @@ def _networks(method: Method) -> int:
     return len(distributed.share(getattr(method, "networks", 1)))
 
 
-def plain(engine: Engine) -> Execution:
-    """The execution that needs no preparation, where it is open."""
-    return "eager" if engine.execution == "auto" else engine.execution
+def plain(engine: Engine) -> Engine:
+    """The engine with an execution that needs no preparation and in float32, where these are open."""
+    execution: Execution = "eager" if engine.execution == "auto" else engine.execution
+    precision: Precision = "float32" if engine.precision == "auto" else engine.precision
+    return replace(engine, execution=execution, precision=precision)
 
 
 def plan(method: Method, problem: Problem, iterations: int) -> Plan:
-    """All that can be told before a run; takes some outer iterations."""
+    """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled."""
+    warn(problem)
+    say("following the memory of an outer iteration and counting its operations")
     room = _room(method, problem)
     return Plan(
         parameters=problem.network.size,
         operations=operations(method, room.problem),
         memory=room.memory,
         available=room.available,
-        timings=timed(method, room.problem, room.modes, iterations),
+        timings=timed(method, room.problem, room.modes, iterations, compiling=False),
     )
 
 
@@ -156,60 +162,58 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
     raise UserError(f"mode {asked[-1]!r} needs about {needed}, but {free} of memory are free; {advice}")
 
 
-def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int) -> list[Timing]:
-    """Seconds of an outer iteration in every way that is left open, fastest first."""
-    engine = problem.engine
+def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int, *, compiling: bool) -> list[Timing]:
+    """Seconds of an outer iteration in every way that is left open, fastest first.
+
+    Executions are compared for the best mode and number of networks together, and precisions for the best of these.
+
+    Args:
+        method: what will be run.
+        problem: with the engine as it was asked for.
+        modes: those that fit into memory.
+        iterations: outer iterations to come.
+        compiling: whether compiled steps may be tried, which takes a minute or two; only a long run does.
+    """
+    engine, until = problem.engine, time.perf_counter() + ENDS_AFTER
     together = [engine.together] if engine.together else sorted({1, _networks(method)})
-    ways = [replace(engine, mode=mode, execution=plain(engine), together=count) for mode in modes for count in together]
-    found = measure(method, problem, ways)
+    ways = [replace(plain(engine), mode=mode, together=count) for mode in modes for count in together]
+    say(f"measuring {len(ways)} ways to compute an outer iteration (memory, networks together)")
+    found = measure(method, problem, ways, until=until)
     if engine.execution == "auto":
-        best = found[0]
-        executions: list[Execution] = ["eager", "traced"]
-        if best.seconds * iterations > COMPILES_FROM:
-            say("compiling the inner step, as the run is long; this takes a minute or two")
-            executions.append("compiled")
-        again = measure(method, problem, [replace(best.engine, execution=each) for each in executions])
-        found = sorted([*again, *found[1:]], key=_of_seconds)
+        best, executions = found[0], _executions(found[0].seconds * iterations, compiling)
+        say(f"measuring {len(executions)} ways to compute a step: {', '.join(executions)}")
+        again = measure(method, problem, [replace(best.engine, execution=each) for each in executions], until=until)
+        found = sorted([*again, *found[1:]], key=of_seconds)
+    if engine.precision == "auto":
+        found = _with_half(method, problem, found, until)
     return found
 
 
-def _of_seconds(timing: Timing) -> float:
-    return timing.seconds
+def _executions(seconds: float, compiling: bool) -> list[Execution]:
+    """Those worth trying for a run of this length."""
+    if seconds <= COMPILES_FROM:
+        return ["eager", "traced"]
+    if not compiling:
+        say("a run this long will also try compiled steps, which takes a minute or two; they are left out here")
+        return ["eager", "traced"]
+    say("compiling the inner step, as the run is long; this takes a minute or two")
+    return ["eager", "traced", "compiled"]
 
 
-def measure(method: Method, problem: Problem, ways: list[Engine], rounds: int = 3) -> list[Timing]:
-    """Time outer iterations, fastest way first.
+def _with_half(method: Method, problem: Problem, found: list[Timing], until: float) -> list[Timing]:
+    """The timings with that of the best way in bfloat16, where this machine is not slow in it.
 
-    The ways take turns and the least time of each counts: other work on the machine only ever adds. A way that this
-    network or machine does not allow is left out, unless it is the only one.
-
-    Raises:
-        UserError: no way is possible.
+    It comes first only if it is faster by more than rounding more coarsely is worth.
     """
-    learned = method.start(problem)
-    possible = {}
-    for way in ways:
-        trial = replace(problem, engine=way)
-        try:
-            possible[way] = (trial, _seconds(method, trial, learned))
-        except Untraceable as error:
-            if len(ways) == 1:
-                raise
-            say(f"not {way.execution}: {error}")
-    seconds = dict.fromkeys(possible, math.inf)
-    for _ in range(rounds):
-        for way, (trial, _) in possible.items():
-            seconds[way] = min(seconds[way], _seconds(method, trial, learned))
-    timings = [Timing(engine=way, first=first, seconds=seconds[way]) for way, (_, first) in possible.items()]
-    return sorted(timings, key=_of_seconds)
-
-
-def _seconds(method: Method, problem: Problem, learned: Learned) -> float:
-    began = time.perf_counter()
-    method.gradient(problem, learned, 0)
-    if problem.data.device.type == "cuda":
-        torch.cuda.synchronize(problem.data.device)
-    return time.perf_counter() - began
+    if why := slow(problem.data.device, "bfloat16"):
+        say(f"not bfloat16: {why}")
+        return found
+    say("measuring the best way in bfloat16")
+    best = found[0]
+    half = measure(method, problem, [replace(best.engine, precision="bfloat16")], until=until, needed=False)
+    if half and half[0].seconds <= GAIN * best.seconds:
+        return [*half, *found]
+    return [best, *sorted([*found[1:], *half], key=of_seconds)]
 
 
 def operations(method: Method, problem: Problem) -> int:
@@ -222,6 +226,11 @@ def operations(method: Method, problem: Problem) -> int:
 
 def peaks(method: Method, problem: Problem) -> dict[Mode, int]:
     """Predicted peak bytes by mode: measured for two and three epochs, and continued along a line."""
+    problem = replace(problem, warm_start=None)  # shorter methods do not fit it, and its values take no memory
+    once = _shorter(method, 1) if hasattr(method, "epochs") else method
+    once.gradient(  # makes what is made once and kept, which is not counted
+        replace(problem, engine=_measurable(method, problem.engine, "recomputed")), once.start(problem), 0
+    )
     return {mode: _predicted(method, problem, mode) for mode in ("stored", "recomputed")}
 
 
@@ -252,7 +261,6 @@ def _measurable(method: Method, engine: Engine, mode: Mode) -> Engine:
 def peak(method: Method, problem: Problem) -> int:
     """The most bytes that the tensors of an outer iteration hold at once."""
     learned = method.start(problem)
-    method.gradient(problem, learned, 0)  # what is made once and kept is not counted
     gc.collect()
     with Peak() as follower:
         method.gradient(problem, learned, 0)

@@ -97,7 +97,7 @@ def digits() -> Config:
             ipc=1, steps=1, epochs=10, networks=4, step_size=0.1, examples_rate=0.05, step_sizes_rate=0.03
         ),
         loop=LoopSettings(iterations=600),
-        engine=Engine(mode="stored", execution="eager", together=4),
+        engine=Engine(mode="stored", execution="eager", together=4, precision="float32"),
         random_sets=20,
     )
 
@@ -224,7 +224,6 @@ def _cifar10_random(name: str, method: DatasetDistillation, loop: LoopSettings) 
         network="alexcifarnet",
         method=method,
         loop=loop,
-        engine=Engine(precision="bfloat16"),
         protocol=Protocol(networks=20),
     )
 
@@ -238,7 +237,6 @@ def cifar10_fixed() -> Config:
         initial="fixed",
         method=DatasetDistillation(examples_rate=0.1, step_sizes_rate=0.02),
         loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
-        engine=Engine(precision="bfloat16"),
     )
 
 

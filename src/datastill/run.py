@@ -114,13 +114,10 @@ class Run:
 
     config: Config
     problem: Problem
+    data: RealData
+    """The real data in float32, on the device: what a set is measured on."""
     earlier: DistilledSet | None = None
     """The set that the run goes on from."""
-
-    @property
-    def data(self) -> RealData:
-        """The real data, on the device."""
-        return self.problem.data
 
 
 def prepare(config: Config, data: RealData | None = None) -> Run:
@@ -134,17 +131,18 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
         config.attack.check(data.class_names)
     earlier = earlier_set(config, data)
     data = data.with_classes(earlier.header.class_names) if earlier else data
+    exact = data.in_precision(config.engine.weights)
     problem = Problem(
-        data=data,
+        data=exact,
         network=network,
         initial=initial_weights(config, network, earlier),
         seed=config.seed,
         engine=config.engine,
         attack=config.attack,
-        warm_start=as_start(earlier, data) if earlier else None,
+        warm_start=as_start(earlier, exact) if earlier else None,
     )
     config.method.start(problem)  # settings that do not fit the data are told before anything is made
-    return Run(config=config, problem=problem, earlier=earlier)
+    return Run(config=config, problem=problem, data=data, earlier=earlier)
 
 
 def adapted(config: Config, data: RealData) -> Config:
@@ -239,11 +237,11 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         provenance=provenance(run, state) if state else {},
     )
     return DistilledSet(
-        examples=synthetic.examples.cpu(),
+        examples=synthetic.examples.float().cpu(),
         labels=synthetic.labels.cpu(),
-        step_sizes=synthetic.step_sizes.cpu(),
+        step_sizes=synthetic.step_sizes.float().cpu(),
         header=header,
-        theta_0=problem.network.named(initial.theta) if isinstance(initial, FixedWeights) and not own else None,
+        theta_0=problem.network.named(initial.theta.float()) if isinstance(initial, FixedWeights) and not own else None,
     )
 
 

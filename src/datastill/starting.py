@@ -42,9 +42,9 @@ def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tup
 
 def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
     """The set as it is in the normalised space of `data`."""
-    device = data.device
-    examples = (earlier.pixels().to(device) - data.mean[:, None, None]) / data.std[:, None, None]
-    return Synthetic(examples=examples, labels=earlier.labels.to(device), step_sizes=earlier.step_sizes.to(device))
+    examples = (earlier.pixels().to(data.mean) - data.mean[:, None, None]) / data.std[:, None, None]  # device and type
+    labels, step_sizes = earlier.labels.to(data.device), earlier.step_sizes.to(data.mean)
+    return Synthetic(examples=examples, labels=labels, step_sizes=step_sizes)
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
@@ -66,10 +66,11 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
         return FixedWeights(network.own())
     must_keep_weights(config.network, config.initialiser)
     if config.initial == "random":
-        return RandomWeights(network, config.initialiser)
+        return RandomWeights(network, config.initialiser, config.engine.weights)
     if earlier and earlier.theta_0:
         return FixedWeights(stored_weights(earlier, network))
-    return FixedWeights(network.init(config.initialiser, [generator(config.seed, "fixed initial weights")])[0])
+    draw = generator(config.seed, "fixed initial weights")
+    return FixedWeights(network.init(config.initialiser, [draw], config.engine.weights)[0])
 
 
 def inner_optimiser(config: Config) -> str:

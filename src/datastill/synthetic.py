@@ -104,7 +104,7 @@ def start_examples(
     _evenly(ipc, steps)
     if start == "noise":
         shape = (steps, data.classes * (ipc // steps), *data.shape)
-        return torch.randn(shape, generator=generator).to(data.device)
+        return torch.randn(shape, generator=generator, dtype=data.dtype).to(data.device)
     chosen = data.by_class(ipc, generator)
     return by_step(data.normalise(data.train.images[chosen.flatten()]).unflatten(0, chosen.shape), steps)
 

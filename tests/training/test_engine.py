@@ -1,14 +1,20 @@
 """The settings of how hypergradients are computed, and layers in half precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 from datastill.errors import UserError
+from datastill.methods.base import PLAIN
 from datastill.networks import build
+from datastill.run import prepare
 from datastill.training import EagerSteps, Engine, ForwardSteps, Hypergradient, TracedSteps, hypergradient
 from datastill.training.program import inner_loss
 
-from ..problems import classify
+from ..problems import classify, smooth
+from ..toys import toy_config, toy_data
 
 CONVNET = "convnet(width=8,depth=2)"
 EXECUTIONS = {"eager": EagerSteps, "forward": ForwardSteps, "traced": TracedSteps, "compiled": TracedSteps}
@@ -34,14 +40,15 @@ def test_an_engine_cannot_be_changed():
     ("settings", "resolved"),
     [
         ({}, False),
-        ({"mode": "stored", "execution": "eager", "together": 1}, True),
-        ({"mode": "recomputed", "execution": "compiled", "together": 4, "keep_every": 3}, True),
-        ({"mode": "auto", "execution": "eager", "together": 1}, False),
-        ({"mode": "stored", "execution": "auto", "together": 1}, False),
-        ({"mode": "stored", "execution": "eager", "together": 0}, False),
+        ({"mode": "stored", "execution": "eager", "together": 1, "precision": "float32"}, True),
+        ({"mode": "recomputed", "execution": "compiled", "together": 4, "precision": "bfloat16"}, True),
+        ({"mode": "stored", "execution": "eager", "together": 1}, False),
+        ({"mode": "auto", "execution": "eager", "together": 1, "precision": "float32"}, False),
+        ({"mode": "stored", "execution": "auto", "together": 1, "precision": "float32"}, False),
+        ({"mode": "stored", "execution": "eager", "together": 0, "precision": "float32"}, False),
     ],
 )
-def test_an_engine_is_resolved_when_mode_execution_and_networks_together_are_chosen(settings, resolved):
+def test_an_engine_is_resolved_when_mode_execution_precision_and_networks_together_are_chosen(settings, resolved):
     assert Engine(**settings).resolved is resolved
 
 
@@ -62,7 +69,7 @@ def test_steps_are_refused_while_the_execution_is_still_to_be_chosen():
 
 
 def test_an_engine_tells_people_what_it_is():
-    assert str(Engine(mode="stored", execution="eager", together=1)) == (
+    assert str(Engine(mode="stored", execution="eager", together=1, precision="float32")) == (
         "eager steps, stored, one network at a time, float32"
     )
     assert str(Engine(mode="recomputed", execution="traced", together=4, keep_every=5, precision="bfloat16")) == (
@@ -74,8 +81,8 @@ def test_an_engine_tells_people_what_it_is():
 
 
 def test_single_precision_needs_no_type_of_its_own():
-    assert Engine().dtype is None
-    assert Engine(precision="bfloat16").dtype == torch.bfloat16
+    assert Engine().layers is None
+    assert Engine(precision="bfloat16").layers == torch.bfloat16
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, *, least: float = 1e-5, most: float = 0.05) -> None:
@@ -87,7 +94,7 @@ def close(found: torch.Tensor, expected: torch.Tensor, *, least: float = 1e-5, m
 @pytest.mark.parametrize("networks", [1, 2])
 def test_layers_in_half_precision_take_and_give_single_and_round_in_between(networks):
     full = build(CONVNET, shape=(3, 8, 8), classes=3)
-    half = full.computing(Engine(precision="bfloat16").dtype)
+    half = full.computing(Engine(precision="bfloat16").layers)
     g = torch.Generator().manual_seed(0)
     thetas = full.init("xavier", [torch.Generator().manual_seed(i) for i in range(networks)])
     x = torch.randn(networks, 4, 3, 8, 8, generator=g)
@@ -126,3 +133,35 @@ def test_the_hypergradient_of_layers_in_half_precision_is_in_single_and_close_to
         close(getattr(half, name), getattr(single, name), most=0.1)  # second derivatives round more
     close(half.final, single.final, least=1e-6)
     close(half.objective, single.objective, least=1e-7)
+
+
+# --- double precision
+
+
+def test_in_float64_everything_is():
+    config = toy_config(engine=replace(PLAIN, precision="float64"), initial="fixed")
+    problem = prepare(config, toy_data()).problem
+    learned = config.method.start(problem)
+    update = config.method.gradient(problem, learned, 0)
+    result = config.method.result(problem, learned)
+    tensors = [problem.initial.draw(0, 0, [0]), *learned.values(), *update.gradients.values(), *vars(result).values()]
+    assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float64}
+    assert problem.data.batch(torch.Generator(), 2)[0].dtype == torch.float64
+
+
+def test_in_float64_the_gradient_has_its_digits_and_is_that_of_float32_besides():
+    config = toy_config(initial="own", network="tests.training.test_engine:steady")
+    config = replace(config, method=replace(config.method, coordinates="pixels"))
+    found = {}
+    for precision in ("float32", "float64"):
+        problem = prepare(replace(config, engine=replace(PLAIN, precision=precision)), toy_data()).problem
+        learned = {name: each.to(problem.data.dtype) for name, each in config.method.start(problem).items()}
+        found[precision] = config.method.gradient(problem, learned, 0).gradients["examples"]
+    difference = (found["float64"] - found["float32"]).norm() / found["float64"].norm()
+    assert 1e-10 < difference < 1e-4
+
+
+def steady(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network that always starts from equal weights."""
+    torch.manual_seed(0)  # the global generator is kept by whoever builds a network
+    return smooth(shape=shape, classes=classes)

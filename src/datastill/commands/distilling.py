@@ -62,7 +62,7 @@ class Plan:
 
     Examples:
       datastill plan mnist-random
-      datastill plan cifar10-random --method.epochs 10 --engine.precision float32
+      datastill plan cifar10-random --method.epochs 10 --engine.precision bfloat16
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
@@ -73,7 +73,7 @@ class Plan:
     def run(self) -> int:
         """Plan."""
         run = prepare(self.config)
-        found = plan(self.config.method, run.problem, self.config.loop.iterations)
+        found = plan(run.config.method, run.problem, self.config.loop.iterations)
         if self.json:
             return print_json(asdict(found))
         for line in found.lines(self.config.loop.iterations):

@@ -133,9 +133,18 @@ class RealData:
             std=self.std.to(device),
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of normalised images: float32, unless `in_precision` says another."""
+        return self.mean.dtype
+
+    def in_precision(self, dtype: torch.dtype) -> "RealData":
+        """Data whose normalised images are of another floating-point type."""
+        return self if dtype == self.dtype else replace(self, mean=self.mean.to(dtype), std=self.std.to(dtype))
+
     def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Pixels as float32 with mean 0 and standard deviation 1 in each channel of `train`."""
-        scaled = images.to(torch.float32).div_(255)
+        """Pixels as floats with mean 0 and standard deviation 1 in each channel of `train`."""
+        scaled = images.to(self.dtype).div_(255)
         return scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
 
     def denormalise(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -19,6 +19,9 @@ from ..rng import generator
 from ..synthetic import Synthetic
 from ..training import Engine, Optimiser, RealLoss, Steps
 from ..training.program import inner_loss
+
+PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
+"""The way to compute that needs no measuring and is possible everywhere."""
 
 Learned = dict[str, Tensor]
 """What a method learns, by name; plain tensors without gradients."""
@@ -38,13 +41,15 @@ class RandomWeights(InitialWeights):
 
     network: Network
     initialiser: str
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         check_initialiser(self.initialiser)
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
         """One draw for each."""
-        return self.network.init(self.initialiser, [generator(seed, "initial weights", iteration, i) for i in which])
+        draws = [generator(seed, "initial weights", iteration, i) for i in which]
+        return self.network.init(self.initialiser, draws, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,7 @@ class Problem:
     network: Network
     initial: InitialWeights
     seed: int
-    engine: Engine = field(default_factory=lambda: Engine(mode="stored", execution="eager", together=1))
+    engine: Engine = PLAIN
     attack: Attack | None = None
     """Judge by real data in which one class stands as another, instead of by the data as they are."""
     warm_start: Synthetic | None = None
@@ -113,7 +118,7 @@ class Problem:
 
     @functools.cached_property
     def _network(self) -> Network:
-        return self.network.computing(self.engine.dtype)
+        return self.network.computing(self.engine.layers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,7 @@ class DatasetDistillation(Method):
                 generator=generator(problem.seed, "start of the examples"),
             ),
             labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
-            step_sizes=torch.full((self.epochs, self.steps), self.step_size, device=problem.data.device),
+            step_sizes=problem.data.mean.new_full((self.epochs, self.steps), self.step_size),
         )
         return {
             "examples": basis(problem.data, self.coordinates).coordinates(start.examples),
@@ -157,15 +157,14 @@ class DatasetDistillation(Method):
 
     def _some(self, problem: Problem, learned: Learned, iteration: int, which: range) -> tuple[Tensor, Tensor, Tensor]:
         """Objective and hypergradients of these networks, as one batched program."""
-        data, seed, device = problem.data, problem.seed, learned["examples"].device
-        size = min(self.real_batch, len(data.train))
+        data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
         thetas = problem.initial.draw(seed, iteration, which)
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
         found = hypergradient(
             problem.steps,
             OnReal(problem.objective, images, labels),
-            thetas.to(device),
+            thetas.to(learned["examples"]),  # device and type
             basis(data, self.coordinates).examples(learned["examples"]),
             start_labels(data, ipc=self.ipc, steps=self.steps),
             positive(learned["step_sizes"]),

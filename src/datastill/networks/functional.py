@@ -155,9 +155,11 @@ class Network:
         self._calibrated.to(device)
         return self
 
-    def init(self, initialiser: str, generators: list[torch.Generator]) -> Float[Tensor, "networks size"]:
-        """Initial weights, one row per generator (see `initial.INITIALISERS` for the names)."""
-        return torch.stack([draw(self.factory, initialiser, generator) for generator in generators])
+    def init(
+        self, initialiser: str, generators: list[torch.Generator], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "networks size"]:
+        """Initial weights of a type, one row per generator (see `initial.INITIALISERS` for the names)."""
+        return torch.stack([draw(self.factory, initialiser, generator, dtype) for generator in generators])
 
     def named(self, theta: Float[Tensor, " size"]) -> dict[str, Tensor]:
         """The flat vector as the module's named parameters (views)."""

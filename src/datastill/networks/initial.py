@@ -25,16 +25,22 @@ def check_initialiser(name: str) -> None:
         raise unknown("initialiser", name, INITIALISERS)
 
 
-def draw(factory: Callable[[], nn.Module], initialiser: str, generator: torch.Generator) -> Float[Tensor, " size"]:
+def draw(
+    factory: Callable[[], nn.Module],
+    initialiser: str,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, " size"]:
     """One draw of initial weights as a flat vector, on the CPU; the global generator is left as it was.
 
-    Frozen parameters (``requires_grad=False``) are not drawn, and no part of the vector.
+    Frozen parameters (``requires_grad=False``) are not drawn, and no part of the vector. In float64 an initialiser
+    draws with all its digits; what a module draws by itself (``own``) has those of float32.
     """
     check_initialiser(initialiser)
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every accelerator as well
-        module = factory()
+        module = factory() if dtype == torch.float32 else factory().to(dtype)
         fill = INITIALISERS[initialiser]
         if fill is not None:
             for layer in module.modules():

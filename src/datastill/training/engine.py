@@ -13,6 +13,7 @@ from .traced import TracedSteps
 
 Mode = Literal["auto", "stored", "recomputed"]
 Execution = Literal["auto", "eager", "forward", "traced", "compiled"]
+Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +28,28 @@ class Engine:
     """Recomputed steps start from weights kept every so many steps on the host; 1 keeps all of them where they are."""
     together: int = 0
     """Networks in one batched program; 0 measures whether all at once or one after the other is faster."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the layers. Weights, step sizes and what is carried from step to step stay in float32."""
+    precision: Precision = "auto"
+    """The layers compute in float32 or in bfloat16 (weights and step sizes stay in float32); or everything is computed
+    in float64, which is slow and meant for checks. auto takes bfloat16 only where it is measured to be faster."""
 
     def __post_init__(self) -> None:
         at_least("keep_every", self.keep_every, 1)
         at_least("together", self.together, 0)
 
     @property
-    def dtype(self) -> torch.dtype | None:
-        """What the layers compute in, where that is not what the weights are in."""
+    def layers(self) -> torch.dtype | None:
+        """The type that the layers compute in; None for the type of the weights."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
+
+    @property
+    def weights(self) -> torch.dtype:
+        """The type of weights, step sizes, synthetic examples and real images."""
+        return torch.float64 if self.precision == "float64" else torch.float32
 
     @property
     def resolved(self) -> bool:
         """Whether nothing is left to be measured."""
-        return "auto" not in (self.mode, self.execution) and self.together > 0
+        return "auto" not in (self.mode, self.execution, self.precision) and self.together > 0
 
     def __str__(self) -> str:
         together = "all networks together" if self.together != 1 else "one network at a time"
