@@ -32,7 +32,7 @@ class OptimisedRandom(Baseline):
             at_least(name, getattr(self, name), 1)
 
     def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
-        """The images of the best set; all sets use the step size that is best for the first set on validation images."""
+        """The images of the best set; all sets use the step size that is best for the first on validation images."""
         drawn = [
             RandomReal().images(replace(setting, seed=derive(setting.seed, "candidate", i)))
             for i in range(self.candidates)
