@@ -1,7 +1,7 @@
 """What a checkpoint must hold before a run goes on from it: values of the right types, finite, that fit the run."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ def must_be_state(plain: Any) -> None:
     if not isinstance(plain, Mapping):
         raise UserError(f"it holds a {type(plain).__name__} instead of the state of a run")
     for name, kind in NUMBERS.items():
-        value = plain.get(name)
+        value: Any = plain.get(name)
         if not fits(kind, value) or value < (-1 if name == "best_mean" else 0):
             raise UserError(f"it has {shown(value)} as {name}")
-    learned = plain.get("learned")
+    learned: Any = plain.get("learned")
     _must_be_tensors("learned", learned)
-    _must_be_like("averaged", plain.get("averaged"), learned)
+    _must_be_like("averaged", cast(Any, plain.get("averaged")), learned)
     if plain.get("best"):
         _must_be_like("best", plain["best"], learned)
     _must_be_norms(plain.get("norms"), learned)

@@ -104,7 +104,8 @@ class MakeBaseline:
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}
         if like:
             return Setting.like(like, data, source, **given)
-        return Setting(data=data, source=source, **{"network": "mlp", **given})
+        given.setdefault("network", "mlp")
+        return Setting(data=data, source=source, **given)
 
     def _told(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]

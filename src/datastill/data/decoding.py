@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ def _read(item: bytes | str | Image.Image, side: int | None) -> np.ndarray:
     if isinstance(item, Image.Image):
         return _pixels(item, side)
     with _opened(item) as file:
-        image = Image.open(file, formats=_formats())
+        image = Image.open(cast(IO[bytes], file), formats=_formats())
         if side and image.width * image.height > LARGE:
             image.draft(None, (MARGIN * side, MARGIN * side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
         with _alone if image.width * image.height > HUGE else nullcontext():

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -114,7 +114,7 @@ def _of_objects(labels: np.ndarray, where: str) -> np.ndarray:
     if kinds == {str}:
         return np.array(items, dtype=str)
     if _all_integers(items):
-        return _integers(items)
+        return _integers(cast(list[int], items))
     found = np.array(items) if kinds == {float} else labels
     if found.ndim != 1 or found.dtype.kind not in "biuf":
         kinds_found = ", ".join(sorted({type(item).__name__ for item in items}))
