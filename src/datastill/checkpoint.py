@@ -11,6 +11,8 @@ from .records import fits, shown
 
 NUMBERS = {"iteration": int, "best_iteration": int, "skipped": int, "best_mean": float, "seconds": float}
 """The numbers in a checkpoint."""
+SETTINGS = {"params", "lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"}
+"""The settings of Adam in every version of torch; newer versions have more."""
 MOMENTS = {"exp_avg", "exp_avg_sq"}
 """What Adam keeps for each learned tensor, besides the number of its steps."""
 
@@ -62,9 +64,9 @@ def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
         return False
     return all(
         isinstance(one, Mapping)
+        and SETTINGS <= set(one)
         and all(one[key] == value for key, value in other.items() if key in one and key != "lr")
-        and fits(float, one.get("lr"))
-        and one.get("params") == other["params"]
+        and fits(float, one["lr"])
         for one, other in zip(stored, fresh, strict=True)
     )
 
