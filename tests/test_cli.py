@@ -259,7 +259,7 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
     os.kill(first.pid, signal.SIGINT)
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130, said
-    assert "go on with: datastill distill --resume --out run" in said
+    assert "--out run --resume" in said
     assert "Traceback" not in said
     conflict = subprocess.run(
         [*command, "--resume", "--out", "run", "--seed", "7"], cwd=tmp_path, capture_output=True, text=True

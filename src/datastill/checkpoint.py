@@ -64,7 +64,7 @@ def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
         return False
     return all(
         isinstance(one, Mapping)
-        and SETTINGS <= set(one)
+        and set(one) >= SETTINGS
         and all(one[key] == value for key, value in other.items() if key in one and key != "lr")
         and fits(float, one["lr"])
         for one, other in zip(stored, fresh, strict=True)

@@ -19,10 +19,9 @@ import tyro
 from rich.text import Text
 
 from . import __version__, distributed
-from .commands import COMMANDS, Distill, Plan, first_line, out
+from .commands import COMMANDS, Distill, Plan, configuration, first_line, out
 from .errors import UserError, unknown
 from .loop import Stopped
-from .recipes import recipe
 from .terminal import complain, in_program
 
 SHARED = ("distill", "evaluate", "pretrain")
@@ -69,7 +68,7 @@ def _run(words: list[str]) -> int:
         complain(f"stopped; {kept}")
         return 130
     except Stopped as stopped:
-        again = words if _goes_on(words) else ["distill", "--resume", "--out", str(stopped.folder)]
+        again = words if _goes_on(words) else _resuming(words)
         if first:
             print(file=sys.stderr)
             complain(f"{stopped}; go on with: {shlex.join(['datastill', *again])}")
@@ -88,6 +87,11 @@ def _goes_on(words: list[str]) -> bool:
     return words[:1] in (["study"], ["pretrain"], ["baseline"])
 
 
+def _resuming(words: list[str]) -> list[str]:
+    """The command that goes on with a run: the one that began it, so that it names what the run reads."""
+    return words if "--resume" in words else [*words, "--resume"]
+
+
 def _parse(words: list[str]) -> Any:
     if not words or words[0] in ("-h", "--help"):
         raise SystemExit(_overview())
@@ -98,12 +102,10 @@ def _parse(words: list[str]) -> Any:
         raise unknown("command", name, COMMANDS)
     if name not in ("distill", "plan"):
         return _options(COMMANDS[name], rest, f"datastill {name}")
-    chosen = "digits"
-    if rest and not rest[0].startswith("-"):
-        chosen, rest = rest[0], rest[1:]
+    config, rest = configuration(rest)
     command = shlex.join(["datastill", *words])
-    default = Distill(config=recipe(chosen), command=command) if name == "distill" else Plan(config=recipe(chosen))
-    return _options(COMMANDS[name], rest, f"datastill {name} [RECIPE={chosen}]", default=default)
+    default = Distill(config=config, command=command) if name == "distill" else Plan(config=config)
+    return _options(COMMANDS[name], rest, f"datastill {name} [RECIPE={config.recipe}]", default=default)
 
 
 def _options(command: type[Any], words: list[str], prog: str, **default: Any) -> Any:

@@ -10,7 +10,7 @@ from .data import DataSettings
 from .errors import UserError, at_least, unknown
 from .evaluation import Protocol
 from .loop import LoopSettings
-from .methods import METHODS, Method
+from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
 from .objectives import Attack
 from .pool import PREFIX, is_pool
@@ -286,15 +286,20 @@ def recipe(name: str) -> Config:
 def as_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON values; the method's settings hold its name."""
     plain: dict[str, Any] = asdict(config)
-    plain["method"] = {"name": config.method.name, **plain["method"]}
+    plain["method"] = {"name": name_of(config.method), **plain["method"]}
     return plain
 
 
-def from_dict(plain: Any) -> Config:
+def from_dict(plain: Any, *, trust: bool = True) -> Config:
     """The inverse of `as_dict`.
 
+    Args:
+        plain: a JSON object.
+        trust: False where it was read from a file: then no module is imported for the method that it names.
+
     Raises:
-        UserError: not an object, an unknown method or setting, or a value that a setting cannot have.
+        UserError: not an object, an unknown method or setting, a value that a setting cannot have, or a method that
+            needs trust.
     """
     if not isinstance(plain, Mapping):
         raise UserError(f"a configuration must be a JSON object, but is a {type(plain).__name__}")
@@ -303,9 +308,8 @@ def from_dict(plain: Any) -> Config:
         raise UserError(f"method must be a JSON object, but is a {type(settings).__name__}")
     settings = dict(settings)
     name = settings.pop("name", DatasetDistillation.name)
-    if not isinstance(name, str) or name not in METHODS:
-        raise unknown("method", str(name), METHODS)
-    return updated(replace(Config(), method=METHODS[name]()), {**plain, "method": settings})
+    method = find_method(str(name), trust=trust)()
+    return updated(replace(Config(), method=method), {**plain, "method": settings})
 
 
 def differences(one: Config, other: Config) -> list[str]:

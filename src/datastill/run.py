@@ -22,6 +22,7 @@ from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
 from .recipes import Config, as_dict, differences, from_dict
+from .records import updated
 from .report import write_report
 from .runlog import ProgressLine, say
 from .starting import as_start, earlier_set, initial_weights, inner_optimiser
@@ -188,22 +189,34 @@ def _engine(run: Run, folder: Path) -> Engine:
     path = folder / "config.json"
     record = distributed.first(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
-        return Engine(**record["engine"])
+        return updated(Engine(), record["engine"], "engine.")
     found = distributed.agreed(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
     engine = distributed.gathered([found])[0]
     say(f"computing by {engine}")
     return engine
 
 
-def stored_config(folder: Path) -> Config:
+def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Config:
     """The configuration of the run in a folder.
 
+    Args:
+        folder: of the run.
+        trust: let it name a module in which its method is.
+        named: the method that the user names, which needs no trust.
+
     Raises:
-        UserError: there is none.
+        UserError: there is none, it is broken, or it needs trust.
     """
     if not (folder / "config.json").exists():
         raise UserError(f"there is no run in {folder} to resume (no config.json); leave --resume out to start one")
-    return from_dict(read_json(folder / "config.json")["config"])
+    record = read_json(folder / "config.json")
+    try:
+        method = record["config"].get("method", {}).get("name", "")
+        return from_dict(record["config"], trust=trust or method == named)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new one elsewhere") from error
+    except UserError as error:
+        raise UserError(f"{folder / 'config.json'}: {error}") from error
 
 
 def validate(run: Run, learned: Learned) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .distilling import Distill, Plan
+from .distilling import Distill, Plan, configuration
 from .evaluating import Evaluate, Pack, Verify
 from .making_baselines import MakeBaseline
 from .output import first_line, out
@@ -25,4 +25,4 @@ COMMANDS: dict[str, type[Any]] = {
     "list": List,
 }
 
-__all__ = ["COMMANDS", "Distill", "Plan", "first_line", "out"]
+__all__ = ["COMMANDS", "Distill", "Plan", "configuration", "first_line", "out"]

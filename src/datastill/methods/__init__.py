@@ -1,14 +1,58 @@
-"""Distillation methods, one file each, found by themselves."""
+"""Distillation methods, one file each, found by themselves, or the user's own as ``module:Class``."""
 
 import importlib
+import inspect
 import pkgutil
+from dataclasses import is_dataclass
 
+from ..errors import UserError, unknown, untrusted
+from ..importing import import_named
 from .base import FixedWeights, InitialWeights, Learned, Method, Outer, PoolWeights, Problem, RandomWeights, Update
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in Method.__subclasses__()}
+
+
+def find_method(name: str, *, trust: bool = True) -> type[Method]:
+    """The method of that name, or the user's own class that ``module:Class`` names.
+
+    Args:
+        name: a name of `METHODS`, or ``module:Class``.
+        trust: False where `name` was read from a file: then no module is imported for it.
+
+    Raises:
+        UserError: no such method, module or class, or it needs trust.
+    """
+    if ":" not in name:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+        return METHODS[name]
+    if not trust:
+        module = name.partition(":")[0]
+        raise untrusted(f"the method {name!r}, which runs code of the module {module!r}", "--method module:Class")
+    return _import(name)
+
+
+def _import(name: str) -> type[Method]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_named(module), attribute)
+        usable = isinstance(found, type) and issubclass(found, Method) and is_dataclass(found)
+        if usable and not inspect.isabstract(found):
+            found()  # every setting must have a default
+            return found
+    except Exception as error:  # a module can raise anything
+        raise UserError(f"method {name!r} cannot be used: {error}; write module:Class") from error
+    raise UserError(f"method {name!r} is no frozen dataclass with the four functions of Method; see adding-a-method.md")
+
+
+def name_of(method: Method) -> str:
+    """The name by which `find_method` finds the class of a method again."""
+    kind = type(method)
+    return kind.name if METHODS.get(kind.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
+
 
 __all__ = [
     "METHODS",
@@ -21,4 +65,6 @@ __all__ = [
     "Problem",
     "RandomWeights",
     "Update",
+    "find_method",
+    "name_of",
 ]

@@ -1,0 +1,62 @@
+"""Going on with a run: its settings are in a file, which may be a stranger's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import UserError, untrusted
+from ..methods import name_of
+from ..ready import names
+from ..recipes import Config, differences, recipe
+from ..run import stored_config
+from ..trust import check_data, check_initialiser, check_network
+
+
+def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
+    """The settings that are stored in the folder of a run.
+
+    Args:
+        folder: of the run.
+        asked: the settings on the command line: the recipe's, changed where the user gave others.
+        trust: let the stored settings name modules and other files that the command line does not name.
+
+    Raises:
+        UserError: there is no run, the command line asks for other settings, or the stored ones need trust.
+    """
+    stored = stored_config(folder, trust=trust, named=name_of(asked.method))
+    given = _given(asked)
+    conflicts = [line for line in differences(stored, asked) if line.partition(":")[0] in given]
+    if conflicts:
+        raise UserError(f"the run in {folder} has other settings ({'; '.join(conflicts)}); resume without them")
+    if not trust:
+        _must_be_named(stored, asked)
+    return stored
+
+
+def _given(asked: Config) -> set[str]:
+    """The settings that are not those of the recipe, nor the defaults of a method that the recipe does not have."""
+    standard = recipe(asked.recipe)
+    other = type(asked.method) is not type(standard.method)
+    if other:
+        standard = replace(standard, method=type(asked.method)())
+    return {line.partition(":")[0] for line in differences(standard, asked)} | ({"method.name"} if other else set())
+
+
+def _must_be_named(stored: Config, asked: Config) -> None:
+    """Raise a `UserError` if stored settings name something outside the folder that the command line does not name."""
+    for theirs, ours, check in (
+        (stored.network, asked.network, check_network),
+        (stored.protocol.network, asked.protocol.network, check_network),
+        (stored.initial, asked.initial, check_initialiser),
+        (stored.protocol.initialiser, asked.protocol.initialiser, check_initialiser),
+        (stored.warm_start, asked.warm_start, _check_warm_start),
+    ):
+        if theirs != ours:
+            check(theirs)
+    if stored.data.name != asked.data.name and not stored.data.in_memory:
+        check_data(stored.data.name)
+
+
+def _check_warm_start(name: str) -> None:
+    """Raise a `UserError` if the set to go on from is a file."""
+    if name and name not in names():
+        raise untrusted(f"the distilled set in the file {name!r}", "--warm-start FILE")

@@ -1,0 +1,73 @@
+"""The method of docs/adding-a-method.md: named on the command line, stored and resumed; a file imports none."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from datastill import DistilledSet
+from datastill.cli import main
+from datastill.errors import UserError
+from datastill.methods import find_method
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
+RUN = ["--method.rate", "0.05", "--loop.iterations", "4", "--loop.checkpoint-every", "2", "--protocol.networks", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's module, under a name that is imported by no other test."""
+    name = f"my_methods_{abs(hash(tmp_path))}"
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def method_of(folder: Path) -> str:
+    return f"{next(folder.glob('my_methods_*.py')).stem}:ClassMeans"
+
+
+def test_the_pages_method_is_distilled_with_stored_and_resumed(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = method_of(folder)
+    assert main(["distill", "--method", method, *RUN, "--out", "whole"]) == 0
+    stored = json.loads((folder / "whole" / "config.json").read_text())["config"]["method"]
+    assert stored == {"name": method, "real_batch": 64, "rate": 0.05, "step_size": 0.1}
+    whole = DistilledSet.load(folder / "whole" / "distilled.safetensors")
+    assert (whole.header.method, whole.size) == ("class-means", 10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datastill.run.final_score", lambda *_: (_ for _ in ()).throw(UserError("stopped here")))
+        assert main(["distill", f"--method={method}", *RUN, "--out", "parts"]) == 2
+    capsys.readouterr()
+    (folder / "parts" / "distilled.safetensors").unlink()
+    assert main(["distill", "--resume", "--out", "parts"]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert main(["distill", "--resume", "--method", method, "--method.rate", "0.1", "--out", "parts"]) == 0, (
+        "its default"
+    )
+    parts = DistilledSet.load(folder / "parts" / "distilled.safetensors")
+    assert parts.examples.equal(whole.examples)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dataset-destillation", "unknown method 'dataset-destillation': did you mean 'dataset-distillation'"),
+        ("no_such_module:Mine", "method 'no_such_module:Mine' cannot be used: .*; write module:Class"),
+        ("json:dumps", "method 'json:dumps' is no frozen dataclass"),
+        ("datastill.methods:Method", "is no frozen dataclass with the four functions"),
+        (":", "cannot be used"),
+    ],
+)
+def test_what_is_no_method_is_refused_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_method(name)
+
+
+def test_a_file_imports_no_method() -> None:
+    with pytest.raises(UserError, match=r"runs code of the module 'no_such_module'.*--trust.*--method module:Class"):
+        find_method("no_such_module:Mine", trust=False)
