@@ -142,3 +142,20 @@ def test_a_folder_that_is_mostly_something_else_is_not_walked_to_its_end(make, m
     monkeypatch.setattr(folders, "MOST_OTHERS", 100)
     with pytest.raises(UserError, match=r"^of the first 101 files and folders in '.*' only 0 are images or tables"):
         load_data(path)
+
+
+def test_a_folder_with_a_table_among_many_hidden_files_is_not_searched(tmp_path, monkeypatch):
+    (tmp_path / "package.json").write_text("{}")
+    (tmp_path / ".hidden").mkdir()
+    for i in range(30):
+        (tmp_path / ".hidden" / str(i)).touch()
+    monkeypatch.setattr(folders, "MOST_BESIDE_TABLES", 20)
+    with pytest.raises(UserError, match=r"holds more than 20 files and folders, hidden ones included, of which 1 are"):
+        load_data(tmp_path)
+
+
+def test_a_pipe_beside_a_table_is_not_opened(tmp_path):
+    (tmp_path / "train.csv").touch()
+    os.mkfifo(tmp_path / "test.csv")
+    with pytest.raises(UserError, match="holds 1 pipes or devices beside its tables"):
+        load_data(tmp_path)

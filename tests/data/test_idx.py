@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,40 @@ def test_usual_names_are_known(tmp_path: Path, name: str, split: str) -> None:
     with pytest.warns(UserWarning, match="no test split"):
         data = load_data(tmp_path)
     assert len(data.train) + len(data.validation) + len(data.test) == 60
+
+
+def test_several_sets_are_listed_and_one_is_named(folder: Path) -> None:
+    images, labels = digits(60)
+    for name in ("letters", "bymerge"):
+        for split in ("train", "test"):
+            (folder / f"emnist-{name}-{split}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+            (folder / f"emnist-{name}-{split}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+        images = images // 2
+    with pytest.raises(UserError, match=r"holds 3 sets: one without a name, emnist-bymerge, emnist-letters; name one"):
+        load_data(folder)
+    with pytest.warns(UserWarning, match="identical"):
+        data = load_data(folder / "emnist-letters")
+    assert data.test.images.max() > 127
+    assert data.name == "emnist-letters"
+
+
+def test_a_file_that_is_there_twice_is_one(folder: Path) -> None:
+    packed = folder / "train-images-idx3-ubyte.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.write_bytes(b"broken")
+    assert len(load_data(folder).test) == 12
+
+
+@pytest.mark.parametrize("claimed", [4, 2**32 - 1])
+def test_no_more_is_unpacked_than_the_header_says_and_is_likely(tmp_path: Path, claimed: int) -> None:
+    path = tmp_path / "file.gz"
+    content = b"\0\0\x08\x01" + struct.pack(">I", claimed) + bytes(2**22)
+    path.write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"holds more bytes of data|says that it holds 4294967295 bytes, more"):
+        read_file(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def cut(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Sources: the same images from a folder, a table, a torch dataset and arrays; and errors that say what to do."""
 
+import itertools
 import socket
 
 import datasets
@@ -61,6 +62,33 @@ def test_every_kind_of_source_gives_the_same_tensors(arrays):
     same(load_data(table(arrays).with_format("torch")), named)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x, y: [(image, label) for image, label in zip(x, y, strict=True)],
+        lambda x, y: zip(x, y, strict=True),
+        lambda x, y: ((Image.fromarray(image), torch.tensor(label)) for image, label in zip(x, y, strict=True)),
+        lambda x, y: Stream(zip(x, y, strict=True)),
+        lambda x, y: (x[::-1].copy()[::-1], y[::-1].copy()[::-1]),
+        lambda x, y: (list(x), list(y)),
+        lambda x, y: (torch.tensor(x), y[:, None] / 1),
+        lambda x, y: (x, np.eye(3)[y]),
+    ],
+)
+def test_other_kinds_of_data_in_python(arrays, given):
+    same(load_data(given(*arrays)), load_data(arrays))
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Items in a row, without a length."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+
 def test_every_kind_of_source_is_resized_and_converted_alike(arrays):
     expected = load_data(arrays, resize=4, channels="grey", name="mine")
     assert (expected.shape, expected.name) == ((1, 4, 4), "mine")
@@ -112,6 +140,13 @@ def test_parquet_with_bytes_only(arrays, tmp_path):
     (tmp_path / "set").mkdir()
     plain.to_parquet(tmp_path / "set" / "train.parquet")
     same(load_data(str(tmp_path / "set")), load_data(arrays))
+
+
+def test_parquet_without_a_cache_that_can_be_written(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", "/proc/nowhere/cache")
+    (tmp_path / "set").mkdir()
+    table(arrays).to_parquet(tmp_path / "set" / "train.parquet")
+    same(load_data(tmp_path / "set"), load_data(table(arrays)))
 
 
 @pytest.fixture
@@ -288,13 +323,21 @@ def test_tables_that_cannot_be_used(arrays):
         (lambda x, y: (x, y * 0), r"^there is only one class \(0\), but"),
         (lambda x, y: {"train": (x, y), "test": (x[:, :4], y)}, r"^images have different sizes, e\.g\. 6x5 and 4x5"),
         (lambda x, y: {"train": (x, y), "test": (x, y.astype(str))}, "^the splits train, test have labels of differe"),
+        (lambda x, y: torch.utils.data.DataLoader([(x, y)]), r"^cannot read data from a DataLoader.* loader\.dataset$"),
+        (lambda x, y: itertools.repeat((x[0], 1)), r"^split 'train' gives more than 1000 items and may have no end"),
+        (lambda x, y: iter([]), r"^split 'train' has no images$"),
+        (lambda x, y: iter([x[0]]), r"^item 0 of split 'train' is a ndarray, but must be a pair"),
+        (lambda x, y: ([x[0], x[0, :3]], y[:2]), r"^images of split 'train' are no array of numbers"),
+        (lambda x, y: (torch.zeros(2, 4, 4, device="meta"), y[:2]), "^images of split 'train' are no array of numbers"),
+        (lambda x, y: {0: (x, y)}, "^splits must be named by strings"),
         (lambda x, y: x, r"^cannot read data from numpy\.ndarray; give a name, a folder"),
         (lambda x, y: Pairs(x, y, ["ant", "bee"]), "^labels of split 'train' go from 0 to 2, but there are 2 class na"),
         (lambda x, y: torch.utils.data.TensorDataset(torch.tensor(x)), "^item 0 .* is a tuple, but must be a pair"),
         (lambda x, y: torch.utils.data.ChainDataset([]), "^split 'train' has no images$"),
     ],
 )
-def test_arrays_that_cannot_be_used(arrays, change, message):
+def test_arrays_that_cannot_be_used(arrays, change, message, monkeypatch):
+    monkeypatch.setattr("datastill.data.given.MOST", 1000)
     with pytest.raises(UserError, match=message):
         load_data(change(*arrays))
 

@@ -19,6 +19,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ from .splits import Labelled, role_of, roles
 
 MOST_OTHERS = 50_000
 """Entries of a folder after which at least a tenth must be images or tables."""
+
+MOST_BESIDE_TABLES = 10_000
+"""Entries of a folder of tables, hidden ones included, after which at least a tenth must be images or tables."""
 
 TABLES = frozenset(["parquet", "arrow", "csv", "tsv", "json", "jsonl", "ndjson", "tar", "zip", "gz", "zst"])
 """Ends of the names of files that the `datasets` library reads."""
@@ -111,10 +115,22 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
     return {role: _read_split(splits[name].classes(), reading, name) for role, name in roles(splits).items()}
 
 
-def require_files(found: Walk) -> None:
-    """Raise a `UserError` if a folder of tables holds a pipe or a device: to open it would wait for ever."""
+def require_tables(found: Walk) -> None:
+    """Raise a `UserError` if reading a folder as tables would never end.
+
+    It holds a pipe or a device, or so many other files (hidden ones too, which are not in `found`) that the `datasets`
+    library would search it for minutes.
+    """
     if count := found.others["pipes or devices"]:
         raise UserError(f"{str(found.root.path)!r} holds {count} pipes or devices beside its tables; move them away")
+    most = max(10 * found.useful, MOST_BESIDE_TABLES)
+    if any(
+        count > most for count in accumulate(len(names) + len(files) for _, names, files in os.walk(found.root.path))
+    ):
+        raise UserError(
+            f"{str(found.root.path)!r} holds more than {most} files and folders, hidden ones included, of which "
+            f"{found.useful} are images or tables; give the folder that holds the images"
+        )
 
 
 def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -> Labelled:

@@ -1,14 +1,17 @@
 """Tables of the `datasets` library: from a folder, from the hub, or as given."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from huggingface_hub import HfApi
+from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor
 
 from ..errors import UserError
@@ -37,8 +40,8 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
         if any((folder / name).is_file() for name in SAVED):
             read = datasets.load_from_disk(str(folder))
         else:
-            with _no_progress_bars():
-                read = datasets.load_dataset(str(folder.resolve()))
+            with _no_progress_bars(), _cache() as where:
+                read = datasets.load_dataset(str(folder.resolve()), **where)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, TypeError) as error:
         wanted = f"it must hold images in {LAYOUT}, or parquet files with such columns"
         raise UserError(f"cannot read the folder {str(folder)!r} ({_first_line(error)}); {wanted}") from error
@@ -57,7 +60,9 @@ def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
             HfApi().dataset_info(name, timeout=10)
         return splits_of(datasets.load_dataset(name, config))
     except Exception as error:  # whatever the HTTP client of the installed version raises
-        raise ConnectionError(_first_line(error)) from error
+        closed = f"; the cache folder {HF_HUB_CACHE} cannot be written, set HF_HOME to one that can"
+        hint = "" if _can_write(Path(HF_HUB_CACHE)) else closed
+        raise ConnectionError(_first_line(error) + hint) from error
 
 
 def splits_of(source: Any) -> dict[str, datasets.Dataset]:
@@ -167,6 +172,24 @@ def _list(features: datasets.Features) -> str:
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+@contextmanager
+def _cache() -> Iterator[dict[str, Any]]:
+    """Arguments of `load_dataset`: a cache for this call alone where the user's cannot be written."""
+    if _can_write(Path(datasets.config.HF_DATASETS_CACHE)):
+        yield {}
+        return
+    with TemporaryDirectory() as folder:
+        yield {"cache_dir": folder, "keep_in_memory": True}
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 @contextmanager

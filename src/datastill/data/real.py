@@ -62,9 +62,10 @@ class RealData:
     train: Split
     """What is distilled, and what the statistics are computed on."""
     validation: Split
-    """What choices are made on; no image of it is in `train`."""
+    """What choices are made on. Cut off `train` where the source has no validation split; images of it that are
+    identical to images of `train` are counted in a warning by `load_data`."""
     test: Split
-    """Read once, at the end."""
+    """Read once, at the end; images of it that are identical to images of `train` are counted in a warning."""
     class_names: tuple[str, ...]
     """The name of class k at index k."""
     mean: Float[Tensor, " c"]

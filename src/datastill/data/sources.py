@@ -105,7 +105,7 @@ def _read_folder(folder: Path, reading: Reading, columns: tuple[str, str] | None
         found = folders.walk(folder)
         if folders.is_image_folder(found):
             return folders.read_folder(found, reading)
-        folders.require_files(found)
+        folders.require_tables(found)
     from .huggingface import from_folder, read_tables
 
     return read_tables(from_folder(folder), reading, columns)
