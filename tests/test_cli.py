@@ -67,7 +67,9 @@ def test_verify_measures_again_and_fails_on_a_false_claim(finished: Path, tmp_pa
     assert main(["verify", str(file)]) == 0
     honest = DistilledSet.load(file)
     claim = dict(honest.header.score)
-    honest.with_score(claim | {"accuracies": [1.0] * claim["n"]}).save(tmp_path / "false.safetensors")
+    honest.with_score(claim | {"accuracies": [1.0] * claim["n"], "mean": 1.0, "sd": 0.0}).save(
+        tmp_path / "false.safetensors"
+    )
     assert main(["verify", str(tmp_path / "false.safetensors")]) == 1
 
 

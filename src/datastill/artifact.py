@@ -3,9 +3,10 @@
 Reading a file executes nothing, and needs none of the code that made it: this module imports no stage of the library.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +19,17 @@ from torch.utils.data import TensorDataset
 from . import fitting
 from .errors import UserError
 from .files import digest, must_be_unchanged, read_tensors, write_whole
+from .header import Header, check_header, check_tensors, read_header
 from .modes import usual_modes
 from .optimisers import make_optimiser
 from .user_images import as_pixels
 
 FORMAT = "datastill/1"
+NAME = "distilled.safetensors"
+"""Name of the file in the folder of a run."""
 INITIAL = "initial."  # prefix of the tensors of theta_0
 PACKED = ("examples.scale", "examples.offset")
 """What belongs to examples of 8 bits: one power of two and one multiple of it for each image."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What the tensors mean and where they come from. Plain JSON values only."""
-
-    data: str
-    """Name of the real data, or the path it was read from."""
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """Per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
-    std: tuple[float, ...]
-    network: str
-    """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
-    initialiser: str
-    """How its initial weights are drawn, e.g. ``xavier``."""
-    initial: str
-    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``:
-    for those that the network comes with, e.g. pretrained ones, which the file does not hold."""
-    weights: str = ""
-    """SHA-256 of the weights that a network must come with: its frozen ones, and all where ``initial`` is ``own``."""
-    space: str = "normalised"
-    """The examples are stored normalised, as a network takes them."""
-    bits: int = 32
-    """Of a value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
-    order: str = "ordered"
-    """Steps are taken in the stored order, each once in an epoch."""
-    optimiser: str = "sgd"
-    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam`` with an epsilon of 1e-5."""
-    attack: tuple[int, int] | None = None
-    """Of a set that poisons: the class that networks shall misread, and the one that they shall take it for."""
-    method: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """The resolved configuration of the run; the run can be repeated from it."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, hardware class, seconds, iterations."""
-    score: Mapping[str, Any] | None = None
-    """What was measured on the test split, with its protocol; None before it was."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,18 +56,8 @@ class DistilledSet:
     read from a file is not, unless it was loaded with ``trust=True``. Never stored."""
 
     def __post_init__(self) -> None:
-        steps, batch = self.examples.shape[:2]
-        if self.examples.dim() != 5 or self.labels.shape[:2] != (steps, batch):
-            raise UserError(
-                f"examples of shape {tuple(self.examples.shape)} and labels of shape {tuple(self.labels.shape)} do not "
-                "belong together; expected (steps, batch, channels, height, width) and (steps, batch)"
-            )
-        if self.step_sizes.shape[1:] != (steps,):
-            raise UserError(f"step sizes of shape {tuple(self.step_sizes.shape)} do not fit {steps} steps")
-        if not bool((self.step_sizes >= 0).all()):
-            raise UserError(f"step sizes must be positive numbers, but the smallest is {self.step_sizes.min():.3g}")
-        if self.header.initial == "fixed" and self.theta_0 is None:
-            raise UserError("the set was made for fixed initial weights, but holds none")
+        check_header(self.header)
+        check_tensors(self.examples, self.labels, self.step_sizes, self.theta_0, self.header)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -201,7 +157,7 @@ class DistilledSet:
 
     def packed(self) -> "DistilledSet":
         """The set with its examples rounded to 8 bits, a quarter of the bytes; the score is to be measured again."""
-        examples = unpack(*pack(self.examples))
+        examples = unpack(*pack(self.examples.float()))
         return replace(self, examples=examples, header=replace(self.header, bits=8, score=None))
 
     def with_trust(self, trust: bool) -> "DistilledSet":
@@ -230,33 +186,41 @@ class DistilledSet:
     @classmethod
     @usual_modes()
     def load(cls, path: str | Path, *, trust: bool = False) -> "DistilledSet":
-        """Read a set; every byte is checked against the digest in the file.
+        """Read a set. Every byte is checked against the digest in the file, and every value by its type and range.
+
+        What a file may hold is bounded: 4 GiB in all, 8 MiB of safetensors header (`files`), 12 levels and 200,000
+        values of JSON (`schema`), 100,000 classes, a million gradient steps (`header`).
 
         Args:
-            path: the file.
+            path: the file, or the folder of a finished run.
             trust: let names in the file import modules and open other files when the set is evaluated. Reading alone
                 never does either.
 
         Raises:
-            UserError: the file is missing, cut short, changed, of another kind, or of a newer format.
+            UserError: the file is missing, not readable, cut short, changed, of another kind, of a newer format, or
+                holds a value that it must not.
         """
-        metadata, tensors = _read(Path(path))
-        must_be_unchanged(Path(path), metadata, tensors)
-        stored = json.loads(metadata["header"])
-        known = {f.name for f in fields(Header)}
-        named: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
-        theta_0 = {name.removeprefix(INITIAL): t for name, t in tensors.items() if name.startswith(INITIAL)}
-        examples = tensors["examples"]
-        if stored.get("bits") == 8:
-            examples = unpack(examples, *(tensors[name] for name in PACKED))
-        return cls(
-            examples=examples,
-            labels=tensors["labels"],
-            step_sizes=tensors["step_sizes"],
-            header=Header(**named),
-            theta_0=theta_0 or None,
-            trusted=trust,
-        )
+        path = file_of(Path(path))
+        metadata, tensors = _read(path)
+        must_be_unchanged(path, metadata, tensors)
+        try:
+            header = read_header(metadata["header"])
+            theta_0 = {name.removeprefix(INITIAL): t for name, t in tensors.items() if name.startswith(INITIAL)}
+            return cls(
+                examples=_examples(tensors, header),
+                labels=tensors["labels"],
+                step_sizes=tensors["step_sizes"],
+                header=header,
+                theta_0=theta_0 or None,
+                trusted=trust,
+            )
+        except UserError as error:
+            raise UserError(f"{path} is not a distilled set that can be used: {error}") from error
+
+
+def file_of(path: Path) -> Path:
+    """The file of the set at a path, which may be the folder of a finished run."""
+    return path / NAME if path.is_dir() else path
 
 
 def pack(
@@ -279,9 +243,26 @@ def unpack(codes: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, "steps
     return codes * scale[wide] + offset[wide]
 
 
+def _examples(tensors: dict[str, Tensor], header: Header) -> Tensor:
+    """The examples of a file, unpacked where they are of 8 bits."""
+    packed = PACKED if header.bits == 8 else ()
+    for name in tensors:
+        if name not in ("examples", "labels", "step_sizes", *packed) and not name.startswith(INITIAL):
+            raise UserError(f"it holds a tensor {name!r}, which this version of datastill does not know")
+    if not packed:
+        return tensors["examples"]
+    codes, scales = tensors["examples"], [tensors[name] for name in packed if name in tensors]
+    if codes.dtype != torch.uint8 or len(scales) < 2 or any(each.shape != codes.shape[:2] for each in scales):
+        raise UserError(f"its examples are of 8 bits, for which {' and '.join(packed)} do not fit")
+    if codes.dim() != 5 or any(each.dtype != torch.float32 for each in scales):
+        raise UserError("its examples of 8 bits do not have five dimensions, or scales that are not float32")
+    return unpack(codes, *scales)
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.is_file():
-        raise UserError(f"there is no distilled set at {path}")
+    with contextlib.suppress(PermissionError):  # reading says so
+        if not path.exists():
+            raise UserError(f"there is no distilled set at {path}")
     metadata, tensors = read_tensors(path)
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "none")

@@ -25,6 +25,12 @@ LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
 """Name of a file, or of a folder, that is being written under this name first; a kill leaves it behind."""
 LARGEST_TEXT = 64 * 2**20
 """Bytes of the largest file of JSON that is read."""
+MOST_BYTES = 4 * 2**30
+"""Bytes of the largest safetensors file that is read."""
+MOST_HEADER_BYTES = 8 * 2**20
+"""Bytes of the largest header in it."""
+KINDS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+"""Types of tensors in a safetensors file that are read."""
 LOCK = ".datastill-lock"
 """Name of the file in a folder that a run writes to; see `locks`."""
 
@@ -221,15 +227,35 @@ def _finite(text: str) -> float:
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file; a `UserError` says why it is not a whole one."""
-    must_be_file(path)
+    must_be_file(path, MOST_BYTES)
+    _check_header_size(path)
     try:
         with safe_open(path, framework="pt") as file:
+            _check_kinds(path, {file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118 (no mapping)
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except UserError:
+        raise
     except Exception as error:  # besides its own, safetensors raises what torch does for types that torch lacks
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path} is not a whole safetensors file ({reason}); it is cut short or of another kind"
         ) from error
+
+
+def _check_header_size(path: Path) -> None:
+    """Raise a `UserError` if a safetensors file has a header larger than what is read, before it is allocated."""
+    try:
+        with path.open("rb") as file:
+            size, header = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if MOST_HEADER_BYTES < header < size:
+        raise UserError(f"{path} has a header of {header} bytes, but at most {MOST_HEADER_BYTES} are read")
+
+
+def _check_kinds(path: Path, kinds: set[str]) -> None:
+    if unknown := sorted(kinds - KINDS):
+        raise UserError(f"{path} holds tensors of type {', '.join(unknown)}; known: {', '.join(sorted(KINDS))}")
 
 
 def digest(header: str, tensors: dict[str, Tensor]) -> str:

@@ -1,0 +1,325 @@
+"""The header of a distilled set: what its tensors mean and where they come from, and the checks of all of it.
+
+Everything that a file can hold is checked here, once, so that nothing behind `DistilledSet` fails on it.
+"""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UserError
+from .files import parse_json
+from .optimisers import SETTINGS
+from .schema import Check, flag, list_of, number, one_of, optional, plain, record, text, whole
+
+CLASSES = 100_000
+"""Most classes of a set."""
+STEPS = 1_000_000
+"""Most gradient steps of a set, in all epochs together."""
+NETWORKS = 100_000
+"""Most networks that a score is measured on."""
+LARGEST = 1e9
+"""Largest value of an example, in units of a standard deviation, and of a step size or a weight."""
+SPLITS = ("test", "validation")
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the tensors mean and where they come from. Plain JSON values only."""
+
+    data: str
+    """Name of the real data, or the path it was read from."""
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
+    std: tuple[float, ...]
+    network: str
+    """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
+    initialiser: str
+    """How its initial weights are drawn, e.g. ``xavier``."""
+    initial: str
+    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``:
+    for those that the network comes with, e.g. pretrained ones, which the file does not hold."""
+    weights: str = ""
+    """SHA-256 of the weights that a network must come with: its frozen ones, and all where ``initial`` is ``own``."""
+    space: str = "normalised"
+    """The examples are stored normalised, as a network takes them."""
+    bits: int = 32
+    """Of a value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
+    order: str = "ordered"
+    """Steps are taken in the stored order, each once in an epoch."""
+    optimiser: str = "sgd"
+    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam`` with an epsilon of 1e-5."""
+    attack: tuple[int, int] | None = None
+    """Of a set that poisons: the class that networks shall misread, and the one that they shall take it for."""
+    method: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved configuration of the run; the run can be repeated from it."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, hardware class, seconds, iterations."""
+    score: Mapping[str, Any] | None = None
+    """What was measured on the test split, with its protocol; None before it was."""
+
+
+SHA256 = text(64, 64)
+NAME = text(4096, 1)
+SHARE = number(0, 1)
+SHARES = list_of(SHARE, 1, NETWORKS)
+SIZE = whole(1, 10**9)
+OPTIMISER = one_of(*SETTINGS)
+
+SCALARS: Mapping[str, Check] = {
+    "data": NAME,
+    "class_names": list_of(text(1000), 1, CLASSES),
+    "mean": list_of(number(-1e6, 1e6), 1, 10_000),
+    "std": list_of(number(1e-9, 1e6), 1, 10_000),
+    "network": NAME,
+    "initialiser": NAME,
+    "initial": one_of("fixed", "random", "own"),
+    "weights": text(64),
+    "space": one_of("normalised"),
+    "bits": one_of(32, 8),
+    "order": one_of("ordered"),
+    "optimiser": OPTIMISER,
+    "attack": optional(list_of(whole(0, CLASSES - 1), 2, 2)),
+    "method": text(200),
+}
+"""The checks of the fields of `Header` that are no records."""
+
+PROTOCOL = record(
+    {
+        "networks": whole(1, NETWORKS),
+        "network": text(4096),
+        "initialiser": text(4096),
+        "step_size": number(0, LARGEST),
+        "epochs": whole(0, STEPS),
+        "optimiser": one_of("", *SETTINGS),
+        "augmentation": text(100),
+        "clip": number(0, LARGEST),
+        "labels": one_of("", "hard", "soft"),
+        "seed": whole(-(2**62), 2**62),
+    },
+    needed=("networks", "network", "initialiser"),
+)
+MEASURED = record(
+    {"misread": SHARES, "overall": SHARES, "others": SHARES},
+    needed=("misread", "overall", "others"),
+)
+ATTACK = {
+    "attack_class": text(1000),
+    "target_class": text(1000),
+    "split": one_of(*SPLITS),
+    "images": SIZE,
+    "n": whole(1, NETWORKS),
+    "before": MEASURED,
+    "after": MEASURED,
+}
+CURVE = {
+    "steps": list_of(whole(0, STEPS), 1, 10_000),
+    "split": one_of(*SPLITS),
+    "images": SIZE,
+    "networks": whole(1, NETWORKS),
+    "mean": list_of(SHARE, 1, 10_000),
+    "sd": list_of(SHARE, 1, 10_000),
+}
+BASELINE = {
+    "kind": text(200, 1),
+    "sets": whole(1, NETWORKS),
+    "best": optional(SHARE),
+    "mean": SHARE,
+    "sd": SHARE,
+    "accuracies": SHARES,
+}
+SCORE = record(
+    {
+        "split": one_of(*SPLITS),
+        "images": SIZE,
+        "mean": SHARE,
+        "sd": SHARE,
+        "n": whole(1, NETWORKS),
+        "accuracies": SHARES,
+        "seconds": number(0, 1e12),
+        "hardware": text(200),
+        "protocol": PROTOCOL,
+        "curve": record(CURVE, needed=("mean", "sd")),
+        "attack": record(ATTACK, needed=tuple(ATTACK)),
+        "baseline": record(BASELINE, needed=("kind", "mean", "sd")),
+    },
+    needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),
+)
+CONFIG = record(
+    {
+        "data": record(
+            {
+                "name": NAME,
+                "resize": optional(whole(1, 100_000)),
+                "pad": whole(0, 100_000),
+                "validation": number(0, 1),
+                "seed": whole(-(2**62), 2**62),
+                "in_memory": flag,
+            },
+            more=True,
+        )
+    },
+    more=True,
+)
+PROVENANCE = record(
+    {
+        "datastill": text(100),
+        "hardware": text(200),
+        "seconds": number(0, 1e12),
+        "real_images": SIZE,
+        "validation": optional(SHARE),
+        "data_sha256": record(dict.fromkeys(("train", "validation", "test"), SHA256)),
+        "pool": record({"sha256": SHA256}, more=True),
+    },
+    more=True,
+)
+
+
+def read_header(written: str) -> Header:
+    """The header in the JSON of a file.
+
+    Raises:
+        UserError: it is no JSON, or a value of it is not what it must be; unknown names are refused by name.
+    """
+    stored = _parsed(written)
+    plain(stored, "the header")
+    records: dict[str, Check] = {"config": CONFIG, "provenance": PROVENANCE, "score": optional(SCORE)}
+    try:
+        record({**SCALARS, **records}, needed=NEEDED)(stored, "the header")
+    except UserError as error:
+        raise UserError(f"{error}{_written_by(stored)}") from error
+    lists = {"class_names": tuple, "attack": lambda value: value and tuple(value)}
+    lists |= dict.fromkeys(("mean", "std"), lambda value: tuple(map(float, value)))
+    header = Header(**{name: lists.get(name, lambda same: same)(value) for name, value in stored.items()})
+    _check_score(header.score)
+    return header
+
+
+NEEDED = ("data", "class_names", "mean", "std", "network", "initialiser", "initial")
+"""Fields that every header has; files of earlier versions lack others."""
+
+
+def _parsed(written: str) -> Any:
+    try:
+        return parse_json(written)
+    except ValueError as error:
+        raise UserError(f"its header cannot be read: {str(error)[:200]}") from error
+
+
+def _written_by(stored: Any) -> str:
+    """Which version wrote the file, if it says so."""
+    provenance = stored.get("provenance") if isinstance(stored, Mapping) else None
+    version = provenance.get("datastill") if isinstance(provenance, Mapping) else None
+    return f" (the file was written by datastill {version[:100]})" if isinstance(version, str) else ""
+
+
+def _check_score(score: Mapping[str, Any] | None) -> None:
+    """Raise a `UserError` if the figures of a score contradict each other."""
+    if score is None:
+        return
+    _check_figures(score, "score")
+    if score["protocol"]["networks"] != score["n"]:
+        raise UserError(f"score.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
+    if baseline := score.get("baseline"):
+        _check_figures(baseline, "score.baseline", count="sets")
+    if curve := score.get("curve"):
+        if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
+            raise UserError("score.curve has lists of different lengths")
+        if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
+            raise UserError("score.curve.steps are not in ascending order")
+    if attack := score.get("attack"):
+        lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
+        if lengths != {attack["n"]}:
+            raise UserError(f"score.attack.n is {attack['n']}, but its lists have {sorted(lengths)} values")
+
+
+def _check_figures(score: Mapping[str, Any], where: str, count: str = "n") -> None:
+    """Raise a `UserError` unless number, mean and standard deviation are those of the accuracies."""
+    if "accuracies" not in score:
+        return
+    accuracies = score["accuracies"]
+    found = {
+        count: len(accuracies),
+        "mean": statistics.fmean(accuracies),
+        "sd": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "best": max(accuracies),
+    }
+    for name, value in found.items():
+        if score.get(name) is not None and abs(score[name] - value) > 1e-6:
+            raise UserError(f"{where}.{name} is {score[name]:.6g}, but that of its accuracies is {value:.6g}")
+
+
+def check_header(header: Header) -> None:
+    """Raise a `UserError` unless every field of a header that is no record is what it must be."""
+    for name, check in SCALARS.items():
+        check(getattr(header, name), name)
+    names = header.class_names
+    if len(set(names)) < len(names):
+        double = next(name for i, name in enumerate(names) if name in names[:i])
+        raise UserError(f"class_names holds {double!r} twice; give every class a name of its own")
+    if len(header.std) != len(header.mean):
+        raise UserError(f"mean has {len(header.mean)} values and std {len(header.std)}; give one for each channel")
+    if header.attack and (max(header.attack) >= len(names) or header.attack[0] == header.attack[1]):
+        raise UserError(f"attack is {header.attack}, but must be two different classes of 0 to {len(names) - 1}")
+
+
+def check_tensors(
+    examples: Tensor, labels: Tensor, step_sizes: Tensor, theta_0: Mapping[str, Tensor] | None, header: Header
+) -> None:
+    """Raise a `UserError` unless the tensors of a set fit each other and its header, and hold finite values."""
+    steps, batch = examples.shape[:2]
+    if examples.dim() != 5 or labels.shape[:2] != (steps, batch) or labels.dim() not in (2, 3):
+        raise UserError(
+            f"examples of shape {tuple(examples.shape)} and labels of shape {tuple(labels.shape)} do not "
+            "belong together; expected (steps, batch, channels, height, width) and (steps, batch)"
+        )
+    if step_sizes.shape[1:] != (steps,):
+        raise UserError(f"step sizes of shape {tuple(step_sizes.shape)} do not fit {steps} steps")
+    if not examples.numel() or not step_sizes.numel() or step_sizes.numel() > STEPS:
+        raise UserError(f"a set has at least one example and epoch, and at most {STEPS} gradient steps in all epochs")
+    if examples.shape[2] != len(header.mean):
+        raise UserError(f"the examples have {examples.shape[2]} channels, but mean and std are of {len(header.mean)}")
+    _check_values(examples, "examples")
+    if step_sizes.dtype not in FLOATS or not bool((step_sizes >= 0).all()):
+        raise UserError(f"step sizes must be positive numbers, but the smallest is {step_sizes.min():.3g}")
+    _check_values(step_sizes, "step sizes")
+    _check_labels(labels, len(header.class_names))
+    _check_initial(theta_0, header)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if labels.dim() == 3:
+        if labels.shape[2] != classes:
+            raise UserError(f"soft labels have {labels.shape[2]} values each, but there are {classes} class names")
+        _check_values(labels, "labels")
+    elif labels.dtype != torch.int64:
+        raise UserError(f"labels are of type {labels.dtype}, but must be int64, or one probability for each class")
+    elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise UserError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}, but with {classes} class names they must be "
+            f"0 to {classes - 1}"
+        )
+
+
+def _check_initial(theta_0: Mapping[str, Tensor] | None, header: Header) -> None:
+    if header.initial == "fixed" and not theta_0:
+        raise UserError("the set was made for fixed initial weights, but holds none")
+    if header.initial != "fixed" and theta_0:
+        raise UserError(f"the set holds initial weights, but initial is {header.initial!r} and not 'fixed'")
+    for name, value in (theta_0 or {}).items():
+        text(500, 1)(name, "the name of an initial weight")
+        _check_values(value, f"initial weights {name!r}")
+
+
+def _check_values(values: Tensor, what: str) -> None:
+    if values.dtype not in FLOATS:
+        raise UserError(f"{what} are of type {values.dtype}, but must be numbers with a fraction, e.g. float32")
+    if values.numel() and not float(values.detach().abs().max()) <= LARGEST:  # false for values that are not numbers
+        raise UserError(f"{what} hold values that are not finite or are above {LARGEST:g}")
