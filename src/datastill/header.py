@@ -189,10 +189,10 @@ def read_header(written: str) -> Header:
         UserError: it is no JSON, or a value of it is not what it must be; unknown names are refused by name.
     """
     stored = _parsed(written)
-    plain(stored, "the header")
+    plain(stored, "header")
     records: dict[str, Check] = {"config": CONFIG, "provenance": PROVENANCE, "score": optional(SCORE)}
     try:
-        record({**SCALARS, **records}, needed=NEEDED)(stored, "the header")
+        record({**SCALARS, **records}, needed=NEEDED)(stored, "header")
     except UserError as error:
         raise UserError(f"{error}{_written_by(stored)}") from error
     lists = {"class_names": tuple, "attack": lambda value: value and tuple(value)}

@@ -17,6 +17,7 @@ from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
 from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
 from ..ready import load
+from ..records import updated
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from ..trust import check_data
@@ -187,8 +188,11 @@ class Verify:
             verdict = "holds" if found["holds"] else "DOES NOT HOLD"
             out.print(
                 f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
-                f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points)",
+                f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points; "
+                f"{sum(each['verdict'] == 'not checked' for each in found['claims'])} claims were not checked)",
             )
+            for each in found["claims"]:
+                out.print(f"  {each['verdict']:<15}{each['name']}: {each['text']}")
         return 0 if found["holds"] else 1
 
 
@@ -231,7 +235,8 @@ def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
     Raises:
         UserError: the set was read from a file that is not trusted, and names data that is not at hand.
     """
-    settings = DataSettings(**distilled.header.config.get("data", {"name": distilled.header.data}))
+    stored = distilled.header.config.get("data", {"name": distilled.header.data})
+    settings = updated(DataSettings(), stored, "config.data.")
     if not (name or settings.in_memory or distilled.trusted):
         check_data(settings.name)
     return settings.named(name)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
-from ..pool import is_pool, measured_with
+from ..pool import is_pool, load_pool, measured_with, parse
 from ..rng import generator
 from ..training import Clipped, optimiser, unroll
 from ..training.program import inner_loss
@@ -33,12 +33,27 @@ def unseen(
         _must_come_with_the_same(distilled, network)
     network = network.to(device)
     if is_pool(protocol.initialiser):
+        _must_be_the_recorded_pool(distilled, protocol.initialiser)
         return network, measured_with(protocol.initialiser, network, purpose)[: protocol.networks].to(device)
     if protocol.initialiser != "fixed":
         streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]
         return network, network.init(protocol.initialiser, streams).to(device)
     own = distilled.header.initial == "own"
     return network, (network.own() if own else stored_weights(distilled, network))[None].to(device)
+
+
+def _must_be_the_recorded_pool(distilled: DistilledSet, initialiser: str) -> None:
+    """Raise a `UserError` if the file of the set's pool holds another pool than the one that the set was made for."""
+    recorded = distilled.header.provenance.get("pool", {}).get("sha256")
+    if not recorded or initialiser != distilled.header.initialiser:
+        return
+    path = parse(initialiser)[0]
+    found = load_pool(path).sha256
+    if found != recorded:
+        raise UserError(
+            f"{path} is not the pool that the set was made for: its SHA-256 is {found[:12]}, the set says "
+            f"{recorded[:12]}; put the right pool there, or name another one with --initialiser pool:FILE"
+        )
 
 
 def brought(network: Network, initial: str) -> str:

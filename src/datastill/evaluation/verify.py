@@ -2,14 +2,17 @@
 
 import shlex
 import statistics
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..records import updated
 from ..trust import check_data, check_initialiser, check_network
+from .attack import attacked
+from .claims import claims, require_recorded_data
 from .protocol import Protocol
 from .score import score
 
@@ -23,39 +26,46 @@ def verify(
     trust: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure the claimed score again, on the same networks.
+    """Measure the claimed score again, on the same networks, and say of every claim in the set what became of it.
 
     Args:
         distilled: the set, with a score.
         data: the real data of the claim.
         networks: only the first so many networks; all when left out.
-        tolerance: how far the mean may be off, as a fraction of 1.
+        tolerance: how far a mean or a standard deviation may be off, as a fraction of 1.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Returns:
-        ``holds``, the ``claimed`` and ``measured`` means over the same networks, ``n``, and the largest difference of
-        any one network.
+        ``holds`` (no claim was found wrong), the ``claimed`` and ``measured`` means over the same networks, ``n``, the
+        largest difference of any one network, and ``claims``: each with its name, its verdict (``holds``, ``does not
+        hold``, ``not checked``) and a text.
 
     Raises:
-        UserError: the set claims nothing, or fewer networks than asked for, or it needs trust.
+        UserError: the set claims nothing, or fewer networks than asked for, or needs trust, or the data is not that
+            whose SHA-256 the set holds.
     """
     distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
-    protocol = replace(protocol, networks=count)
-    found = score(distilled, data, protocol, split=claim["split"], progress=progress)
-    claimed = claim["accuracies"][:count]
-    mean = statistics.fmean(claimed)
+    protocol, split = replace(protocol, networks=count), claim["split"]
+    require_recorded_data(distilled, data, split)
+    found = score(distilled, data, protocol, split=split, progress=progress)
+    attack = None
+    if distilled.header.attack and "attack" in claim:
+        attack = attacked(distilled, data, protocol, split=split, progress=progress)
+    all_claims = list(claims(distilled, data, found, attack, tolerance))
+    pairs = list(zip(claim["accuracies"], found.accuracies, strict=False))
     return {
-        "holds": abs(found.mean - mean) <= tolerance and found.images == claim["images"],
-        "claimed": mean,
+        "holds": all(each.verdict != "does not hold" for each in all_claims),
+        "claimed": statistics.fmean(claim["accuracies"][: found.n]),
         "measured": found.mean,
         "n": found.n,
-        "largest_difference": max(abs(a - b) for a, b in zip(claimed, found.accuracies, strict=True)),
+        "largest_difference": max(abs(a - b) for a, b in pairs),
         "tolerance": tolerance,
+        "claims": [each.as_dict() for each in all_claims],
     }
 
 
@@ -67,9 +77,7 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
     """
     if not distilled.header.score:
         raise UserError("the set claims no score; measure one with: datastill evaluate")
-    stored = distilled.header.score["protocol"]
-    known = {f.name: stored[f.name] for f in fields(Protocol) if f.name in stored}
-    protocol = Protocol(**known)
+    protocol = updated(Protocol(), distilled.header.score["protocol"], "score.protocol.")
     if not distilled.trusted:
         check_network(protocol.network)
         check_initialiser(protocol.initialiser)

@@ -1,0 +1,105 @@
+"""Every claim of a set is checked, or said to be unchecked."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from datastill import DistilledSet, Header, Protocol, load_data, score, verify
+from datastill.errors import UserError
+from datastill.evaluation.claims import UNCHECKED
+
+DATA = load_data("digits")
+INDEX = DATA.by_class(1, torch.Generator().manual_seed(0)).flatten()
+SET = DistilledSet(
+    examples=DATA.normalise(DATA.train.images[INDEX])[None],
+    labels=torch.arange(10)[None],
+    step_sizes=torch.full((5, 1), 0.1),
+    header=Header(
+        data="digits",
+        class_names=DATA.class_names,
+        mean=tuple(DATA.mean.tolist()),
+        std=tuple(DATA.std.tolist()),
+        network="mlp(width=8)",
+        initialiser="xavier",
+        initial="random",
+        config={"data": {"name": "digits"}},
+        provenance={"data_sha256": DATA.sha256},
+    ),
+)
+HONEST = SET.with_score(score(SET, DATA, Protocol(networks=3)).as_dict())
+
+
+def forged(header: Mapping[str, Any], **changes: Any) -> DistilledSet:
+    return replace(HONEST, header=replace(HONEST.header, **header, score={**HONEST.header.score, **changes}))
+
+
+def verdicts(distilled: DistilledSet, **settings: Any) -> dict[str, str]:
+    found = verify(distilled, DATA, **settings)
+    verdicts = {claim["name"]: claim["verdict"] for claim in found["claims"]}
+    assert found["holds"] == ("does not hold" not in verdicts.values())
+    return verdicts
+
+
+def test_an_honest_set_holds_and_what_was_not_checked_is_said() -> None:
+    found = verdicts(HONEST)
+    unchecked = {name for name, verdict in found.items() if verdict == "not checked"}
+    assert unchecked == {"seconds", "hardware", "config", "provenance"}
+    assert "does not hold" not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("header", "changes", "name"),
+    [
+        ({}, {"mean": 0.999}, "mean"),
+        ({}, {"sd": 0.5}, "sd"),
+        ({}, {"accuracies": [0.999, 0.999, 0.999]}, "accuracies of 3 networks"),
+        ({}, {"images": 7}, "images"),
+        ({"data": "mnist"}, {}, "data"),
+        ({"network": "mlp(width=9)"}, {}, "network"),
+        ({"provenance": {"data_sha256": {**DATA.sha256, "train": "0" * 64}}}, {}, "SHA-256 of the train split"),
+    ],
+)
+def test_a_forged_claim_does_not_hold(header: dict, changes: dict, name: str) -> None:
+    assert verdicts(forged(header, **changes))[name] == "does not hold"
+
+
+def test_more_networks_than_accuracies_do_not_hold() -> None:
+    assert verdicts(forged({}, n=200), networks=3)["n"] == "does not hold"
+
+
+def test_the_score_of_another_network_is_not_that_of_the_set() -> None:
+    easy = SET.with_score(score(SET, DATA, Protocol(network="nearest-neighbours(k=1,norm=2)")).as_dict())
+    assert verdicts(easy)["network"] == "does not hold"
+    asked = {**SET.header.config, "protocol": {"network": "nearest-neighbours(k=1,norm=2)"}}
+    assert verdicts(replace(easy, header=replace(easy.header, config=asked)))["network"] == "holds"
+
+
+def test_other_data_under_this_name_is_refused() -> None:
+    other = replace(DATA, test=DATA.test.take(torch.arange(len(DATA.test)).flip(0)))
+    with pytest.raises(UserError, match="this is not the data that the set was made from: the test split of 'digits'"):
+        verify(HONEST, other)
+
+
+def test_files_without_a_digest_of_the_data_say_so() -> None:
+    found = verify(forged({"provenance": {}}), DATA)
+    claim = next(each for each in found["claims"] if each["name"] == "identity of the data")
+    assert (claim["verdict"], claim["text"]) == ("not checked", "not recorded")
+    assert found["holds"]
+
+
+def test_what_would_take_a_measurement_of_its_own_is_said_to_be_unchecked() -> None:
+    found = verdicts(forged({}, **dict.fromkeys(UNCHECKED, 1.0)))
+    assert {found[name] for name in UNCHECKED} == {"not checked"}
+
+
+def test_some_networks_say_nothing_of_the_others() -> None:
+    found = verdicts(HONEST, networks=2)
+    assert found["n"] == "not checked"
+    assert found["accuracies of 2 networks"] == "holds"
+
+
+def test_an_attack_that_the_set_was_not_made_for_does_not_hold() -> None:
+    assert verdicts(forged({}, attack={}))["attack"] == "does not hold"
