@@ -1,5 +1,6 @@
 """Sets that come with the package: `load("mnist-100")` works at once, without data or network."""
 
+import os
 from pathlib import Path
 
 from .artifact import DistilledSet
@@ -24,7 +25,7 @@ def load(name: str | Path, *, trust: bool = False) -> DistilledSet:
         UserError: there is none, or the file is not a whole set.
     """
     path = Path(name)
-    if path.suffix or path.exists() or path.parent != Path():
+    if path.suffix or os.path.lexists(path) or path.parent != Path():
         return DistilledSet.load(path, trust=trust)
     if str(name) not in names():
         raise unknown("set", str(name), names())
