@@ -195,9 +195,10 @@ def read_header(written: str) -> Header:
         record({**SCALARS, **records}, needed=NEEDED)(stored, "header")
     except UserError as error:
         raise UserError(f"{error}{_written_by(stored)}") from error
-    lists = {"class_names": tuple, "attack": lambda value: value and tuple(value)}
+    lists: dict[str, Any] = {"class_names": tuple, "attack": lambda value: value and tuple(value)}
     lists |= dict.fromkeys(("mean", "std"), lambda value: tuple(map(float, value)))
-    header = Header(**{name: lists.get(name, lambda same: same)(value) for name, value in stored.items()})
+    named: dict[str, Any] = {name: lists[name](value) if name in lists else value for name, value in stored.items()}
+    header = Header(**named)
     _check_score(header.score)
     return header
 
