@@ -99,6 +99,22 @@ def fixed(*, shape, classes):
 
 def size_unknown(*, classes):
     return nn.Linear(3, classes)
+
+def nothing_asked():
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 5))
+
+def only_classes(classes, width=4):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.Linear(width, classes))
+
+def anything(**given):
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, given["classes"] + given.get("more", 0)))
+
+class Outer:
+    @staticmethod
+    def inner(shape, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(9, classes))
+
+made = nothing_asked()
 """
 
 
@@ -125,7 +141,9 @@ def test_the_users_own_network_is_built_with_its_arguments_and_keeps_its_name():
         ("per_pixel", "gives outputs of shape (5, 3, 3) for 5 classes"),
         ("pair", "gives a tuple for 5 classes"),
         ("fixed", "cannot take images of shape (1, 3, 3)"),
-        ("size_unknown", "cannot be made"),
+        ("size_unknown", "gives outputs of shape (1, 3, 5) for 5 classes"),
+        ("anything(more=1)", "gives outputs of shape (6,) for 5 classes"),
+        ("made", "is a module that was made already; name a class or a function that makes one"),
     ],
 )
 def test_the_users_own_network_is_refused_in_one_line_where_it_does_not_fit(name, message):
@@ -134,6 +152,13 @@ def test_the_users_own_network_is_refused_in_one_line_where_it_does_not_fit(name
     assert message in str(caught.value)
     assert f"my_own_networks:{name}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("name", ["nothing_asked", "only_classes", "only_classes(width=3)", "anything", "Outer.inner"])
+def test_a_maker_is_given_what_it_takes_of_shape_and_classes(name):
+    network = build(f"my_own_networks:{name}", shape=(1, 3, 3), classes=5)
+    assert network.apply(torch.zeros(network.size), torch.zeros(2, 1, 3, 3)).shape == (2, 5)
 
 
 def test_building_leaves_the_global_generator_alone():

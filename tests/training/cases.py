@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datastill.errors import UserError
 from datastill.networks import Network, build
 from datastill.networks.resnet import Block
 from datastill.objectives import classification
@@ -17,9 +16,6 @@ SMOOTH = "tests.problems:smooth"
 KINDS = {"eager": EagerSteps, "forward": ForwardSteps, "traced": TracedSteps}
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 SLOW = ("alexcifarnet", "resnet18(width=2)", "resnet18(width=2,norm=instance)")
-VIEW_FAILS = pytest.mark.xfail(
-    strict=True, raises=UserError, reason="F.group_norm has no forward derivative for channels-last images"
-)
 
 
 def close(found, expected, tolerance: float = 1e-10) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps, hypergradient
 
 from ..problems import CLOSED_FORM, SMALL, assert_same
-from .cases import SLOW, SMOOTH, VIEW_FAILS, arguments, close, every_kind, real
+from .cases import SLOW, SMOOTH, arguments, close, every_kind, real
 
 # --- the same numbers
 
@@ -24,10 +24,7 @@ TRACED = [
 FIRST_ORDER = [case for case in TRACED if case[0] in ("lenet", "convnet(width=4,depth=2,norm=batch)", SMOOTH)]
 
 
-@pytest.mark.parametrize(
-    ("spec", "networks", "soft"),
-    [pytest.param(*case, marks=VIEW_FAILS) if case[:2] == (SLOW[2], 1) else case for case in FORWARD],
-)
+@pytest.mark.parametrize(("spec", "networks", "soft"), FORWARD)
 def test_forward_steps_are_those_of_autograd(spec, networks, soft):
     loss, at, u = arguments(spec, networks=networks, soft=soft)
     gradient, back = ForwardSteps(loss).linearise(*at)

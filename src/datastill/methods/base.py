@@ -98,6 +98,9 @@ class Problem:
     warm_start: Synthetic | None = None
     """A set in this normalised space that methods start from instead of starting anew."""
 
+    def __post_init__(self) -> None:
+        self.network.must_see_images()
+
     @functools.cached_property
     def steps(self) -> Steps:
         """Gradient steps of the network on synthetic examples; kept, as tracing and compiling take time."""

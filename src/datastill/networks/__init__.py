@@ -3,14 +3,17 @@
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
 from ..errors import UserError, unknown, untrusted
 from ..importing import import_named
+from ..user_modules import one_line
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
 from .convnet import convnet
+from .draws import seeded
 from .functional import Network
 from .initial import INITIALISERS
 from .lenet import lenet
@@ -48,8 +51,8 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool =
 
     Args:
         spec: a name of `NETWORKS` or ``module:callable``, with arguments in brackets where wanted:
-            ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable takes `shape` and
-            `classes` as keywords and returns an `nn.Module`.
+            ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable returns an `nn.Module`;
+            `shape` and `classes` are given to it as keywords if it has parameters of these names.
         shape: (channels, height, width) of an image.
         classes: number of classes.
         trust: False where `spec` was read from a file: then no module is imported and no weights file opened for it;
@@ -64,13 +67,24 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool =
     make = _import(name) if ":" in name else NETWORKS.get(name)
     if make is None:
         raise unknown("network", name, NETWORKS)
-    accepted = inspect.signature(make).parameters
-    free = [key for key in accepted if key not in ("shape", "classes")]  # those two come from the data
-    for key in arguments:
-        if key not in free:
-            raise unknown(f"argument of network {name!r}:", key, free)
-    factory = functools.partial(make, shape=shape, classes=classes, **arguments)
+    factory = functools.partial(make, **_arguments(make, name, arguments, {"shape": shape, "classes": classes}))
     return Network(factory, shape=shape, classes=classes, name=spec)
+
+
+def _arguments(
+    make: Callable[..., nn.Module], name: str, given: dict[str, Value], from_data: dict[str, Any]
+) -> dict[str, Any]:
+    """What a network's maker is called with: the arguments in brackets, and the data's as far as it takes them."""
+    try:
+        accepted = inspect.signature(make).parameters
+    except (ValueError, TypeError) as error:
+        raise UserError(f"network {name!r} does not say which arguments it takes; make it with a function") from error
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in accepted.values())
+    free = [key for key in accepted if key not in from_data]
+    for key in given:
+        if key in from_data or (key not in free and not takes_all):
+            raise unknown(f"argument of network {name!r}:", key, free)
+    return {key: value for key, value in from_data.items() if takes_all or key in accepted} | given
 
 
 def must_need_no_trust(spec: str) -> None:
@@ -131,9 +145,14 @@ def _value(text: str) -> Value:
 def _import(name: str) -> Callable[..., nn.Module]:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_named(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two: an empty or relative name
-        raise UserError(f"network {name!r} cannot be imported: {error}; write module:callable") from error
+        with seeded(0):  # what a module draws while it is imported is equal in every process
+            found = functools.reduce(getattr, attribute.split("."), import_named(module))
+    except Exception as error:  # a user's module can raise anything
+        raise UserError(f"network {name!r} cannot be imported: {one_line(error)}; write module:callable") from error
+    if isinstance(found, nn.Module):
+        raise UserError(
+            f"network {name!r} is a module that was made already; name a class or a function that makes one"
+        )
     if not callable(found):
         raise UserError(f"network {name!r} is a {type(found).__name__}, which cannot be called; write module:callable")
     return found

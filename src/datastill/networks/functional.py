@@ -5,19 +5,27 @@ tensors that a module needs are views into it.
 """
 
 import copy
+import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.func import vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 from ..files import digest
+from ..modes import usual_modes
+from ..user_modules import one_line, out_of_memory
+from .checks import check_constants, check_forward, check_gradient, without_statistics
+from .draws import seeded
 from .initial import draw
-
-Factory = Callable[[], nn.Module]
+from .making import Factory, make
+from .stateless import Stateless
+from .twice import TwiceDifferentiable
 
 WIDE = 16
 """Channels in and out of a convolution from which on channels-last is the faster layout (docs/LOG.md)."""
@@ -43,49 +51,54 @@ class Network:
             freezes all of its parameters or random ones.
     """
 
+    @usual_modes()
     def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
-        self.factory, self.shape, self.classes, self.name = factory, shape, classes, name
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is never used: leave the global generator alone
-            self.module = _make(factory, name)
-            self._check_frozen()
+        self.factory: Factory = functools.partial(make, factory, shape, name)
+        self.shape, self.classes, self.name = shape, classes, name
+        with seeded(0):  # what is drawn here is never used: leave the global generators alone
+            self.module = self.factory()
         named = [(key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad]
+        if not named:
+            raise UserError(f"network {name!r} freezes all of its parameters: nothing in it can be trained")
         self.names = [key for key, _ in named]
         self.shapes = [parameter.shape for _, parameter in named]
         self.sizes = [parameter.numel() for _, parameter in named]
         self.size = sum(self.sizes)
-        self.module.eval()  # no dropout; without running statistics, normalisation still uses those of the batch
-        for layer in self.module.modules():
-            if isinstance(layer, _NormBase):
-                layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
-        self._calibrated = copy.deepcopy(self.module)  # the one that has running statistics, for `predictor`
-        for layer in batch_norms(self._calibrated):
+        without_statistics(self.module)
+        self._buffers = [key for key, buffer in self.module.named_buffers() if buffer.is_floating_point()]
+        self._pure = Stateless(self.module)
+        self._calibrated = Stateless(copy.deepcopy(self.module))  # the one that has running statistics, for `predictor`
+        for layer in batch_norms(self._calibrated.module):
             layer.track_running_stats, layer.momentum = True, 1.0  # one pass replaces them
             layer.running_mean, layer.running_var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
         self.dtype: torch.dtype | None = None
-        self.wide = any(
-            isinstance(layer, nn.Conv2d) and min(layer.in_channels, layer.out_channels) >= WIDE
-            for layer in self.module.modules()
-        )
-        self._check()
+        self.wide = is_wide(self.module)
+        with seeded(0):
+            self._needs_other_forms = check_forward(self.module, shape, classes, name)
+            check_constants(self.module, self.factory, shape, name)
+            self._sees_images = check_gradient(self.module, shape, name)
         self.batches = self._batches()
 
     def computing(self, dtype: torch.dtype | None) -> "Network":
         """The same network with its layers computed in another precision; weights and logits stay as they are."""
         other = copy.copy(self)
         other.dtype = dtype
+        if dtype:
+            other._check_precision()
         return other
 
-    def _check_frozen(self) -> None:
-        if all(not parameter.requires_grad for parameter in self.module.parameters()):
-            raise UserError(f"network {self.name!r} freezes all of its parameters: nothing in it can be trained")
-        if not self.frozen:
-            return
-        again = dict(_make(self.factory, self.name).named_parameters())
-        drawn = [key for key, value in self.frozen.items() if not torch.equal(value, again[key])]
-        if drawn:
+    @torch.no_grad()
+    def _check_precision(self) -> None:
+        device = next(self.module.parameters()).device
+        try:
+            self.apply(torch.zeros(self.size, device=device), torch.zeros(2, *self.shape, device=device))
+        except Exception as error:
+            if out_of_memory(error):
+                raise
             raise UserError(
-                f"network {self.name!r} freezes {drawn[0]!r}, which it draws anew each time; load weights for it first"
-            )
+                f"network {self.name!r} cannot be computed in {str(self.dtype).removeprefix('torch.')}: "
+                f"{one_line(error)}; take --engine.precision float32"
+            ) from error
 
     @property
     def frozen(self) -> dict[str, Tensor]:
@@ -111,48 +124,31 @@ class Network:
         named = self.frozen | (self.named(theta) if theta is not None else {})
         return digest("", {key: value.cpu().contiguous() for key, value in named.items()}) if named else ""
 
-    def _check(self) -> None:
-        before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        images = torch.rand(2, *self.shape, generator=torch.Generator().manual_seed(0))
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                state = torch.get_rng_state()
-                out = self.module(images)
-                drew = not torch.equal(state, torch.get_rng_state())
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"network {self.name!r} cannot take images of shape {self.shape}: {reason}") from error
-        if not isinstance(out, Tensor) or out.shape != (2, self.classes):
-            what = f"outputs of shape {tuple(out.shape[1:])}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+    def must_see_images(self) -> None:
+        """Raise a `UserError` unless a gradient reaches the images, from which synthetic ones are learned."""
+        if not self._sees_images:
             raise UserError(
-                f"network {self.name!r} gives {what} for {self.classes} classes; it must return one logit per class"
-            )
-
-        changed = [name for name, buffer in self.module.named_buffers() if not _same(buffer, before.get(name, buffer))]
-        if changed:
-            raise UserError(
-                f"network {self.name!r} changes its buffer {changed[0]!r} in its forward pass; training is "
-                "differentiated as a function of the weights alone, so keep such state out of it"
-            )
-        if drew:
-            raise UserError(
-                f"network {self.name!r} draws random numbers in its forward pass; make it a function of weights and "
-                "images alone (dropout is off where it follows the module: F.dropout(x, training=self.training))"
+                f"network {self.name!r} passes no gradient from its output to the images (detach, argmax, an embedding "
+                "or other integers are on the way), so that no synthetic images can be learned with it; take a network "
+                "that is differentiable in the images"
             )
 
     def _batches(self) -> bool:
         """Whether the module can be batched over weights; one that branches on values of tensors cannot."""
+        thetas = torch.zeros(2, self.size, requires_grad=True)
         try:
-            with torch.no_grad():
-                vmap(self._plain)(torch.zeros(2, self.size), torch.zeros(2, 2, *self.shape))
-        except RuntimeError:
+            out = vmap(self._plain)(thetas, torch.zeros(2, 2, *self.shape))
+            torch.autograd.grad(out.sum(), thetas)  # where activations are recomputed, only this fails
+        except Exception as error:  # vmap and a user's code raise many kinds
+            if out_of_memory(error):
+                raise
             return False
         return True
 
     def to(self, device: torch.device | str) -> "Network":
         """Move what the modules hold besides theta (buffers, frozen parameters); returns itself."""
         self.module.to(device)
-        self._calibrated.to(device)
+        self._calibrated.module.to(device)
         return self
 
     def init(
@@ -188,7 +184,13 @@ class Network:
             return tensor.contiguous(memory_format=torch.channels_last) if wanted else tensor
 
         named = {name: prepared(weights) for name, weights in self._all(theta).items()}
-        return functional_call(self.module, named, (prepared(images),)).to(theta.dtype)
+        buffers = {key: self.module.get_buffer(key).to(self.dtype or theta.dtype) for key in self._buffers}
+        with self._forms():
+            return self._pure(named, buffers, prepared(images)).to(theta.dtype)
+
+    def _forms(self) -> AbstractContextManager[Any]:
+        """Where operations take a form that can be differentiated twice, if there are any that need it."""
+        return TwiceDifferentiable() if self._needs_other_forms else nullcontext()
 
     def apply_many(
         self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
@@ -212,28 +214,30 @@ class Network:
         """
         if not self.has_statistics:
             return lambda batch: self.apply(theta, batch)
-        module, named = self._calibrated, self._all(theta)
-        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        for layer in batch_norms(module):
+        pure, named = self._calibrated, self._all(theta)
+        buffers = {name: buffer.clone() for name, buffer in pure.module.named_buffers()}
+
+        def predict(batch: Tensor) -> Tensor:
+            with self._forms():
+                return pure(named, buffers, batch)
+
+        for layer in batch_norms(pure.module):
             layer.train()
-        functional_call(module, (named, buffers), (images,))
-        module.eval()
-        return lambda batch: functional_call(module, (named, buffers), (batch,))
+        predict(images)
+        pure.module.eval()
+        return predict
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+def is_wide(module: nn.Module) -> bool:
+    """Whether channels-last is the faster layout for the module's convolutions, and a safe one."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    return any(min(each.in_channels, each.out_channels) >= WIDE for each in layers) and not any(map(_crashes, layers))
 
 
-def _make(factory: Factory, name: str) -> nn.Module:
-    try:
-        return factory()
-    except UserError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"network {name!r} cannot be made: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        ) from error
+def _crashes(layer: nn.Conv2d) -> bool:
+    """Whether PyTorch's gradient in channels-last writes outside of its memory: a strided 1x1 one of few channels."""
+    few = layer.in_channels // layer.groups < WIDE  # seen with 2 to 6
+    return few and layer.kernel_size == (1, 1) and max(layer.stride) > 1
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:

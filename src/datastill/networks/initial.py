@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import unknown
+from .draws import seeded
 
 INITIALISERS: dict[str, Callable[..., Tensor] | None] = {
     "xavier": nn.init.xavier_normal_,
@@ -38,8 +39,7 @@ def draw(
     """
     check_initialiser(initialiser)
     seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every accelerator as well
+    with seeded(seed), torch.no_grad():
         module = factory() if dtype == torch.float32 else factory().to(dtype)
         fill = INITIALISERS[initialiser]
         if fill is not None:

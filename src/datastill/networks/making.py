@@ -1,0 +1,64 @@
+"""From what a user's maker gives to a plain module with weights in float32."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..modes import usual_modes
+from ..user_modules import fill_lazy_layers, one_line, out_of_memory, precision_of, unwrapped
+
+Factory = Callable[[], nn.Module]
+
+
+@usual_modes()
+def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
+    """The module, without wrappers (`DataParallel`, `torch.compile`) and with every layer's size known.
+
+    Raises:
+        UserError: the maker fails or gives no module, or one whose weights cannot be put in: TorchScript, complex
+            numbers, several precisions.
+    """
+    try:
+        module = factory()
+    except UserError:
+        raise
+    except Exception as error:  # a user's code can raise anything
+        if out_of_memory(error):
+            raise
+        raise UserError(f"network {name!r} cannot be made: {one_line(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"network {name!r} cannot be made: it gives a {type(module).__name__}, not a torch.nn.Module")
+    module = _plain(module, name)
+    try:
+        fill_lazy_layers(module, torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(f"network {name!r} cannot take images of shape {shape}: {one_line(error)}") from error
+    return _in_float32(module, name)
+
+
+def _plain(module: nn.Module, name: str) -> nn.Module:
+    module = unwrapped(module)
+    for layer in list(module.modules()):
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise UserError(
+                f"network {name!r} is or holds a TorchScript module, which cannot be given other weights; give the "
+                "plain module, without torch.jit.script or torch.jit.trace"
+            )
+        for key, child in list(layer.named_children()):
+            setattr(layer, key, unwrapped(child))
+        layer._compiled_call_impl = None  # of module.compile()
+        for key, value in vars(layer).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn:  # of weight_norm; it cannot be copied
+                vars(layer)[key] = value.detach()
+    return module
+
+
+def _in_float32(module: nn.Module, name: str) -> nn.Module:
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise UserError(f"network {name!r} has weights without values (device 'meta'); make it on the CPU")
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if trained and precision_of(trained, f"network {name!r}") != torch.float32:
+        module.float()
+    return module.cpu()

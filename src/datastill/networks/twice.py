@@ -1,0 +1,67 @@
+"""Operations in a form that can be differentiated twice, where PyTorch's fast kernels cannot or do it wrongly.
+
+Its kernels of attention have no second derivative. That of `torch._weight_norm` has a wrong one (`gradgradcheck`).
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+_ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
+
+
+class TwiceDifferentiable(TorchFunctionMode):
+    """Inside, attention and weight normalisation are computed from basic operations, in this thread alone.
+
+    `torch.nn.attention.sdpa_kernel` does this for the whole process, so that two threads would disturb each other.
+    While it is active, `nn.TransformerEncoder` and `nn.MultiheadAttention` also leave their fast paths.
+    """
+
+    met = False
+    """Whether there was such an operation inside."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """The call, or its other form."""
+        other = OTHER_FORMS.get(func)
+        self.met = self.met or other is not None
+        return (other or func)(*args, **kwargs or {})
+
+
+def _scaled_dot_product(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **more: Any,
+) -> torch.Tensor:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        nothing = torch.zeros(attn_mask.shape, dtype=query.dtype, device=query.device)
+        attn_mask = nothing.masked_fill(~attn_mask, -torch.inf)
+    return torch._scaled_dot_product_attention_math(query, key, value, attn_mask, dropout_p, is_causal, **more)[0]
+
+
+def _multi_head(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The function that computes its weights explicitly where they are wanted, which is the mathematical form."""
+    given = _ARGUMENTS.bind(*args, **kwargs).arguments
+    out, weights = F.multi_head_attention_forward(**given | {"need_weights": True})
+    return out, weights if given.get("need_weights", True) else None
+
+
+def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+OTHER_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.scaled_dot_product_attention: _scaled_dot_product,
+    F.multi_head_attention_forward: _multi_head,
+    torch._weight_norm: _weight_norm,
+}
+"""Function of PyTorch to its form that can be differentiated any number of times."""
