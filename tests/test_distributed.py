@@ -17,7 +17,7 @@ import torch
 from datastill import DistilledSet, distributed
 from datastill.cli import main
 from datastill.errors import UserError
-from datastill.loop import load
+from datastill.loop import load, save
 from datastill.pool import Pool
 from datastill.runlog import read_lines
 
@@ -117,8 +117,9 @@ def test_a_process_that_dies_ends_the_run_which_one_process_takes_up(tmp_path: P
     state = load(folder / "checkpoint.pt")
     assert state.iteration >= 1
     stored = json.loads((folder / "config.json").read_text())
-    stored["config"]["loop"]["iterations"] = state.iteration + 3
+    stored["config"]["loop"]["iterations"] = state.identity["config"]["loop"]["iterations"] = state.iteration + 3
     (folder / "config.json").write_text(json.dumps(stored))
+    save(state, folder / "checkpoint.pt")
     assert main(["distill", "--resume", "--out", str(folder)]) == 0
     lines = [line["iteration"] for line in read_lines(folder / "metrics.jsonl") if "objective" in line]
     assert lines == list(range(1, state.iteration + 4)), "nothing twice, nothing left out"

@@ -19,7 +19,8 @@ from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.recipes import from_dict, recipe
-from datastill.run import artifact, pick_device, prepare, stored_config
+from datastill.resuming import stored_config
+from datastill.run import artifact, pick_device, prepare
 from datastill.training import Engine
 
 from .toys import toy_config, toy_data, toy_set

@@ -5,22 +5,63 @@ from pathlib import Path
 
 import pytest
 
+import datastill.files
+from datastill.errors import UserError
 from datastill.runlog import JsonLines, ProgressLine, read_lines
 
+RECORDS = [{"iteration": i, "objective": i / 2} for i in range(1, 6)] + [{"iteration": 5, "validation": {"mean": 0.5}}]
 
-def test_a_resumed_log_forgets_what_will_be_written_again(tmp_path: Path) -> None:
+
+def written(path: Path, records: list[dict], resume: bool = False) -> None:
+    log = JsonLines(path, resume=resume)
+    for record in records:
+        log.write(**record)
+    log.close()
+
+
+def test_a_resumed_log_keeps_every_record_and_has_none_twice(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = JsonLines(path)
-    for iteration in range(1, 6):
-        log.write(iteration=iteration, objective=iteration / 2)
-    log.close()
+    written(path, RECORDS)
+    before = path.stat()
+    written(path, [*RECORDS[3:], {"iteration": 6}], resume=True)
+    assert read_lines(path) == [*RECORDS, {"iteration": 6}]
+    assert path.stat().st_ino == before.st_ino, "appended to, not written again"
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b'{"iteration": 6, "objec', b"\0\0\0\n", b"\xff\n", b"3\n", b"[" * 100_000 + b"\n"]
+)
+def test_a_resumed_log_loses_nothing_but_what_is_no_record(tmp_path: Path, rubbish: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, RECORDS)
+    with path.open("ab") as file:
+        file.write(rubbish)
+    written(path, [{"iteration": 6, "objective": 3.0}], resume=True)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        *RECORDS,
+        {"iteration": 6, "objective": 3.0},
+    ]
+
+
+@pytest.mark.parametrize("step", ["fsync", "open"])
+def test_a_kill_while_a_log_is_opened_again_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, RECORDS)
     with path.open("a") as file:
-        file.write('{"iteration": 6, "objec')  # killed while writing
-    log = JsonLines(path, keep=3)
-    log.write(iteration=4, objective=2.0)
+        file.write('{"iteration": 6, "objec')
+    monkeypatch.setattr(datastill.files.os, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        JsonLines(path, resume=True)
+    assert read_lines(path) == RECORDS
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_log_can_be_closed(tmp_path: Path) -> None:
+    log = JsonLines(Path("/dev/full")) if Path("/dev/full").exists() else pytest.skip("no /dev/full here")
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device; resume when there is room"):
+        log.write(iteration=1)
     log.close()
-    assert [record["iteration"] for record in read_lines(path)] == [1, 2, 3, 4]
-    assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
 def test_a_new_log_starts_empty(tmp_path: Path) -> None:

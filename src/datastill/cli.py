@@ -22,6 +22,7 @@ from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, configuration, first_line, out
 from .errors import UserError, unknown
 from .loop import Stopped
+from .signals import signal_of, terminable
 from .terminal import complain, in_program
 
 SHARED = ("distill", "evaluate", "pretrain")
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start(words: list[str]) -> int:
     try:
         _check_alone(words)
-        with distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext():
+        with terminable(), distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext():
             return _run(words)
     except UserError as error:  # the other processes cannot be reached
         return _complain(error)
@@ -60,13 +61,13 @@ def _run(words: list[str]) -> int:
         return _complain(error) if first else 2
     except UserError as error:
         return _complain(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = (
             "the same command goes on where it was" if _goes_on(words) else "a run that had begun goes on with --resume"
         )
         print(file=sys.stderr)  # below ^C and below a progress bar
         complain(f"stopped; {kept}")
-        return 130
+        return 128 + signal_of(stop)
     except Stopped as stopped:
         again = words if _goes_on(words) else _resuming(words)
         if first:

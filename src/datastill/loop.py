@@ -3,11 +3,9 @@
 import io
 import math
 import os
-import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from .methods import Learned, Method, Problem
 from .pickled import read_pickled
 from .records import must_have_types
 from .runlog import JsonLines, ProgressLine
+from .signals import stop_signals
 
 Validation = Callable[[Learned], dict[str, float]]
 """Learned tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
@@ -82,13 +81,15 @@ class State:
     best_iteration: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What the run must find unchanged when it goes on; plain values, written once and never read by the loop."""
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
-    """The run was asked to stop and left a checkpoint."""
+    """The run was asked to stop and can be resumed. The iteration is None where it was not distilling."""
 
-    def __init__(self, iteration: int, signum: int, folder: Path) -> None:
-        super().__init__(f"stopped after iteration {iteration}")
+    def __init__(self, iteration: int | None, signum: int, folder: Path) -> None:
+        super().__init__("stopped" if iteration is None else f"stopped after iteration {iteration}")
         self.iteration, self.signum, self.folder = iteration, signum, folder
 
 
@@ -104,6 +105,7 @@ def optimise(
     *,
     validate: Validation,
     resume: bool = False,
+    identity: Mapping[str, Any] | None = None,
 ) -> State:
     """Run the outer iterations from the start or from the checkpoint in `folder`.
 
@@ -117,6 +119,7 @@ def optimise(
         folder: where ``metrics.jsonl`` and ``checkpoint.pt`` are.
         validate: measures learned tensors on the validation split.
         resume: go on from the checkpoint.
+        identity: plain values to keep in the checkpoint, for whoever resumes the run to compare.
 
     Returns:
         The final state; `State.best` is what validated best.
@@ -139,6 +142,7 @@ def optimise(
         norms: dict[str, list[float]] = {name: [] for name in learned}
         _must_be_finite(learned, "before the first iteration", "change the settings that it starts from")
         state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
+        state.identity = dict(identity or {})
         save(state, checkpoint)
     else:
         try:
@@ -147,7 +151,7 @@ def optimise(
             raise _of_no_use(checkpoint, error) from error
         optimiser.load_state_dict(state.optimiser)
     mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
-    log = JsonLines(mine, keep=state.iteration)
+    log = JsonLines(mine, resume=resume)
     loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
     try:
         with (
@@ -347,26 +351,3 @@ def _placed(state: State, start: Learned) -> State:
 
 def _of_no_use(path: Path, error: Exception) -> UserError:
     return UserError(f"the checkpoint {path} cannot be gone on from: {error}; begin a new run in another folder")
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying, so that the iteration at hand can end; a second one kills."""
-    asked: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def ask(signum: int, _frame: object) -> None:
-        asked.append(signum)
-        if distributed.ranks() == 1:  # torchrun passes on what the terminal has sent already
-            signal.signal(signum, previous[signum])
-
-    try:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            previous[signum] = signal.signal(signum, ask)
-    except ValueError:  # not the main thread: signals are somebody else's business
-        pass
-    try:
-        yield asked
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

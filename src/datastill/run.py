@@ -2,6 +2,8 @@
 
 import platform
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,21 @@ from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
 from .evaluation import Protocol, attacked, brought, curve, hardware, score
-from .files import read_json, write_json
-from .loop import State, optimise
+from .files import as_read, read_json, write_json
+from .identity import data_identity, files_identity
+from .locks import alone
+from .loop import State, Stopped, optimise
 from .methods import FixedWeights, Learned, Problem
 from .networks import build, weights_file
 from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
-from .recipes import Config, as_dict, differences, from_dict
+from .recipes import Config, as_dict, differences
 from .records import updated
 from .report import write_report
+from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .runlog import ProgressLine, say
+from .signals import signal_of
 from .starting import as_start, earlier_set, initial_weights, inner_optimiser
 from .training import Engine
 
@@ -57,16 +63,27 @@ def distill(
     folder = Path(folder)
     if data is not None:
         config = replace(config, data=data.settings)
-    begun = distributed.first(lambda: _begun(folder, resume))
-    if begun == "finished":
+    if distributed.first(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
-        return distributed.first(lambda: DistilledSet.load(folder / "distilled.safetensors"))
-    if resume and not begun:
+        return distributed.first(lambda: finished(folder, config))
+    with alone(folder), _resumable(folder):
+        return _distil(config, folder, data, resume, command)
+
+
+def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, command: str) -> DistilledSet:
+    then = distributed.first(lambda: begun(folder, resume))
+    if resume and then is None:
         say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
-    run = distributed.agreed(lambda: prepare(config, data))
+    real = distributed.agreed(lambda: data or load_data(config.data))
+    source = data_identity(real)
+    distributed.agreed(lambda: must_go_on(folder, then, source))
+    run = distributed.agreed(lambda: prepare(config, real))
     config = run.config
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
+    files = distributed.agreed(lambda: files_identity(config.network, config.initial))
+    settings = {"config": as_read(as_dict(config)), "engine": asdict(engine), **files}
+    distributed.agreed(lambda: must_go_on(folder, then, settings))
     if not resume:
         distributed.first(lambda: _begin(folder, config, command, engine))
     with advice(engine):
@@ -76,37 +93,32 @@ def distill(
             config.loop,
             folder,
             validate=lambda learned: validate(run, learned),
-            resume=begun == "a checkpoint",
+            resume=then is not None,
+            identity=source | settings,
         )
     distilled = artifact(run, state.best, state)
-    distributed.first(lambda: distilled.save(folder / "distilled.safetensors"))
+    distributed.first(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled))
     distributed.first(lambda: _finish(folder, scored))
     return scored
 
 
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Turn a signal outside of the loop, e.g. while scoring, into one that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not (folder / CONFIG).exists():
+            raise
+        raise Stopped(None, signal_of(stop), folder) from stop
+
+
 def _finish(folder: Path, scored: DistilledSet) -> None:
-    scored.save(folder / "distilled.safetensors")
+    scored.save(folder / SET)
     write_json(folder / "score.json", scored.header.score)
     write_report(folder)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-
-
-def _begun(folder: Path, resume: bool) -> str:
-    """What there is to go on from: nothing, a checkpoint, or all of it.
-
-    Raises:
-        UserError: the folder is occupied by what shall not be resumed, or holds nothing that could be.
-    """
-    if not resume:
-        _must_be_free(folder)
-        return ""
-    if (folder / "checkpoint.pt").exists():
-        return "a checkpoint"
-    if (folder / "distilled.safetensors").exists():
-        return "finished"
-    stored_config(folder)
-    return ""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,23 +182,14 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _must_be_free(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
-
-
 def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
     about = {"recipe": config.recipe, "command": command, "version": __version__}
-    write_json(folder / "config.json", about | {"config": as_dict(config), "engine": asdict(engine)})
+    write_json(folder / CONFIG, about | {"config": as_dict(config), "engine": asdict(engine)})
 
 
 def _engine(run: Run, folder: Path) -> Engine:
     """How to compute: as it was when the run in the folder began, for another way rounds differently."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     record = distributed.first(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
         return updated(Engine(), record["engine"], "engine.")
@@ -194,29 +197,6 @@ def _engine(run: Run, folder: Path) -> Engine:
     engine = distributed.gathered([found])[0]
     say(f"computing by {engine}")
     return engine
-
-
-def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Config:
-    """The configuration of the run in a folder.
-
-    Args:
-        folder: of the run.
-        trust: let it name a module in which its method is.
-        named: the method that the user names, which needs no trust.
-
-    Raises:
-        UserError: there is none, it is broken, or it needs trust.
-    """
-    if not (folder / "config.json").exists():
-        raise UserError(f"there is no run in {folder} to resume (no config.json); leave --resume out to start one")
-    record = read_json(folder / "config.json")
-    try:
-        method = record["config"].get("method", {}).get("name", "")
-        return from_dict(record["config"], trust=trust or method == named)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new one elsewhere") from error
-    except UserError as error:
-        raise UserError(f"{folder / 'config.json'}: {error}") from error
 
 
 def validate(run: Run, learned: Learned) -> dict[str, float]:
@@ -273,6 +253,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "real_images": len(run.data.train),
+        "data_sha256": run.data.sha256,
         "hardware": hardware(run.data.device),
         "threads": torch.get_num_threads(),
         "processes": distributed.ranks(),

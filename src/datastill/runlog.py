@@ -1,16 +1,20 @@
 """What a long run says: JSON lines in a file, and progress with rate and remaining time on the terminal."""
 
+import errno
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
+from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from . import distributed
 from .errors import UserError
+from .files import write_text
 from .terminal import Terminal, printable
 
 console = Terminal(stderr=True)
@@ -24,43 +28,75 @@ def say(message: str) -> None:
 
 
 class JsonLines:
-    """A file of JSON objects, one per line, that can be taken up again at an earlier iteration."""
+    """A file of JSON objects, one on each line, that is only ever appended to.
 
-    def __init__(self, path: Path, *, keep: int = 0) -> None:
-        """Open `path`, keeping only records of iterations up to `keep`: a resumed run writes the later ones again."""
-        old = path.read_text(encoding="utf-8").splitlines() if keep and path.exists() else []
-        self._file: TextIO = path.open("w", encoding="utf-8")
-        for line in old:
-            record = _parse(line)
-            if record is not None and record.get("iteration", 0) <= keep:
-                self._file.write(line + "\n")
-        self._file.flush()
+    A resumed run computes the iterations after its checkpoint again. Their records are there already, and stay.
+    """
+
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        """Open `path`: empty, or with the whole records that a run to be resumed left there."""
+        old = read_lines(path) if resume else []
+        self._there = {_key(record) for record in old}
+        self._path = path
+        try:
+            if resume and not _whole(path, old):
+                write_text(path, "".join(map(_line, old)))
+            self._file = path.open("ab" if resume else "wb", buffering=0)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; resume when this is mended") from error
 
     def write(self, **record: Any) -> None:
-        """Append one record, at once on disk."""
+        """Append one record unless it is there already, and hand it to the system at once.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if _key(record) in self._there:
+            return
+        line = _line(record).encode()
         try:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise UserError(f"cannot write {self._file.name}: {error.strerror}; resume when there is room") from error
+            raise UserError(f"cannot write {self._path}: {error.strerror}; resume when there is room") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, bool]:
+    """What tells the records of a run apart: the iteration, and whether it was validated or computed."""
+    return record.get("iteration"), "validation" in record
+
+
+def _whole(path: Path, records: list[dict[str, Any]]) -> bool:
+    """Whether a file holds these records and nothing else, such as a line that a kill cut short."""
+    content = path.read_bytes() if path.is_file() else b""
+    return content.count(b"\n") == len(records) and content[-1:] in (b"", b"\n")
+
+
 def _parse(line: str) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
-    except ValueError:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
         return None  # the last line of a killed run may be cut short
+    return record if isinstance(record, dict) else None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All whole records of a JSON-lines file; none when it does not exist."""
     if not path.exists():
         return []
-    return [record for line in path.read_text(encoding="utf-8").splitlines() if (record := _parse(line)) is not None]
+    return [
+        record
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if (record := _parse(line)) is not None
+    ]
 
 
 class ProgressLine:
@@ -89,7 +125,10 @@ class ProgressLine:
 
     def __enter__(self) -> "ProgressLine":
         if self._bar:
-            self._bar.start()
+            try:
+                self._bar.start()
+            except LiveError:  # another thread shows a bar on this terminal: plain lines then
+                self._bar = None
         return self
 
     def __exit__(

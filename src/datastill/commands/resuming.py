@@ -7,7 +7,7 @@ from ..errors import UserError, untrusted
 from ..methods import name_of
 from ..ready import names
 from ..recipes import Config, differences, recipe
-from ..run import stored_config
+from ..resuming import stored_config
 from ..trust import check_data, check_initialiser, check_network
 
 

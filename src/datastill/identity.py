@@ -1,0 +1,68 @@
+"""What a stopped run must find unchanged when it goes on: settings, real data, files."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .data import RealData
+from .errors import UserError
+from .networks import weights_file
+from .networks.weights import sha256
+from .pool import is_pool, load_pool, parse
+
+TITLES = {
+    "config": "setting",
+    "settings": "setting",
+    "engine": "engine setting",
+    "data_sha256": "SHA-256 of the data, split",
+    "files_sha256": "SHA-256 of",
+    "class_names": "class names",
+}
+"""What the parts of an identity are called in errors."""
+
+
+def data_identity(data: RealData) -> dict[str, Any]:
+    """SHA-256 of each split, and the class names."""
+    return {"data_sha256": data.sha256, "class_names": list(data.class_names)}
+
+
+def files_identity(network: str, initial: str) -> dict[str, Any]:
+    """SHA-256 of the files that a network and its initial weights are read from.
+
+    Args:
+        network: as in a configuration, e.g. ``alexnet(weights=FILE)``.
+        initial: e.g. ``xavier`` or ``pool:FILE``.
+    """
+    found = {}
+    if file := weights_file(network):
+        found[file] = sha256(file)
+    if is_pool(initial):
+        found[initial] = load_pool(parse(initial)[0]).sha256
+    return {"files_sha256": found}
+
+
+def must_match(what: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: str) -> None:
+    """Raise a `UserError` that names each difference between two identities; only parts that both have are compared.
+
+    Args:
+        what: cannot go on, for people: ``the run in FOLDER``.
+        then: the identity that was recorded at the beginning.
+        now: the identity as it is now.
+        fix: what can be done.
+    """
+    found = [line for key in then if key in now for line in _differences((key,), then[key], now[key])]
+    if found:
+        raise UserError(f"{what} cannot go on, because something changed since it began: {'; '.join(found)}; {fix}")
+
+
+def _differences(path: tuple[str, ...], then: Any, now: Any) -> Iterator[str]:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for key in [key for key in then if key in now]:  # one that is missing is of another version
+            yield from _differences((*path, key), then[key], now[key])
+    elif then != now:
+        name = " ".join([TITLES.get(path[0], path[0]), ".".join(path[1:])]).strip()
+        yield f"{name} was {_short(then)} and is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) < 60 else f"{text[:12]}..."

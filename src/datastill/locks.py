@@ -1,0 +1,103 @@
+"""One run at a time writes to a folder, and one at a time computes in a process."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import distributed
+from .errors import UserError
+from .files import LOCK, remove_leftovers
+from .flock import NoLocksError, is_at, lock
+from .runlog import say
+
+_computing = threading.RLock()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a folder, and the right to compute in this process, for one run until the block ends.
+
+    The lock on the folder ends with the process, however it ends. What killed processes left in the folder is removed.
+    A run in another thread of this process is waited for, since PyTorch's forward derivatives and its tracing belong
+    to the whole process.
+
+    Args:
+        folder: made if it is missing; if it is empty at the end, it is removed again.
+
+    Raises:
+        UserError: another process or thread writes to the folder, or it cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        distributed.first(lambda: stack.enter_context(_locked(folder)))
+        stack.enter_context(_one_thread_computes())
+        yield
+
+
+@contextmanager
+def _one_thread_computes() -> Iterator[None]:
+    if not _computing.acquire(blocking=False):
+        say("another thread of this process distils or trains a pool; this run waits until it has finished")
+        _computing.acquire()
+    try:
+        yield
+    finally:
+        _computing.release()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        handle = _open_locked(folder)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder} or write to it: {error.strerror}") from error
+    try:
+        remove_leftovers(folder)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink()
+        os.close(handle)
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for each in made:
+                each.rmdir()
+
+
+def _open_locked(folder: Path) -> int:
+    """The lock file of a folder, open and locked, with the name of this process in it."""
+    path = folder / LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle, folder)
+            if is_at(handle, path):
+                return _named(handle)
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        free = lock(handle, wait=False)
+    except NoLocksError:
+        say(f"{folder} is on a file system without locks: make sure that no second run writes to it")
+        return
+    if not free:
+        holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "another process"
+        raise UserError(
+            f"{folder} is in use by {holder}, which writes to it; wait until it ends, or give another folder with --out"
+        )
+
+
+def _named(handle: int) -> int:
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without the name
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return handle
