@@ -13,6 +13,8 @@ from datastill import Protocol, UserError, distill, score
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.evaluation.fit import unseen
+from datastill.files import write_whole
+from datastill.locks import alone
 from datastill.methods import PoolWeights
 from datastill.networks import build
 from datastill.pool import Pool, measured_with, networks_of, parts
@@ -94,13 +96,64 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
         pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
     with pytest.raises(UserError, match=r"there is no pool at .*one was begun; the same command goes on"):
         Pool.load(tmp_path / "pool.safetensors")
-    with pytest.raises(UserError, match="holds a pool of other settings, not finished"):
+    with pytest.raises(UserError, match="changed since it began: setting seed was 0 and is 1; delete that folder"):
         pretrain(replace(SETTINGS, seed=1), DATA, tmp_path / "pool.safetensors")
     made.clear()
     monkeypatch.setattr(datastill.pretraining, "train", lambda *a: made.append(a[3]) or real_train(*a))
     again = pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
     assert made == [[3], [4], [5], [6]]
     torch.testing.assert_close(again.training, Pool.load(path).training, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_a_pool_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """Wherever it was cut in a group that is trained together, and whichever way is faster when it goes on."""
+    settings, written = replace(SETTINGS, epochs=1), []
+
+    class Killed(BaseException):
+        pass
+
+    def write(file: Path, content: bytes) -> None:
+        if len(written) == cut:
+            raise Killed
+        written.append(file)
+        write_whole(file, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datastill.pretraining, "faster", lambda *_: 3)
+        whole = pretrain(settings, DATA, tmp_path / "whole")
+        patch.setattr(datastill.pretraining, "write_whole", write)
+        with pytest.raises(Killed):
+            pretrain(settings, DATA, tmp_path / "cut")
+    monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: 1)
+    again = pretrain(settings, DATA, tmp_path / "cut")
+    assert torch.equal(torch.cat([again.training, again.held_out]), torch.cat([whole.training, whole.held_out]))
+    assert {file.name for file in tmp_path.iterdir()} == {"whole", "cut"}
+
+
+def test_an_unfinished_pool_goes_on_with_its_own_data_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datastill.pretraining, "_joined", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    settings, path = replace(SETTINGS, epochs=1, count=1, held_out=0), tmp_path / "pool"
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings, DATA, path)
+    with pytest.raises(UserError, match=r"SHA-256 of the data, split train was .* and is .*; delete that folder"):
+        pretrain(settings, toy_data(seed=1), path)
+    with alone(parts(path)), pytest.raises(UserError, match="is in use by process"):
+        pretrain(settings, DATA, path)
+    (parts(path) / "settings.json").write_text(json.dumps({"seed": 0}))
+    with pytest.raises(UserError, match="was begun by an older version; delete that folder"):
+        pretrain(settings, DATA, path)
+
+
+def test_parts_that_a_kill_left_beside_a_finished_pool_are_removed(path: Path, tmp_path: Path) -> None:
+    pool, file = Pool.load(path), tmp_path / "pool"
+    pool.save(file)
+    parts(file).mkdir()
+    (parts(file) / "00000.safetensors").write_bytes(b"")
+    pretrain(SETTINGS, DATA, file)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,8 +135,13 @@ def _new_leftover(parent: Path, *, folder: bool = False) -> tuple[int, Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder; those of running ones are locked, and stay."""
     with contextlib.suppress(OSError):  # a folder that cannot be listed, or a file that somebody else has removed
-        for path in [path for path in folder.iterdir() if LEFTOVER.fullmatch(path.name)]:
+        for path in [path for path in folder.iterdir() if is_leftover(path)]:
             _remove_unless_locked(path)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is a temporary one of ours, by its name."""
+    return path.name == LOCK or LEFTOVER.fullmatch(path.name) is not None
 
 
 def _remove_unless_locked(path: Path) -> None:
@@ -152,7 +157,7 @@ def is_free(folder: Path) -> bool:
     """Whether a folder is missing, or holds nothing but what killed processes left behind."""
     if not folder.is_dir():
         return not folder.exists()
-    return all(path.name == LOCK or LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
+    return all(map(is_leftover, folder.iterdir()))
 
 
 def _sync_folder(folder: Path) -> None:

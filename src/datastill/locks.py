@@ -59,9 +59,10 @@ def _locked(folder: Path) -> Iterator[None]:
         remove_leftovers(folder)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            (folder / LOCK).unlink()
-        os.close(handle)
+        try:
+            (folder / LOCK).unlink(missing_ok=True)
+        finally:
+            os.close(handle)
         with contextlib.suppress(OSError):  # the first that is not empty
             for each in made:
                 each.rmdir()

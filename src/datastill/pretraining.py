@@ -1,5 +1,6 @@
 """Training the networks of a pool, each kept as soon as it is whole."""
 
+import itertools
 import shutil
 import statistics
 import time
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,6 +20,8 @@ from .data import DataSettings, RealData
 from .errors import UserError, at_least
 from .evaluation.accuracy import share_right
 from .files import as_read, read_json, read_tensors, write_json, write_whole
+from .identity import data_identity, files_identity, must_match
+from .locks import alone
 from .networks import Network, build, must_keep_weights
 from .objectives import classification
 from .pool import Pool, is_pool, load_pool, parse, parts
@@ -27,6 +31,8 @@ from .training import optimiser
 
 TOGETHER = 8
 """Networks that are trained as one batched program, where that is faster than one after the other."""
+RECORD = "settings.json"
+"""The file in the folder of an unfinished pool that says what it is."""
 BATCH = 250
 """Validation images in one forward pass."""
 
@@ -73,15 +79,19 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
         UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
     """
     settings = replace(settings, data=data.settings)
+    folder = parts(path)
     if finished := distributed.first(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
+        if distributed.first(folder.exists):  # a kill after the pool was written, before its parts were removed
+            with alone(folder):
+                distributed.first(lambda: shutil.rmtree(folder, ignore_errors=True))
         return finished
     network = distributed.agreed(lambda: build(settings.network, shape=data.shape, classes=data.classes))
     network = network.to(data.device)
-    folder = parts(path)
-    left = distributed.first(lambda: _left(settings, folder))
-    _train(settings, network, data, folder, left)
-    return distributed.first(lambda: _joined(settings, network, data, folder, path))
+    with alone(folder):
+        together = _together(settings, network, data, folder)
+        _train(settings, network, data, folder, together)
+        return distributed.first(lambda: _joined(settings, network, data, folder, path))
 
 
 def _finished(settings: PoolSettings, path: Path) -> Pool | None:
@@ -93,29 +103,51 @@ def _finished(settings: PoolSettings, path: Path) -> Pool | None:
     return pool
 
 
-def _left(settings: PoolSettings, folder: Path) -> list[int]:
-    """The networks that are still to be trained."""
-    record, wanted = folder / "settings.json", as_read(asdict(settings))
-    if not record.exists():
-        write_json(record, wanted)
-    elif read_json(record) != wanted:
-        raise UserError(
-            f"{record.parent} holds a pool of other settings, not finished; delete it or give another --out"
-        )
-    return [i for i in range(settings.count + settings.held_out) if not (folder / _name(i)).exists()]
+def _together(settings: PoolSettings, network: Network, data: RealData, folder: Path) -> int:
+    """How many networks are trained at once. It is decided when a pool is begun and kept: it changes the rounding.
+
+    Raises:
+        UserError: the folder holds an unfinished pool of other settings or data.
+    """
+    files = distributed.agreed(lambda: files_identity(settings.network, settings.initialiser))
+    identity = {"settings": as_read(asdict(settings)), **data_identity(data), **files}
+    stored = distributed.first(lambda: _stored(folder, identity))
+    if stored:
+        return stored
+    even = -(-(settings.count + settings.held_out) // distributed.ranks())
+    found = min(faster(settings, network, data) if even > 1 else 1, even)
+    together = distributed.gathered([found])[0]
+    distributed.first(lambda: write_json(folder / RECORD, identity | {"together": together}))
+    return together
 
 
-def _train(settings: PoolSettings, network: Network, data: RealData, folder: Path, left: list[int]) -> None:
-    """Train those that are left; the first process keeps each as soon as it is whole."""
+def _stored(folder: Path, identity: dict[str, Any]) -> int | None:
+    """The number of networks trained at once that an unfinished pool was begun with; None where there is none."""
+    if not (folder / RECORD).exists():
+        return None
+    record, fix = read_json(folder / RECORD), "delete that folder, or give another file with --out"
+    together = record.get("together") if isinstance(record, dict) else None
+    if not isinstance(together, int) or together < 1:
+        raise UserError(f"the unfinished pool in {folder} was begun by an older version; {fix}")
+    must_match(f"the unfinished pool in {folder}", record, identity, fix)
+    return together
+
+
+def _train(settings: PoolSettings, network: Network, data: RealData, folder: Path, together: int) -> None:
+    """Train the groups of networks that are not whole; the first process keeps each network as soon as it is.
+
+    Groups are always the same, so that what a network's weights are rounded to depends on its own index alone.
+    """
     total = settings.count + settings.held_out
-    done, accuracies = total - len(left), []
+    groups = [range(first, min(first + together, total)) for first in range(0, total, together)]
+    left = [group for group in groups if not all((folder / _name(i)).exists() for i in group)]
+    done, accuracies = total - sum(map(len, left)), []
     with ProgressLine("pretrain", total=total, done=done, unit="network") as line:
-        together = distributed.gathered([faster(settings, network, data) if len(left) > distributed.ranks() else 1])[0]
-        at_once = together * distributed.ranks()
-        for first in range(0, len(left), at_once):
-            some = left[first : first + at_once]
-            mine = [some[i] for i in distributed.share(len(some))]
-            for i, tensors in zip(some, distributed.gathered(_whole(settings, network, data, mine)), strict=True):
+        for first in range(0, len(left), distributed.ranks()):
+            some = left[first : first + distributed.ranks()]
+            mine = [*some[distributed.rank()]] if distributed.rank() < len(some) else []
+            trained = distributed.gathered(_whole(settings, network, data, mine))
+            for i, tensors in zip(itertools.chain(*some), trained, strict=True):
                 accuracies.append(float(tensors["accuracy"]))
                 if distributed.rank() == 0:
                     write_whole(folder / _name(i), save(tensors))
@@ -148,7 +180,7 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
 
 
 def train(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Float[Tensor, "networks size"]:
-    """Final weights of these networks; each depends on its own index alone."""
+    """Final weights of these networks; each depends on its own index alone, up to rounding."""
     return deque(train_steps(settings, network, data, which), maxlen=1).pop()
 
 
@@ -223,7 +255,7 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
     } | ({"frozen": network.sha256()} if network.frozen else {})
     pool = Pool(training=thetas[: settings.count], held_out=thetas[settings.count :], header=header)
     pool.save(path)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     return pool
 
 

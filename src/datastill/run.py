@@ -16,7 +16,7 @@ from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
 from .evaluation import Protocol, attacked, brought, curve, hardware, score
-from .files import as_read, read_json, write_json
+from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
 from .locks import alone
 from .loop import State, Stopped, optimise
@@ -65,6 +65,7 @@ def distill(
         config = replace(config, data=data.settings)
     if distributed.first(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
+        distributed.first(lambda: remove_leftovers(folder))
         return distributed.first(lambda: finished(folder, config))
     with alone(folder), _resumable(folder):
         return _distil(config, folder, data, resume, command)

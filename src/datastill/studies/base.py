@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import as_read, read_json, write_json, write_text
+from ..files import as_read, is_free, read_json, write_json, write_text
+from ..locks import alone
 from ..planner import duration
 from ..runlog import say
 
@@ -77,7 +78,13 @@ def run(study: Study, folder: Path) -> Path:
         Stopped: SIGINT or SIGTERM came; what is done is kept, and a part that distils goes on where it was.
     """
     study.check()
-    _belongs(study, folder)
+    with alone(folder):
+        _belongs(study, folder)
+        _measure(study, folder)
+        return draw(study, folder)
+
+
+def _measure(study: Study, folder: Path) -> None:
     parts = study.parts()
     left = [part for part in parts if not _record(folder, part).exists()]
     done = len(parts) - len(left)
@@ -91,7 +98,6 @@ def run(study: Study, folder: Path) -> Path:
         began = time.perf_counter()
         measured = part.measure(folder / "work" / part.name)
         write_json(_record(folder, part), measured | {"part_seconds": round(time.perf_counter() - began, 1)})
-    return draw(study, folder)
 
 
 def draw(study: Study, folder: Path) -> Path:
@@ -120,7 +126,7 @@ def _belongs(study: Study, folder: Path) -> None:
     if record.exists():
         if read_json(record) != wanted:
             raise UserError(f"{folder} holds a study of other settings; give another folder with --out")
-    elif folder.exists() and any(folder.iterdir()):
+    elif not is_free(folder):
         raise UserError(f"{folder} already holds other files; give another folder with --out")
     else:
         write_json(record, wanted)
