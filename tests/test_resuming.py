@@ -282,7 +282,7 @@ def test_a_run_asked_to_end_anywhere_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(datastill.run, where, asked)
         assert main(["distill", "--out", str(tmp_path / "run")]) == 128 + signal.SIGTERM
-    assert f"go on with: datastill distill --resume --out {tmp_path / 'run'}" in capsys.readouterr().err
+    assert f"go on with: datastill distill --out {tmp_path / 'run'} --resume" in capsys.readouterr().err
     assert names(tmp_path / "run") >= {"config.json", "checkpoint.pt"}
     assert not [name for name in names(tmp_path / "run") if name.startswith(".")]
     assert distill(toy_config(), tmp_path / "run", data=DATA, resume=True).header.score
