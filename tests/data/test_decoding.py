@@ -122,6 +122,13 @@ def test_large_images_are_made_smaller_one_by_one(monkeypatch, form):
     assert (found[0].float() - exact[0].float()).abs().max() <= (12 if form == "JPEG" else 6)
 
 
+def test_large_images_are_not_kept_at_their_size(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(Image.new("1", (4000, 3000))))
+    with pytest.raises(UserError, match=r"^/.*photo\.png has 4000x3000 pixels, too many to keep; set resize to"):
+        decode([str(path)], "here", Reading(skip_unreadable=True))
+
+
 def test_memory_stays_within_its_bound():
     item = encoded(Image.fromarray(np.zeros((1500, 2000, 3), np.uint8)), "JPEG")
     decode([item], "here", Reading(side=8))

@@ -42,7 +42,7 @@ HUGE = 2**24
 """Pixels of an image above which it is read alone."""
 
 LARGE = 2**20
-"""Pixels of an image above which it is made smaller before it is resized exactly."""
+"""Pixels of an image above which it must be resized, and is made smaller before it is resized exactly."""
 
 MARGIN = 4
 """Such an image keeps at least this many times the pixels of a side that are wanted."""
@@ -102,10 +102,12 @@ def decode(items: Sequence[bytes | str | Image.Image], where: str, reading: Read
 def _read_piece(items: Sequence[bytes | str | Image.Image], start: int, reading: Reading, where: str) -> _Piece:
     piece, batch = _Piece(), []
     for i in range(start, min(start + CHUNK, len(items))):
+        name = items[i] if isinstance(items[i], str) else f"image {i} of {where}"
         try:
             batch.append(_read(items[i], reading.side))
+        except UserError as error:
+            raise UserError(f"{name} {error}") from error
         except Exception as error:  # PIL's readers raise whatever their parsing runs into
-            name = items[i] if isinstance(items[i], str) else f"image {i} of {where}"
             piece.unreadable.append(f"{name} ({_reason(error)})")
             continue
         piece.kept.append(i)
@@ -154,7 +156,13 @@ def _read(item: bytes | str | Image.Image, side: int | None) -> np.ndarray:
         return _pixels(item, side)
     with _opened(item) as file:
         image = Image.open(cast(IO[bytes], file), formats=_formats())
-        if side and image.width * image.height > LARGE:
+        large = image.width * image.height > LARGE
+        if large and side is None:
+            raise UserError(
+                f"has {image.width}x{image.height} pixels, too many to keep; set resize to one side in pixels, e.g. "
+                "resize=32"
+            )
+        if large and side is not None:
             image.draft(None, (MARGIN * side, MARGIN * side))  # a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
         with _alone if image.width * image.height > HUGE else nullcontext():
             return _pixels(image, side)
@@ -198,7 +206,7 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
         if values.min() >= 0 and values.max() <= 65535:
             return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.mode[0] in "IF":
-        raise UserError(f"pixels of more than 16 bits, mode {image.mode!r}: save it with 8 or 16 bits")
+        raise ValueError(f"pixels of more than 16 bits, mode {image.mode!r}: save it with 8 or 16 bits")
     if image.mode in ("L", "1"):
         return np.asarray(image if image.mode == "L" else image.convert("L"))
     if "transparency" in image.info:  # straight to RGB, PIL warns about a palette with transparency
