@@ -90,8 +90,8 @@ def test_the_page_needs_nothing_from_outside(finished):
 def test_the_picture_on_the_page_is_the_grid(finished):
     source = write_report(finished).read_text(encoding="utf-8")
     encoded = re.search(r'src="data:image/png;base64,([^"]+)"', source).group(1)
-    shown = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    expected = grid(DistilledSet.load(finished / "distilled.safetensors"))
+    shown = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
+    expected = grid(DistilledSet.load(finished / "distilled.safetensors"), transparent=True)
     assert shown.tobytes() == expected.tobytes()
 
 

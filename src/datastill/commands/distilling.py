@@ -17,6 +17,7 @@ from ..evaluation import AttackScore, check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import Config, recipe
+from ..report import remarks
 from ..run import distill, prepare
 from .output import out, print_json
 from .resuming import resumed
@@ -131,6 +132,8 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
             f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "
             f"(of {baseline['sets']})",
         )
+    for remark in remarks(distilled):
+        out.print(remark)
     out.print(
         f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\n"
         f"check:   {check_command(distilled, file)}\n"

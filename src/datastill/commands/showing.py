@@ -1,6 +1,5 @@
 """Looking at sets: show, export, report and list."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,30 +9,31 @@ from tyro.conf import Positional
 from ..artifact import DistilledSet
 from ..baselines import BASELINES
 from ..data import KNOWN
+from ..errors import UserError
 from ..export import export, png_loss
 from ..files import write_whole
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
 from ..ready import load, names
 from ..recipes import RECIPES
-from ..report import as_json, bytes_of, grid, score_text, summary, write_report
+from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
 from ..studies import STUDIES, OnSets, Study, collect
 from .output import first_line, out, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """Look at a distilled set: a summary in the terminal, or a PNG grid of its examples.
+    """Look at a distilled set: a summary in the terminal, or a picture of its examples.
 
     Examples:
-      datastill show runs/digits/distilled.safetensors
+      datastill show runs/digits
       datastill show set.safetensors --to grid.png
     """
 
     file: Positional[Path]
-    """The distilled set."""
+    """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     to: Path | None = None
-    """Write a PNG grid here: one row per step, one column per class."""
+    """Write a picture here (.png, .jpg or .webp): one row per step, one column per class."""
     json: bool = False
     """Print the summary as JSON."""
 
@@ -41,9 +41,7 @@ class Show:
         """Show."""
         distilled = load(self.file)
         if self.to:
-            content = io.BytesIO()
-            grid(distilled).save(content, format="PNG")
-            write_whole(self.to, content.getvalue())
+            write_whole(self.to, picture_bytes(grid(distilled), self.to))
         if self.json:
             return print_json(as_json(distilled))
         out.print(summary(distilled))
@@ -57,13 +55,14 @@ class Export:
     """Write a distilled set in another form.
 
     Examples:
+      datastill export runs/digits --kind npz --to set.npz           a finished run, by its folder
       datastill export set.safetensors --kind png --to folder        pictures, one folder per class (8 bits, lossy)
       datastill export set.safetensors --kind npz --to set.npz       all tensors, exactly
       datastill export set.safetensors --kind parquet --to folder    for datasets.load_dataset("folder")
     """
 
     file: Positional[Path]
-    """The distilled set."""
+    """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     kind: Literal["png", "npz", "parquet"] = "png"
     """Which form."""
     to: Path
@@ -74,7 +73,7 @@ class Export:
         distilled = load(self.file)
         out.print(f"wrote {export(distilled, self.to, self.kind)}")
         if self.kind == "png":
-            out.print(str(png_loss(distilled)))
+            out.print(f"{png_loss(distilled)}; networks trained on them are less accurate than with npz or parquet")
         return 0
 
 
@@ -94,7 +93,10 @@ class Report:
 
     def run(self) -> int:
         """Report."""
-        one = (self.folder / "distilled.safetensors").exists() or not any(self.folder.glob("*/"))
+        try:
+            one = (self.folder / "distilled.safetensors").exists() or not any(self.folder.glob("*/"))
+        except OSError as error:
+            raise UserError(f"cannot read {self.folder}: {error.strerror or error}") from error
         made = (
             write_report(self.folder, self.to) if one else collect(self.folder, self.to or self.folder / "results.md")
         )

@@ -1,8 +1,9 @@
 """What a person looks at: pictures of the examples, one page about a run, a summary in the terminal."""
 
 from .charts import Line, lines_chart
-from .figures import banner, caption, grid
+from .figures import banner, caption, grid, picture_bytes
 from .page import write_report
+from .remarks import remarks
 from .summary import as_json, summary
 from .words import bytes_of, score_text, share, spread, spread_of
 
@@ -14,6 +15,8 @@ __all__ = [
     "caption",
     "grid",
     "lines_chart",
+    "picture_bytes",
+    "remarks",
     "score_text",
     "share",
     "spread",

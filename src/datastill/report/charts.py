@@ -24,6 +24,8 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "datastill",
     "font.family": ["DejaVu Sans"],
     "font.size": 10.5,
+    "text.color": "#1C2026",
+    "text.parse_math": False,
     "axes.edgecolor": "#B4BAC2",
     "axes.labelcolor": "#4A515B",
     "axes.spines.top": False,
@@ -38,6 +40,17 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9.5,
 }
+PAGE_COLOURS = {
+    "#1C2026": "ink",
+    "#4A515B": "label",
+    "#6A727C": "tick",
+    "#B4BAC2": "edge",
+    "#E9ECEF": "grid",
+    "#C9CED6": "mark",
+    BLUE: "blue",
+    ORANGE: "orange",
+}
+"""Colours that are not readable on both a light and a dark page, with the name of the page's variable for each."""
 Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """What a line of metrics gives for a chart."""
 SIZE = (6.4, 3.7)
@@ -258,4 +271,12 @@ def _inline(svg: str, name: str) -> str:
     head = rf'<svg \1 class="chart" role="img" aria-label="{name.replace("-", " ")}">'
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', head, svg, count=1)
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', system-ui, sans-serif")
-    return re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", svg)
+    return _in_colours_of_the_page(svg)
+
+
+def _in_colours_of_the_page(svg: str) -> str:
+    """Colours as variables that the page sets for light and dark; the colour itself where there are none."""
+    for colour, name in PAGE_COLOURS.items():
+        svg = re.sub(colour, f"var(--chart-{name}, {colour.lower()})", svg, flags=re.IGNORECASE)
+    return svg.replace("stroke: #ffffff", "stroke: var(--card, #ffffff)")

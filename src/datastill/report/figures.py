@@ -1,9 +1,11 @@
 """Pictures of the synthetic examples: a grid that shows the program, and a banner for a README."""
 
 import functools
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.font_manager
 import numpy as np
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..artifact import DistilledSet
+from ..errors import UserError
+from ..terminal import one_line
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, as PIL has it."""
@@ -26,8 +30,10 @@ LARGEST = 112
 """Most pixels on a side of a tile."""
 HARDLY = 0.02
 """How far beyond [0, 1] no reader would see, in pixel units."""
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""The ending of a file name, and the format that is written."""
 GAP, HEADER, FONT = 4, 26, 14
-INK, SOFT = (28, 32, 38), (105, 112, 122)
+INK, SOFT, ANYWHERE = (28, 32, 38), (105, 112, 122), (128, 128, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +52,49 @@ class Layout:
     """What was left out; empty where all is there."""
 
 
-def grid(distilled: DistilledSet) -> Image.Image:
+def grid(distilled: DistilledSet, *, transparent: bool = False) -> Image.Image:
     """The examples, step by step (rows) and class by class (columns), with names and step sizes around them.
 
     A step with several examples of a class has as many rows. Soft labels are placed by their most probable class.
     See `shown_range` for the grey levels and `caption` for what to write below.
+
+    Args:
+        distilled: the set.
+        transparent: leave what is around the examples transparent, and write in a grey that can be read on a light and
+            on a dark page; dark grey on white otherwise.
     """
     place = layout(distilled)
-    picture = Image.new("RGB", place.size, "white")
+    picture = Image.new("RGBA", place.size, (0, 0, 0, 0)) if transparent else Image.new("RGB", place.size, "white")
+    ink, soft = (ANYWHERE, ANYWHERE) if transparent else (INK, SOFT)
     tiles = as_bytes(distilled)
     for (step, index), (left, top, right, bottom) in place.boxes.items():
         picture.paste(_fitted(tiles[step, index], (right - left, bottom - top)), (left, top))
     pen = ImageDraw.Draw(picture)
     for label, (left, top, right, bottom) in place.classes:
-        text = _shortened(distilled.header.class_names[label], right - left)
-        pen.text(((left + right) / 2, (top + bottom) / 2), text, INK, _font(FONT), anchor="mm")
+        text = _shortened(one_line(distilled.header.class_names[label]), right - left)
+        pen.text(((left + right) / 2, (top + bottom) / 2), text, ink, _font(FONT), anchor="mm")
     for step, (_, top, right, bottom) in place.steps:
         lines = _step_lines(distilled, step, bottom - top)
         first = (top + bottom) / 2 - (len(lines) - 1) * FONT * 0.6
         for number, line in enumerate(lines):
             at = (right - 10, first + number * FONT * 1.2)
-            pen.text(at, line, SOFT if number else INK, _font(FONT - 2 if number else FONT), anchor="rm")
+            pen.text(at, line, soft if number else ink, _font(FONT - 2 if number else FONT), anchor="rm")
     return picture
+
+
+def picture_bytes(picture: Image.Image, path: Path) -> bytes:
+    """The picture in the format that the ending of a file name says.
+
+    Raises:
+        UserError: the ending is of no format in `PICTURES`.
+    """
+    kind = PICTURES.get(path.suffix.lower())
+    if kind is None:
+        ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
+        raise UserError(f"{path} has {ending}, but a picture is written as one of {', '.join(PICTURES)}")
+    content = io.BytesIO()
+    picture.save(content, format=kind)
+    return content.getvalue()
 
 
 def banner(distilled: DistilledSet) -> Image.Image:

@@ -16,10 +16,23 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..evaluation import check_command
 from ..files import read_json, write_text
+from ..optimisers import optimiser_code, optimiser_words
 from ..pool import is_pool, parse
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
-from .words import bytes_of, duration, number, percent, score_text, share, spread_of, start_of, step_size_text
+from .remarks import remarks
+from .words import (
+    attack_of,
+    bytes_of,
+    duration,
+    number,
+    percent,
+    score_text,
+    share,
+    spread_of,
+    start_of,
+    step_size_text,
+)
 
 ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
     "distilled.safetensors",
@@ -74,15 +87,20 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
 
 def read_run(folder: Path) -> Run:
     """Everything of a run folder that the page shows; see `write_report`."""
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise UserError(f"cannot read the run in {folder}: {error.strerror or error}") from error
+
+
+def _read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"there is no run folder at {folder}; make one with: datastill distill --out {folder}")
     if not (folder / ARTIFACT).is_file():
         raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
     distilled = DistilledSet.load(folder / ARTIFACT)
-    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
-    score = distilled.header.score
-    if score is None and (folder / SCORE).is_file():
-        score = read_json(folder / SCORE)
+    config = _read_mapping(folder / CONFIG)
+    score = distilled.header.score or _read_mapping(folder / SCORE)
     return Run(folder=folder, distilled=distilled, config=config, lines=_read_lines(folder / METRICS), score=score)
 
 
@@ -97,8 +115,12 @@ def render(run: Run) -> str:
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {share(distilled.size, 'example')}",
         subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, from {start.made_for}",
         headline=_headline(run),
+        remarks=remarks(distilled, run.score),
+        attack=attack_of(distilled),
+        optimiser=optimiser_words(header.optimiser),
+        optimiser_code=optimiser_code(header.optimiser),
         facts=list(_facts(run)),
-        picture=_data_uri(grid(distilled)),
+        picture=_data_uri(grid(distilled, transparent=True)),
         caption=caption(distilled),
         charts=list(_charts(run)),
         snippet=snippet(distilled),
@@ -133,6 +155,7 @@ network = build_network({header.network!r}, shape={distilled.shape}, classes={di
 {initial}
 
 # {share(epochs * steps, "gradient step")}, in order, with the learned step sizes
+# and {optimiser_words(header.optimiser)}
 model = distilled.fit(model)
 
 images = torch.rand(8, {", ".join(map(str, distilled.shape))})  # yours: uint8 in 0..255, or floats in [0, 1]
@@ -174,6 +197,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     labels = "hard labels" if distilled.hard else "soft labels"
     yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
     yield "program", f"{steps} × {epochs}", f"{share(steps, 'step')} × {share(epochs, 'epoch')}"
+    yield "optimiser", distilled.header.optimiser, optimiser_words(distilled.header.optimiser)
     theta = distilled.initial_nbytes
     remark = f"and {bytes_of(theta)} of initial weights" if theta else "examples, labels, step sizes"
     yield "size", bytes_of(distilled.nbytes), remark
@@ -247,6 +271,18 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _read_mapping(path: Path) -> Mapping[str, Any] | None:
+    """The JSON object in a file; None where there is no such file.
+
+    Raises:
+        UserError: it is broken, or holds something else.
+    """
+    found = read_json(path) if path.is_file() else None
+    if found is not None and not isinstance(found, Mapping):
+        raise UserError(f"{path} holds {type(found).__name__} instead of a JSON object; remove it, or run again")
+    return found
+
+
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file; a line that was cut short by the end of the run is left out."""
     lines = []
@@ -267,8 +303,8 @@ def _markup(svg: str | None) -> Markup | None:
 
 def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    grey = image.convert("L")
-    if grey.convert("RGB").tobytes() == image.tobytes():  # a third of the bytes
+    grey = image.convert("LA")
+    if grey.convert("RGBA").tobytes() == image.tobytes():  # half of the bytes
         image = grey
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -14,8 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..artifact import DistilledSet
+from ..optimisers import optimiser_numbers, optimiser_words
 from .figures import as_bytes, classes_of
-from .words import bytes_of, number, percent, score_text, share, start_of
+from .remarks import remarks
+from .words import attack_of, bytes_of, number, percent, score_text, share, start_of
 
 SMALLEST, LARGEST = 5, 14
 """Fewest and most pixels on a side of an example in the terminal."""
@@ -51,6 +53,7 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         "batch": distilled.labels.shape[1],
         "epochs": epochs,
         "order": header.order,
+        "optimiser": optimiser_numbers(header.optimiser),
         "step_sizes": {
             "min": sizes.min().item(),
             "median": sizes.median().item(),
@@ -63,10 +66,16 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         "network": header.network,
         "initialiser": header.initialiser,
         "initial": header.initial,
+        "made_for": start_of(distilled).made_for,
+        "weights_sha256": header.weights,
+        "attack": attack_of(distilled),
+        "bits": header.bits,
         "method": header.method,
         "bytes": distilled.nbytes,
         "initial_bytes": distilled.initial_nbytes,
         "score": None if header.score is None else dict(header.score),
+        "remarks": remarks(distilled),
+        "data_sha256": header.provenance.get("data_sha256"),
         "provenance": dict(header.provenance),
     }
 
@@ -82,11 +91,14 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     batch = distilled.labels.shape[1]
     yield "program", f"{share(steps, 'step')} × {share(epochs, 'epoch')}, {header.order}, batches of {batch}"
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
+    yield "optimiser", optimiser_words(header.optimiser)
     yield "network", header.network
     yield "initial weights", f"{header.initial}: trained from {start_of(distilled).made_for}"
-    if header.attack:
-        victim, target = (header.class_names[label] for label in header.attack)
-        yield "made to attack", f"networks trained on it shall read {victim!r} as {target!r}"
+    if header.weights:
+        yield "weights", f"the network must have those with SHA-256 {header.weights}"
+    if attack := attack_of(distilled):
+        classes = f"images of {attack['attacked_class']!r} as {attack['target_class']!r}"
+        yield "made to attack", f"networks trained on it classify {classes}"
     if header.method:
         yield "method", header.method.replace("_", " ")
     yield "score", _score(distilled)
@@ -94,8 +106,13 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     if baseline:
         best = f", best {percent(baseline['best'])} %" if baseline.get("best") is not None else ""
         yield "baseline", f"{score_text(baseline)} ({baseline['kind']}{best})"
+    for remark in remarks(distilled):
+        yield "remark", remark
     initial = distilled.initial_nbytes
-    yield "size", bytes_of(distilled.nbytes) + (f" and {bytes_of(initial)} of initial weights" if initial else "")
+    size = bytes_of(distilled.nbytes) + (f" and {bytes_of(initial)} of initial weights" if initial else "")
+    yield "size", size + (", examples in 8 bits" if header.bits == 8 else "")
+    for split, sha256 in (header.provenance.get("data_sha256") or {}).items():
+        yield f"{split} data", f"SHA-256 {sha256}"
 
 
 def _score(distilled: DistilledSet) -> str:

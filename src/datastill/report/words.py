@@ -88,6 +88,14 @@ def start_of(distilled: DistilledSet) -> Start:
     )
 
 
+def attack_of(distilled: DistilledSet) -> dict[str, str] | None:
+    """The two classes of a set made to attack, by name: images of the first are to be classified as the second."""
+    if not distilled.header.attack:
+        return None
+    attacked, target = (distilled.header.class_names[label] for label in distilled.header.attack)
+    return {"attacked_class": attacked, "target_class": target}
+
+
 def step_size_text(sizes: Float[Tensor, "epochs steps"]) -> str:
     """The lowest, middle and highest step size."""
     if sizes.numel() == 1:

@@ -1,0 +1,94 @@
+"""The optimiser that a set is for is named wherever its use is described, and everything show has is in its JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from datastill.cli import main
+from datastill.optimisers import SETTINGS, make_optimiser, optimiser_code, optimiser_words
+from datastill.report import as_json, grid, write_report
+from datastill.training import OPTIMISERS
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_show_and_page_name_the_optimiser_with_its_numbers(run_of, make, name, capsys):
+    distilled = make()
+    folder = run_of(replace(distilled, header=replace(distilled.header, optimiser=name)))
+    main(["show", str(folder / "distilled.safetensors")])
+    assert optimiser_words(name) in " ".join(capsys.readouterr().out.split())
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert optimiser_code(name) in page.replace("&#39;", "'")
+    assert page.count(optimiser_words(name)) >= 3  # beside the score, in the snippet and below it
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_the_named_optimiser_is_the_one_that_sets_are_distilled_for(name):
+    start, gradients = torch.tensor([[0.3, -0.2, 0.0]]).double(), torch.randn(4, 1, 3, dtype=torch.float64)
+    state, rule = OPTIMISERS[name].start(start), OPTIMISERS[name]
+    parameter = torch.nn.Parameter(start[0].clone())
+    model = torch.nn.ParameterList([parameter])
+    ours = make_optimiser(name, list(model))
+    code = eval(optimiser_code(name), {"torch": torch, "model": model, "step_size": 0.1})
+    assert code.defaults == ours.defaults | {"lr": 0.1}
+    for t, gradient in enumerate(gradients):
+        state = rule.update(state, gradient, torch.tensor(0.1).double(), t)
+        ours.param_groups[0]["lr"] = 0.1
+        parameter.grad = gradient[0]
+        ours.step()
+    assert torch.allclose(state[0][0], parameter.detach(), atol=1e-12)
+
+
+def test_the_json_has_what_a_stranger_needs(make):
+    distilled = make()
+    header = replace(
+        distilled.header,
+        optimiser="adam",
+        attack=(1, 2),
+        bits=8,
+        weights="ab" * 32,
+        provenance={"data_sha256": {"test": "cd" * 32}},
+    )
+    found = json.loads(json.dumps(as_json(replace(distilled, header=header))))
+    assert found["optimiser"]["arguments"] == {
+        "betas": [0.9, 0.999],
+        "eps": 1e-5,
+        "amsgrad": False,
+        "weight_decay": 0.0,
+    }
+    assert found["attack"] == {"attacked_class": "class 1", "target_class": "class 2"}
+    assert (found["bits"], found["weights_sha256"], found["data_sha256"]) == (8, "ab" * 32, {"test": "cd" * 32})
+
+
+@pytest.mark.parametrize(("ending", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")])
+def test_a_picture_is_what_its_ending_says(tmp_path, make, ending, kind):
+    make().save(tmp_path / "set.safetensors")
+    assert main(["show", str(tmp_path / "set.safetensors"), "--to", str(tmp_path / f"grid{ending}")]) == 0
+    with Image.open(tmp_path / f"grid{ending}") as picture:
+        assert picture.format == kind
+        assert picture.size == grid(make()).size
+
+
+@pytest.mark.parametrize("name", ["grid.gif", "grid", "grid.txt"])
+def test_other_endings_are_refused_by_name(tmp_path, make, name, capsys):
+    make().save(tmp_path / "set.safetensors")
+    assert main(["show", str(tmp_path / "set.safetensors"), "--to", str(tmp_path / name)]) == 2
+    assert ".png, .jpg, .jpeg, .webp" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("evil", ["a\nb", "$x_{$", "$\\frac{$", "<b>x</b>", "[red]x[/red]", "a\x1b[31mb", "a" * 500])
+def test_any_name_leaves_page_and_summary_whole(run_of, make, score_of, evil, capsys):
+    distilled = make(score=score_of())
+    score = score_of() | {"baseline": {**score_of()["baseline"], "kind": evil}}
+    header = replace(
+        distilled.header, class_names=tuple(f"{evil}{k}" for k in range(4)), attack=(0, 1), method=evil, score=score
+    )
+    folder = run_of(replace(distilled, header=header))
+    try:
+        assert main(["show", str(folder / "distilled.safetensors")]) in (0, 2)  # 2: refused when the file is loaded
+    finally:
+        assert "\x1b[31m" not in capsys.readouterr().out
+    grid(replace(distilled, header=header))

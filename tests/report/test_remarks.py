@@ -1,0 +1,46 @@
+"""A score near chance or below random real images is remarked on, in the terminal and on the page."""
+
+import json
+
+import pytest
+
+from datastill.cli import main
+from datastill.report import remarks, write_report
+
+
+@pytest.mark.parametrize(
+    ("mean", "baseline", "said"),
+    [
+        (0.95, None, ""),
+        (0.95, 0.6, ""),
+        (0.6, 0.6, ""),
+        (0.59, 0.6, "worse than the baseline: 59.0 % with the set, 60.0 % with as many images (random real)"),
+        (0.26, None, "26.0 % is hardly better than guessing: 25.0 % with 4 classes"),
+        (0.1, 0.05, "hardly better than guessing"),
+    ],
+)
+def test_a_bad_score_is_said_with_what_to_try(make, mean, baseline, said):
+    score = {"mean": mean, "sd": 0.0, "n": 1}
+    if baseline is not None:
+        score["baseline"] = {"kind": "random real", "mean": baseline, "sd": 0.0}
+    text = " ".join(remarks(make(score=score)))
+    assert said in text
+    assert bool(said) == ("--loop.iterations" in text)
+
+
+def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):
+    score = {"mean": 0.09, "sd": 0.0, "n": 1}
+    assert not remarks(make(steps=1, classes=100, score=score))
+
+
+def test_a_bad_score_is_said_by_show_and_on_the_page(run_of, make, score_of, capsys):
+    folder = run_of(make(score=score_of() | {"mean": 0.26, "sd": 0.01}))
+    assert main(["show", str(folder / "distilled.safetensors")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "hardly better than guessing" in shown
+    assert "worse than the baseline" in shown
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "hardly better than guessing" in page
+    assert "--method.ipc" in page
+    main(["show", str(folder / "distilled.safetensors"), "--json"])
+    assert len(json.loads(capsys.readouterr().out)["remarks"]) == 3
