@@ -1,6 +1,7 @@
 """Writing an export, completely or not at all."""
 
 import json
+import stat
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
@@ -148,7 +149,7 @@ def _target(path: Path, kind: str) -> Path:
     if kind == "npz" and path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     try:
-        free = not path.is_symlink() and (not path.exists() or (kind != "npz" and _is_empty_folder(path)))
+        free = _is_free(path, folder=kind != "npz")
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
     if not free:
@@ -156,5 +157,10 @@ def _target(path: Path, kind: str) -> Path:
     return path
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def _is_free(path: Path, *, folder: bool) -> bool:
+    """Whether nothing is at a path, not even a link, or where a folder is to be made an empty one."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return True
+    return folder and stat.S_ISDIR(mode) and not any(path.iterdir())
