@@ -104,6 +104,8 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
     for kind, to in (("png", "png"), ("npz", "set.npz"), ("parquet", "parquet")):
         assert main(["export", file, "--kind", kind, "--to", str(tmp_path / to)]) == 0
         assert (tmp_path / to).exists()
+    assert main(["show", str(finished)]) == 0  # the folder of a run stands for its set
+    assert main(["export", str(finished), "--to", str(tmp_path / "of a folder")]) == 0
     (finished / "report.html").unlink()
     assert main(["report", str(finished)]) == 0
     assert (finished / "report.html").exists()

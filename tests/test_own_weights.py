@@ -148,7 +148,8 @@ def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: 
     export(distilled, tmp_path / "png", "png")
     readme = (tmp_path / "png" / "README.md").read_text()
     header = distilled.header
-    assert f"the weights that the network `{header.network}` comes with (SHA-256 {header.weights})" in readme
+    assert f"The pretrained weights of the network {header.network}, which the export does not hold" in readme
+    assert header.weights in readme
 
 
 def test_a_network_that_draws_its_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -84,3 +84,23 @@ def test_no_two_charts_share_an_id():
 def test_text_from_outside_is_escaped():
     chart = accuracy_chart([0.8], {"kind": "<script>alert(1)</script>", "mean": 0.5}, split="test")
     assert "<script" not in chart
+
+
+def test_every_colour_but_those_of_the_data_is_one_that_the_page_sets_for_light_and_dark():
+    baseline = {"kind": "random real", "mean": 0.6}
+    lines = [{"iteration": i, "objective": 1.0 / i} for i in range(1, 200)]
+    charts = [
+        step_size_chart(torch.rand(1, 4)),
+        learning_chart(lines),
+        program_chart({"mean": [0.1, 0.2, 0.3], "sd": [0.1, 0.1, 0.1]}, steps=1),
+        accuracy_chart([0.8, 0.9], baseline, split="test"),
+    ]
+    for chart in charts:
+        fixed = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", chart))
+        assert fixed <= {"#8a929c"}, fixed  # a grey that can be read on both
+        assert "var(--chart-blue, #0072b2)" in chart
+
+
+def test_charts_take_any_name_as_it_is():
+    chart = accuracy_chart([0.8], {"kind": "$x_{$ \\frac{", "mean": 0.5}, split="test")
+    assert "$x_{$ \\frac{, mean" in texts(chart)

@@ -24,7 +24,6 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "datastill",
     "font.family": ["DejaVu Sans"],
     "font.size": 10.5,
-    "text.color": "#1C2026",
     "text.parse_math": False,
     "axes.edgecolor": "#B4BAC2",
     "axes.labelcolor": "#4A515B",
@@ -254,7 +253,8 @@ def _series(lines: Sequence[Mapping[str, Any]], pick: Pick) -> Float[np.ndarray,
 def _figure(name: str, height: float = SIZE[1], *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
     """A figure in our style; the list holds its SVG afterwards, for use in a page or as a whole file."""
     out: list[str] = []
-    with matplotlib.rc_context(STYLE):
+    ink = {} if whole else {"text.color": "#1C2026"}
+    with matplotlib.rc_context(STYLE | ink):
         figure = Figure(figsize=(SIZE[0], height), layout="constrained", dpi=150)
         yield figure, out
         buffer = io.StringIO()
