@@ -12,9 +12,14 @@ from torch import nn
 
 from datastill.artifact import DistilledSet
 from datastill.errors import UserError
+from datastill.evaluation import Protocol, score
 from datastill.modes import usual_modes
+from datastill.networks import build
+from datastill.training import hypergradient
+from datastill.training.program import inner_loss
 
 from .test_artifact import HEADER, make, toy_model
+from .toys import toy_data, toy_set
 
 # --- images
 
@@ -280,3 +285,24 @@ def test_a_model_is_trained_the_same_in_any_mode(mode: str, tmp_path) -> None:
             assert distilled.pixels().dtype == torch.float32
     for a, b in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(a.detach(), b)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_data_hypergradients_and_scores_are_the_same_in_any_mode(mode: str) -> None:
+    data = toy_data()
+    made = toy_set(data)
+    with MODES[mode]():
+        network = build("mlp(width=8,depth=1)", shape=data.shape, classes=3)
+        distilled = replace(made, examples=made.examples.clone(), step_sizes=made.step_sizes.clone())
+        thetas = network.init("own", [torch.Generator("cpu").manual_seed(0)])
+        found = hypergradient(
+            inner_loss(network), lambda t: t.square().sum(1), thetas, distilled.examples, distilled.labels,
+            distilled.step_sizes,
+        )  # fmt: skip
+        scored = score(distilled, data, Protocol(networks=2))
+    assert scored.accuracies == score(made, data, Protocol(networks=2)).accuracies
+    expected = hypergradient(
+        inner_loss(network), lambda t: t.square().sum(1), thetas.clone(), made.examples, made.labels, made.step_sizes,
+    )  # fmt: skip
+    torch.testing.assert_close(found.examples, expected.examples)
+    assert found.examples.abs().max() > 0

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from . import distributed
 from .errors import UserError
 from .methods import Method, Problem
+from .modes import usual_modes
 from .runlog import say
 from .timing import Timing, measure, of_seconds
 from .training import Engine
@@ -71,6 +72,7 @@ class Plan:
         yield "                          besides validation and the final evaluation"
 
 
+@usual_modes()
 def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     """The fastest way that fits into memory, with nothing left to be chosen.
 
@@ -111,6 +113,7 @@ def plain(engine: Engine) -> Engine:
     return replace(engine, execution=execution, precision=precision)
 
 
+@usual_modes()
 def plan(method: Method, problem: Problem, iterations: int) -> Plan:
     """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled."""
     warn(problem)

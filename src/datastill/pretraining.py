@@ -22,6 +22,7 @@ from .evaluation.accuracy import share_right
 from .files import as_read, read_json, read_tensors, write_json, write_whole
 from .identity import data_identity, files_identity, must_match
 from .locks import alone
+from .modes import usual_modes
 from .networks import Network, build, must_keep_weights
 from .objectives import classification
 from .pool import Pool, is_pool, load_pool, parse, parts
@@ -67,6 +68,7 @@ class PoolSettings:
         at_least("batch", self.batch, 1)
 
 
+@usual_modes()
 def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     """Train a pool, or go on with one that was stopped; networks that are whole are kept.
 

@@ -21,6 +21,7 @@ from .identity import data_identity, files_identity
 from .locks import alone
 from .loop import State, Stopped, optimise
 from .methods import FixedWeights, Learned, Problem
+from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.weights import sha256
 from .planner import advice, choose
@@ -38,6 +39,7 @@ VALIDATION = {"networks": 20, "images": 2000}
 """What a validation while distilling costs: unseen networks and validation images."""
 
 
+@usual_modes()
 def distill(
     config: Config, folder: str | Path, *, data: RealData | None = None, resume: bool = False, command: str = ""
 ) -> DistilledSet:

@@ -13,6 +13,7 @@ from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
 from ..evaluation import Grid, Protocol, brought, matched, tuned
+from ..modes import usual_modes
 from ..networks import build, must_keep_weights
 from ..pool import is_pool
 from ..rng import derive
@@ -131,6 +132,7 @@ class Baseline(abc.ABC):
             UserError: a class has too few images.
         """
 
+    @usual_modes()
     def build(self, setting: Setting, protocol: Protocol | None = None) -> DistilledSet:
         """Make the set, with the step size and number of epochs of the grid that have the best validation accuracy.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError, unknown
+from ..modes import usual_modes
 from ..rng import generator
 from . import folders, idx
 from .given import read_given
@@ -21,6 +22,7 @@ UNNAMED = "arrays"
 """What data is called that is given as arrays, a table or a torch dataset, and without a name."""
 
 
+@usual_modes()
 def load_data(source: Any = "digits", **settings: Any) -> RealData:
     """Real data from wherever it is, as uint8 tensors on the CPU.
 

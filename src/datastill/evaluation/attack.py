@@ -14,6 +14,7 @@ from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..modes import usual_modes
 from ..rng import generator
 from ..runlog import ProgressLine
 from .accuracy import Accuracy
@@ -67,6 +68,7 @@ class AttackScore:
         return asdict(self)
 
 
+@usual_modes()
 def attacked(
     distilled: DistilledSet,
     data: RealData,

@@ -13,6 +13,7 @@ import torch
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
+from ..modes import usual_modes
 from ..runlog import ProgressLine
 from . import fit, neighbours
 from .accuracy import Accuracy
@@ -50,6 +51,7 @@ class Score:
         return asdict(self)
 
 
+@usual_modes()
 def score(
     distilled: DistilledSet,
     data: RealData,
@@ -116,6 +118,7 @@ def _accuracies(
     return distributed.gathered(found)
 
 
+@usual_modes()
 def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
     """Accuracy along the program, on part of the validation split.
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..modes import usual_modes
 from ..records import updated
 from ..trust import check_data, check_initialiser, check_network
 from .attack import attacked
@@ -17,6 +18,7 @@ from .protocol import Protocol
 from .score import score
 
 
+@usual_modes()
 def verify(
     distilled: DistilledSet,
     data: RealData,

@@ -151,6 +151,7 @@ class Network:
         self._calibrated.module.to(device)
         return self
 
+    @usual_modes()
     def init(
         self, initialiser: str, generators: list[torch.Generator], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "networks size"]:

@@ -18,6 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import UserError, at_least, unknown
+from ..modes import trainable, usual_modes
 from .optim import Optimiser, State
 from .program import Training, training
 from .steps import Back, InnerLoss, Steps
@@ -40,6 +41,7 @@ class Hypergradient:
     """theta_T, the trained weights."""
 
 
+@usual_modes()
 def hypergradient(
     loss: InnerLoss | Steps,
     objective: Callable[[Tensor], Tensor],
@@ -83,7 +85,7 @@ def hypergradient(
     window = range(length) if window is None else window
     if not 0 <= window.start < window.stop <= length or window.step != 1:
         raise UserError(f"window {window.start}..{window.stop} is not within the {length} steps of the program")
-    state = run.optimiser.start(thetas.detach())
+    state = run.optimiser.start(trainable(thetas.detach()))
     for t in range(window.start):
         state = run.forward(state, t)
     state, back = _stored(run, state, window) if mode == "stored" else _recomputed(run, state, window, keep_every)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import UserError, at_least
+from ..modes import trainable
 from ..networks import Network
 from .optim import GradientDescent, Optimiser, State
 from .steps import EagerSteps, InnerLoss, Steps
@@ -108,9 +109,9 @@ def training(
     return Training(
         steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
         optimiser=optimiser or GradientDescent(),
-        examples=examples.detach().expand(networks, *examples.shape),
-        labels=labels,
-        step_sizes=step_sizes.detach(),
+        examples=trainable(examples.detach()).expand(networks, *examples.shape),
+        labels=trainable(labels),
+        step_sizes=trainable(step_sizes.detach()),
     )
 
 
@@ -124,7 +125,7 @@ def unroll(
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network on the synthetic examples; yields the weights after each step, theta_1 .. theta_T."""
     run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)
-    state = run.optimiser.start(thetas.detach())
+    state = run.optimiser.start(trainable(thetas.detach()))
     for t in range(len(run.order)):
         state = run.forward(state, t)
         yield state[0]
