@@ -276,6 +276,54 @@ def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_a
     assert (stored.coordinates, stored.real_batch) == ("pixels", len(data.train))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"network": "lenet"}, "lenet' takes images of 28x28 or 32x32"),
+        ({"network": "nothing"}, "unknown network"),
+        ({"network": "nearest-neighbours(k=1)"}, "a run is scored with networks"),
+        ({"initialiser": "xaviar"}, "unknown initialiser 'xaviar'"),
+        ({"initialiser": "pool:nowhere"}, "there is no pool at nowhere"),
+        ({"labels": "soft"}, "soft labels were asked for"),
+        ({"epochs": 10**9}, "at most 100000 are taken"),
+    ],
+)
+def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(
+    tmp_path: Path, settings: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        distill(toy_config(protocol=Protocol(**settings)), tmp_path / "run", data=DATA)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attack_class": 3}, "attack_class or target_class is given, but has no effect: only --objective attack"),
+        (
+            {"initial": "own", "initialiser": "kaiming"},
+            "initialiser kaiming is given, but has no effect",
+        ),
+        ({"initial": "pool:x", "initialiser": "kaiming"}, "has no effect: with initial pool:x no weights are drawn"),
+        ({"engine": Engine(mode="stored", keep_every=3)}, r"engine\.keep_every is given, but has no effect"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        toy_config(**settings)
+
+
+def test_the_iterate_that_is_kept_is_chosen_by_the_protocol_of_the_run() -> None:
+    protocol = Protocol(network="mlp(width=4,depth=2)", initialiser="kaiming", step_size=0.3, epochs=5, seed=1)
+    run = prepare(toy_config(protocol=protocol, seed=3), DATA)
+    learned = run.config.method.start(run.problem)
+    found = datastill.run.validate(run, learned)
+    wanted = score(artifact(run, learned), DATA, replace(protocol, networks=20, seed=3), split="validation")
+    assert (found["mean"], found["n"]) == (wanted.mean, 20)
+    standard = score(artifact(run, learned), DATA, Protocol(networks=20, seed=3), split="validation")
+    assert found["mean"] != standard.mean
+
+
 def test_a_diverging_run_leaves_its_last_good_state(tmp_path: Path) -> None:
     method = DatasetDistillation(ipc=2, steps=2, epochs=2, step_size=1e30, real_batch=16)
     config = toy_config(method=method, loop=LoopSettings(iterations=50))

@@ -1,6 +1,6 @@
 """Recipes: named full configurations, as functions that return a frozen `Config`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -63,6 +63,17 @@ class Config:
         _must_be_name(self.network)
         if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
             raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
+        for setting, why in self._without_effect():
+            raise UserError(f"{setting} is given, but has no effect: {why}")
+
+    def _without_effect(self) -> Iterator[tuple[str, str]]:
+        """Settings that other settings make useless, and why."""
+        if self.objective != "attack" and (self.attack_class, self.target_class) != (0, 1):
+            yield "attack_class or target_class", "only --objective attack misreads a class"
+        if self.initial not in ("random", "fixed") and self.initialiser not in (Config.initialiser, "own"):
+            yield f"initialiser {self.initialiser}", f"with initial {self.initial} no weights are drawn; leave it out"
+        if self.engine.mode == "stored" and self.engine.keep_every > 1:
+            yield "engine.keep_every", "stored graphs keep all steps; take --engine.mode recomputed"
 
     @property
     def attack(self) -> Attack | None:

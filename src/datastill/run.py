@@ -15,7 +15,7 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import Protocol, attacked, brought, curve, hardware, score
+from .evaluation import attacked, brought, curve, hardware, must_be_possible, score
 from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
 from .locks import alone
@@ -157,8 +157,10 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
         attack=config.attack,
         warm_start=as_start(earlier, exact) if earlier else None,
     )
-    config.method.start(problem)  # settings that do not fit the data are told before anything is made
-    return Run(config=config, problem=problem, data=data, earlier=earlier)
+    run = Run(config=config, problem=problem, data=data, earlier=earlier)
+    # Settings that are impossible, or do not fit the data, are refused before anything is made.
+    must_be_possible(artifact(run, config.method.start(problem)), config.protocol, device)
+    return run
 
 
 def adapted(config: Config, data: RealData) -> Config:
@@ -203,8 +205,11 @@ def _engine(run: Run, folder: Path) -> Engine:
 
 
 def validate(run: Run, learned: Learned) -> dict[str, float]:
-    """Mean accuracy on part of the validation split, of networks that are not drawn for anything else."""
-    protocol = Protocol(networks=VALIDATION["networks"], seed=run.config.seed)
+    """Mean accuracy on part of the validation split, of networks that are not drawn for anything else.
+
+    They are trained as the protocol of the run says, so that the iterate that is kept is chosen by what is scored.
+    """
+    protocol = replace(run.config.protocol, networks=VALIDATION["networks"], seed=run.config.seed)
     data, attack = run.data, run.problem.attack
     if attack:  # judged by what it is for
         data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
