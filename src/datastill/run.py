@@ -15,7 +15,7 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import attacked, brought, curve, hardware, must_be_possible, score
+from .evaluation import attacked, brought, curve, hardware, must_be_measurable, score
 from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
 from .locks import alone
@@ -159,7 +159,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     )
     run = Run(config=config, problem=problem, data=data, earlier=earlier)
     # Settings that are impossible, or do not fit the data, are refused before anything is made.
-    must_be_possible(artifact(run, config.method.start(problem)), config.protocol, device)
+    must_be_measurable(artifact(run, config.method.start(problem)), config.protocol, device)
     return run
 
 

@@ -1,7 +1,7 @@
 """Fair evaluation: a score depends on the artifact alone."""
 
 from .attack import AttackScore, attacked, with_clean
-from .checking import must_be_possible
+from .checking import must_be_measurable
 from .compare import Difference, comparable, difference
 from .fit import brought, stored_weights
 from .matching import matched
@@ -27,7 +27,7 @@ __all__ = [
     "difference",
     "hardware",
     "matched",
-    "must_be_possible",
+    "must_be_measurable",
     "packed",
     "score",
     "stored_weights",

@@ -14,7 +14,7 @@ LONGEST = 100_000
 """Gradient steps that a protocol may ask for."""
 
 
-def must_be_possible(distilled: DistilledSet, protocol: Protocol, device: torch.device) -> None:
+def must_be_measurable(distilled: DistilledSet, protocol: Protocol, device: torch.device) -> None:
     """Raise a `UserError` where a set could not be scored on the test split: takes one gradient step of one network.
 
     Args:
