@@ -58,9 +58,9 @@ class Config:
     """Where to compute: auto (cuda where there is one), cpu, cuda, cuda:1."""
 
     def __post_init__(self) -> None:
+        _must_be_name(self.network)
         must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
-        _must_be_name(self.network)
         if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
             raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
         for setting, why in self._without_effect():
