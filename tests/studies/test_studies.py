@@ -303,3 +303,14 @@ def test_sets_in_the_folder_of_results_come_before_those_of_the_package() -> Non
         one.find_set("mnist-random-long") for one in (study, replace(study, results=Path("none")))
     )
     assert in_results.nbytes > in_package.nbytes, "those of the package are packed"
+
+
+@pytest.mark.parametrize("changed", ["null", "[]", "{}", '{"score": {"mean": "x"}}'])
+def test_a_part_that_was_changed_is_refused_in_one_line(tmp_path: Path, changed: str) -> None:
+    study = STUDIES["initialisers"]
+    for part in study.parts():
+        path = tmp_path / "parts" / f"{part.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(changed)
+    with pytest.raises(UserError, match="do not hold what the study initialisers measures"):
+        draw(study, tmp_path)

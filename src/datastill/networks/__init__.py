@@ -2,9 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import UserError, unknown, untrusted
@@ -31,6 +32,11 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "squeezenet": squeezenet,
 }
+
+DEEPEST = 50
+"""Layers or blocks that the argument `depth` may ask for."""
+LARGEST = 2**28
+"""Parameters of a network that comes with the library: 1 GiB in float32."""
 
 Value = bool | int | float | str
 
@@ -68,7 +74,25 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool =
     if make is None:
         raise unknown("network", name, NETWORKS)
     factory = functools.partial(make, **_arguments(make, name, arguments, {"shape": shape, "classes": classes}))
+    if name in NETWORKS:
+        _must_be_bounded(spec, factory, arguments)
     return Network(factory, shape=shape, classes=classes, name=spec)
+
+
+def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Mapping[str, Value]) -> None:
+    """Raise a `UserError` for a network so large that making it would fill the memory; none is made to find out."""
+    depth = arguments.get("depth", 0)
+    if isinstance(depth, int | float) and depth > DEEPEST:
+        raise UserError(f"network {spec!r} is too large: its depth must be at most {DEEPEST}")
+    if "width" not in arguments:
+        return
+    try:
+        with torch.device("meta"):  # shapes without values
+            count = sum(parameter.numel() for parameter in factory().parameters())
+    except Exception:  # what cannot be made is refused, with its reason, where the network is made
+        return
+    if count > LARGEST:
+        raise UserError(f"network {spec!r} is too large: it has {count} parameters, and at most {LARGEST} are allowed")
 
 
 def _arguments(

@@ -104,14 +104,19 @@ def draw(study: Study, folder: Path) -> Path:
     """Write the section and its picture from what was measured.
 
     Raises:
-        UserError: a part is missing.
+        UserError: a part is missing, or holds something else than what the study measures.
     """
     records = {part.name: read_json(_record(folder, part)) for part in study.parts()}
-    picture = study.figure(records)
+    try:
+        picture, text = study.figure(records), study.text(records)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of every kind of study
+        raise UserError(
+            f"the parts in {folder / 'parts'} do not hold what the study {study.name} measures "
+            f"({type(error).__name__}: {error}); delete the ones that were changed, and measure them again"
+        ) from error
     if picture is not None:
         write_text(folder / "figure.svg", picture)
     section = folder / "section.md"
-    text = study.text(records)
     write_text(section, text)
     return section
 
