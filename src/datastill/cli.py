@@ -38,10 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start(words: list[str]) -> int:
     try:
         _check_alone(words)
-        with terminable(), distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext():
+        # torchrun sends SIGTERM to the processes that are left when one is gone: they end as they know best
+        with contextlib.nullcontext() if distributed.started_by_torchrun() else terminable(), _joined(words):
             return _run(words)
     except UserError as error:  # the other processes cannot be reached
         return _complain(error)
+
+
+def _joined(words: list[str]) -> contextlib.AbstractContextManager[None]:
+    return distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext()
 
 
 def _check_alone(words: list[str]) -> None:

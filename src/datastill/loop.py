@@ -154,26 +154,36 @@ def optimise(
     log = JsonLines(mine, resume=resume)
     loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
     try:
-        with (
-            stop_signals() as asked,
-            ProgressLine("distil", total=settings.iterations, done=state.iteration) as progress,
-        ):
-            while state.iteration < settings.iterations:
-                objective = loop.step()
-                progress.update(state.iteration, f"objective {objective:.3f}, validation {loop.best_text}")
-                if stops := distributed.gathered(asked):
-                    save(state, checkpoint)
-                    raise Stopped(state.iteration, stops[0], folder)
-        save(state, checkpoint)
-    except distributed.LostError as error:
-        if not loop.validating:
-            save(state, checkpoint)
-        raise distributed.LostError(
-            f"{error}; go on with: datastill distill --resume --out {folder} (by any number of processes)"
-        ) from error
+        with stop_signals() as asked:  # torchrun asks this process to stop when another is gone, even while it saves
+            _run(loop, folder, asked)
     finally:
         log.close()
     return state
+
+
+def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
+    """The outer iterations that are left.
+
+    Raises:
+        Stopped: a signal was put into `asked`.
+        LostError: another process is gone.
+    """
+    state, total = loop.state, loop.settings.iterations
+    try:
+        with ProgressLine("distil", total=total, done=state.iteration) as progress:
+            while state.iteration < total:
+                objective = loop.step()
+                progress.update(state.iteration, f"objective {objective:.3f}, validation {loop.best_text}")
+                if stops := distributed.gathered(asked):
+                    save(state, loop.checkpoint)
+                    raise Stopped(state.iteration, stops[0], folder)
+        save(state, loop.checkpoint)
+    except distributed.LostError as error:
+        if not loop.validating:
+            save(state, loop.checkpoint)
+        raise distributed.LostError(
+            f"{error}; go on with: datastill distill --resume --out {folder} (by any number of processes)"
+        ) from error
 
 
 @dataclass
