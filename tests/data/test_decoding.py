@@ -158,3 +158,24 @@ def test_fit_without_a_size_is_refused():
 def test_sizes_have_bounds(settings):
     with pytest.raises(UserError, match=r"must be from \d to \d+ pixels"):
         load_data("digits", **settings)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "WEBP"])
+def test_mutated_files_are_images_or_one_line(tmp_path, form):
+    draw, path = np.random.default_rng(1), tmp_path / "mutated.png"
+    good = encoded(Image.fromarray(draw.integers(256, size=(9, 7, 3), dtype=np.uint8)), form)
+    for _ in range(60):
+        content = np.frombuffer(good, np.uint8).copy()
+        where = draw.integers(min(len(content), draw.choice([30, 200, len(content)])), size=draw.integers(1, 6))
+        content[where] = draw.choice([0, 255, draw.integers(256)], size=len(where))
+        path.write_bytes(content.tobytes()[: draw.choice([len(content), draw.integers(len(content))], p=[0.8, 0.2])])
+        assert outcome(path) in ("an image", "one line")
+
+
+def outcome(path):
+    """What reading a file ends in."""
+    try:
+        decode([str(path)], "here", Reading(side=4))
+    except UserError as error:
+        return "one line" if str(path) in str(error) and "\n" not in str(error) else str(error)
+    return "an image"
