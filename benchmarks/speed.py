@@ -113,7 +113,7 @@ def problem(name: str, networks: int, device: torch.device, first: int = 0) -> t
 def run(name: str, engine: Engine, networks: int, device: torch.device, first: int = 0) -> Run:
     """A hypergradient of the library."""
     network, given = problem(name, networks, device, first)
-    network = network.computing(engine.dtype)
+    network = network.computing(engine.layers)
     steps, objective = engine.steps(inner_loss(network)), classification(network)
 
     def once() -> tuple[Tensor, Tensor]:

@@ -154,7 +154,8 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
     Raises:
         UserError: none does; says which would.
     """
-    asked = list(memory) if engine.mode == "auto" else [engine.mode]
+    every: list[Mode] = ["recomputed"] if engine.keep_every > 1 else list(memory)  # stored graphs keep all weights
+    asked = every if engine.mode == "auto" else [engine.mode]
     limit = math.inf if available is None else HEADROOM * available
     fits = [mode for mode in asked if memory[mode] <= limit]
     if fits:

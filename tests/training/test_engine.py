@@ -26,6 +26,12 @@ def test_numbers_that_are_too_small_are_refused_by_name_value_and_limit(name, va
         Engine(**{name: value})
 
 
+def test_keeping_weights_less_often_is_refused_where_graphs_are_stored():
+    with pytest.raises(UserError, match=r"keep_every is 3, but stored graphs .*; take mode recomputed"):
+        Engine(mode="stored", keep_every=3)
+    assert Engine(mode="recomputed", keep_every=3).keep_every == 3
+
+
 def test_the_least_numbers_are_taken():
     engine = Engine(keep_every=1, together=0)
     assert (engine.keep_every, engine.together) == (1, 0)

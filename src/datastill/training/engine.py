@@ -35,6 +35,11 @@ class Engine:
     def __post_init__(self) -> None:
         at_least("keep_every", self.keep_every, 1)
         at_least("together", self.together, 0)
+        if self.keep_every > 1 and self.mode == "stored":
+            raise UserError(
+                f"keep_every is {self.keep_every}, but stored graphs keep the weights of every step; take mode "
+                "recomputed, or leave keep_every out"
+            )
 
     @property
     def layers(self) -> torch.dtype | None:
