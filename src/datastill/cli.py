@@ -1,7 +1,7 @@
 """The command line. Results go to standard output, everything else to standard error.
 
-Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, or another process is gone; 130 or 143 stopped
-by a signal and resumable.
+Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, a file that the system refuses, or another
+process is gone; 130 or 143 stopped by a signal and resumable; 141 nobody reads the output any more.
 """
 
 import contextlib
