@@ -168,6 +168,16 @@ def test_an_operation_without_second_derivative_is_refused_as_no_mode_can_do_wit
         hypergradient(loss, lambda t: t.sum(1), thetas, x, y[None], sizes, mode=mode)
 
 
+def test_a_loss_with_attention_of_its_own_is_told_how_to_be_differentiated_twice():
+    def loss(thetas: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        q = x.flatten(2)[:, None, :, :9] * thetas[:, None, None, :9]
+        return F.scaled_dot_product_attention(q, q, q).square().sum((1, 2, 3))
+
+    (thetas, x, y), u = around(torch.tanh)[1:]
+    with pytest.raises(UserError, match=r"call this inside: with torch.nn.attention.sdpa_kernel"):
+        EagerSteps(loss).linearise(thetas, x, y)[1](u)
+
+
 def test_other_errors_are_left_as_they_are():
     with pytest.raises(RuntimeError, match="out of luck") as raised, told("second", "do something"):
         raise RuntimeError("out of luck")

@@ -38,7 +38,11 @@ class Network:
     `predictor` measures them once on given images. Dropout is off throughout: a pure function draws nothing.
 
     Parameters that the factory freezes (``requires_grad_(False)``) are constants: no part of theta, never drawn, and
-    used as they are. It must give the same ones each time, e.g. pretrained ones.
+    used as they are. It must give the same ones each time, e.g. pretrained ones. So are buffers, and tensors, arrays
+    and lists of numbers in attributes: random ones need a generator with a fixed seed.
+
+    `DataParallel` and `torch.compile` are taken off, lazy layers get their sizes, and weights become float32. Attention
+    is computed in a form that can be differentiated twice.
 
     Args:
         factory: makes the module; called once here, and again for each draw of the initialiser ``"own"``.
@@ -47,8 +51,8 @@ class Network:
         name: what to call it in messages and in the artifact.
 
     Raises:
-        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, or it
-            freezes all of its parameters or random ones.
+        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, it is no
+            function of weights and images alone, or it freezes all of its parameters or random ones.
     """
 
     @usual_modes()

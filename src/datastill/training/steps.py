@@ -98,6 +98,8 @@ def told(kind: str, advice: str) -> Iterator[None]:
         if not found:
             raise
         name = found[1] or found[2] or "an operation"
+        if "scaled_dot_product" in name:  # a `Network` does this by itself; this is a loss of the user's own
+            advice = "call this inside: with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
         raise UserError(f"the network uses {name}, which has no {kind} derivative; {advice}") from error
 
 
