@@ -1,4 +1,6 @@
 import json
+import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -36,14 +38,23 @@ def distilled_set(
     return DistilledSet(examples=examples, labels=labels, step_sizes=sizes, header=header, theta_0=theta)
 
 
+def spaced(count: int, *, mean: float, sd: float) -> list[float]:
+    """Evenly spaced values with this mean and standard deviation."""
+    step = sd / math.sqrt(count * (count + 1) / 12)
+    return [mean + step * (k - (count - 1) / 2) for k in range(count)]
+
+
+def moments(values: list[float]) -> dict[str, float]:
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values)}
+
+
 def measured(*, length=3, baseline=True) -> dict:
     score = {
         "split": "test",
         "images": 360,
-        "mean": 0.8768,
-        "sd": 0.0123,
+        **moments(accuracies := spaced(20, mean=0.8768, sd=0.0123)),
         "n": 20,
-        "accuracies": [0.86 + 0.0015 * i for i in range(20)],
+        "accuracies": accuracies,
         "seconds": 1.5,
         "hardware": "2-core x86_64 CPU",
         "protocol": {"networks": 20, "network": "mlp", "initialiser": "xavier", "seed": 1},
@@ -56,8 +67,9 @@ def measured(*, length=3, baseline=True) -> dict:
         },
     }
     if baseline:
-        score["baseline"] = {"kind": "random real", "sets": 20, "best": 0.7, "mean": 0.61, "sd": 0.05}
-        score["baseline"]["accuracies"] = [0.55 + 0.0075 * i for i in range(20)]
+        rest = spaced(19, mean=(20 * 0.61 - 0.7) / 19, sd=0.0465)
+        score["baseline"] = {"kind": "random real", "sets": 20, "best": 0.7, **moments([0.7, *rest])}
+        score["baseline"]["accuracies"] = [0.7, *rest]
     return score
 
 
