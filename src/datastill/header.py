@@ -275,13 +275,13 @@ def check_tensors(
     examples: Tensor, labels: Tensor, step_sizes: Tensor, theta_0: Mapping[str, Tensor] | None, header: Header
 ) -> None:
     """Raise a `UserError` unless the tensors of a set fit each other and its header, and hold finite values."""
-    steps, batch = examples.shape[:2]
+    steps, batch = (*examples.shape, 0, 0)[:2]
     if examples.dim() != 5 or labels.shape[:2] != (steps, batch) or labels.dim() not in (2, 3):
         raise UserError(
             f"examples of shape {tuple(examples.shape)} and labels of shape {tuple(labels.shape)} do not "
             "belong together; expected (steps, batch, channels, height, width) and (steps, batch)"
         )
-    if step_sizes.shape[1:] != (steps,):
+    if step_sizes.dim() != 2 or step_sizes.shape[1] != steps:
         raise UserError(f"step sizes of shape {tuple(step_sizes.shape)} do not fit {steps} steps")
     if not examples.numel() or not step_sizes.numel() or step_sizes.numel() > STEPS:
         raise UserError(f"a set has at least one example and epoch, and at most {STEPS} gradient steps in all epochs")

@@ -45,7 +45,7 @@ class Accuracy:
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
-            predict = self.network.predictor(theta, self.distilled.examples.flatten(0, 1).to(theta.device))
+            predict = self.network.predictor(theta, self.distilled.examples.flatten(0, 1).to(theta))
             return lambda images: predict(self.distilled.normalise(images)).argmax(1)
 
         def classify(images: Tensor) -> Tensor:

@@ -101,5 +101,6 @@ def along(
     device, rule = thetas.device, optimiser(distilled.header.optimiser)
     if protocol.clip:
         rule = Clipped(inside=rule, limit=protocol.clip)
-    tensors = (distilled.examples.to(device), distilled.labels.to(device), distilled.step_sizes.to(device))
+    labels = distilled.labels.to(device) if distilled.hard else distilled.labels.to(thetas)
+    tensors = (distilled.examples.to(thetas), labels, distilled.step_sizes.to(thetas))
     return unroll(inner_loss(network), thetas, *tensors, rule)

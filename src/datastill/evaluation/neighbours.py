@@ -36,7 +36,7 @@ def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
     k, norm = _arguments(network, distilled.size)
     labels = distilled.labels.flatten(0, 1)
     classifier = KNeighborsClassifier(n_neighbors=k, p=norm, algorithm="brute")
-    classifier.fit(distilled.examples.flatten(0, 1).flatten(1), labels if distilled.hard else labels.argmax(1))
+    classifier.fit(distilled.examples.float().flatten(0, 1).flatten(1), labels if distilled.hard else labels.argmax(1))
     real = real.to("cpu")
     right = 0
     for images, truth in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):

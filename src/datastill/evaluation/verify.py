@@ -14,6 +14,7 @@ from ..records import updated
 from ..trust import check_data, check_initialiser, check_network
 from .attack import attacked
 from .claims import claims, require_recorded_data
+from .matching import matched
 from .protocol import Protocol
 from .score import score
 
@@ -53,6 +54,7 @@ def verify(
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
     protocol, split = replace(protocol, networks=count), claim["split"]
+    data = matched(distilled, data)
     require_recorded_data(distilled, data, split)
     found = score(distilled, data, protocol, split=split, progress=progress)
     attack = None

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,11 +112,21 @@ def _arguments(
     return {key: value for key, value in from_data.items() if takes_all or key in accepted} | given
 
 
+LARGEST_PRODUCT = 65_536
+"""What the numbers in the arguments of a network that a file names may multiply to, e.g. width 1024 and depth 64."""
+
+
 def must_need_no_trust(spec: str) -> None:
-    """Raise a `UserError` if a network that a file names would import a module or open a weights file.
+    """Raise a `UserError` if a network that a file names would import a module or open a weights file, or is huge.
 
     Weights in the folder `weights` of `$DATASTILL_DATA` are the user's own, and are opened by their bare name.
     """
+    numbers = [abs(each) for each in parse(spec)[1].values() if isinstance(each, int | float)]
+    if not math.prod(max(1, each) for each in numbers) <= LARGEST_PRODUCT:
+        raise untrusted(
+            f"the network {spec!r}, a huge one (its numbers multiply to more than {LARGEST_PRODUCT})",
+            "--network NAME(argument=value)",
+        )
     if ":" in parse(spec)[0]:
         module = spec.strip().partition(":")[0]
         raise untrusted(f"the network {spec!r}, which runs code of the module {module!r}", "--network module:callable")

@@ -1,0 +1,17 @@
+"""Files that strangers changed end in a set or in one line; `python -m tests.fuzz_sets 10000` tries many."""
+
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import fuzz_sets
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_a_changed_file_is_a_set_or_one_line(seed: int) -> None:
+    assert fuzz_sets.attempt(seed) in ("set", "one line")
+    assert fuzz_sets.CANARY not in sys.modules
