@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import traceback
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -30,6 +31,7 @@ from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
 from datastill.files import digest
+from datastill.records import CONTROL
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
 
@@ -213,8 +215,7 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
     """Everything that takes a set; `UserError` is an answer, too, where a file asks for what is not there."""
     said = io.StringIO()
     Console(file=said, width=100).print(summary(distilled))
-    if any(not each.isprintable() for each in said.getvalue().replace("\n", "")):
-        raise ControlCharacterError(ascii(said.getvalue()))
+    _no_commands(said.getvalue().replace("\n", ""))
     json.dumps(as_json(distilled), allow_nan=False)
     check_command(distilled, folder)
     distilled.normalise(torch.zeros(1, *distilled.shape, dtype=torch.uint8))
@@ -241,12 +242,12 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
         try:
             call()
         except UserError as error:
-            _one_line(error)
+            _no_commands(str(error))
 
 
-def _one_line(error: UserError) -> None:
-    if any(not each.isprintable() for each in str(error)):
-        raise ControlCharacterError(ascii(str(error)))
+def _no_commands(text: str) -> None:
+    if any(unicodedata.category(each) in CONTROL for each in text):
+        raise ControlCharacterError(ascii(text))
 
 
 def attempt(seed: int) -> str:
@@ -259,7 +260,7 @@ def attempt(seed: int) -> str:
             try:
                 distilled = DistilledSet.load(path)
             except UserError as error:
-                _one_line(error)
+                _no_commands(str(error))
                 return "one line"
             use(distilled, Path(folder), draw)
         except Exception as error:
@@ -278,7 +279,9 @@ def main(tries: int, start: int = 0) -> int:
     for seed in range(start, start + tries):
         found = attempt(seed)
         counts[found] += 1
-        first.setdefault(found, seed)
+        if found not in first:
+            first[found] = seed
+            print(f"seed {seed}: {found}", flush=True)
     good = counts["set"] + counts["one line"]
     print(f"{tries} files: {counts['set']} sets, {counts['one line']} errors of one line, {tries - good} tracebacks")
     for place, count in counts.most_common():
