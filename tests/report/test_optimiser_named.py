@@ -81,7 +81,7 @@ def test_other_endings_are_refused_by_name(tmp_path, make, name, capsys):
     assert not (tmp_path / name).exists()
 
 
-@pytest.mark.parametrize("evil", ["$x_{$", "$\\frac{$", "<b>x</b>", "[red]x[/red]", "a" * 100])
+@pytest.mark.parametrize("evil", ["$x_{$", "$\\frac{$", "<b>x</b>", "[red]x[/red]"])
 def test_any_name_leaves_page_and_picture_whole(make, score_of, evil):
     distilled = make(score=score_of())
     score = score_of() | {"baseline": {**score_of()["baseline"], "kind": evil}}
