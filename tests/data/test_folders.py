@@ -125,6 +125,7 @@ def test_a_table_that_names_files_is_read_as_a_table(make):
         (("train/a", "train/b", "Training/a"), "^the folders 'Training' and 'train' of '.*' are both train"),
         (("test/a", "test/b"), "^there is no train split among the splits test"),
         (("pets/a", "pets/b"), "^all images of '.*' are in its folder 'pets', .* give '.*pets'$"),
+        (("train/a", "train/b", "b\nus"), r"^'.*' has the folder 'train', which .* beside b\\nus; rename"),
         (("loose.png",), "^1 images are directly in '.*', without a class"),
         (("cat",), "^there is only one class"),
     ],

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..runlog import say
 from .images import BATCH, Reading, match, resize
+from .labels import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that are opened, by content; of an animation, the first frame."""
@@ -102,7 +103,7 @@ def decode(items: Sequence[bytes | str | Image.Image], where: str, reading: Read
 def _read_piece(items: Sequence[bytes | str | Image.Image], start: int, reading: Reading, where: str) -> _Piece:
     piece, batch = _Piece(), []
     for i in range(start, min(start + CHUNK, len(items))):
-        name = items[i] if isinstance(items[i], str) else f"image {i} of {where}"
+        name = shown(items[i]) if isinstance(items[i], str) else f"image {i} of {where}"
         try:
             batch.append(_read(items[i], reading.side))
         except UserError as error:

@@ -28,7 +28,7 @@ from ..errors import UserError
 from ..runlog import say
 from .decoding import SUFFIXES, decode
 from .images import Reading
-from .labels import class_name
+from .labels import class_name, shown
 from .splits import Labelled, role_of, roles
 
 MOST_OTHERS = 50_000
@@ -150,7 +150,7 @@ def _splits(root: Found) -> dict[str, Found]:
         raise _no_classes(root)
     if not named and all(role_of(name) for name in others) and len(others) > 1:
         raise UserError(
-            f"the folders {', '.join(others)} of {str(root.path)!r} are called like splits but hold images directly; "
+            f"the folders {_few(others)} of {str(root.path)!r} are called like splits but hold images directly; "
             "put a folder for each class into each of them"
         )
     beside = [name for name in others if not role_of(name)]
@@ -200,7 +200,7 @@ def _summary(found: Walk, splits: Mapping[str, Found]) -> str:
         parts.append(f"{called} with {len(classes)} classes, {sum(map(len, classes.values()))} images")
     left = ", ".join(_left_out(found, {name: splits[name] for name in used.values()}))
     split = f"{len(parts)} splits" if len(parts) > 1 else "one split"
-    return f"{found.root.path}: image folder, {split}: {'; '.join(parts)}. Left out: {left or 'nothing'}"
+    return f"{shown(str(found.root.path))}: image folder, {split}: {'; '.join(parts)}. Left out: {left or 'nothing'}"
 
 
 def _left_out(found: Walk, used: Mapping[str, Found]) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _left_out(found: Walk, used: Mapping[str, Found]) -> Iterator[str]:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _fill(found: Walk, into: Found, above: tuple[tuple[int, int], ...]) -> None:

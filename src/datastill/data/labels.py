@@ -24,6 +24,11 @@ def class_name(text: str) -> str:
     return name
 
 
+def shown(text: str) -> str:
+    """A name or path as it is put into a message: on one line, other characters as in a Python string."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def check_labels(labels: Any, names: tuple[str, ...] | None, where: str) -> np.ndarray:
     """Labels that can be used: one integer or string per image, none hidden.
 
