@@ -103,9 +103,10 @@ def decode(items: Sequence[bytes | str | Image.Image], where: str, reading: Read
 def _read_piece(items: Sequence[bytes | str | Image.Image], start: int, reading: Reading, where: str) -> _Piece:
     piece, batch = _Piece(), []
     for i in range(start, min(start + CHUNK, len(items))):
-        name = shown(items[i]) if isinstance(items[i], str) else f"image {i} of {where}"
+        item = items[i]
+        name = shown(item) if isinstance(item, str) else f"image {i} of {where}"
         try:
-            batch.append(_read(items[i], reading.side))
+            batch.append(_read(item, reading.side))
         except UserError as error:
             raise UserError(f"{name} {error}") from error
         except Exception as error:  # PIL's readers raise whatever their parsing runs into
