@@ -14,7 +14,7 @@ from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.evaluation import Grid
-from datastill.loop import LoopSettings
+from datastill.loop import LoopSettings, Stopped
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.pool import Pool
 from datastill.pretraining import PoolSettings
@@ -117,7 +117,7 @@ def test_a_sweep_goes_on_inside_a_point(tmp_path: Path, monkeypatch: pytest.Monk
     """A point that was begun is resumed, not begun anew, in a folder that is occupied."""
     folder = tmp_path / "study"
     monkeypatch.setattr("datastill.run.optimise", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped):
         run(SWEEP, folder)
     monkeypatch.undo()
     assert (folder / "work/fixed-1/config.json").exists()
