@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datastill import distributed
 from datastill.loop import LoopSettings, State, optimise
-from datastill.methods import Learned, PoolWeights, Problem
+from datastill.methods import LearnedTensors, PoolWeights, Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.rng import generator
@@ -27,7 +27,7 @@ def run(folder: Path) -> State:
     pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], engine.weights)
     problem = Problem(data=data, network=network, initial=PoolWeights(pool, METHOD.networks), seed=3, engine=engine)
 
-    def validate(learned: Learned) -> dict[str, float]:
+    def validate(learned: LearnedTensors) -> dict[str, float]:
         return {"mean": float(learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}
 
     folder.mkdir(exist_ok=True)
@@ -35,5 +35,5 @@ def run(folder: Path) -> State:
 
 
 if __name__ == "__main__":
-    with distributed.joined():
+    with distributed.process_group():
         run(Path(sys.argv[1]))

@@ -49,10 +49,10 @@ def same(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool
 
 
 def test_one_process_shares_with_nobody() -> None:
-    with distributed.joined():
-        assert (distributed.rank(), distributed.ranks(), list(distributed.share(3))) == (0, 1, [0, 1, 2])
+    with distributed.process_group():
+        assert (distributed.rank(), distributed.ranks(), list(distributed.rank_slice(3))) == (0, 1, [0, 1, 2])
         assert distributed.gathered([1, 2]) == [1, 2]
-        assert distributed.first(lambda: "mine") == "mine"
+        assert distributed.on_first_rank(lambda: "mine") == "mine"
         found = distributed.mean({"x": torch.tensor([[1.0, 2.0], [3.0, 6.0]])})
     assert found["x"].tolist() == [2.0, 4.0]
 
@@ -152,7 +152,7 @@ def test_a_process_that_cannot_reach_the_others_says_so(monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     with (
         pytest.raises(UserError, match=r"rank 1 of 2 did not reach the others at 127\.0\.0\.1:29617"),
-        distributed.joined(),
+        distributed.process_group(),
     ):
         pass
 

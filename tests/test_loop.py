@@ -16,7 +16,7 @@ import torch
 import datastill.files
 from datastill.errors import UserError
 from datastill.loop import DivergedError, LoopSettings, State, Stopped, limited, load, optimise
-from datastill.methods import Learned, Method, Outer, Problem, Update
+from datastill.methods import LearnedTensors, Method, OuterRate, Problem, Update
 from datastill.rng import generator
 from datastill.runlog import read_lines
 from datastill.synthetic import Synthetic
@@ -36,13 +36,13 @@ class Noisy(Method):
     clip: float = 0.0
     rate: float = 0.1
 
-    def start(self, problem: Problem) -> Learned:
+    def start(self, problem: Problem) -> LearnedTensors:
         return {"x": torch.zeros(3), "y": torch.ones(1)}
 
-    def outer(self) -> Mapping[str, Outer]:
-        return {"x": Outer(rate=self.rate, clip=self.clip), "y": Outer(rate=0.01)}
+    def rates(self) -> Mapping[str, OuterRate]:
+        return {"x": OuterRate(rate=self.rate, clip=self.clip), "y": OuterRate(rate=0.01)}
 
-    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
         value = self.events[iteration]() if iteration in self.events else None
         noise = torch.randn(3, generator=generator(problem.seed, "noise", iteration))
         x = learned["x"] - TARGET + noise
@@ -50,11 +50,11 @@ class Noisy(Method):
             x = x * value
         return Update(objective=float(x.square().sum()), gradients={"x": 2 * x[None], "y": learned["y"][None].clone()})
 
-    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
         raise NotImplementedError
 
 
-def closeness(learned: Learned) -> dict[str, float]:
+def closeness(learned: LearnedTensors) -> dict[str, float]:
     return {"mean": 1 / (1 + float((learned["x"] - TARGET).norm())), "sd": 0.0, "n": 1}
 
 

@@ -10,6 +10,7 @@ leave_out_current_folder()  # before anything else is imported, which the folder
 find_room()  # before the libraries look for theirs
 
 from .artifact import DistilledSet, Header
+from .bundled import load
 from .data import DataSettings, RealData, load_data
 from .errors import UserError
 from .evaluation import Protocol, Score, score, verify
@@ -17,7 +18,6 @@ from .loop import LoopSettings, Stopped
 from .methods.dataset_distillation import DatasetDistillation
 from .networks import Network
 from .networks import build as build_network
-from .ready import load
 from .recipes import Config, recipe
 from .run import distill
 from .training import hypergradient

@@ -46,7 +46,7 @@ def _start(words: list[str]) -> int:
 
 
 def _joined(words: list[str]) -> contextlib.AbstractContextManager[None]:
-    return distributed.joined() if words[:1] and words[0] in SHARED else contextlib.nullcontext()
+    return distributed.process_group() if words[:1] and words[0] in SHARED else contextlib.nullcontext()
 
 
 def _check_alone(words: list[str]) -> None:
@@ -61,7 +61,7 @@ def _run(words: list[str]) -> int:
     first = distributed.rank() == 0
     try:
         with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
-            return distributed.agreed(lambda: _parse(words)).run()
+            return distributed.on_every_rank(lambda: _parse(words)).run()
     except distributed.SharedError as error:
         return _complain(error) if first else 2
     except UserError as error:

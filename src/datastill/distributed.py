@@ -36,7 +36,7 @@ class LostError(UserError):
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Work together with the other processes that torchrun started, where it did.
 
     A ``WORLD_SIZE`` alone, as it is left over from other work, starts nothing.
@@ -92,12 +92,12 @@ def local_rank() -> int:
     return 0 if _group is None else int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def share(count: int) -> range:
+def rank_slice(count: int) -> range:
     """Which of so many networks are this process's."""
     return range(rank() * count // ranks(), (rank() + 1) * count // ranks())
 
 
-def even(name: str, count: int) -> None:
+def require_divisible(name: str, count: int) -> None:
     """Raise a `UserError` where the processes cannot share `count` networks evenly."""
     if count % ranks():
         raise UserError(
@@ -114,7 +114,7 @@ def gathered(items: Sequence[Value]) -> list[Value]:
     if _group is None:
         return list(items)
     parts: list[list[Value]] = [[] for _ in range(ranks())]
-    with _told():
+    with _as_lost_error():
         dist.all_gather_object(parts, list(items), group=_group)
     return list(itertools.chain.from_iterable(parts))
 
@@ -133,13 +133,13 @@ def mean(each: Mapping[str, Tensor]) -> dict[str, Tensor]:
     sums = {name: value.sum(0) for name, value in each.items()}
     count = next(iter(sums.values())).new_tensor([len(next(iter(each.values())))])
     flat = torch.cat([count, *(value.flatten() for value in sums.values())])
-    with _told():
+    with _as_lost_error():
         dist.all_reduce(flat, group=_group)
     pieces = (flat[1:] / flat[0]).split([value.numel() for value in sums.values()])
     return {name: piece.view_as(sums[name]) for name, piece in zip(sums, pieces, strict=True)}
 
 
-def agreed(make: Callable[[], Value]) -> Value:
+def on_every_rank(make: Callable[[], Value]) -> Value:
     """What this process makes, when all have made theirs.
 
     Raises:
@@ -149,27 +149,27 @@ def agreed(make: Callable[[], Value]) -> Value:
     if _group is None:
         return make()
     try:
-        made, told = [make()], []
+        made, errors_here = [make()], []
     except UserError as error:
-        made, told = [], [str(error)]
-    errors = gathered(told)
+        made, errors_here = [], [str(error)]
+    errors = gathered(errors_here)
     if errors:
         raise SharedError(errors[0])
     return made[0]
 
 
-def first(make: Callable[[], Value]) -> Value:
+def on_first_rank(make: Callable[[], Value]) -> Value:
     """What the first process makes, for all; the others may not have its files.
 
     Raises:
         SharedError: it raised a `UserError`.
         LostError: one is gone.
     """
-    return gathered(agreed(lambda: [make()] if rank() == 0 else []))[0]
+    return gathered(on_every_rank(lambda: [make()] if rank() == 0 else []))[0]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_lost_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:

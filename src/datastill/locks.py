@@ -32,7 +32,7 @@ def alone(folder: Path) -> Iterator[None]:
         UserError: another process or thread writes to the folder, or it cannot be made.
     """
     with contextlib.ExitStack() as stack:
-        distributed.first(lambda: stack.enter_context(_locked(folder)))
+        distributed.on_first_rank(lambda: stack.enter_context(_locked(folder)))
         stack.enter_context(_one_thread_computes())
         yield
 

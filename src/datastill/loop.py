@@ -18,14 +18,14 @@ from . import distributed
 from .checkpoint import must_be_state, must_continue
 from .errors import UserError, at_least
 from .files import write_whole
-from .methods import Learned, Method, Problem
+from .methods import LearnedTensors, Method, Problem
 from .pickled import read_pickled
 from .records import must_have_types
 from .runlog import JsonLines, ProgressLine
 from .signals import stop_signals
 
-Validation = Callable[[Learned], dict[str, float]]
-"""Learned tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
+Validation = Callable[[LearnedTensors], dict[str, float]]
+"""LearnedTensors tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
 
 RECENT = 100  # norms whose median is the unit of the clip
 PATIENCE = 20  # outer iterations in a row that may be skipped before the run counts as diverged
@@ -37,7 +37,7 @@ class LoopSettings:
     """The outer optimisation: Adam on whatever the method learns."""
 
     iterations: int = 1000
-    """Outer iterations."""
+    """OuterRate iterations."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Adam's (Wang et al. 2018: 0.5, 0.999)."""
     schedule: Literal["constant", "cosine", "exponential"] = "cosine"
@@ -45,9 +45,9 @@ class LoopSettings:
     average: float = 0.99
     """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
     validate_every: int = 100
-    """Outer iterations between validations; the best validated average is what is kept."""
+    """OuterRate iterations between validations; the best validated average is what is kept."""
     checkpoint_every: int = 50
-    """Outer iterations between checkpoints."""
+    """OuterRate iterations between checkpoints."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -70,13 +70,13 @@ class LoopSettings:
 class State:
     """All that an outer iteration depends on, besides settings; saved as a checkpoint."""
 
-    learned: Learned
-    averaged: Learned
+    learned: LearnedTensors
+    averaged: LearnedTensors
     optimiser: dict[str, Any]
     norms: dict[str, list[float]]
     """The last norms of single networks' gradients, by name of what is learned."""
     iteration: int = 0
-    best: Learned = field(default_factory=dict)
+    best: LearnedTensors = field(default_factory=dict)
     best_mean: float = -1.0
     best_iteration: int = 0
     skipped: int = 0
@@ -130,12 +130,12 @@ def optimise(
         LostError: another process is gone; the state is saved, and may be resumed by another number of them.
     """
     checkpoint = folder / "checkpoint.pt"
-    state = distributed.first(lambda: load(checkpoint)) if resume else None
+    state = distributed.on_first_rank(lambda: load(checkpoint)) if resume else None
     start = method.start(problem)
     learned = _placed(state, start).learned if state else start
     parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
     optimiser = torch.optim.Adam(
-        [{"params": [parameters[name]], "lr": outer.rate} for name, outer in method.outer().items()],
+        [{"params": [parameters[name]], "lr": outer.rate} for name, outer in method.rates().items()],
         betas=settings.betas,
     )
     if state is None:
@@ -192,7 +192,7 @@ class _Loop:
     problem: Problem
     settings: LoopSettings
     state: State
-    parameters: Learned
+    parameters: LearnedTensors
     optimiser: torch.optim.Adam
     log: JsonLines
     checkpoint: Path
@@ -203,7 +203,7 @@ class _Loop:
     def step(self) -> float:
         """One outer iteration, with what is due after it."""
         state, settings, began = self.state, self.settings, time.perf_counter()
-        for group, outer in zip(self.optimiser.param_groups, self.method.outer().values(), strict=True):
+        for group, outer in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
             group["lr"] = outer.rate * settings.factor(state.iteration)
         update = self.method.gradient(self.problem, state.learned, state.iteration)
         mine = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
@@ -239,10 +239,10 @@ class _Loop:
 
     def _limit(self, name: str, recent: list[float]) -> float:
         """On the norm of each network's gradient, of which one that is not finite counts as zero."""
-        clip = self.method.outer()[name].clip
+        clip = self.method.rates()[name].clip
         return clip * statistics.median(recent) if clip else math.inf
 
-    def _apply(self, gradients: Learned) -> None:
+    def _apply(self, gradients: LearnedTensors) -> None:
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name]
         self.optimiser.step()
@@ -298,14 +298,14 @@ class _Loop:
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
 
 
-def _must_be_finite(learned: Learned, when: str, advice: str) -> None:
+def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
     """Raise a `DivergedError` if a learned tensor holds NaN or infinity."""
     for name, value in learned.items():
         if not bool(value.isfinite().all()):
             raise DivergedError(f"the {name.replace('_', ' ')} are not finite {when}; {advice}")
 
 
-def _shared(objective: float, norms: Learned) -> tuple[float, Learned]:
+def _shared(objective: float, norms: LearnedTensors) -> tuple[float, LearnedTensors]:
     """The mean objective, and the norms of all networks, of all processes."""
     found = distributed.gathered([(objective, {name: norm.cpu() for name, norm in norms.items()})])
     finite = [value for value, _ in found if math.isfinite(value)]
@@ -351,7 +351,7 @@ def load(path: Path) -> State:
         raise _of_no_use(path, error) from error
 
 
-def _placed(state: State, start: Learned) -> State:
+def _placed(state: State, start: LearnedTensors) -> State:
     """The state with its tensors where those of `start` are; a checkpoint is read to the CPU."""
     devices = {name: value.device for name, value in start.items()}
     for tensors in (state.learned, state.averaged, state.best):

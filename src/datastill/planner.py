@@ -103,7 +103,7 @@ def warn(problem: Problem) -> None:
 
 def _networks(method: Method) -> int:
     """Of an iteration, in this process."""
-    return len(distributed.share(getattr(method, "networks", 1)))
+    return len(distributed.rank_slice(getattr(method, "networks", 1)))
 
 
 def plain(engine: Engine) -> Engine:

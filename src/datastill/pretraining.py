@@ -82,18 +82,18 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     """
     settings = replace(settings, data=data.settings)
     folder = parts(path)
-    if finished := distributed.first(lambda: _finished(settings, path)):
+    if finished := distributed.on_first_rank(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
-        if distributed.first(folder.exists):  # a kill after the pool was written, before its parts were removed
+        if distributed.on_first_rank(folder.exists):  # a kill after the pool was written, before its parts were removed
             with alone(folder):
-                distributed.first(lambda: shutil.rmtree(folder, ignore_errors=True))
+                distributed.on_first_rank(lambda: shutil.rmtree(folder, ignore_errors=True))
         return finished
-    network = distributed.agreed(lambda: build(settings.network, shape=data.shape, classes=data.classes))
+    network = distributed.on_every_rank(lambda: build(settings.network, shape=data.shape, classes=data.classes))
     network = network.to(data.device)
     with alone(folder):
         together = _together(settings, network, data, folder)
         _train(settings, network, data, folder, together)
-        return distributed.first(lambda: _joined(settings, network, data, folder, path))
+        return distributed.on_first_rank(lambda: _joined(settings, network, data, folder, path))
 
 
 def _finished(settings: PoolSettings, path: Path) -> Pool | None:
@@ -111,15 +111,15 @@ def _together(settings: PoolSettings, network: Network, data: RealData, folder: 
     Raises:
         UserError: the folder holds an unfinished pool of other settings or data.
     """
-    files = distributed.agreed(lambda: files_identity(settings.network, settings.initialiser))
+    files = distributed.on_every_rank(lambda: files_identity(settings.network, settings.initialiser))
     identity = {"settings": as_read(asdict(settings)), **data_identity(data), **files}
-    stored = distributed.first(lambda: _stored(folder, identity))
+    stored = distributed.on_first_rank(lambda: _stored(folder, identity))
     if stored:
         return stored
     even = -(-(settings.count + settings.held_out) // distributed.ranks())
     found = min(faster(settings, network, data) if even > 1 else 1, even)
     together = distributed.gathered([found])[0]
-    distributed.first(lambda: write_json(folder / RECORD, identity | {"together": together}))
+    distributed.on_first_rank(lambda: write_json(folder / RECORD, identity | {"together": together}))
     return together
 
 

@@ -15,12 +15,13 @@ from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .errors import UserError
-from .evaluation import attacked, brought, curve, hardware, must_be_measurable, score
+from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
 from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
+from .initial_weights import as_start, earlier_set, initial_weights, inner_optimiser
 from .locks import alone
 from .loop import State, Stopped, optimise
-from .methods import FixedWeights, Learned, Problem
+from .methods import FixedWeights, LearnedTensors, Problem
 from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.weights import sha256
@@ -32,7 +33,6 @@ from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .runlog import ProgressLine, say
 from .signals import signal_of
-from .starting import as_start, earlier_set, initial_weights, inner_optimiser
 from .training import Engine
 
 VALIDATION = {"networks": 20, "images": 2000}
@@ -65,30 +65,30 @@ def distill(
     folder = Path(folder)
     if data is not None:
         config = replace(config, data=data.settings)
-    if distributed.first(lambda: must_be_possible(folder, resume)):
+    if distributed.on_first_rank(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
-        distributed.first(lambda: remove_leftovers(folder))
-        return distributed.first(lambda: finished(folder, config))
+        distributed.on_first_rank(lambda: remove_leftovers(folder))
+        return distributed.on_first_rank(lambda: finished(folder, config))
     with alone(folder), _resumable(folder):
         return _distil(config, folder, data, resume, command)
 
 
 def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, command: str) -> DistilledSet:
-    then = distributed.first(lambda: begun(folder, resume))
+    then = distributed.on_first_rank(lambda: begun(folder, resume))
     if resume and then is None:
         say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
-    real = distributed.agreed(lambda: data or load_data(config.data))
+    real = distributed.on_every_rank(lambda: data or load_data(config.data))
     source = data_identity(real)
-    distributed.agreed(lambda: must_go_on(folder, then, source))
-    run = distributed.agreed(lambda: prepare(config, real))
+    distributed.on_every_rank(lambda: must_go_on(folder, then, source))
+    run = distributed.on_every_rank(lambda: prepare(config, real))
     config = run.config
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
-    files = distributed.agreed(lambda: files_identity(config.network, config.initial))
+    files = distributed.on_every_rank(lambda: files_identity(config.network, config.initial))
     settings = {"config": as_read(as_dict(config)), "engine": asdict(engine), **files}
-    distributed.agreed(lambda: must_go_on(folder, then, settings))
+    distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     if not resume:
-        distributed.first(lambda: _begin(folder, config, command, engine))
+        distributed.on_first_rank(lambda: _begin(folder, config, command, engine))
     with advice(engine):
         state = optimise(
             config.method,
@@ -100,9 +100,9 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
             identity=source | settings,
         )
     distilled = artifact(run, state.best, state)
-    distributed.first(lambda: distilled.save(folder / SET))
+    distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled))
-    distributed.first(lambda: _finish(folder, scored))
+    distributed.on_first_rank(lambda: _finish(folder, scored))
     return scored
 
 
@@ -139,7 +139,7 @@ class Run:
 def prepare(config: Config, data: RealData | None = None) -> Run:
     """Load and check all that a configuration names."""
     device = pick_device(config.device)
-    distributed.even("networks per iteration", getattr(config.method, "networks", 1))
+    distributed.require_divisible("networks per iteration", getattr(config.method, "networks", 1))
     data = (data or load_data(config.data)).to(device)
     config = adapted(config, data)
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
@@ -195,16 +195,16 @@ def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
 def _engine(run: Run, folder: Path) -> Engine:
     """How to compute: as it was when the run in the folder began, for another way rounds differently."""
     path = folder / CONFIG
-    record = distributed.first(lambda: read_json(path) if path.exists() else {})
+    record = distributed.on_first_rank(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
         return updated(Engine(), record["engine"], "engine.")
-    found = distributed.agreed(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
+    found = distributed.on_every_rank(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
     engine = distributed.gathered([found])[0]
     say(f"computing by {engine}")
     return engine
 
 
-def validate(run: Run, learned: Learned) -> dict[str, float]:
+def validate(run: Run, learned: LearnedTensors) -> dict[str, float]:
     """Mean accuracy on part of the validation split, of networks that are not drawn for anything else.
 
     They are trained as the protocol of the run says, so that the iterate that is kept is chosen by what is scored.
@@ -217,7 +217,7 @@ def validate(run: Run, learned: Learned) -> dict[str, float]:
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
-def artifact(run: Run, learned: Learned, state: State | None = None) -> DistilledSet:
+def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> DistilledSet:
     """What was learned, as a set that explains itself."""
     config, problem = run.config, run.problem
     synthetic = config.method.result(problem, learned)
@@ -230,7 +230,7 @@ def artifact(run: Run, learned: Learned, state: State | None = None) -> Distille
         network=config.network,
         initialiser=config.initial if own or is_pool(config.initial) else config.initialiser,
         initial="own" if own else "fixed" if isinstance(initial, FixedWeights) else "random",
-        weights=brought(problem.network, config.initial),
+        weights=user_weights_sha256(problem.network, config.initial),
         optimiser=inner_optimiser(config),
         attack=config.attacked,
         method=config.method.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .errors import UserError
-from .methods import Learned, Method, Problem
+from .methods import LearnedTensors, Method, Problem
 from .runlog import say
 from .training import Engine
 
@@ -85,7 +85,7 @@ def _unprepared(way: Engine) -> bool:
     return way.execution in ("eager", "forward")
 
 
-def _seconds(method: Method, problem: Problem, learned: Learned) -> float:
+def _seconds(method: Method, problem: Problem, learned: LearnedTensors) -> float:
     began = time.perf_counter()
     method.gradient(problem, learned, 0)
     if problem.data.device.type == "cuda":

@@ -161,6 +161,6 @@ def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() ->
         assert plain.header.attack == (0, 2)
     images = RandomReal().images(setting)
     torch.testing.assert_close(RandomReal().plain(replace(setting, attack=None)).examples, images.transpose(0, 1))
-    assert set(setting.judged.validation.labels.tolist()) == {1, 2}
-    assert set(setting.judged.test.labels.tolist()) == {0, 1, 2}
+    assert set(setting.data_to_choose_on.validation.labels.tolist()) == {1, 2}
+    assert set(setting.data_to_choose_on.test.labels.tolist()) == {0, 1, 2}
     assert attacked(RandomReal().build(setting), DATA, Protocol(networks=2)).n == 2

@@ -42,7 +42,7 @@ def test_there_is_one_gradient_per_network_and_nothing_is_changed(method: Method
     learned = method.start(given)
     before = {name: value.clone() for name, value in learned.items()}
     update = method.gradient(given, learned, 0)
-    assert update.gradients.keys() == learned.keys() == method.outer().keys()
+    assert update.gradients.keys() == learned.keys() == method.rates().keys()
     for name, value in learned.items():
         assert torch.equal(value, before[name])
         assert update.gradients[name].shape[1:] == value.shape

@@ -113,7 +113,7 @@ def only_classes(classes, width=4):
 def anything(**given):
     return nn.Sequential(nn.Flatten(), nn.Linear(9, given["classes"] + given.get("more", 0)))
 
-class Outer:
+class OuterRate:
     @staticmethod
     def inner(shape, classes):
         return nn.Sequential(nn.Flatten(), nn.Linear(9, classes))
@@ -159,7 +159,9 @@ def test_the_users_own_network_is_refused_in_one_line_where_it_does_not_fit(name
 
 
 @pytest.mark.usefixtures("own")
-@pytest.mark.parametrize("name", ["nothing_asked", "only_classes", "only_classes(width=3)", "anything", "Outer.inner"])
+@pytest.mark.parametrize(
+    "name", ["nothing_asked", "only_classes", "only_classes(width=3)", "anything", "OuterRate.inner"]
+)
 def test_a_maker_is_given_what_it_takes_of_shape_and_classes(name):
     network = build(f"my_own_networks:{name}", shape=(1, 3, 3), classes=5)
     assert network.apply(torch.zeros(network.size), torch.zeros(2, 1, 3, 3)).shape == (2, 5)

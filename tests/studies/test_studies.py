@@ -23,7 +23,7 @@ from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
 from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
 from datastill.studies.curves import Point, Sweep
-from datastill.studies.finished import Along, Mismatch
+from datastill.studies.existing_sets import Along, Mismatch
 from datastill.studies.imagenet import Features
 from datastill.studies.poisoning import Poisoning
 from datastill.studies.table import ROWS, Table

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from datastill.errors import UserError
 from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps, Untraceable, hypergradient, traced
-from datastill.training.steps import told
+from datastill.training.steps import explain_missing_derivative
 
 from .cases import SMOOTH, arguments, around, close, of_module
 
@@ -179,6 +179,9 @@ def test_a_loss_with_attention_of_its_own_is_told_how_to_be_differentiated_twice
 
 
 def test_other_errors_are_left_as_they_are():
-    with pytest.raises(RuntimeError, match="out of luck") as raised, told("second", "do something"):
+    with (
+        pytest.raises(RuntimeError, match="out of luck") as raised,
+        explain_missing_derivative("second", "do something"),
+    ):
         raise RuntimeError("out of luck")
     assert not isinstance(raised.value, UserError)

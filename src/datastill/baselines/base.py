@@ -12,7 +12,7 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
-from ..evaluation import Grid, Protocol, brought, matched, tuned
+from ..evaluation import Grid, Protocol, matched, tuned, user_weights_sha256
 from ..modes import usual_modes
 from ..networks import build, must_keep_weights
 from ..pool import is_pool
@@ -80,14 +80,14 @@ class Setting:
             "initial": initial,
             "ipc": distilled.size // distilled.classes,
             "steps": len(distilled.labels),
-            "grid": Grid().with_those_of(distilled),
+            "grid": Grid().matching(distilled),
             "attack": header.attack,
         }
         ordered = matched(distilled, data) if header.attack else data  # an attack names two classes by number
         return cls(data=ordered, source=source, **fields | changes)
 
     @property
-    def judged(self) -> RealData:
+    def data_to_choose_on(self) -> RealData:
         """The real data that step sizes are chosen on; for an attack, one class bears the label of the other."""
         if self.attack is None:
             return self.data
@@ -97,7 +97,7 @@ class Setting:
     @cached_property
     def _weights(self) -> str:
         network = build(self.network, shape=self.data.shape, classes=self.data.classes)
-        return brought(network, self.initial)
+        return user_weights_sha256(network, self.initial)
 
     @property
     def header(self) -> Header:
@@ -144,7 +144,9 @@ class Baseline(abc.ABC):
             UserError: a class has too few images, or the network cannot take them.
         """
         plain = self.plain(setting)
-        chosen = protocol or tuned(plain, setting.judged, Protocol(seed=setting.seed), self.grid(setting, plain))
+        chosen = protocol or tuned(
+            plain, setting.data_to_choose_on, Protocol(seed=setting.seed), self.grid(setting, plain)
+        )
         return chosen.applied(plain)
 
     def record(self, setting: Setting) -> dict[str, Any]:

@@ -37,10 +37,12 @@ class OptimisedRandom(Baseline):
             RandomReal().images(replace(setting, seed=derive(setting.seed, "candidate", i)))
             for i in range(self.candidates)
         ]
-        protocol = tuned(arranged(drawn[0], setting), setting.judged, Protocol(seed=setting.seed), setting.grid)
+        protocol = tuned(
+            arranged(drawn[0], setting), setting.data_to_choose_on, Protocol(seed=setting.seed), setting.grid
+        )
         return max(drawn, key=lambda images: self._judged(images, setting, replace(protocol, networks=self.networks)))
 
     def _judged(self, images: Tensor, setting: Setting, protocol: Protocol) -> float:
         """Accuracy on train images, which `score` is given as if they were the validation split."""
-        on_train: RealData = replace(setting.judged, validation=setting.judged.train)
+        on_train: RealData = replace(setting.data_to_choose_on, validation=setting.data_to_choose_on.train)
         return score(arranged(images, setting), on_train, protocol, split="validation", images=self.real_images).mean

@@ -56,7 +56,7 @@ class Distill:
         """Distil."""
         config, folder = self.config, self.out or Path("runs") / self.config.recipe
         if self.resume:
-            config = distributed.first(lambda: resumed(folder, self.config, trust=self.trust))
+            config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust))
         distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
             return print_json({"folder": str(folder), "score": distilled.header.score})

@@ -13,10 +13,10 @@ from tyro.conf import Positional
 
 from .. import distributed
 from ..artifact import DistilledSet
+from ..bundled import load
 from ..data import DataSettings, RealData, load_data
 from ..errors import UserError
 from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
-from ..ready import load
 from ..records import updated
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
@@ -62,7 +62,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate."""
-        groups, data = distributed.agreed(self._given)
+        groups, data = distributed.on_every_rank(self._given)
         if self._several(groups) or self.tune:
             return self._table(groups, data)
         return self._one(next(iter(groups.values()))[0], data)

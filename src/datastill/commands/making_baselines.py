@@ -10,10 +10,10 @@ from tyro.conf import Positional
 
 from ..artifact import DistilledSet
 from ..baselines import BASELINES, Baseline, Setting, trained_by
+from ..bundled import load
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
-from ..ready import load
 from ..run import pick_device
 from .evaluating import data_settings
 from .output import out, print_json
@@ -83,7 +83,7 @@ class MakeBaseline:
             distilled = _same(path, baseline, one)
             protocol = trained_by(distilled)
             scores.append(distilled.header.score or {})
-        return self._told(folder, scores)
+        return self._print_result(folder, scores)
 
     def _baseline(self) -> Baseline:
         kind = BASELINES[self.kind]
@@ -107,7 +107,7 @@ class MakeBaseline:
         given.setdefault("network", "mlp")
         return Setting(data=data, source=source, **given)
 
-    def _told(self, folder: Path, scores: list[Any]) -> int:
+    def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
         sd = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         if self.json:

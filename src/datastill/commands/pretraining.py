@@ -44,12 +44,12 @@ class Pretrain:
             raise UserError(f"the data are named twice, {self.name!r} and --data.name {named!r}; leave the latter out")
         settings = replace(self.settings, data=replace(self.settings.data, name=self.name))
         path = self.out or Path("pools") / f"{Path(self.name).name}-{settings.network}.safetensors"
-        data = distributed.agreed(lambda: load_data(settings.data).to(pick_device("auto")))
+        data = distributed.on_every_rank(lambda: load_data(settings.data).to(pick_device("auto")))
         pool = pretrain(settings, data, path)
         for name, title in (("training", "to distil with"), ("held_out", "held out")):
             accuracies = pool.header["accuracies"][name]
             if accuracies:
-                told = spread_of(accuracies)
-                out.print(f"{len(accuracies)} networks {title}: {told} % of validation images")
+                accuracy_text = spread_of(accuracies)
+                out.print(f"{len(accuracies)} networks {title}: {accuracy_text} % of validation images")
         out.print(f"wrote {path}\nuse:  datastill distill RECIPE --initial {shlex.quote(f'pool:{path}')}")
         return 0

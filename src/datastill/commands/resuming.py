@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ..bundled import names
 from ..errors import UserError, untrusted
 from ..methods import name_of
-from ..ready import names
 from ..recipes import Config, differences, recipe
 from ..resuming import stored_config
 from ..trust import check_data, check_initialiser, check_network

@@ -8,13 +8,13 @@ from tyro.conf import Positional
 
 from ..artifact import DistilledSet
 from ..baselines import BASELINES
+from ..bundled import load, names
 from ..data import KNOWN
 from ..errors import UserError
 from ..export import export, png_loss
 from ..files import write_whole
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
-from ..ready import load, names
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
 from ..studies import STUDIES, OnSets, Study, collect

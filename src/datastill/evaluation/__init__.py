@@ -3,7 +3,7 @@
 from .attack import AttackScore, attacked, with_clean
 from .checking import must_be_measurable
 from .compare import Difference, comparable, difference
-from .fit import brought, stored_weights
+from .fit import stored_weights, user_weights_sha256
 from .matching import matched
 from .protocol import Protocol
 from .score import Score, curve, hardware, score
@@ -19,7 +19,6 @@ __all__ = [
     "Row",
     "Score",
     "attacked",
-    "brought",
     "check_command",
     "comparable",
     "compare",
@@ -32,6 +31,7 @@ __all__ = [
     "score",
     "stored_weights",
     "tuned",
+    "user_weights_sha256",
     "verify",
     "with_clean",
 ]

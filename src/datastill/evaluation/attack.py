@@ -49,7 +49,7 @@ class AttackScore:
 
     def __str__(self) -> str:
         def both(name: str) -> str:
-            return " -> ".join(_told(getattr(shares, name)) for shares in (self.before, self.after))
+            return " -> ".join(_mean_sd_text(getattr(shares, name)) for shares in (self.before, self.after))
 
         return (
             f"class {self.attack_class!r} read as {self.target_class!r}: {both('misread')}; "
@@ -98,7 +98,7 @@ def attacked(
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
-    thetas = thetas[distributed.share(len(thetas))]
+    thetas = thetas[distributed.rank_slice(len(thetas))]
     victim, target = distilled.header.attack
     of_class = real.labels == victim
     mine, rest = real.take(of_class.nonzero()[:, 0]), real.take((~of_class).nonzero()[:, 0])
@@ -153,6 +153,6 @@ def _shares(rows: list[tuple[float, float, float]]) -> Shares:
     return Shares(misread=misread, overall=overall, others=others)
 
 
-def _told(values: list[float]) -> str:
+def _mean_sd_text(values: list[float]) -> str:
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.fmean(values):.1f}{spread} %"

@@ -56,14 +56,14 @@ def _must_be_the_recorded_pool(distilled: DistilledSet, initialiser: str) -> Non
         )
 
 
-def brought(network: Network, initial: str) -> str:
+def user_weights_sha256(network: Network, initial: str) -> str:
     """SHA-256 of the weights that sets with this `Header.initial` leave to the network; empty where there are none."""
     return network.sha256(network.own() if initial == "own" else None)
 
 
 def _must_come_with_the_same(distilled: DistilledSet, network: Network) -> None:
     claimed = distilled.header.weights
-    found = brought(network, distilled.header.initial) if claimed else ""
+    found = user_weights_sha256(network, distilled.header.initial) if claimed else ""
     if found != claimed:
         raise UserError(
             f"network {network.name!r} comes with other weights (SHA-256 {found[:12] or 'of none'}) than those that "

@@ -108,7 +108,7 @@ def _accuracies(
     distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, trained: bool, quiet: bool
 ) -> list[float]:
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
-    thetas = thetas[distributed.share(len(thetas))]
+    thetas = thetas[distributed.rank_slice(len(thetas))]
     accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
     with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
         stacks = fit.trained(distilled, protocol, network, thetas) if trained else [thetas]

@@ -23,11 +23,11 @@ class Grid:
     images: int = 500
     """How many validation images each combination is measured on."""
 
-    def with_those_of(self, distilled: DistilledSet) -> "Grid":
+    def matching(self, distilled: DistilledSet) -> "Grid":
         """The grid, extended by the epochs and the optimiser of a set, so that the comparison with this set is fair."""
-        return self.also(len(distilled.step_sizes), distilled.header.optimiser)
+        return self.including(len(distilled.step_sizes), distilled.header.optimiser)
 
-    def also(self, epochs: int, optimiser: Any) -> "Grid":
+    def including(self, epochs: int, optimiser: Any) -> "Grid":
         """The grid, extended by a number of epochs and an optimiser unless it already has them."""
         optimisers = dict.fromkeys((*self.optimisers, optimiser))
         return replace(self, epochs=sorted({*self.epochs, epochs}), optimisers=list(optimisers))

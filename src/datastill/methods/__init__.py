@@ -7,7 +7,17 @@ from dataclasses import is_dataclass
 
 from ..errors import UserError, unknown, untrusted
 from ..importing import import_named
-from .base import FixedWeights, InitialWeights, Learned, Method, Outer, PoolWeights, Problem, RandomWeights, Update
+from .base import (
+    FixedWeights,
+    InitialWeights,
+    LearnedTensors,
+    Method,
+    OuterRate,
+    PoolWeights,
+    Problem,
+    RandomWeights,
+    Update,
+)
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -58,9 +68,9 @@ __all__ = [
     "METHODS",
     "FixedWeights",
     "InitialWeights",
-    "Learned",
+    "LearnedTensors",
     "Method",
-    "Outer",
+    "OuterRate",
     "PoolWeights",
     "Problem",
     "RandomWeights",

@@ -23,7 +23,7 @@ from ..training.program import inner_loss
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
 """The way to compute that needs no measuring and is possible everywhere."""
 
-Learned = dict[str, Tensor]
+LearnedTensors = dict[str, Tensor]
 """What a method learns, by name; plain tensors without gradients."""
 
 
@@ -73,7 +73,7 @@ class PoolWeights(InitialWeights):
 
     def __init__(self, thetas: Float[Tensor, "pool size"], networks: int) -> None:
         bounds = [len(thetas) * i // networks for i in range(networks + 1)]
-        self.parts = {i: thetas[bounds[i] : bounds[i + 1]].clone() for i in distributed.share(networks)}
+        self.parts = {i: thetas[bounds[i] : bounds[i + 1]].clone() for i in distributed.rank_slice(networks)}
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
         """One of each part."""
@@ -130,17 +130,17 @@ class Update:
 
     objective: float
     """Mean over networks; not finite when training diverged."""
-    gradients: Learned
+    gradients: LearnedTensors
     """Named like what is learned, one for each network of this process: (networks, *shape). The loop limits each and
     takes the mean, over all processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outer:
+class OuterRate:
     """How the outer loop moves one learned tensor."""
 
     rate: float
-    """Outer learning rate."""
+    """OuterRate learning rate."""
     clip: float = 0.0
     """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have a
     heavy tail: without a limit one network in a hundred decides the update. But the tail may also be what says that
@@ -152,7 +152,7 @@ class Method(abc.ABC):
 
     Subclasses are frozen dataclasses of settings. All randomness comes from ``rng.generator(problem.seed, purpose,
     iteration, network)``, so that a run can be resumed at any iteration and shared out over processes: the gradient at
-    an iteration is that of ``distributed.share(networks)``, and the loop takes the mean over all.
+    an iteration is that of ``distributed.rank_slice(networks)``, and the loop takes the mean over all.
     """
 
     name: ClassVar[str]
@@ -162,7 +162,7 @@ class Method(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def start(self, problem: Problem) -> Learned:
+    def start(self, problem: Problem) -> LearnedTensors:
         """The learned tensors before the first iteration.
 
         Raises:
@@ -170,13 +170,13 @@ class Method(abc.ABC):
         """
 
     @abc.abstractmethod
-    def outer(self) -> Mapping[str, Outer]:
+    def rates(self) -> Mapping[str, OuterRate]:
         """How each learned tensor is moved, by name."""
 
     @abc.abstractmethod
-    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
         """The gradient at one outer iteration; a function of its arguments and of this process's share alone."""
 
     @abc.abstractmethod
-    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
         """The synthetic examples, labels and step sizes."""

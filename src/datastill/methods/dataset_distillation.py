@@ -24,7 +24,7 @@ from ..synthetic import (
     start_labels,
 )
 from ..training import OnReal, Program, hypergradient
-from .base import Learned, Method, Outer, Problem, Update
+from .base import LearnedTensors, Method, OuterRate, Problem, Update
 
 LONGEST = 100_000
 """Gradient steps of a program; each has a step size that is stored."""
@@ -55,11 +55,11 @@ class DatasetDistillation(Method):
     real_batch: int = 256
     """Real examples per network and iteration (the paper: 1024); all of the train split where it has fewer."""
     examples_rate: float = 0.01
-    """Outer learning rate of the examples."""
+    """OuterRate learning rate of the examples."""
     examples_clip: float = 0.5
     """Limit on the norm of each network's hypergradient of the examples, in medians of the last norms; 0 for none."""
     step_sizes_rate: float = 0.01
-    """Outer learning rate of the step sizes, before softplus."""
+    """OuterRate learning rate of the step sizes, before softplus."""
     step_sizes_clip: float = 0.0
     """The same for the step sizes; 0 for none."""
     coordinates: Coordinates = "auto"
@@ -99,7 +99,7 @@ class DatasetDistillation(Method):
         coordinates = choose_coordinates(data, self.coordinates)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
-    def start(self, problem: Problem) -> Learned:
+    def start(self, problem: Problem) -> LearnedTensors:
         """Coordinates of the examples in program order, and the numbers that become step sizes."""
         if problem.warm_start:
             self._must_fit(problem, problem.warm_start)
@@ -132,16 +132,16 @@ class DatasetDistillation(Method):
                 "the warm start has other labels: this method learns examples in class order, each of one class"
             )
 
-    def outer(self) -> Mapping[str, Outer]:
+    def rates(self) -> Mapping[str, OuterRate]:
         """Each with a rate and a clip of its own."""
         return {
-            "examples": Outer(rate=self.examples_rate, clip=self.examples_clip),
-            "step_sizes": Outer(rate=self.step_sizes_rate, clip=self.step_sizes_clip),
+            "examples": OuterRate(rate=self.examples_rate, clip=self.examples_clip),
+            "step_sizes": OuterRate(rate=self.step_sizes_rate, clip=self.step_sizes_clip),
         }
 
-    def gradient(self, problem: Problem, learned: Learned, iteration: int) -> Update:
+    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
         """The exact hypergradient of each network."""
-        mine = distributed.share(self.networks)
+        mine = distributed.rank_slice(self.networks)
         parts = [
             self._some(problem, learned, iteration, mine[first : first + problem.engine.together])
             for first in range(0, len(mine), problem.engine.together)
@@ -155,7 +155,9 @@ class DatasetDistillation(Method):
             },
         )
 
-    def _some(self, problem: Problem, learned: Learned, iteration: int, which: range) -> tuple[Tensor, Tensor, Tensor]:
+    def _some(
+        self, problem: Problem, learned: LearnedTensors, iteration: int, which: range
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Objective and hypergradients of these networks, as one batched program."""
         data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
         thetas = problem.initial.draw(seed, iteration, which)
@@ -175,7 +177,7 @@ class DatasetDistillation(Method):
         )
         return found.objective, found.examples, found.step_sizes
 
-    def result(self, problem: Problem, learned: Learned) -> Synthetic:
+    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
         """Examples with hard labels and positive step sizes."""
         return Synthetic(
             examples=basis(problem.data, self.coordinates).examples(learned["examples"]),

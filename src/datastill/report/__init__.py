@@ -5,7 +5,7 @@ from .figures import banner, caption, grid, picture_bytes
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, summary
-from .words import bytes_of, score_text, share, spread, spread_of
+from .words import bytes_of, plural, score_text, spread, spread_of
 
 __all__ = [
     "Line",
@@ -16,9 +16,9 @@ __all__ = [
     "grid",
     "lines_chart",
     "picture_bytes",
+    "plural",
     "remarks",
     "score_text",
-    "share",
     "spread",
     "spread_of",
     "summary",

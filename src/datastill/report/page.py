@@ -27,8 +27,8 @@ from .words import (
     duration,
     number,
     percent,
+    plural,
     score_text,
-    share,
     spread_of,
     start_of,
     step_size_text,
@@ -112,7 +112,7 @@ def render(run: Run) -> str:
     distilled, config = run.distilled, run.config or {}
     header, start = distilled.header, start_of(distilled)
     return environment.get_template("page.html.jinja").render(
-        title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {share(distilled.size, 'example')}",
+        title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
         subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, from {start.made_for}",
         headline=_headline(run),
         remarks=remarks(distilled, run.score),
@@ -154,7 +154,7 @@ distilled = DistilledSet.load("{ARTIFACT}")
 network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
 {initial}
 
-# {share(epochs * steps, "gradient step")}, in order, with the learned step sizes
+# {plural(epochs * steps, "gradient step")}, in order, with the learned step sizes
 # and {optimiser_words(header.optimiser)}
 model = distilled.fit(model)
 
@@ -169,7 +169,7 @@ def _headline(run: Run) -> dict[str, str] | None:
     if score is None:
         return None
     split, count = score.get("split", "test"), score.get("n", 1)
-    networks = f"{share(count, 'network')} trained from {start_of(run.distilled).measured}"
+    networks = f"{plural(count, 'network')} trained from {start_of(run.distilled).measured}"
     if attack := score.get("attack"):
         before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
         what = f"of the {split} images of class {attack['attack_class']!r} are read as {attack['target_class']!r}"
@@ -190,13 +190,13 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     baseline = (run.score or {}).get("baseline")
     if baseline:
         best = f", best {percent(baseline['best'])}\N{NO-BREAK SPACE}%" if baseline.get("best") is not None else ""
-        sets = f"mean ± sd of {share(baseline['sets'], 'set')}" if baseline.get("sets") else "mean ± sd"
+        sets = f"mean ± sd of {plural(baseline['sets'], 'set')}" if baseline.get("sets") else "mean ± sd"
         yield f"baseline: {baseline['kind']}", score_text(baseline), sets + best
     epochs, steps = distilled.step_sizes.shape
     each = distilled.size / distilled.classes
     labels = "hard labels" if distilled.hard else "soft labels"
     yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
-    yield "program", f"{steps} × {epochs}", f"{share(steps, 'step')} × {share(epochs, 'epoch')}"
+    yield "program", f"{steps} × {epochs}", f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}"
     yield "optimiser", distilled.header.optimiser, optimiser_words(distilled.header.optimiser)
     theta = distilled.initial_nbytes
     remark = f"and {bytes_of(theta)} of initial weights" if theta else "examples, labels, step sizes"
@@ -213,14 +213,14 @@ def _charts(run: Run) -> Iterator[Chart]:
     sizes = run.distilled.step_sizes
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
-    yield Chart(title="Learned step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
+    yield Chart(title="LearnedTensors step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
     learning = learning_chart(run.lines)
     text = "The objective is the loss on real data after training on the synthetic examples."
     none = f"The run folder has no {METRICS}, or one without a single iteration."
     yield Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
     curve = score.get("curve")
     program = program_chart(curve, steps=sizes.shape[1]) if curve else None
-    text = "" if not curve else f"{share(curve['networks'], 'network')}, " if curve.get("networks") else ""
+    text = "" if not curve else f"{plural(curve['networks'], 'network')}, " if curve.get("networks") else ""
     text += f"{number(curve['images'])} {curve.get('split', '')} images." if curve and curve.get("images") else ""
     none = "The score has no accuracy along the program." if score else unscored
     yield Chart(title="Accuracy along the program", svg=_markup(program), text=text if curve else none)

@@ -17,7 +17,7 @@ from ..artifact import DistilledSet
 from ..optimisers import optimiser_numbers, optimiser_words
 from .figures import as_bytes, classes_of
 from .remarks import remarks
-from .words import attack_of, bytes_of, number, percent, score_text, share, start_of
+from .words import attack_of, bytes_of, number, percent, plural, score_text, start_of
 
 SMALLEST, LARGEST = 5, 14
 """Fewest and most pixels on a side of an example in the terminal."""
@@ -89,7 +89,7 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "examples", f"{number(distilled.size)} ({each:.3g} per class) of {shape}"
     yield "labels", "hard" if distilled.hard else "soft"
     batch = distilled.labels.shape[1]
-    yield "program", f"{share(steps, 'step')} × {share(epochs, 'epoch')}, {header.order}, batches of {batch}"
+    yield "program", f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}, {header.order}, batches of {batch}"
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
     yield "optimiser", optimiser_words(header.optimiser)
     yield "network", header.network
@@ -120,7 +120,7 @@ def _score(distilled: DistilledSet) -> str:
     if score is None:
         return "not measured yet; datastill evaluate FILE"
     images = f", {number(score['images'])} {score.get('split', 'test')} images" if score.get("images") else ""
-    return f"{score_text(score)} ({share(score.get('n', 1), 'network')}{images})"
+    return f"{score_text(score)} ({plural(score.get('n', 1), 'network')}{images})"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def share(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """``1 network``, ``20 networks``."""
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 

@@ -3,7 +3,7 @@
 from .adaptation import PAIRS
 from .base import Study, draw, run
 from .curves import EPOCHS, EXAMPLES, STEPS
-from .finished import Along, Mismatch
+from .existing_sets import Along, Mismatch
 from .imagenet import Features
 from .needed import OnSets
 from .page import collect

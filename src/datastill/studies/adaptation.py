@@ -14,11 +14,11 @@ from ..methods.dataset_distillation import DatasetDistillation
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..report import spread
-from . import measured
+from . import rows
 from .base import Part, Records
-from .measured import KINDS, count_and_accuracy, scores_of
 from .paper import NOTE
 from .pools import OnPool
+from .rows import KINDS, count_and_accuracy, scores_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Adaptation(OnPool):
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         pool, name = self.pool(folder)
-        return measured.baseline(BASELINES[kind](), self.setting(name), self.sets, len(pool.held_out))
+        return rows.baseline(BASELINES[kind](), self.setting(name), self.sets, len(pool.held_out))
 
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
         pool, name = self.pool(folder)

@@ -57,7 +57,7 @@ class Study(abc.ABC):
     def check(self) -> None:  # noqa: B027
         """Raise a `UserError` where something is missing that the study is about."""
 
-    def all_but(self, *names: str) -> dict[str, Any]:
+    def settings_except(self, *names: str) -> dict[str, Any]:
         """The fields besides these."""
         return {key: value for key, value in asdict(self).items() if key not in names}
 

@@ -43,7 +43,7 @@ class Sweep(Study):
     recipe: str = "mnist-random"
     """Where data, network and initialiser are from; inside is gradient descent, as in the paper."""
     iterations: int = 300
-    """Outer iterations of each point."""
+    """OuterRate iterations of each point."""
     step_size: float = 0.02
     """Where every learned step size starts."""
     networks: int = 20

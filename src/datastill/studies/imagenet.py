@@ -13,11 +13,11 @@ from ..evaluation import score
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config, recipe
 from ..run import pick_device
-from . import measured
+from . import rows
 from .base import Part, Records
-from .measured import KINDS, as_score, count_and_accuracy, scores_of
 from .needed import OnSets
 from .paper import NOTE
+from .rows import KINDS, as_score, count_and_accuracy, scores_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Features(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return self.all_but("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
         """One set."""
@@ -80,7 +80,7 @@ class Features(OnSets):
         return Setting.like(self._ours, self._data, self._config.data)
 
     def _kind(self, kind: str) -> dict[str, Any]:
-        return measured.baseline(BASELINES[kind](), self._setting, self.sets, 1)
+        return rows.baseline(BASELINES[kind](), self._setting, self.sets, 1)
 
     def _all(self, adapt: str, folder: Path) -> dict[str, Any]:
         network = self._config.network.replace("adapt=classifier", f"adapt={adapt}")

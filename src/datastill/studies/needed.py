@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact import DistilledSet
+from ..bundled import load, names
 from ..errors import UserError
-from ..ready import load, names
 from .base import Study
 
 

@@ -15,8 +15,8 @@ from ..pretraining import PoolSettings
 from ..recipes import Config
 from ..report import spread_of
 from .base import Part, Records
-from .measured import KINDS, settings_of
 from .pools import OnPool
+from .rows import KINDS, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)

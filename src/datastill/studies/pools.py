@@ -55,7 +55,8 @@ class OnPool(Study):
         method: Any = self.target.method
         return Setting(
             data=self.data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
-            source=self.target.data, attack=self.target.attacked, grid=Grid().also(method.epochs, method.optimiser),
+            source=self.target.data, attack=self.target.attacked,
+            grid=Grid().including(method.epochs, method.optimiser),
         )  # fmt: skip
 
     def about(self, folder: Path) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from ..data import RealData, load_data
 from ..evaluation import Grid, Protocol, Score, difference, score
 from ..recipes import recipe
 from ..run import pick_device
-from . import measured
+from . import rows
 from .base import Part, Records
-from .measured import KINDS, as_score, count_and_accuracy, scores_of
 from .needed import OnSets
 from .paper import NOTE, TABLE
+from .rows import KINDS, as_score, count_and_accuracy, scores_of
 
 NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
 """What nearest neighbours are chosen from, by validation."""
@@ -53,7 +53,7 @@ class Table(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return self.all_but("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
         """The sets of the first rows."""
@@ -88,13 +88,13 @@ class Table(OnSets):
     def _setting(self) -> Setting:
         ours = self._set(self.random)
         setting = Setting.like(ours, self._data, recipe(self.random).data)
-        return replace(setting, grid=self.choose.with_those_of(ours))
+        return replace(setting, grid=self.choose.matching(ours))
 
     def _kind(self, baseline: Baseline) -> dict[str, Any]:
-        return measured.baseline(baseline, self._setting, self.sets, self.networks)
+        return rows.baseline(baseline, self._setting, self.sets, self.networks)
 
     def _neighbours(self, baseline: Baseline) -> dict[str, Any]:
-        sets = [baseline.plain(setting) for setting in measured.settings_of(baseline, self._setting, self.sets)]
+        sets = [baseline.plain(setting) for setting in rows.settings_of(baseline, self._setting, self.sets)]
         chosen = max(NEIGHBOURS, key=lambda each: self._nearest(sets[0], each, "validation").mean)
         scores = [self._nearest(one, chosen, "test").as_dict() for one in sets]
         return {"scores": scores, "bytes": sets[0].nbytes, "chosen": chosen}

@@ -11,8 +11,8 @@ from ..recipes import recipe
 from ..report import spread
 from ..run import pick_device
 from .base import Part, Records
-from .measured import KINDS
 from .needed import OnSets
+from .rows import KINDS
 
 BESIDE = {kind: KINDS[kind] for kind in ("random", "k-means")}
 
@@ -38,7 +38,7 @@ class Transfer(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """All but where the results are and how long it takes."""
-        return self.all_but("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
         """One set."""
@@ -57,7 +57,7 @@ class Transfer(OnSets):
         groups = {"distilled": [distilled]} | {
             kind: [BASELINES[kind]().plain(replace(setting, seed=seed)) for seed in range(self.sets)] for kind in BESIDE
         }
-        grid = self.choose.with_those_of(distilled)
+        grid = self.choose.matching(distilled)
         protocol = Protocol(network=network, networks=self.networks)
         return {"rows": [row.as_dict() for row in compare(groups, data, protocol, grid=grid, progress=True)]}
 

@@ -85,7 +85,7 @@ NO_DERIVATIVE = re.compile(
 
 
 @contextmanager
-def told(kind: str, advice: str) -> Iterator[None]:
+def explain_missing_derivative(kind: str, advice: str) -> Iterator[None]:
     """Turn PyTorch's complaint about a missing derivative into one that names the operation and what to do.
 
     Raises:
@@ -126,7 +126,7 @@ class EagerSteps(Steps):
             self._checked = True
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            with told("second", "no mode can do without it: take another layer in its place"):
+            with explain_missing_derivative("second", "no mode can do without it: take another layer in its place"):
                 hessian_u, mixed_u = torch.autograd.grad(gradient, (thetas, x), u, materialize_grads=True)
             return hessian_u, mixed_u
 
@@ -173,7 +173,7 @@ class ForwardSteps(EagerSteps):
         thetas, x = thetas.detach(), x.detach()
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            with told("forward", "take execution=eager"):
+            with explain_missing_derivative("forward", "take execution=eager"):
                 hessian_u, mixed_u = jvp(lambda weights: gradients(weights, x), (thetas,), (u,))[1]
             return hessian_u, mixed_u
 

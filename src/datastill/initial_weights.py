@@ -1,13 +1,13 @@
 """What a run starts from: initial weights, and perhaps a set that is there."""
 
 from .artifact import DistilledSet
+from .bundled import load
 from .data import RealData
 from .errors import UserError
 from .evaluation import stored_weights
 from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
 from .networks import Network, must_keep_weights
 from .pool import is_pool, networks_of, parse
-from .ready import load
 from .recipes import Config
 from .rng import generator
 from .synthetic import Synthetic

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import datastill
+from datastill.bundled import FOLDER, names
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
-from datastill.ready import FOLDER, names
 from datastill.rng import generator
 
 from .toys import toy_data, toy_set

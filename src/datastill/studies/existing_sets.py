@@ -8,7 +8,7 @@ from ..data import load_data
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..recipes import recipe
-from ..report import Line, lines_chart, share, spread
+from ..report import Line, lines_chart, plural, spread
 from ..run import pick_device
 from .base import Part, Records
 from .needed import OnSets
@@ -105,7 +105,7 @@ class Along(OnSets):
         """Picture and what it was measured on."""
         curves = {name: record["curve"] for name, record in records.items()}
         about = "; ".join(
-            f"`results/{name}`: {share(curve['networks'], 'network')}, {curve['images']} {curve['split']} images"
+            f"`results/{name}`: {plural(curve['networks'], 'network')}, {curve['images']} {curve['split']} images"
             for name, curve in curves.items()
         )
         return f"""## {self.title}
