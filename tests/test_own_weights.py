@@ -88,7 +88,7 @@ def test_other_weights_are_refused(distilled: DistilledSet) -> None:
 def test_another_network_starts_from_its_own_or_is_told_that_it_has_none(distilled: DistilledSet) -> None:
     other = score(distilled, DATA, Protocol(network="tests.pretrained:tiny(training=3)"))
     assert (other.n, other.protocol["initialiser"]) == (1, "fixed")
-    with pytest.raises(UserError, match="draws its own weights at random"):
+    with pytest.raises(UserError, match="draws its weights at random"):
         score(distilled, DATA, Protocol(network="mlp(width=4)"))
     assert score(distilled, DATA, Protocol(network="mlp(width=4)", initialiser="xavier", networks=2)).n == 2
 
@@ -153,6 +153,6 @@ def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: 
 
 
 def test_a_network_that_draws_its_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="draws its own weights at random"):
+    with pytest.raises(UserError, match="draws its weights at random"):
         distill(toy_config(initial="own"), tmp_path / "run", data=DATA)
     assert not (tmp_path / "run").exists()

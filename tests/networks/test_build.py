@@ -147,7 +147,7 @@ def test_the_users_own_network_is_built_with_its_arguments_and_keeps_its_name():
         ("fixed", "cannot take images of shape (1, 3, 3)"),
         ("size_unknown", "gives outputs of shape (1, 3, 5) for 5 classes"),
         ("anything(more=1)", "gives outputs of shape (6,) for 5 classes"),
-        ("made", "is a module that was made already; name a class or a function that makes one"),
+        ("made", "is a finished module; name a class or a function that makes a module"),
     ],
 )
 def test_the_users_own_network_is_refused_in_one_line_where_it_does_not_fit(name, message):

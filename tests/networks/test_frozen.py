@@ -95,7 +95,7 @@ def test_another_precision_is_that_of_frozen_layers_too() -> None:
     ("name", "message"),
     [
         ("tiny(adapt=none)", "freezes all of its parameters: nothing in it can be trained"),
-        ("random", "freezes 'features.weight', which it draws anew each time; load weights for it first"),
+        ("random", "freezes 'features.weight', which is random each time; load weights for it first"),
     ],
 )
 def test_what_cannot_be_frozen_is_told_in_one_line(name: str, message: str) -> None:
@@ -105,5 +105,5 @@ def test_what_cannot_be_frozen_is_told_in_one_line(name: str, message: str) -> N
 
 
 def test_a_network_that_draws_its_own_weights_has_none_to_start_from() -> None:
-    with pytest.raises(UserError, match=r"draws its own weights at random.*or name an --initialiser"):
+    with pytest.raises(UserError, match=r"draws its weights at random.*or name an --initialiser"):
         build("mlp(width=3)", shape=SHAPE, classes=4).own()

@@ -178,7 +178,7 @@ BAD = {
         r"is refused: it holds more than tensors \('epoch' is a int\); save the state",
     ),
     "nested": (lambda f: {"state_dict": f}, r"is refused: it holds more than tensors \('state_dict' is a dict\)"),
-    "list": (lambda f: list(f.values()), r"is refused: it holds a list in the place of named tensors; save the state"),
+    "list": (lambda f: list(f.values()), r"is refused: it holds a list, not named tensors; save the state"),
     "object": (
         lambda f: f | {"more": More()},
         r"is refused: it is a pickle that holds more than tensors \(.*More\); save",
@@ -256,7 +256,7 @@ def test_a_full_head_needs_its_hidden_layers_and_colour_is_told(file: Path) -> N
 
 def test_an_initialiser_that_would_draw_the_weights_anew_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"comes with weights, which the initialiser 'xavier' would draw anew; take --ini"
+        UserError, match=r"comes with weights, which the initialiser 'xavier' would replace; take --ini"
     ):
         must_keep_weights("alexnet(weights=x.pt)", "xavier")
     for spec, initialiser in (

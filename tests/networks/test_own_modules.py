@@ -245,7 +245,7 @@ REFUSED = {
     "scripted inside": (lambda: nn.Sequential(torch.jit.script(linear())), "TorchScript module"),
     "complex": (lambda: Mixed(torch.cfloat), "weights of complex64 and float32; all weights that are trained must be"),
     "mixed": (lambda: Mixed(torch.float64), "weights of float32 and float64; .*after model.float"),
-    "no module": (lambda: 3, "cannot be made: it gives a int, not a torch.nn.Module"),
+    "no module": (lambda: 3, "cannot be made: it is a int, not a torch.nn.Module"),
     "raises": (lambda: {}["key"], "cannot be made: 'key'"),
     "no values": (lambda: linear().to("meta"), "without values"),
     "dict": (lambda: linear(Apply(lambda x: {"x": x})), "cannot take images"),
@@ -258,9 +258,9 @@ REFUSED = {
     "whole numbers": (lambda: nn.Sequential(linear(), Apply(lambda x: x.long())), "gives int64 values"),
     "detached": (
         lambda: nn.Sequential(linear(), Apply(Tensor.detach)),
-        "no weight of network 'mine' leads to its output",
+        "network 'mine' cannot be trained: its output depends on no weight",
     ),
-    "counts": (Stepping, "gives other outputs on a second pass"),
+    "counts": (Stepping, "gives different outputs on a second pass"),
     "noise of NumPy": (lambda: linear(Apply(lambda x: x + float(np.random.rand()))), "draws random numbers"),  # noqa: NPY002
     "noise of Python": (lambda: linear(Apply(lambda x: x + random.random())), "other outputs on a second pass"),
     "reentrant": (lambda: linear(Apply(lambda x: checkpoint(torch.tanh, x, use_reentrant=True))), "use_reentrant"),
@@ -323,12 +323,12 @@ def as_frozen(module: nn.Module, w: Tensor) -> Callable[[], Any]:
 
 
 KEEPING = {
-    "buffer": (as_buffer, "draws 'w' anew"),
-    "tensor": (as_attribute(lambda w: w), "draws 'w' anew"),
-    "array": (as_attribute(lambda w: w.numpy()), "draws 'w' anew"),
-    "list": (as_attribute(lambda w: w.tolist()), "draws 'w' anew"),
-    "tuple of tensors": (as_attribute(lambda w: (w, 1)), "draws 'w' anew"),
-    "closure": (lambda module, w: lambda: w, "draws numbers that are neither weights nor buffers anew"),
+    "buffer": (as_buffer, "draws 'w' at random"),
+    "tensor": (as_attribute(lambda w: w), "draws 'w' at random"),
+    "array": (as_attribute(lambda w: w.numpy()), "draws 'w' at random"),
+    "list": (as_attribute(lambda w: w.tolist()), "draws 'w' at random"),
+    "tuple of tensors": (as_attribute(lambda w: (w, 1)), "draws 'w' at random"),
+    "closure": (lambda module, w: lambda: w, "draws numbers that are neither weights nor buffers at random"),
     "frozen": (as_frozen, "freezes 'w', which it draws anew"),
 }
 SOURCES = {

@@ -34,10 +34,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "squeezenet": squeezenet,
 }
 
-DEEPEST = 50
-"""Layers or blocks that the argument `depth` may ask for."""
-LARGEST = 2**28
-"""Parameters of a network that comes with the library: 1 GiB in float32."""
+MAX_DEPTH = 50
+"""Largest allowed argument `depth` of a network: its layers or blocks."""
+MAX_PARAMETERS = 2**28
+"""Largest allowed number of parameters in a network of the library: 1 GiB in float32."""
 
 Value = bool | int | float | str
 
@@ -54,19 +54,19 @@ __all__ = [
 
 
 def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool = True) -> Network:
-    """The network that `spec` names, for images of `shape` (channels, height, width).
+    """Build the network that `spec` names, for images of `shape` (channels, height, width).
 
     Args:
-        spec: a name of `NETWORKS` or ``module:callable``, with arguments in brackets where wanted:
+        spec: a name of `NETWORKS` or ``module:callable``, with optional arguments in brackets:
             ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable returns an `nn.Module`;
-            `shape` and `classes` are given to it as keywords if it has parameters of these names.
+            `shape` and `classes` are passed to it as keywords if it has parameters of these names.
         shape: (channels, height, width) of an image.
         classes: number of classes.
-        trust: False where `spec` was read from a file: then no module is imported and no weights file opened for it;
-            see `must_need_no_trust`.
+        trust: False if `spec` was read from a file: then no module is imported and no weights file is opened; see
+            `must_need_no_trust`.
 
     Raises:
-        UserError: no such network, argument or module, the network cannot take the images, or it needs trust.
+        UserError: there is no such network, argument or module; the network cannot take the images; or it needs trust.
     """
     if not trust:
         must_need_no_trust(spec)
@@ -81,10 +81,10 @@ def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool =
 
 
 def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Mapping[str, Value]) -> None:
-    """Raise a `UserError` for a network so large that making it would fill the memory; none is made to find out."""
+    """Raise a `UserError` if a network is too large for the memory. Its parameters are counted without storing them."""
     depth = arguments.get("depth", 0)
-    if isinstance(depth, int | float) and depth > DEEPEST:
-        raise UserError(f"network {spec!r} is too large: its depth must be at most {DEEPEST}")
+    if isinstance(depth, int | float) and depth > MAX_DEPTH:
+        raise UserError(f"network {spec!r} is too large: its depth must be at most {MAX_DEPTH}")
     if "width" not in arguments:
         return
     try:
@@ -92,18 +92,20 @@ def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Map
             count = sum(parameter.numel() for parameter in factory().parameters())
     except Exception:  # what cannot be made is refused, with its reason, where the network is made
         return
-    if count > LARGEST:
-        raise UserError(f"network {spec!r} is too large: it has {count} parameters, and at most {LARGEST} are allowed")
+    if count > MAX_PARAMETERS:
+        raise UserError(
+            f"network {spec!r} is too large: it has {count} parameters, at most {MAX_PARAMETERS} are allowed"
+        )
 
 
 def _arguments(
     make: Callable[..., nn.Module], name: str, given: dict[str, Value], from_data: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a network's maker is called with: the arguments in brackets, and the data's as far as it takes them."""
+    """Return the arguments for a network's maker: those in brackets, and `from_data` as far as it accepts them."""
     try:
         accepted = inspect.signature(make).parameters
     except (ValueError, TypeError) as error:
-        raise UserError(f"network {name!r} does not say which arguments it takes; make it with a function") from error
+        raise UserError(f"network {name!r} does not say which arguments it takes; wrap it in a function") from error
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in accepted.values())
     free = [key for key in accepted if key not in from_data]
     for key in given:
@@ -112,19 +114,19 @@ def _arguments(
     return {key: value for key, value in from_data.items() if takes_all or key in accepted} | given
 
 
-LARGEST_PRODUCT = 65_536
-"""What the numbers in the arguments of a network that a file names may multiply to, e.g. width 1024 and depth 64."""
+MAX_PRODUCT = 65_536
+"""Largest allowed product of the numbers in the arguments of a network named by a file: width 1024 x depth 64."""
 
 
 def must_need_no_trust(spec: str) -> None:
-    """Raise a `UserError` if a network that a file names would import a module or open a weights file, or is huge.
+    """Raise a `UserError` if the network named by a file imports a module, opens a weights file, or is huge.
 
-    Weights in the folder `weights` of `$DATASTILL_DATA` are the user's own, and are opened by their bare name.
+    Weights files in the folder `weights` of `$DATASTILL_DATA` belong to the user and may be opened by bare name.
     """
     numbers = [abs(each) for each in parse(spec)[1].values() if isinstance(each, int | float)]
-    if not math.prod(max(1, each) for each in numbers) <= LARGEST_PRODUCT:
+    if not math.prod(max(1, each) for each in numbers) <= MAX_PRODUCT:
         raise untrusted(
-            f"the network {spec!r}, a huge one (its numbers multiply to more than {LARGEST_PRODUCT})",
+            f"the network {spec!r}, a huge one (its numbers multiply to more than {MAX_PRODUCT})",
             "--network NAME(argument=value)",
         )
     if ":" in parse(spec)[0]:
@@ -136,16 +138,16 @@ def must_need_no_trust(spec: str) -> None:
 
 
 def weights_file(spec: str) -> str:
-    """The file that a network of `NETWORKS` takes weights from; empty where there is none."""
+    """Return the weights file that `spec` asks for; empty if it asks for none or names no network of `NETWORKS`."""
     name, arguments = parse(spec)
     return str(arguments.get("weights", "")) if name in NETWORKS else ""
 
 
 def must_keep_weights(spec: str, initialiser: str) -> None:
-    """Raise a `UserError` where an initialiser would draw weights anew that were asked for by ``weights=FILE``."""
+    """Raise a `UserError` if an initialiser would replace the weights loaded by ``weights=FILE`` with random ones."""
     if weights_file(spec) and parse(spec)[1].get("adapt") != "classifier" and initialiser != "own":
         raise UserError(
-            f"network {spec!r} comes with weights, which the initialiser {initialiser!r} would draw anew; take "
+            f"network {spec!r} comes with weights, which the initialiser {initialiser!r} would replace; take "
             "--initial own or --initialiser own, or leave weights out"
         )
 
@@ -156,7 +158,7 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
     if not bracket:
         return name, {}
     if not inside.endswith(")"):
-        raise UserError(f"network {spec!r} opens a bracket and does not close it; write name(key=value,...)")
+        raise UserError(f"network {spec!r} has no closing bracket; write name(key=value,...)")
     arguments: dict[str, Value] = {}
     for item in filter(None, (part.strip() for part in inside[:-1].split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
@@ -180,14 +182,12 @@ def _value(text: str) -> Value:
 def _import(name: str) -> Callable[..., nn.Module]:
     module, _, attribute = name.partition(":")
     try:
-        with seeded(0):  # what a module draws while it is imported is equal in every process
+        with seeded(0):  # random numbers drawn during the import are equal in every process
             found = functools.reduce(getattr, attribute.split("."), import_named(module))
     except Exception as error:  # a user's module can raise anything
         raise UserError(f"network {name!r} cannot be imported: {one_line(error)}; write module:callable") from error
     if isinstance(found, nn.Module):
-        raise UserError(
-            f"network {name!r} is a module that was made already; name a class or a function that makes one"
-        )
+        raise UserError(f"network {name!r} is a finished module; name a class or a function that makes a module")
     if not callable(found):
         raise UserError(f"network {name!r} is a {type(found).__name__}, which cannot be called; write module:callable")
     return found

@@ -8,21 +8,21 @@ from ..errors import UserError
 
 
 class LocalResponseNorm(nn.Module):
-    """x / (1 + alpha m)^(3/4), m the mean of the squares of `size` neighbouring channels; as torch.nn's, but faster.
+    """x / (1 + alpha m)^(3/4), where m is the mean of the squares of `size` neighbouring channels.
 
-    The sums over channels are one product with a banded matrix, and so are their derivatives of any order, where
-    torch.nn.LocalResponseNorm pools over a fourth dimension: a seventh of all time went there (docs/LOG.md).
+    It equals torch.nn.LocalResponseNorm and is faster: the sum over channels is one product with a banded matrix, and
+    so is each derivative. PyTorch's layer took a seventh of the time of distillation (docs/LOG.md).
     """
 
     def __init__(self, channels: int, size: int, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
-        near = torch.arange(channels)[None, :] - torch.arange(channels)[:, None]  # to which channel, from which
+        near = torch.arange(channels)[None, :] - torch.arange(channels)[:, None]  # offsets of channels
         band = (near >= -((size - 1) // 2)) & (near <= size // 2)
         self.register_buffer("band", band.float() / size, persistent=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The normalised images; squares of half precision are summed in single."""
+        """Return the normalised features. In half precision, the squares are summed in float32."""
         wide = x if x.dtype == torch.float64 else x.float()
         mean = (wide.square().permute(0, 2, 3, 1) @ self.band.to(wide.dtype)).permute(0, 3, 1, 2)
         root = (1 + self.alpha * mean).rsqrt()
@@ -30,7 +30,7 @@ class LocalResponseNorm(nn.Module):
 
 
 def alexcifarnet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Two 5x5 convolutions of 64 channels with local response normalisation, then 384-192."""
+    """Make AlexCifarNet: two 5x5 convolutions of 64 channels with normalisation, then linear layers of 384 and 192."""
     channels, height, width = shape
     if (height, width) != (32, 32):
         raise UserError(

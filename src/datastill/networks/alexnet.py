@@ -1,4 +1,4 @@
-"""AlexNet for large images as torchvision has it (Krizhevsky 2014, arXiv 1404.5997), trained on ImageNet or not."""
+"""AlexNet for large images as in torchvision (Krizhevsky 2014, arXiv 1404.5997), with random or given weights."""
 
 from torch import Tensor, nn
 
@@ -7,8 +7,8 @@ from .weights import must_take, pretrained
 
 HEADS = ("linear", "full")
 FEATURES, WIDTH = 256 * 6 * 6, 4096
-LEAST = 63
-"""Height and width of the smallest images of which the last pooling leaves something."""
+MIN_SIDE = 63
+"""Smallest height and width in pixels. The last pooling of a smaller image has no output."""
 
 
 class AlexNet(nn.Module):
@@ -35,7 +35,7 @@ class AlexNet(nn.Module):
         hidden = (
             ()
             if head == "linear"
-            else (  # not made where it is not needed: 55 million weights
+            else (  # 55 million weights, made only if needed
                 nn.Dropout(),
                 nn.Linear(FEATURES, WIDTH),
                 nn.ReLU(),
@@ -47,30 +47,30 @@ class AlexNet(nn.Module):
         self.classifier = nn.Sequential(*hidden, nn.Linear(WIDTH if hidden else FEATURES, classes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images in, logits out."""
+        """Return the logits of a batch of images."""
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
 def alexnet(
     *, shape: tuple[int, int, int], classes: int, weights: str = "", adapt: str = "all", head: str = "linear"
 ) -> nn.Module:
-    """AlexNet for 224x224; weights=FILE: trained before, adapt=classifier: the rest frozen, head=full: with fc6, fc7.
+    """Make AlexNet for 224x224 images. weights=FILE loads weights; adapt=classifier freezes the convolutions.
 
     Args:
         shape: (channels, height, width) of an image, at least 63x63.
         classes: number of outputs.
-        weights: a ``.safetensors`` file or a state dictionary of torch, with torchvision's names; a path, or a bare
-            name in the folder `weights` of `$DATASTILL_DATA`. Empty for torch's own random weights.
-        adapt: ``all``, or ``classifier``: the convolutions are frozen.
-        head: ``linear``, one new layer on the pooled 256x6x6 features; ``full``: fc6 and fc7 of the file, then a new
-            one. With `weights` the new layer starts with zero weights and ones as bias (Wang et al. 2018).
+        weights: a ``.safetensors`` file or a state dictionary saved by PyTorch, with torchvision's names: a path, or a
+            bare name in the folder `weights` of `$DATASTILL_DATA`. Empty: PyTorch's default random weights.
+        adapt: ``all`` trains every layer; ``classifier`` freezes the convolutions.
+        head: ``linear`` is one new layer on the pooled 256x6x6 features; ``full`` is fc6 and fc7 of the file, then a
+            new layer. With `weights`, the new layer starts with weights 0 and biases 1 (Wang et al. 2018).
 
     Raises:
         UserError: the images, the weights or a setting do not fit.
     """
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    must_take("alexnet", shape, least=LEAST, channels=3 if weights else None)
+    must_take("alexnet", shape, least=MIN_SIDE, channels=3 if weights else None)
     module, last = AlexNet(shape[0], classes, head), "classifier.6" if head == "full" else "classifier.0"
     hint = "without fc6 and fc7 take head=linear" if head == "full" else "with fc6 and fc7 take head=full"
     return pretrained(module, weights, adapt, last=last, hint=hint)

@@ -1,6 +1,6 @@
-"""Whether a module is a differentiable function of its weights and images; what is not is refused by name.
+"""Checks that a module is a differentiable function of its weights and images. A failed check raises a `UserError`.
 
-Each check is called with the global generators set (`draws.seeded`), and leaves the module as it was.
+Each check is called inside `draws.seeded` and leaves the module unchanged.
 """
 
 import torch
@@ -19,7 +19,7 @@ Shape = tuple[int, int, int]
 
 
 def without_statistics(module: nn.Module) -> nn.Module:
-    """The module in evaluation mode: no dropout, and normalisation by the statistics of the batch at hand."""
+    """Set a module to evaluation mode without running statistics, and return it: layers normalise by each batch."""
     for layer in module.eval().modules():
         if isinstance(layer, _NormBase):
             layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
@@ -27,7 +27,11 @@ def without_statistics(module: nn.Module) -> nn.Module:
 
 
 def check_forward(module: nn.Module, shape: Shape, classes: int, name: str) -> bool:
-    """Refuse what fails, gives no logits, changes its buffers or draws; returns whether `twice` is needed."""
+    """Run a forward pass; return whether operations need their `TwiceDifferentiable` form.
+
+    Raises:
+        UserError: the pass fails, its output is no logits, or it changes buffers or draws random numbers.
+    """
     before = {key: buffer.clone() for key, buffer in module.named_buffers()}
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     begun = states()
@@ -46,20 +50,20 @@ def check_forward(module: nn.Module, shape: Shape, classes: int, name: str) -> b
     changed = [key for key, buffer in module.named_buffers() if not same(buffer, before.get(key, buffer))]
     if changed:
         raise UserError(
-            f"network {name!r} changes its buffer {changed[0]!r} in its forward pass; training is differentiated as a "
-            "function of the weights alone, so keep such state out of it"
+            f"network {name!r} changes its buffer {changed[0]!r} in its forward pass; training must be a "
+            "function of the weights alone, so remove this state"
         )
     if drew or not _close(out, again):
         raise UserError(
-            f"network {name!r} draws random numbers in its forward pass, or gives other outputs on a second pass; make "
-            "it a function of weights and images alone (dropout is off where it follows the module: "
+            f"network {name!r} draws random numbers in its forward pass, or gives different outputs on a second pass; "
+            "make it a function of weights and images alone (for dropout without random numbers in evaluation: "
             "F.dropout(x, training=self.training))"
         )
     return forms.met
 
 
 def check_constants(module: nn.Module, factory: Factory, shape: Shape, name: str) -> None:
-    """Refuse numbers that are no trained weights and are drawn anew each time that the module is made."""
+    """Raise a `UserError` if numbers that are not trained weights differ each time the module is made."""
     if not constants(module) and not may_hide_numbers(module):
         return
     with seeded(1):
@@ -69,14 +73,14 @@ def check_constants(module: nn.Module, factory: Factory, shape: Shape, name: str
     if _trained(module).keys() != _trained(other).keys() or any(
         value.shape != _trained(other)[key].shape for key, value in _trained(module).items()
     ):
-        raise UserError(f"network {name!r} has other weights each time that it is made; make it of fixed layers")
+        raise UserError(f"network {name!r} has weights of other names or shapes each time it is made; fix its layers")
     ours, theirs = _outputs(module, other, shape)
     if not _close(ours, theirs):
         raise _drawn(name, "numbers that are neither weights nor buffers", frozen=False)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
-    """Equal up to rounding, which depends on where in memory tensors lie."""
+    """Return whether two tensors are equal up to rounding, which depends on their place in memory."""
     return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()), equal_nan=True)
 
 
@@ -85,7 +89,7 @@ def _trained(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _outputs(module: nn.Module, other: nn.Module, shape: Shape) -> tuple[Tensor, Tensor]:
-    """The outputs of two modules with the first one's weights, a little moved: a last layer may start at zero."""
+    """Return the outputs of two modules with the weights of the first plus noise, as a layer of zeros hides others."""
     draw = torch.Generator().manual_seed(2)
     moved = {key: value + 0.05 * torch.randn(value.shape, generator=draw) for key, value in _trained(module).items()}
     weights = dict(module.named_parameters()) | moved
@@ -96,16 +100,20 @@ def _outputs(module: nn.Module, other: nn.Module, shape: Shape) -> tuple[Tensor,
 
 def _drawn(name: str, what: str, *, frozen: bool) -> UserError:
     if frozen:
-        return UserError(f"network {name!r} freezes {what}, which it draws anew each time; load weights for it first")
+        return UserError(f"network {name!r} freezes {what}, which is random each time; load weights for it first")
     return UserError(
-        f"network {name!r} draws {what} anew each time that it is made, so that a set's score would hold for one draw "
-        "only; draw from a generator with a fixed seed (generator=torch.Generator().manual_seed(0)), or make it a "
-        "trained nn.Parameter"
+        f"network {name!r} draws {what} at random each time it is made, so a set's score would hold for one draw only; "
+        "use a generator with a fixed seed (generator=torch.Generator().manual_seed(0)), or make it a trained "
+        "nn.Parameter"
     )
 
 
 def check_gradient(module: nn.Module, shape: Shape, name: str) -> bool:
-    """Refuse what no weight leads to; returns whether a gradient reaches the images."""
+    """Compute a gradient; return whether it reaches the images.
+
+    Raises:
+        UserError: the module cannot be differentiated, or no gradient reaches its weights.
+    """
     weights = {key: value.detach().requires_grad_(value.requires_grad) for key, value in module.named_parameters()}
     trained = [value for value in weights.values() if value.requires_grad]
     images = torch.zeros(2, *shape, requires_grad=True)
@@ -119,7 +127,6 @@ def check_gradient(module: nn.Module, shape: Shape, name: str) -> bool:
         raise UserError(f"network {name!r} cannot be differentiated: {one_line(error)}") from error
     if all(each is None for each in found[1:]):
         raise UserError(
-            f"no weight of network {name!r} leads to its output, so that it cannot be trained; leave no_grad and "
-            "detach out of it"
+            f"network {name!r} cannot be trained: its output depends on no weight; remove no_grad and detach from it"
         )
     return found[0] is not None

@@ -1,6 +1,6 @@
-"""Numbers in a module that are no trained weights. They must be equal each time that the module is made.
+"""Numbers in a module that are not trained weights. They must be equal each time the module is made.
 
-A set keeps trained weights at most, so that whoever makes the module again must get the function that was scored.
+A file of a set stores no such numbers, so making the module again must give the function that was scored.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-PLAIN = ("torch.nn.", "datastill.networks.")
-"""Where layers are from that hold numbers only as parameters, buffers and attributes."""
+PLAIN_MODULES = ("torch.nn.", "datastill.networks.")
+"""Beginnings of the modules whose layers hold numbers only in parameters, buffers and attributes."""
 
 
 def constants(module: nn.Module) -> dict[str, Any]:
-    """Buffers, frozen parameters, and attributes that are tensors, arrays or hold some, by name."""
+    """Return a module's buffers, frozen parameters, and attributes with tensors, arrays or floats, by name."""
     found: dict[str, Any] = {}
     for path, layer in module.named_modules():
         if isinstance(layer, _NormBase):  # its running statistics are measured anew
@@ -30,14 +30,14 @@ def constants(module: nn.Module) -> dict[str, Any]:
 def _of(layer: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from ((key, value) for key, value in layer._buffers.items() if value is not None)
     yield from ((key, p.detach()) for key, p in layer._parameters.items() if p is not None and not p.requires_grad)
-    derived = {getattr(hook, "name", "") for hook in layer._forward_pre_hooks.values()}  # of the old `weight_norm`
+    derived = {getattr(hook, "name", "") for hook in layer._forward_pre_hooks.values()}  # of `weight_norm`
     for key, value in vars(layer).items():
         if key not in _OF_EVERY_MODULE | derived and (numbers := list(_numbers(value))):
             yield key, numbers
 
 
 def _numbers(value: Any, depth: int = 3) -> Iterator[Any]:
-    """Tensors, arrays and series of numbers in a value; not what depends on trained weights."""
+    """Yield the tensors, arrays and lists of floats in a value, except tensors that need a gradient."""
     if isinstance(value, Tensor):
         if not value.requires_grad:
             yield value
@@ -53,13 +53,13 @@ def _numbers(value: Any, depth: int = 3) -> Iterator[Any]:
 
 
 def first_difference(one: nn.Module, other: nn.Module) -> str:
-    """The name of a constant that differs; empty where all are equal."""
+    """Return the name of a constant that differs between two modules; empty if all are equal."""
     ours, theirs = constants(one), constants(other)
     return next((key for key, value in ours.items() if key not in theirs or not same(value, theirs[key])), "")
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two tensors, arrays, or lists of these are equal; NaN equals NaN."""
+    """Return whether two tensors, two arrays, or two lists of tensors and arrays are equal; NaN equals NaN."""
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, np.ndarray):
@@ -68,5 +68,5 @@ def same(one: Any, other: Any) -> bool:
 
 
 def may_hide_numbers(module: nn.Module) -> bool:
-    """Whether some layer's code is unknown, so that it may use numbers from anywhere."""
-    return any(not type(layer).__module__.startswith(PLAIN) for layer in module.modules())
+    """Return whether a layer has unknown code, which may use numbers from anywhere."""
+    return any(not type(layer).__module__.startswith(PLAIN_MODULES) for layer in module.modules())

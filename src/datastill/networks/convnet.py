@@ -8,7 +8,7 @@ NORMS = ("instance", "group", "batch", "none")
 
 
 def normalisation(norm: str, width: int) -> nn.Module:
-    """A normalisation layer by name. ``instance`` has learned scale and shift, as in Zhao et al. 2021."""
+    """Make a normalisation layer by name. ``instance`` has learned scale and shift, as in Zhao et al. 2021."""
     if norm == "instance":
         return nn.GroupNorm(width, width)
     if norm == "group":
@@ -23,7 +23,7 @@ def normalisation(norm: str, width: int) -> nn.Module:
 def convnet(
     *, shape: tuple[int, int, int], classes: int, width: int = 128, depth: int = 3, norm: str = "instance"
 ) -> nn.Module:
-    """`depth` blocks of 3x3 convolution, normalisation, ReLU and 2x2 average pooling, then one linear layer."""
+    """Make `depth` blocks of 3x3 convolution, normalisation, ReLU and 2x2 average pooling, then one linear layer."""
     channels, height, small = shape[0], shape[1], min(shape[1:])
     if small >> depth < 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The global random generators, which the makers of modules draw from: set for a while, and put back."""
+"""The global random generators, from which modules draw their weights: set them for a while, then restore them."""
 
 import random
 import threading
@@ -14,9 +14,9 @@ _ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global generators of PyTorch (on the CPU), NumPy and Python begin at `seed`; afterwards they are as before.
+    """Seed the global generators of PyTorch (on the CPU), NumPy and Python with `seed`; restore them afterwards.
 
-    One thread at a time, as these generators are shared by all.
+    One thread at a time can be inside, because all threads share these generators.
     """
     with _ONE_AT_A_TIME:
         before = states()
@@ -32,14 +32,14 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def states() -> tuple[torch.Tensor, Any, Any]:
-    """The states of the three generators."""
+    """Return the states of the global generators of PyTorch, NumPy and Python."""
     return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
 def drawn_from(before: tuple[torch.Tensor, Any, Any]) -> bool:
-    """Whether anything was drawn from PyTorch's or NumPy's generator since the states were `before`.
+    """Return whether PyTorch's or NumPy's generator was used since the states were `before`.
 
-    Python's own does not count: checkers of types draw from it whenever a function is called.
+    Python's generator is ignored, because type checkers draw from it at each call of a function.
     """
     now = states()
     return (

@@ -1,7 +1,7 @@
 """Networks as pure functions of one flat parameter vector.
 
-A flat vector makes an inner step one operation, a stack of networks one matrix, and a norm one call; the named
-tensors that a module needs are views into it.
+With a flat vector, an inner step is one operation, a stack of networks is one matrix, and a norm is one call. The
+named tensors that a module needs are views into this vector.
 """
 
 import copy
@@ -27,39 +27,39 @@ from .making import Factory, make
 from .stateless import Stateless
 from .twice import TwiceDifferentiable
 
-WIDE = 16
-"""Channels in and out of a convolution from which on channels-last is the faster layout (docs/LOG.md)."""
+CHANNELS_LAST_FROM = 16
+"""Least number of input and output channels with which a convolution is faster in channels-last (docs/LOG.md)."""
 
 
 class Network:
     """A module as a function ``apply(theta, images)``, for one network or a stack of them.
 
-    Normalisation layers with running statistics use the statistics of the batch at hand; for evaluation,
-    `predictor` measures them once on given images. Dropout is off throughout: a pure function draws nothing.
+    Normalisation layers with running statistics use the statistics of each batch; for evaluation, `predictor` measures
+    the statistics once, on given images. Dropout is always off, because a pure function draws no random numbers.
 
-    Parameters that the factory freezes (``requires_grad_(False)``) are constants: no part of theta, never drawn, and
-    used as they are. It must give the same ones each time, e.g. pretrained ones. So are buffers, and tensors, arrays
-    and lists of numbers in attributes: random ones need a generator with a fixed seed.
+    Frozen parameters (``requires_grad_(False)``) are constants: they are not in theta and are never drawn. Buffers, and
+    tensors, arrays and lists of floats in attributes, are constants too. The factory must make equal constants at each
+    call, e.g. pretrained weights, or random numbers from a generator with a fixed seed.
 
-    `DataParallel` and `torch.compile` are taken off, lazy layers get their sizes, and weights become float32. Attention
-    is computed in a form that can be differentiated twice.
+    Wrappers (`DataParallel`, `torch.compile`) are removed, lazy layers get their sizes, and weights become float32.
+    Attention is computed in a form that can be differentiated twice.
 
     Args:
-        factory: makes the module; called once here, and again for each draw of the initialiser ``"own"``.
+        factory: makes the module; called once here, and again for each draw of initial weights.
         shape: (channels, height, width) of an image.
         classes: number of outputs.
-        name: what to call it in messages and in the artifact.
+        name: the name of the network in messages and in the file of a set.
 
     Raises:
-        UserError: the factory fails, its module cannot take an image of this shape or gives other outputs, it is no
-            function of weights and images alone, or it freezes all of its parameters or random ones.
+        UserError: the factory fails; its module cannot take an image of this shape or has other outputs; the module
+            depends on more than weights and images; all of its parameters are frozen, or random ones are.
     """
 
     @usual_modes()
     def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
         self.factory: Factory = functools.partial(make, factory, shape, name)
         self.shape, self.classes, self.name = shape, classes, name
-        with seeded(0):  # what is drawn here is never used: leave the global generators alone
+        with seeded(0):  # these weights are never used: the global generators stay unchanged
             self.module = self.factory()
         named = [(key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad]
         if not named:
@@ -71,7 +71,7 @@ class Network:
         without_statistics(self.module)
         self._buffers = [key for key, buffer in self.module.named_buffers() if buffer.is_floating_point()]
         self._pure = Stateless(self.module)
-        self._calibrated = Stateless(copy.deepcopy(self.module))  # the one that has running statistics, for `predictor`
+        self._calibrated = Stateless(copy.deepcopy(self.module))  # has running statistics, for `predictor`
         for layer in batch_norms(self._calibrated.module):
             layer.track_running_stats, layer.momentum = True, 1.0  # one pass replaces them
             layer.running_mean, layer.running_var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
@@ -84,7 +84,7 @@ class Network:
         self.batches = self._batches()
 
     def computing(self, dtype: torch.dtype | None) -> "Network":
-        """The same network with its layers computed in another precision; weights and logits stay as they are."""
+        """Return this network with its layers computed in another precision; weights and logits keep their type."""
         other = copy.copy(self)
         other.dtype = dtype
         if dtype:
@@ -106,43 +106,43 @@ class Network:
 
     @property
     def frozen(self) -> dict[str, Tensor]:
-        """The parameters that are constants, by name."""
+        """The frozen parameters, by name."""
         return {key: value.detach() for key, value in self.module.named_parameters() if not value.requires_grad}
 
     def own(self) -> Float[Tensor, " size"]:
-        """The weights that the module comes with, e.g. pretrained ones.
+        """Return the weights that the factory gives the module, e.g. pretrained weights.
 
         Raises:
-            UserError: it draws them at random.
+            UserError: the factory draws the weights at random.
         """
         first, second = self.init("own", [torch.Generator().manual_seed(seed) for seed in (0, 1)])
         if not torch.equal(first, second):
             raise UserError(
-                f"network {self.name!r} draws its own weights at random, so that there are none to start from; give "
-                "it weights=FILE where it takes them, or name an --initialiser (to distil, with --initial fixed)"
+                f"network {self.name!r} draws its weights at random, so it has no pretrained ones to start from; add "
+                "weights=FILE if the network accepts it, or name an --initialiser (to distil, with --initial fixed)"
             )
         return first
 
     def sha256(self, theta: Float[Tensor, " size"] | None = None) -> str:
-        """Of frozen parameters, and of weights where they are given; empty where there is nothing."""
+        """Return the SHA-256 of the frozen parameters and of `theta`, if given; empty if there are neither."""
         named = self.frozen | (self.named(theta) if theta is not None else {})
         return digest("", {key: value.cpu().contiguous() for key, value in named.items()}) if named else ""
 
     def must_see_images(self) -> None:
-        """Raise a `UserError` unless a gradient reaches the images, from which synthetic ones are learned."""
+        """Raise a `UserError` unless a gradient reaches the images; without it, no synthetic images can be learned."""
         if not self._sees_images:
             raise UserError(
                 f"network {self.name!r} passes no gradient from its output to the images (detach, argmax, an embedding "
-                "or other integers are on the way), so that no synthetic images can be learned with it; take a network "
-                "that is differentiable in the images"
+                "or other integers stop it), so no synthetic images can be learned with it; take a network that is "
+                "differentiable in the images"
             )
 
     def _batches(self) -> bool:
-        """Whether the module can be batched over weights; one that branches on values of tensors cannot."""
+        """Return whether several networks can run as one batched program; not if it branches on values of tensors."""
         thetas = torch.zeros(2, self.size, requires_grad=True)
         try:
             out = vmap(self._plain)(thetas, torch.zeros(2, 2, *self.shape))
-            torch.autograd.grad(out.sum(), thetas)  # where activations are recomputed, only this fails
+            torch.autograd.grad(out.sum(), thetas)  # with recomputed activations, only this line fails
         except Exception as error:  # vmap and a user's code raise many kinds
             if out_of_memory(error):
                 raise
@@ -150,7 +150,7 @@ class Network:
         return True
 
     def to(self, device: torch.device | str) -> "Network":
-        """Move what the modules hold besides theta (buffers, frozen parameters); returns itself."""
+        """Move buffers and frozen parameters to a device; return this network."""
         self.module.to(device)
         self._calibrated.module.to(device)
         return self
@@ -159,24 +159,24 @@ class Network:
     def init(
         self, initialiser: str, generators: list[torch.Generator], dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "networks size"]:
-        """Initial weights of a type, one row per generator (see `initial.INITIALISERS` for the names)."""
+        """Draw initial weights, one row per generator. `initial.INITIALISERS` lists the initialisers."""
         return torch.stack([draw(self.factory, initialiser, generator, dtype) for generator in generators])
 
     def named(self, theta: Float[Tensor, " size"]) -> dict[str, Tensor]:
-        """The flat vector as the module's named parameters (views)."""
+        """Return the module's trained parameters by name, as views into the flat vector `theta`."""
         pieces = theta.split(self.sizes)
         return {name: p.view(shape) for name, p, shape in zip(self.names, pieces, self.shapes, strict=True)}
 
     def _all(self, theta: Tensor) -> dict[str, Tensor]:
-        """Every parameter of the module, frozen ones in the precision of the others."""
+        """Return all parameters of the module by name; frozen ones get the type of `theta`."""
         return self.named(theta) | {name: value.to(theta.dtype) for name, value in self.frozen.items()}
 
     def flat(self, named: dict[str, Tensor]) -> Float[Tensor, " size"]:
-        """The inverse of `named`."""
+        """Return named parameters as one flat vector, the inverse of `named`."""
         return torch.cat([named[name].reshape(-1) for name in self.names])
 
     def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        """Logits of one network."""
+        """Return the logits of one network."""
         return self._logits(theta, images, self.wide)
 
     def _plain(self, theta: Tensor, images: Tensor) -> Tensor:
@@ -194,28 +194,28 @@ class Network:
             return self._pure(named, buffers, prepared(images)).to(theta.dtype)
 
     def _forms(self) -> AbstractContextManager[Any]:
-        """Where operations take a form that can be differentiated twice, if there are any that need it."""
+        """Return the context in which operations can be differentiated twice; it does nothing if none needs it."""
         return TwiceDifferentiable() if self._needs_other_forms else nullcontext()
 
     def apply_many(
         self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
     ) -> Float[Tensor, "networks b classes"]:
-        """Logits of each network on its own images, as one batched program."""
+        """Return the logits of network i on `images[i]` for each i, computed in one batched program if possible."""
         if thetas.shape[0] == 1 or not self.batches:  # a plain convolution is faster than one with a single group
             return torch.stack([self.apply(theta, batch) for theta, batch in zip(thetas, images, strict=True)])
         return vmap(self._plain)(thetas, images)
 
     @property
     def has_statistics(self) -> bool:
-        """Whether evaluation needs recalibrated batch statistics."""
+        """Whether batch statistics must be measured before evaluation."""
         return any(True for _ in batch_norms(self.module))
 
     def predictor(
         self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]
     ) -> Callable[[Tensor], Float[Tensor, "b classes"]]:
-        """One trained network as a function of images, its batch statistics measured on `images`.
+        """Return one trained network as a function of images; its batch statistics are measured on `images`.
 
-        These are training (synthetic) images: statistics of the test batch would let test images help each other.
+        Give training images (synthetic ones): with statistics of a test batch, test images would help each other.
         """
         if not self.has_statistics:
             return lambda batch: self.apply(theta, batch)
@@ -234,17 +234,19 @@ class Network:
 
 
 def is_wide(module: nn.Module) -> bool:
-    """Whether channels-last is the faster layout for the module's convolutions, and a safe one."""
+    """Return whether channels-last is a faster and safe layout for the module's convolutions."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-    return any(min(each.in_channels, each.out_channels) >= WIDE for each in layers) and not any(map(_crashes, layers))
+    return any(min(each.in_channels, each.out_channels) >= CHANNELS_LAST_FROM for each in layers) and not any(
+        map(_crashes, layers)
+    )
 
 
 def _crashes(layer: nn.Conv2d) -> bool:
-    """Whether PyTorch's gradient in channels-last writes outside of its memory: a strided 1x1 one of few channels."""
-    few = layer.in_channels // layer.groups < WIDE  # seen with 2 to 6
+    """Return whether PyTorch's channels-last gradient crashes: a strided 1x1 convolution of few channels."""
+    few = layer.in_channels // layer.groups < CHANNELS_LAST_FROM  # seen with 2 to 6
     return few and layer.kernel_size == (1, 1) and max(layer.stride) > 1
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """The layers with running statistics."""
+    """Return the layers with running statistics."""
     return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]

@@ -16,12 +16,13 @@ INITIALISERS: dict[str, Callable[..., Tensor] | None] = {
     "orthogonal": nn.init.orthogonal_,
     "own": None,
 }
-"""Name to what fills a weight of two or more dimensions. ``own`` is the module's own initialisation. With the others
-biases are zero and normalisation layers keep their ones and zeros (the 2018 paper: xavier normal, zero biases)."""
+"""From the name of an initialiser to the function that fills weights of two or more dimensions. With ``own``, the
+module draws its weights by itself. With the others, biases are 0 and scales of normalisation layers are 1 (the 2018
+paper: xavier normal, biases 0)."""
 
 
 def check_initialiser(name: str) -> None:
-    """Raise a `UserError` for a name that does not exist."""
+    """Raise a `UserError` if no initialiser has this name."""
     if name not in INITIALISERS:
         raise unknown("initialiser", name, INITIALISERS)
 
@@ -32,10 +33,10 @@ def draw(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, " size"]:
-    """One draw of initial weights as a flat vector, on the CPU; the global generator is left as it was.
+    """Draw initial weights as one flat vector, on the CPU; the global generators stay unchanged.
 
-    Frozen parameters (``requires_grad=False``) are not drawn, and no part of the vector. In float64 an initialiser
-    draws with all its digits; what a module draws by itself (``own``) has those of float32.
+    Frozen parameters (``requires_grad=False``) are not in the vector. In float64, an initialiser draws all digits,
+    while ``own`` draws in float32 and converts.
     """
     check_initialiser(initialiser)
     seed = int(torch.randint(2**62, (), generator=generator))

@@ -9,7 +9,7 @@ from ..errors import UserError
 
 
 def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """LeNet for 28x28 (padded by 2) or 32x32 images, with the same weights for both."""
+    """Make LeNet for 28x28 (padded by 2) or 32x32 images; its weights fit both sizes."""
     channels, height, width = shape
     if (height, width) not in ((28, 28), (32, 32)):
         raise UserError(
@@ -33,13 +33,13 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 class _LeNet(nn.Sequential):
-    """Layers one after the other; on CPU convolution and pooling in one where that is faster (docs/LOG.md).
+    """Layers in order. On the CPU, convolution and pooling are one operation if that is faster (docs/LOG.md).
 
-    That is everywhere when no gradient is wanted, and for the layer that images go into when one is.
+    It is faster for all layers without a gradient, and for the first layer with one.
     """
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:  # noqa: A002 (as its parent has it)
-        """Logits."""
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:  # noqa: A002 (as in Sequential)
+        """Return the logits of a batch of images."""
         if input.device.type != "cpu":
             return super().forward(input)
         images, layers = input, iter(self)
@@ -53,14 +53,14 @@ class _LeNet(nn.Sequential):
 
 
 def _convolved_and_pooled(images: Float[Tensor, "b c h w"], layer: nn.Conv2d) -> Float[Tensor, "b d h2 w2"]:
-    """What pooling by 2 of the layer gives: the layer at the four places of each window at once, and their maximum.
+    """Return a convolution after 2x2 max-pooling: compute it at the four places of each window, take the maximum.
 
-    Of equal places the first has the gradient, as in pooling.
+    If places are equal, the gradient goes to the first of them, as in max-pooling.
     """
     kernels = torch.cat([pad(layer.weight, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)])
     bias = None if layer.bias is None else layer.bias.repeat(4)
     places = conv2d(images, kernels, bias, stride=2, padding=layer.padding)
     if torch.is_grad_enabled():
         return places.unflatten(1, (4, -1)).max(1).values
-    one, two, three, four = places.chunk(4, 1)  # twice as fast, but for its gradient
+    one, two, three, four = places.chunk(4, 1)  # twice as fast, but with a slow gradient
     return torch.maximum(torch.maximum(one, two), torch.maximum(three, four))

@@ -1,4 +1,4 @@
-"""From what a user's maker gives to a plain module with weights in float32."""
+"""Makes a user's module and turns it into a plain module with float32 weights."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ Factory = Callable[[], nn.Module]
 
 @usual_modes()
 def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
-    """The module, without wrappers (`DataParallel`, `torch.compile`) and with every layer's size known.
+    """Make a module without wrappers (`DataParallel`, `torch.compile`), with float32 weights and all sizes known.
 
     Raises:
-        UserError: the maker fails or gives no module, or one whose weights cannot be put in: TorchScript, complex
-            numbers, several precisions.
+        UserError: the factory fails, or returns no module, or one whose weights cannot be replaced: TorchScript,
+            complex numbers, several precisions.
     """
     try:
         module = factory()
@@ -29,7 +29,7 @@ def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
             raise
         raise UserError(f"network {name!r} cannot be made: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
-        raise UserError(f"network {name!r} cannot be made: it gives a {type(module).__name__}, not a torch.nn.Module")
+        raise UserError(f"network {name!r} cannot be made: it is a {type(module).__name__}, not a torch.nn.Module")
     module = _plain(module, name)
     try:
         fill_lazy_layers(module, torch.zeros(2, *shape))
@@ -48,9 +48,9 @@ def _plain(module: nn.Module, name: str) -> nn.Module:
             )
         for key, child in list(layer.named_children()):
             setattr(layer, key, unwrapped(child))
-        layer._compiled_call_impl = None  # of module.compile()
+        layer._compiled_call_impl = None  # set by module.compile()
         for key, value in vars(layer).items():
-            if isinstance(value, torch.Tensor) and value.grad_fn:  # of weight_norm; it cannot be copied
+            if isinstance(value, torch.Tensor) and value.grad_fn:  # set by weight_norm; it cannot be copied
                 vars(layer)[key] = value.detach()
     return module
 

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def mlp(*, shape: tuple[int, int, int], classes: int, width: int = 128, depth: int = 2) -> nn.Module:
-    """`depth` hidden layers of `width` ReLU units."""
+    """Make `depth` hidden layers of `width` ReLU units, then one linear layer."""
     layers: list[nn.Module] = [nn.Flatten()]
     size = prod(shape)
     for _ in range(depth):

@@ -7,7 +7,7 @@ from .convnet import normalisation
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a shortcut; a 1x1 convolution on the shortcut where the shape changes."""
+    """Two 3x3 convolutions with a shortcut; the shortcut has a 1x1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, width: int, stride: int, norm: str) -> None:
         super().__init__()
@@ -22,13 +22,13 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images in, features out."""
+        """Return the features after this block."""
         out = self.norm2(self.conv2(relu(self.norm1(self.conv1(x)))))
         return relu(out + self.shortcut(x))
 
 
 def resnet18(*, shape: tuple[int, int, int], classes: int, norm: str = "batch", width: int = 64) -> nn.Module:
-    """Four stages of two blocks of `width` to 8 `width` channels, global average pooling, one linear layer."""
+    """Make four stages of two blocks, of `width` to 8 x `width` channels, global average pooling, one linear layer."""
     layers: list[nn.Module] = [
         nn.Conv2d(shape[0], width, 3, padding=1, bias=False),
         normalisation(norm, width),

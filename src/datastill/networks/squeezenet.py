@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 as torchvision has it (Iandola et al. 2016, arXiv 1602.07360), trained on ImageNet or not."""
+"""SqueezeNet 1.1 as in torchvision (Iandola et al. 2016, arXiv 1602.07360), with random or given weights."""
 
 import torch
 from torch import Tensor, nn
@@ -6,12 +6,12 @@ from torch.nn.functional import relu
 
 from .weights import must_take, pretrained
 
-LEAST = 17
-"""Height and width of the smallest images of which the last pooling leaves something."""
+MIN_SIDE = 17
+"""Smallest height and width in pixels. The last pooling of a smaller image has no output."""
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution to few channels, then 1x1 and 3x3 convolutions beside each other."""
+    """A 1x1 convolution to `few` channels, then a 1x1 and a 3x3 convolution in parallel, to `many` channels each."""
 
     def __init__(self, inputs: int, few: int, many: int) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(few, many, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features in, features of twice `many` channels out."""
+        """Return features of 2 x `many` channels."""
         x = relu(self.squeeze(x))
         return torch.cat([relu(self.expand1x1(x)), relu(self.expand3x3(x))], 1)
 
@@ -48,21 +48,23 @@ class SqueezeNet(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images in, logits out; none is negative, as there is a ReLU before the pooling."""
+        """Return the logits of a batch of images. No logit is negative, because a ReLU comes before the pooling."""
         return self.classifier(self.features(x)).flatten(1)
 
 
 def squeezenet(*, shape: tuple[int, int, int], classes: int, weights: str = "", adapt: str = "all") -> nn.Module:
-    """SqueezeNet 1.1 for 224x224; weights=FILE: trained before, adapt=classifier: all but the last layer frozen.
+    """Make SqueezeNet 1.1 for 224x224 images. weights=FILE loads weights; adapt=classifier trains the last layer only.
 
     Args:
         shape: (channels, height, width) of an image, at least 17x17.
         classes: number of outputs.
-        weights: as of `alexnet`; the last convolution is new and starts with zero weights and ones as bias.
-        adapt: ``all``, or ``classifier``: the last convolution alone.
+        weights: a ``.safetensors`` file or a state dictionary saved by PyTorch, with torchvision's names: a path, or a
+            bare name in the folder `weights` of `$DATASTILL_DATA`. Empty: PyTorch's default random weights. With a
+            file, the last convolution is new and starts with weights 0 and biases 1.
+        adapt: ``all`` trains every layer; ``classifier`` trains the last convolution only.
 
     Raises:
         UserError: the images, the weights or a setting do not fit.
     """
-    must_take("squeezenet", shape, least=LEAST, channels=3 if weights else None)
+    must_take("squeezenet", shape, least=MIN_SIDE, channels=3 if weights else None)
     return pretrained(SqueezeNet(shape[0], classes), weights, adapt, last="classifier.1")

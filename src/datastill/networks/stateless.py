@@ -1,4 +1,4 @@
-"""A module as a function of its weights: every call puts given tensors in, and leaves the module as it was."""
+"""A module as a function of its weights: a call uses the given tensors and leaves the module unchanged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,16 @@ from torch.func import functional_call
 
 
 class Stateless:
-    """Calls a module with other weights, also where one module or one weight has several names in it.
+    """Calls a module with given weights, even if a layer or a weight has several names in the module.
 
     Args:
-        module: in which only buffers that are given to a call may change.
+        module: the module; a call may change only the buffers that are given to this call.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         names = {parameter: name for name, parameter in module.named_parameters()}
-        self._places = {  # each module once, whatever its names are: `functional_call` would put it back wrongly
+        self._places = {  # each layer once: with several names, `functional_call` would restore it wrongly
             f"{path}.{key}".removeprefix("."): names[parameter]
             for path, layer in module.named_modules()
             for key, parameter in layer._parameters.items()
@@ -28,12 +28,12 @@ class Stateless:
         ]
 
     def __call__(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], images: Tensor) -> Any:
-        """The module's output with these weights and buffers, by name."""
+        """Return the module's output for `images`, with these weights and buffers by name."""
         tensors = {place: weights[name] for place, name in self._places.items()}
         before = [(place, key, place[key]) for place, key in self._attributes]
         try:
             return functional_call(self.module, tensors | dict(buffers), (images,), tie_weights=False)
-        finally:  # `weight_norm` keeps the weight of the last call
+        finally:  # `weight_norm` stores the weight of the last call
             for place, key, value in before:
                 place[key] = value
 

@@ -1,6 +1,6 @@
-"""Operations in a form that can be differentiated twice, where PyTorch's fast kernels cannot or do it wrongly.
+"""Operations in a form that can be differentiated twice, for PyTorch's kernels that cannot or have a wrong result.
 
-Its kernels of attention have no second derivative. That of `torch._weight_norm` has a wrong one (`gradgradcheck`).
+PyTorch's attention kernels have no second derivative. The one of `torch._weight_norm` is wrong (`gradgradcheck`).
 """
 
 import inspect
@@ -15,19 +15,19 @@ _ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Inside, attention and weight normalisation are computed from basic operations, in this thread alone.
+    """A context in which attention and weight normalisation consist of basic operations, in this thread only.
 
     `torch.nn.attention.sdpa_kernel` does this for the whole process, so that two threads would disturb each other.
     While it is active, `nn.TransformerEncoder` and `nn.MultiheadAttention` also leave their fast paths.
     """
 
     met = False
-    """Whether there was such an operation inside."""
+    """Whether an operation of `OTHER_FORMS` was called inside."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """The call, or its other form."""
+        """Call `func`, or its form in `OTHER_FORMS`."""
         other = OTHER_FORMS.get(func)
         self.met = self.met or other is not None
         return (other or func)(*args, **kwargs or {})
@@ -49,7 +49,7 @@ def _scaled_dot_product(
 
 
 def _multi_head(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The function that computes its weights explicitly where they are wanted, which is the mathematical form."""
+    """Call multi-head attention with `need_weights`, for which PyTorch uses basic operations."""
     given = _ARGUMENTS.bind(*args, **kwargs).arguments
     out, weights = F.multi_head_attention_forward(**given | {"need_weights": True})
     return out, weights if given.get("need_weights", True) else None
@@ -64,4 +64,4 @@ OTHER_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.multi_head_attention_forward: _multi_head,
     torch._weight_norm: _weight_norm,
 }
-"""Function of PyTorch to its form that can be differentiated any number of times."""
+"""From a function of PyTorch to its form that can be differentiated any number of times."""

@@ -1,4 +1,4 @@
-"""Trained weights from a file, put into a network with the same names; its last layer is new."""
+"""Loads trained weights from a file into a network with parameters of equal names; its last layer is new."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from ..errors import UserError, unknown
 from ..files import must_be_file, read_tensors
 from ..pickled import MoreThanTensorsError, read_pickled
 
-FOLDER = "weights"
+WEIGHTS_FOLDER = "weights"
 """The folder in `$DATASTILL_DATA` in which bare names of weights files are looked up."""
 ADAPT = ("all", "classifier")
 
 
 def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels: int | None) -> None:
-    """Raise a `UserError` for images smaller than `least`, or of other channels than the weights are for."""
+    """Raise a `UserError` if images are smaller than `least` pixels, or do not have `channels` channels (None: any)."""
     if channels and shape[0] != channels:
         raise UserError(
             f"network {network!r} with weights takes images of {channels} channels, not {shape[0]} "
@@ -34,19 +34,19 @@ def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels
 
 
 def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str = "") -> nn.Module:
-    """The module with the weights of a file and a new last layer, frozen as far as it does not adapt.
+    """Load the weights of a file into a module, except into its last layer; freeze what is not adapted.
 
-    The last layer starts as in Wang et al. 2018: zero weights, and ones as bias.
+    The last layer starts with weights 0 and biases 1, as in Wang et al. 2018.
 
     Args:
-        module: with parameters named as in the file, the classifier's ``classifier...``; changed in place.
-        name: of the file, see `find`; without one the module stays as it is.
-        adapt: ``all``, or ``classifier``: the rest is frozen.
+        module: has parameters named as in the file, ``classifier...`` in the classifier; changed in place.
+        name: the weights file, a path or a bare name in the folder `weights` of `$DATASTILL_DATA`; empty for none.
+        adapt: ``all`` trains every layer; ``classifier`` freezes all layers but the classifier.
         last: the layer that is new, e.g. ``classifier.6``.
-        hint: what else may be taken where those of the classifier do not fit.
+        hint: advice for the error if the weights of the classifier do not fit.
 
     Raises:
-        UserError: `adapt` is neither, it would freeze random weights, or the file does not fit; see `fill`.
+        UserError: `adapt` has another value or would freeze random weights, or the file does not fit; see `fill`.
     """
     if adapt not in ADAPT:
         raise unknown("adapt", adapt, ADAPT)
@@ -65,18 +65,18 @@ def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str
 
 
 def fill(module: nn.Module, name: str, last: str, hint: str = "") -> None:
-    """Put the weights of a file into a module, all but those of its last layer.
+    """Load the weights of a file into a module, except into its last layer.
 
-    Names that begin like none of the module's (``lpips.``) are left alone; the last layer may be there in any shape.
+    Tensors of the file for other parts (``lpips.``) and for the last layer are ignored.
 
     Args:
-        module: with parameters named as in the file.
-        name: of the file: a path, or a bare name in the folder `weights` of `$DATASTILL_DATA`.
+        module: has parameters named as in the file; changed in place.
+        name: the weights file: a path, or a bare name in the folder `weights` of `$DATASTILL_DATA`.
         last: the layer that is new, e.g. ``classifier.6``.
-        hint: what else may be taken where those of the classifier do not fit.
+        hint: advice for the error if the weights of the classifier do not fit.
 
     Raises:
-        UserError: there is no such file, it is not whole or holds more than tensors, or its tensors do not fit.
+        UserError: there is no such file, it is incomplete or holds more than tensors, or its tensors do not fit.
     """
     path = find(name)
     parts = {key.partition(".")[0] for key, _ in module.named_parameters()}
@@ -94,7 +94,7 @@ def fill(module: nn.Module, name: str, last: str, hint: str = "") -> None:
 
 
 def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
-    """What does not fit, in words."""
+    """Yield a description of each difference in names or shapes."""
     missing, extra = [key for key in wanted if key not in found], [key for key in found if key not in wanted]
     if missing:
         yield f"{_some(missing)} missing, where {missing[0]} of {_shape(wanted[missing[0]])} was expected"
@@ -118,27 +118,27 @@ def _shape(value: Tensor) -> str:
 
 
 def find(name: str) -> Path:
-    """The file that a name means.
+    """Return the path of a weights file, given as a path or as a bare name in `$DATASTILL_DATA`/weights.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such file.
     """
     root = os.environ.get(VARIABLE)
     bare = Path(name).name == name
-    places = [Path(root) / FOLDER / name] if root and bare else []
+    places = [Path(root) / WEIGHTS_FOLDER / name] if root and bare else []
     places.append(Path(name).expanduser())
     for place in places:
         if place.is_file():
             return place
     looked = " or ".join(str(place) for place in places)
-    advice = f"give the path of the file, or set {VARIABLE} to a folder that holds {FOLDER}/{name}"
+    advice = f"give the path of the file, or set {VARIABLE} to a folder that holds {WEIGHTS_FOLDER}/{name}"
     raise UserError(f"there are no weights at {looked}; {advice if bare else 'give the path of the file'}")
 
 
 def is_at_hand(name: str) -> bool:
-    """Whether `name` is a bare name of a file in the folder `weights` of `$DATASTILL_DATA`, where `find` takes it."""
+    """Return whether `name` is a bare name of a file in the folder `weights` of `$DATASTILL_DATA`."""
     root = os.environ.get(VARIABLE)
-    return bool(root) and Path(name).name == name and name in _names_in(Path(str(root)) / FOLDER)
+    return bool(root) and Path(name).name == name and name in _names_in(Path(str(root)) / WEIGHTS_FOLDER)
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -146,34 +146,34 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file or of a state dictionary saved by torch, in single precision.
+    """Read the tensors of a ``.safetensors`` file or of a state dictionary saved by PyTorch, as float32.
 
     Raises:
-        UserError: the file is not whole, or a pickle that holds more than tensors.
+        UserError: the file is incomplete, is a pickle that holds more than tensors, or has values that are not finite.
     """
     must_be_file(path)
     about = path.stat()
     return _read(path, about.st_mtime_ns, about.st_size)
 
 
-@lru_cache(maxsize=2)  # a network is made anew for each draw of its initial weights
-def _read(path: Path, changed: int, size: int) -> dict[str, Tensor]:  # noqa: ARG001 (tell files apart)
+@lru_cache(maxsize=2)  # each draw of initial weights makes the network again
+def _read(path: Path, changed: int, size: int) -> dict[str, Tensor]:  # noqa: ARG001 (a changed file has another key)
     tensors = read_tensors(path)[1] if path.suffix == ".safetensors" else _unpickled(path)
     for key, value in tensors.items():
         if value.dtype.is_complex or not bool(value.float().isfinite().all()):
-            raise UserError(f"the weights in {path} are of no use: {key} has values that are not finite real numbers")
+            raise UserError(f"the weights in {path} cannot be used: {key} has values that are not finite real numbers")
     return {key: value.float() for key, value in tensors.items()}
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
-    """A pickle can run anything when it is opened: only one of tensors is."""
+    """Read a pickle that holds only tensors; others are refused, because opening a pickle can run any code."""
     advice = "save the state alone, torch.save(model.state_dict(), FILE), or a .safetensors file"
     try:
         state = read_pickled(path)
     except MoreThanTensorsError as error:
         raise UserError(f"{error}; {advice}") from error
     if not isinstance(state, dict):
-        raise UserError(f"{path} is refused: it holds a {type(state).__name__} in the place of named tensors; {advice}")
+        raise UserError(f"{path} is refused: it holds a {type(state).__name__}, not named tensors; {advice}")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(
@@ -183,6 +183,6 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
 
 
 def sha256(name: str) -> str:
-    """Of the bytes of a weights file, for the record."""
+    """Return the SHA-256 of the bytes of a weights file."""
     with find(name).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
