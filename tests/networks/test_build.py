@@ -54,7 +54,7 @@ def test_arguments_reach_the_network():
         ("mlp(shape=3)", "unknown argument of network 'mlp': 'shape'"),
         ("mlp(width=wide)", "network 'mlp(width=wide)' cannot be made"),
         ("mlp(depth=100000)", "network 'mlp(depth=100000)' is too large: its depth must be at most 50"),
-        ("mlp(width=1000000)", "is too large: it has 1000068000002 parameters, and at most 268435456 are allowed"),
+        ("mlp(width=1000000)", "is too large: it has 1000068000002 parameters, at most 268435456 are allowed"),
         ("convnet(width=100000,depth=2)", "is too large"),
         ("resnet18(width=30000)", "is too large"),
         ("convnet(depth=-1)", "network 'convnet(depth=-1)' cannot be made"),

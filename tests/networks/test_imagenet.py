@@ -12,7 +12,7 @@ from datastill.errors import UserError
 from datastill.networks import build, must_keep_weights
 from datastill.networks.alexnet import alexnet
 from datastill.networks.squeezenet import squeezenet
-from datastill.networks.weights import FOLDER, find
+from datastill.networks.weights import WEIGHTS_FOLDER, find
 from datastill.training import EagerSteps, ForwardSteps, TracedSteps
 from datastill.training.program import inner_loss
 
@@ -137,9 +137,9 @@ def test_a_bare_name_is_looked_up_beside_the_data(tmp_path: Path, monkeypatch: p
         find("x.pt")
     (tmp_path / "x.pt").touch()
     assert find("x.pt") == Path("x.pt")
-    (tmp_path / "data" / FOLDER).mkdir(parents=True)
-    (tmp_path / "data" / FOLDER / "x.pt").touch()
-    assert find("x.pt") == tmp_path / "data" / FOLDER / "x.pt"
+    (tmp_path / "data" / WEIGHTS_FOLDER).mkdir(parents=True)
+    (tmp_path / "data" / WEIGHTS_FOLDER / "x.pt").touch()
+    assert find("x.pt") == tmp_path / "data" / WEIGHTS_FOLDER / "x.pt"
     with pytest.raises(UserError, match=r"no weights at other/x\.pt; give the path of the file$"):
         find("other/x.pt")
 

@@ -245,7 +245,7 @@ REFUSED = {
     "scripted inside": (lambda: nn.Sequential(torch.jit.script(linear())), "TorchScript module"),
     "complex": (lambda: Mixed(torch.cfloat), "weights of complex64 and float32; all weights that are trained must be"),
     "mixed": (lambda: Mixed(torch.float64), "weights of float32 and float64; .*after model.float"),
-    "no module": (lambda: 3, "cannot be made: it is a int, not a torch.nn.Module"),
+    "no module": (lambda: 3, "cannot be made: its type is int, not torch.nn.Module"),
     "raises": (lambda: {}["key"], "cannot be made: 'key'"),
     "no values": (lambda: linear().to("meta"), "without values"),
     "dict": (lambda: linear(Apply(lambda x: {"x": x})), "cannot take images"),
@@ -262,7 +262,7 @@ REFUSED = {
     ),
     "counts": (Stepping, "gives different outputs on a second pass"),
     "noise of NumPy": (lambda: linear(Apply(lambda x: x + float(np.random.rand()))), "draws random numbers"),  # noqa: NPY002
-    "noise of Python": (lambda: linear(Apply(lambda x: x + random.random())), "other outputs on a second pass"),
+    "noise of Python": (lambda: linear(Apply(lambda x: x + random.random())), "different outputs on a second pass"),
     "reentrant": (lambda: linear(Apply(lambda x: checkpoint(torch.tanh, x, use_reentrant=True))), "use_reentrant"),
 }
 
@@ -329,7 +329,7 @@ KEEPING = {
     "list": (as_attribute(lambda w: w.tolist()), "draws 'w' at random"),
     "tuple of tensors": (as_attribute(lambda w: (w, 1)), "draws 'w' at random"),
     "closure": (lambda module, w: lambda: w, "draws numbers that are neither weights nor buffers at random"),
-    "frozen": (as_frozen, "freezes 'w', which it draws anew"),
+    "frozen": (as_frozen, "freezes 'w', which is random each time"),
 }
 SOURCES = {
     "torch": lambda: torch.randn(16, 8),

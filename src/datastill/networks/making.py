@@ -29,7 +29,7 @@ def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
             raise
         raise UserError(f"network {name!r} cannot be made: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
-        raise UserError(f"network {name!r} cannot be made: it is a {type(module).__name__}, not a torch.nn.Module")
+        raise UserError(f"network {name!r} cannot be made: its type is {type(module).__name__}, not torch.nn.Module")
     module = _plain(module, name)
     try:
         fill_lazy_layers(module, torch.zeros(2, *shape))
