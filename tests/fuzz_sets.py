@@ -31,7 +31,7 @@ from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
 from datastill.files import digest
-from datastill.records import CONTROL
+from datastill.records import CONTROL_CATEGORIES
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
 
@@ -246,7 +246,7 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
 
 
 def _no_commands(text: str) -> None:
-    if any(unicodedata.category(each) in CONTROL for each in text):
+    if any(unicodedata.category(each) in CONTROL_CATEGORIES for each in text):
         raise ControlCharacterError(ascii(text))
 
 

@@ -266,14 +266,14 @@ def test_bytes_are_those_of_the_tensors() -> None:
     ("change", "message"),
     [
         ({"labels": torch.zeros(2, 4, dtype=torch.long)}, "do not belong together"),
-        ({"step_sizes": torch.ones(3, 5)}, "do not fit 2 steps"),
+        ({"step_sizes": torch.ones(3, 5)}, "but for 2 steps it must be"),
         ({"step_sizes": -torch.ones(3, 2)}, "must be positive"),
         ({"step_sizes": torch.full((3, 2), float("nan"))}, "must be positive"),
-        ({"header": replace(HEADER, initial="fixed")}, "holds none"),
+        ({"header": replace(HEADER, initial="fixed")}, "holds no initial weights"),
         ({"step_sizes": torch.full((3, 2), float("inf"))}, "not finite"),
         ({"examples": torch.full((2, 3, 1, 4, 4), float("nan"))}, "examples hold values that are not finite"),
         ({"examples": torch.full((2, 3, 1, 4, 4), 1e10)}, "above 1e"),
-        ({"examples": torch.zeros(2, 3, 2, 4, 4)}, "2 channels, but mean and std are of 1"),
+        ({"examples": torch.zeros(2, 3, 2, 4, 4)}, "2 channels, but mean and std have 1"),
         (
             {"labels": torch.full((2, 3), -100)},
             "labels go from -100 to -100, but .* they must be 0 to 2",
@@ -285,7 +285,7 @@ def test_bytes_are_those_of_the_tensors() -> None:
         ({"header": replace(HEADER, class_names=("a", "b", "a"))}, "class_names holds 'a' twice"),
         ({"header": replace(HEADER, class_names=("a", "b", "\x1b[31m"))}, "without control characters"),
         ({"header": replace(HEADER, std=(0.0,))}, r"std\[0\] is 0.0, but must be a number from 1e-09"),
-        ({"header": replace(HEADER, attack=(0, 3))}, "two different classes of 0 to 2"),
+        ({"header": replace(HEADER, attack=(0, 3))}, "two different classes from 0 to 2"),
         ({"header": replace(HEADER, network="")}, "network is '', but must be a text of 1 to 4096"),
     ],
 )
@@ -437,7 +437,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     [
         ({"more": 1, "provenance": {"datastill": "9.9"}}, r"header holds 'more', .*by datastill 9\.9"),
         ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "temperature": 1}}}, "protocol holds 'temperature'"),
-        ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but that of its accuracies is 0.3"),
+        ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but score.accuracies give 0.3"),
         ({"score": {**SCORE, "n": 10**9}}, "score.n is 1000000000, but must be a whole number from 1 to 100000"),
         ({"score": {**SCORE, "split": "train"}}, "score.split is 'train', but must be 'test' or 'validation'"),
         ({"class_names": "012"}, "class_names is '012', but must be a list"),

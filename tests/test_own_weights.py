@@ -80,7 +80,9 @@ def test_other_weights_are_refused(distilled: DistilledSet) -> None:
     ):
         score(distilled, DATA)
     network = build(distilled.header.network, shape=DATA.shape, classes=3)
-    with pytest.raises(UserError, match=r"this model has others; make it with build_network\(...\)\.factory\(\)"):
+    with pytest.raises(
+        UserError, match=r"this model has other weights; make it with build_network\(...\)\.factory\(\)"
+    ):
         distilled.fit(network.factory())
     distilled.fit(network.factory(), use_initial=False)
 

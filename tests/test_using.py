@@ -96,7 +96,7 @@ def test_channels_come_first_or_last_and_grey_images_may_do_without(channels: in
         (torch.full((4, 6), torch.nan), "not finite"),
         (torch.zeros(4, 6, dtype=torch.complex64), "complex numbers"),
         (torch.zeros(3, 4, 6), None),  # three grey images
-        (torch.zeros(2, 3, 4, 6), r"shape \(2, 3, 4, 6\), but the set's are .* = \(1, 4, 6\).*; make them grey"),
+        (torch.zeros(2, 3, 4, 6), r"shape \(2, 3, 4, 6\), but must have .* = \(1, 4, 6\).*; make them grey"),
         (torch.zeros(2, 1, 28, 28), "resize them to 4x6, grey"),
         (np.array([["a"]]), "are an array of <U1; give a tensor"),
         ("cat.png", "are a str; give a tensor"),
@@ -200,7 +200,10 @@ def in_inference_mode() -> nn.Module:
         (lambda: linear(5), r"gives outputs of shape \(5,\) for 3 classes"),
         (lambda: linear(3, 48), r"cannot take images of shape \(channels, height, width\) = \(1, 4, 4\): mat1"),
         (lambda: toy_model(0).requires_grad_(False), "all parameters of the model are frozen"),
-        (lambda: toy_model(0).bfloat16(), r"weights are bfloat16, in which .*train it in float32 \(model.float\(\)\)"),
+        (
+            lambda: toy_model(0).bfloat16(),
+            r"weights are bfloat16, which rounds .*train it in float32 \(model.float\(\)\)",
+        ),
         (lambda: nn.Sequential(linear(3), nn.Linear(3, 3).double()), "weights of float32 and float64"),
         (lambda: Giving(lambda out: (out, out)), "gives a tuple for 3 classes"),
         (lambda: Giving(lambda out: {"logits": out}), "gives a dict for 3 classes"),

@@ -1,4 +1,4 @@
-"""datastill: learn a handful of synthetic examples that train a network nearly as well as the whole dataset."""
+"""datastill: learn a few synthetic examples that train a network nearly as well as the whole data set."""
 
 __version__ = "0.1.0"
 
@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 from .caches import find_room
 from .importing import leave_out_current_folder
 
-leave_out_current_folder()  # before anything else is imported, which the folder may hold under the same name
-find_room()  # before the libraries look for theirs
+leave_out_current_folder()  # before any other import: the current folder may hold a file of the same name
+find_room()  # before the libraries choose their cache folders
 
 from .artifact import DistilledSet, Header
 from .bundled import load

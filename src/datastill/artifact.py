@@ -1,6 +1,6 @@
-"""The finished artifact: a distilled set in one safetensors file that says everything needed to use it.
+"""The distilled set: one safetensors file that holds everything needed to use the set.
 
-Reading a file executes nothing, and needs none of the code that made it: this module imports no stage of the library.
+Reading a file executes nothing and needs none of the code that made it: this module imports nothing of distillation.
 """
 
 import contextlib
@@ -28,14 +28,15 @@ from .user_images import as_pixels
 FORMAT = "datastill/1"
 NAME = "distilled.safetensors"
 """Name of the file in the folder of a run."""
-INITIAL = "initial."  # prefix of the tensors of theta_0
-PACKED = ("examples.scale", "examples.offset")
-"""What belongs to examples of 8 bits: one power of two and one multiple of it for each image."""
+INITIAL = "initial."
+"""Prefix of the names of initial weights in the file."""
+PACKING_TENSORS = ("examples.scale", "examples.offset")
+"""Tensors that accompany examples of 8 bits: per image, a scale (a power of two) and an offset (a multiple of it)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DistilledSet:
-    """S steps of B synthetic examples each, with the step sizes to train on them for E epochs.
+    """A distilled set: synthetic examples in steps of one batch each, with labels and one step size per gradient step.
 
     Example:
         >>> distilled = DistilledSet.load("distilled.safetensors")
@@ -44,14 +45,14 @@ class DistilledSet:
     """
 
     examples: Float[Tensor, "steps b c h w"]
-    """Normalised synthetic images; see `pixels`."""
+    """Normalised synthetic images; `pixels` gives them in pixel space."""
     labels: Shaped[Tensor, "steps b *classes"]
-    """Integer classes, or one probability per class."""
+    """Class indices (int64), or one probability per class (float)."""
     step_sizes: Float[Tensor, "epochs steps"]
-    """Positive inner learning rates, one per gradient step."""
+    """Positive inner learning rates, one per gradient step in each epoch."""
     header: Header
     theta_0: Mapping[str, Tensor] | None = None
-    """The initial weights by parameter name, where the set was made for fixed ones."""
+    """Initial weights by parameter name if the set was made for fixed initial weights; otherwise None."""
     trusted: bool = True
     """Whether names in the header may import modules and open other files. Sets made in this process are trusted; a set
     read from a file is not, unless it was loaded with ``trust=True``. Never stored."""
@@ -62,7 +63,7 @@ class DistilledSet:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
+        """Shape of an image: (channels, height, width)."""
         channels, height, width = self.examples.shape[2:]
         return channels, height, width
 
@@ -73,7 +74,7 @@ class DistilledSet:
 
     @property
     def hard(self) -> bool:
-        """Whether the labels are classes rather than probabilities."""
+        """Whether the labels are hard (one class each) rather than soft (probabilities)."""
         return self.labels.dim() == 2
 
     @property
@@ -83,30 +84,30 @@ class DistilledSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of examples, labels and step sizes, as stored."""
+        """Bytes of the examples, labels and step sizes in the file, without initial weights."""
         return sum(t.numel() * t.element_size() for name, t in self.tensors().items() if not name.startswith(INITIAL))
 
     @property
     def initial_nbytes(self) -> int:
-        """Bytes of the stored initial weights, 0 where there are none."""
+        """Bytes of the initial weights in the file; 0 if it has none."""
         return sum(t.numel() * t.element_size() for t in (self.theta_0 or {}).values())
 
     def normalise(self, pixels: Any) -> Float[Tensor, "... c h w"]:
-        """Images as the networks of this set take them: float32 tensors of shape (..., channels, height, width).
+        """Return images as networks for this set take them: float32 of shape (..., channels, height, width).
 
         Args:
             pixels: one image or a batch: a tensor, a NumPy array, a PIL image, or a list of these. Integers are in
                 0..255, floats in [0, 1]. Channels may come last, and may be left out for grey images.
 
         Raises:
-            UserError: other channels, sizes, types or ranges than the set's.
+            UserError: the images have other channels or another size than the set's, or a wrong type or range.
         """
         values = as_pixels(pixels, self.shape)
         mean, std = self._statistics(values.device)
         return (values - mean) / std
 
     def pixels(self) -> Float[Tensor, "steps b c h w"]:
-        """The examples in pixel space, where real images lie in [0, 1]; synthetic ones may leave it."""
+        """Return the examples in pixel space. Real images lie in [0, 1] there; synthetic images may exceed it."""
         mean, std = self._statistics(self.examples.device)
         return self.examples * std + mean
 
@@ -118,7 +119,7 @@ class DistilledSet:
         return mean, std
 
     def as_dataset(self) -> TensorDataset:
-        """(normalised image, label) pairs in program order, for a `torch.utils.data.DataLoader` of your own."""
+        """Return the set as pairs (normalised image, label) in training order, for a `torch.utils.data.DataLoader`."""
         return TensorDataset(self.examples.flatten(0, 1), self.labels.flatten(0, 1))
 
     @usual_modes()
@@ -126,22 +127,24 @@ class DistilledSet:
         """Train `model` in place on the set as it is meant to be used: ordered steps with the learned step sizes.
 
         Dropout is off during these steps, as it was while distilling. The model may be wrapped in `DataParallel` or
-        `torch.compile`, may be float64, and is trained right inside `no_grad`, `inference_mode` or autocast as well.
+        `torch.compile` and may be float64. The caller may have `no_grad`, `inference_mode` or autocast active.
 
         Args:
-            model: takes normalised images (see `normalise`), returns one logit per class. Where the set was made for
-                random initial weights, initialise it like `header.initialiser` does. Where it was made for those that a
-                network comes with, e.g. pretrained ones, it must come with them: ``build_network(...).factory()`` does.
-            use_initial: where the set was made for fixed initial weights, load them first, or where it was made for the
-                network's own, insist on them. The set is worth little from others.
+            model: takes normalised images (see `normalise`) and returns one logit per class. If `header.initial` is
+                ``random``, initialise the model as `header.initialiser` does. If it is ``own``, the model must already
+                have the weights that the set was made for, e.g. pretrained weights: make the model with
+                ``build_network(...).factory()``.
+            use_initial: if `header.initial` is ``fixed``, load the stored initial weights first; if it is ``own``,
+                require that the model has the weights that the set was made for. False trains from the model's
+                weights, whatever they are; expect a much lower accuracy.
 
         Returns:
-            The same model, in evaluation mode; the running statistics of batch normalisation are those of the examples.
+            `model`, in evaluation mode; its running statistics of batch normalisation are those of the examples.
 
         Raises:
-            UserError: the model does not take the set's images or gives other outputs than one logit per class; all
-                of its parameters are frozen, or not float32 or float64; the stored initial weights do not fit it, or
-                it does not come with the weights that the set is for.
+            UserError: the model does not take the set's images or does not return one logit per class; all of its
+                parameters are frozen, or they are not float32 or float64; the stored initial weights do not fit the
+                model, or the model does not have the weights that the set was made for.
         """
         core = fitting.checked(model, self.examples[0])
         optimiser = make_optimiser(self.header.optimiser, [p for p in core.parameters() if p.requires_grad])
@@ -153,23 +156,23 @@ class DistilledSet:
         return model.eval()
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":
-        """The same set with what was measured of it."""
+        """Return a copy of the set with `score` in its header."""
         return replace(self, header=replace(self.header, score=score))
 
     def packed(self) -> "DistilledSet":
-        """The set with its examples rounded to 8 bits, a quarter of the bytes; the score is to be measured again."""
+        """Return a copy with its examples rounded to 8 bits, a quarter of the bytes, and no score: measure it again."""
         examples = unpack(*pack(self.examples.float()))
         return replace(self, examples=examples, header=replace(self.header, bits=8, score=None))
 
     def with_trust(self, trust: bool) -> "DistilledSet":
-        """The set, trusted if `trust` is True; see `trusted`."""
+        """Return the set, with `trusted` set to True if `trust` is True; False changes nothing."""
         return replace(self, trusted=True) if trust else self
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by the names that they have in the file."""
+        """Return all tensors by their names in the file, on the CPU."""
         named = {"examples": self.examples, "labels": self.labels, "step_sizes": self.step_sizes}
         if self.header.bits == 8:
-            named |= dict(zip(("examples", *PACKED), pack(self.examples), strict=True))
+            named |= dict(zip(("examples", *PACKING_TENSORS), pack(self.examples), strict=True))
         named |= {INITIAL + name: value for name, value in (self.theta_0 or {}).items()}
         return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
@@ -177,7 +180,7 @@ class DistilledSet:
         """Write the set to one file, completely or not at all.
 
         Raises:
-            UserError: the file cannot be written; an older one stays as it was.
+            UserError: the file cannot be written; an existing file at `path` stays unchanged.
         """
         tensors = self.tensors()
         header = json.dumps(asdict(self.header), sort_keys=True)
@@ -189,17 +192,17 @@ class DistilledSet:
     def load(cls, path: str | Path, *, trust: bool = False) -> "DistilledSet":
         """Read a set. Every byte is checked against the digest in the file, and every value by its type and range.
 
-        What a file may hold is bounded: 4 GiB in all, 8 MiB of safetensors header (`files`), 12 levels and 200,000
-        values of JSON (`schema`), 100,000 classes, a million gradient steps (`header`).
+        A file may have at most 4 GiB, 8 MiB of safetensors header, 12 levels and 200,000 values of JSON, 100,000
+        classes and a million gradient steps.
 
         Args:
             path: the file, or the folder of a finished run.
             trust: let names in the file import modules and open other files when the set is evaluated. Reading alone
-                never does either.
+                never imports or opens anything else.
 
         Raises:
-            UserError: the file is missing, not readable, cut short, changed, of another kind, of a newer format, or
-                holds a value that it must not.
+            UserError: the file is missing, not readable, cut short, changed, not a distilled set, of a newer format, or
+                holds a value of a wrong type or range.
         """
         path = file_of(Path(path))
         metadata, tensors = _read(path)
@@ -220,33 +223,33 @@ class DistilledSet:
 
 
 def file_of(path: Path) -> Path:
-    """The file of the set at a path, which may be the folder of a finished run."""
-    return path / NAME if os.path.isdir(path) else path  # noqa: PTH112 (which raises where a folder is closed)
+    """Return the path of a set's file; `path` may be that file or the folder of a finished run."""
+    return path / NAME if os.path.isdir(path) else path  # noqa: PTH112 (Path.is_dir raises if access is denied)
 
 
 def pack(
     examples: Float[Tensor, "steps b c h w"],
 ) -> tuple[UInt8[Tensor, "steps b c h w"], Float[Tensor, "steps b"], Float[Tensor, "steps b"]]:
-    """Codes of 8 bits with the scale and offset of each image: the value is code * scale + offset.
+    """Return 8-bit codes with the scale and offset of each image: value = code * scale + offset, rounded.
 
-    Scales are powers of two and offsets multiples of them, so that values survive any number of rounds exactly.
+    Scales are powers of two and offsets are multiples of their scale: packing unpacked values again changes nothing.
     """
     low, high = examples.amin((2, 3, 4)), examples.amax((2, 3, 4))
-    scale = ((high - low).clamp(min=1e-6) / 254).log2().ceil().exp2()  # 254, as the offset is rounded down
+    scale = ((high - low).clamp(min=1e-6) / 254).log2().ceil().exp2()  # 254 and not 255: the offset is rounded down
     offset = (low / scale).floor() * scale
-    wide = (..., None, None, None)
-    return ((examples - offset[wide]) / scale[wide]).round().to(torch.uint8), scale, offset
+    per_image = (..., None, None, None)
+    return ((examples - offset[per_image]) / scale[per_image]).round().to(torch.uint8), scale, offset
 
 
 def unpack(codes: Tensor, scale: Tensor, offset: Tensor) -> Float[Tensor, "steps b c h w"]:
-    """The values of codes."""
-    wide = (..., None, None, None)
-    return codes * scale[wide] + offset[wide]
+    """Return the values that 8-bit codes stand for: code * scale + offset, with one scale and one offset per image."""
+    per_image = (..., None, None, None)
+    return codes * scale[per_image] + offset[per_image]
 
 
 def _examples(tensors: dict[str, Tensor], header: Header) -> Tensor:
-    """The examples of a file, unpacked where they are of 8 bits."""
-    packed = PACKED if header.bits == 8 else ()
+    """Return the examples of a file, unpacked if they are stored in 8 bits."""
+    packed = PACKING_TENSORS if header.bits == 8 else ()
     for name in tensors:
         if name not in ("examples", "labels", "step_sizes", *packed) and not name.startswith(INITIAL):
             raise UserError(f"it holds a tensor {name!r}, which this version of datastill does not know")
@@ -254,14 +257,14 @@ def _examples(tensors: dict[str, Tensor], header: Header) -> Tensor:
         return tensors["examples"]
     codes, scales = tensors["examples"], [tensors[name] for name in packed if name in tensors]
     if codes.dtype != torch.uint8 or len(scales) < 2 or any(each.shape != codes.shape[:2] for each in scales):
-        raise UserError(f"its examples are of 8 bits, for which {' and '.join(packed)} do not fit")
+        raise UserError(f"its examples have 8 bits, and {' and '.join(packed)} are missing or have another shape")
     if codes.dim() != 5 or any(each.dtype != torch.float32 for each in scales):
-        raise UserError("its examples of 8 bits do not have five dimensions, or scales that are not float32")
+        raise UserError("its examples of 8 bits do not have five dimensions, or their scales are not float32")
     return unpack(codes, *scales)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    with contextlib.suppress(OSError):  # reading says which
+    with contextlib.suppress(OSError):  # read_tensors reports it
         if not path.exists():
             raise UserError(f"there is no distilled set at {path}")
     metadata, tensors = read_tensors(path)
@@ -270,5 +273,5 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise UserError(f"{path} is not a distilled set of format {FORMAT} (format found: {found})")
     missing = {"examples", "labels", "step_sizes"} - tensors.keys()
     if missing or "header" not in metadata:
-        raise UserError(f"{path} lacks {', '.join(sorted(missing)) or 'its header'}; it is not a whole distilled set")
+        raise UserError(f"{path} lacks {', '.join(sorted(missing)) or 'a header'}; it is not a whole distilled set")
     return metadata, tensors

@@ -7,22 +7,23 @@ from .artifact import DistilledSet
 from .errors import unknown
 
 FOLDER = Path(__file__).parent / "sets"
+"""The folder of the package that holds the sets."""
 
 
 def names() -> list[str]:
-    """What there is."""
+    """Return the names of the sets that come with the package, e.g. ``mnist-100``."""
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
 def load(name: str | Path, *, trust: bool = False) -> DistilledSet:
-    """A set that comes with the package, or one in a file.
+    """Load a set that comes with the package, or a set from a file.
 
     Args:
-        name: one of `names`, e.g. ``mnist-100``: the data and the number of examples; or a path.
+        name: a name, e.g. ``mnist-100`` (the data and the number of examples), or the path of a file or of a run.
         trust: let names in the file import modules and open other files when the set is evaluated.
 
     Raises:
-        UserError: there is none, or the file is not a whole set.
+        UserError: no set has this name, or the file is missing or not a whole set.
     """
     path = Path(name)
     if path.suffix or os.path.lexists(path) or path.parent != Path():

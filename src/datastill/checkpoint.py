@@ -1,4 +1,4 @@
-"""What a checkpoint must hold before a run goes on from it: values of the right types, finite, that fit the run."""
+"""Checks of a checkpoint before a run goes on from it: its values have the right types, are finite and fit the run."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,15 +10,15 @@ from .errors import UserError
 from .records import fits, shown
 
 NUMBERS = {"iteration": int, "best_iteration": int, "skipped": int, "best_mean": float, "seconds": float}
-"""The numbers in a checkpoint."""
-SETTINGS = {"params", "lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"}
-"""The settings of Adam in every version of torch; newer versions have more."""
-MOMENTS = {"exp_avg", "exp_avg_sq"}
-"""What Adam keeps for each learned tensor, besides the number of its steps."""
+"""The numbers in a checkpoint, with their types."""
+ADAM_SETTINGS = {"params", "lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"}
+"""The settings of Adam that every version of torch has; newer versions have more."""
+ADAM_MOMENTS = {"exp_avg", "exp_avg_sq"}
+"""The averages that Adam keeps for each learned tensor, besides its number of steps."""
 
 
 def must_be_state(plain: Any) -> None:
-    """Raise a `UserError` unless plain values are those of a `loop.State`, and consistent with each other."""
+    """Raise a `UserError` unless `plain` holds the values of a `loop.State` that are consistent with each other."""
     if not isinstance(plain, Mapping):
         raise UserError(f"it holds a {type(plain).__name__} instead of the state of a run")
     for name, kind in NUMBERS.items():
@@ -38,13 +38,13 @@ def must_be_state(plain: Any) -> None:
 def must_continue(
     learned: Mapping[str, Tensor], stored: Any, start: Mapping[str, Tensor], optimiser: torch.optim.Adam
 ) -> None:
-    """Raise a `UserError` unless a checkpoint's tensors and optimiser are those of a run that would start from `start`.
+    """Raise a `UserError` unless a checkpoint's tensors and optimiser fit a run that starts from `start`.
 
     Args:
         learned: the learned tensors of the checkpoint.
         stored: the optimiser's state in the checkpoint, as from ``Adam.state_dict()``.
         start: the learned tensors that the run begins with.
-        optimiser: that of the run, one group for each learned tensor, before its first step.
+        optimiser: the run's optimiser before its first step, with one group for each learned tensor.
     """
     _must_be_like("learned", learned, start)
     fresh = optimiser.state_dict()
@@ -55,16 +55,16 @@ def must_continue(
     for index, group in enumerate(optimiser.param_groups):
         _must_be_moments(stored["state"].get(index), group["params"][0])
     if set(stored["state"]) - set(range(len(optimiser.param_groups))):
-        raise UserError("its optimiser has moved other tensors than those of the run")
+        raise UserError("its optimiser has state for more tensors than the run learns")
 
 
 def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
-    """Whether groups of an optimiser have the same settings, except for the rates, which change in every iteration."""
+    """Return whether two lists of optimiser groups agree in all settings except the rate, which each iteration sets."""
     if not isinstance(stored, list) or len(stored) != len(fresh):
         return False
     return all(
         isinstance(one, Mapping)
-        and set(one) >= SETTINGS
+        and set(one) >= ADAM_SETTINGS
         and all(one[key] == value for key, value in other.items() if key in one and key != "lr")
         and fits(float, one["lr"])
         for one, other in zip(stored, fresh, strict=True)
@@ -72,12 +72,12 @@ def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
 
 
 def _must_be_moments(stored: Any, parameter: Tensor) -> None:
-    """Adam has no moments before the first step."""
-    if stored is None:
+    """Raise a `UserError` unless the state of Adam for one parameter has the right names and shapes."""
+    if stored is None:  # before the first step
         return
-    if not isinstance(stored, Mapping) or set(stored) != MOMENTS | {"step"}:
-        raise UserError("its optimiser holds other values than Adam keeps")
-    like = {"step": torch.zeros(())} | dict.fromkeys(MOMENTS, parameter)
+    if not isinstance(stored, Mapping) or set(stored) != ADAM_MOMENTS | {"step"}:
+        raise UserError(f"its optimiser does not hold {', '.join(sorted(ADAM_MOMENTS))} and step, as Adam does")
+    like = {"step": torch.zeros(())} | dict.fromkeys(ADAM_MOMENTS, parameter)
     _must_be_like("optimiser", stored, like)
 
 
@@ -86,13 +86,13 @@ def _must_be_tensors(what: str, value: Any) -> None:
         raise UserError(f"it has {shown(value)} as {what}, which must be tensors by name")
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise UserError(f"its {what} {shown(name)} is no tensor of real numbers")
+            raise UserError(f"its {what} {shown(name)} is not a tensor of floating-point numbers")
         if not bool(tensor.isfinite().all()):
             raise UserError(f"its {what} {name!r} holds values that are not finite")
 
 
 def _must_be_like(what: str, value: Any, other: Mapping[str, Tensor]) -> None:
-    """Tensors of the names and shapes of others."""
+    """Raise a `UserError` unless tensors have the names, shapes and types of other tensors."""
     _must_be_tensors(what, value)
     if set(value) != set(other):
         raise UserError(f"its {what} are {', '.join(sorted(value))}, but the run has {', '.join(sorted(other))}")
@@ -106,7 +106,7 @@ def _must_be_like(what: str, value: Any, other: Mapping[str, Tensor]) -> None:
 
 def _must_be_norms(norms: Any, learned: Mapping[str, Tensor]) -> None:
     if not isinstance(norms, Mapping) or set(norms) != set(learned):
-        raise UserError("its norms are not those of what is learned")
+        raise UserError(f"its norms are not those of the learned tensors, {', '.join(sorted(learned))}")
     for name, values in norms.items():
         if not isinstance(values, list) or not all(fits(float, each) and each >= 0 for each in values):
             raise UserError(f"its norms of {name!r} are not a list of positive numbers")

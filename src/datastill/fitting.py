@@ -1,4 +1,4 @@
-"""A user's own model, trained on synthetic examples as `DistilledSet.fit` describes."""
+"""Train a user's model on synthetic examples, as `DistilledSet.fit` describes."""
 
 from collections.abc import Mapping
 
@@ -21,14 +21,19 @@ from .user_modules import (
     unwrapped,
 )
 
-COARSE = (torch.float16, torch.bfloat16)
+COARSE_PRECISIONS = (torch.float16, torch.bfloat16)
+"""The precisions that are too coarse for training: they round small steps away."""
 
 
 def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
-    """The model without wrappers, with every layer's size known from the images.
+    """Return the model without wrappers, with the size of every layer known.
+
+    Args:
+        model: a user's model.
+        images: a batch; the sizes of layers such as `nn.LazyLinear` follow from it.
 
     Raises:
-        UserError: it cannot be trained as it is.
+        UserError: the model is not a module, has no trainable weights, or cannot be trained in its precision.
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"the model is a {type(model).__name__}; give a torch.nn.Module, e.g. an instance of a class")
@@ -39,8 +44,8 @@ def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
         raise _refused(images, error) from error
     if any(p.is_inference() or p.is_meta for p in core.parameters()):
         raise UserError(
-            "the model's weights cannot be trained, as they were made in torch.inference_mode() or on the device "
-            "'meta'; make the model outside of these"
+            "the model's weights cannot be trained, because they were made in torch.inference_mode() or on the device "
+            "'meta'; make the model without them"
         )
     _check_weights(core)
     return core
@@ -50,10 +55,10 @@ def _check_weights(core: nn.Module) -> None:
     parameters = _trained(core)
     if not parameters:
         raise UserError("all parameters of the model are frozen (requires_grad=False), so nothing in it can be trained")
-    if precision_of(parameters, "the model") in COARSE:
+    if precision_of(parameters, "the model") in COARSE_PRECISIONS:
         raise UserError(
-            f"the model's weights are {str(parameters[0].dtype).removeprefix('torch.')}, in which small steps are "
-            "rounded away; train it in float32 (model.float()) and convert it afterwards"
+            f"the model's weights are {str(parameters[0].dtype).removeprefix('torch.')}, which rounds small steps "
+            "away; train it in float32 (model.float()) and convert it afterwards"
         )
     for layer in core.modules():
         if isinstance(layer, torch.jit.ScriptModule) and "BatchNorm" in layer.original_name:
@@ -75,13 +80,13 @@ def train(
     step_sizes: Float[Tensor, "epochs steps"],
     classes: int,
 ) -> None:
-    """Take every gradient step in place, with dropout off and batch normalisation by the statistics of each batch.
+    """Train the model in place: every gradient step of every epoch, in order.
 
-    Afterwards the model is in evaluation mode, and the running statistics of batch normalisation are those of all
-    examples together.
+    Dropout is off, and batch normalisation uses the statistics of each batch. Afterwards the model is in evaluation
+    mode, and its running statistics of batch normalisation are computed from all examples.
 
     Raises:
-        UserError: the model cannot take the examples, or gives other outputs than one logit per class.
+        UserError: the model cannot take the examples, or does not return one logit per class.
     """
     norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
     for layer in norms:
@@ -113,7 +118,7 @@ def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
     check_logits(logits, len(images), classes, "the model")
     if not logits.requires_grad:
         raise UserError(
-            "no weight of the model leads to its output, so it cannot be trained; leave no_grad and detach out"
+            "no weight of the model leads to its output, so it cannot be trained; remove no_grad and detach from it"
         )
     return logits
 
@@ -134,20 +139,20 @@ def _measure_statistics(model: nn.Module, norms: list[_BatchNorm], images: Tenso
 
 
 def must_have(model: nn.Module, sha256: str, network: str) -> None:
-    """Raise a `UserError` unless the model's weights have this digest: those that a network comes with."""
+    """Raise a `UserError` unless the model's weights have this SHA-256, the one that the set was made for."""
     named = {name: value.detach().cpu().contiguous() for name, value in parameters_by_name(model).items()}
     if digest("", named) != sha256:
         raise UserError(
-            f"the set was made for the weights that network {network!r} comes with, and this model has others; make it "
-            "with build_network(...).factory(), or train from others with use_initial=False"
+            f"the set was made for the pretrained weights of network {network!r}, but this model has other weights; "
+            "make it with build_network(...).factory(), or train it from its own weights with use_initial=False"
         )
 
 
 def load_weights(model: nn.Module, stored: Mapping[str, Tensor], network: str) -> None:
-    """Copy stored weights into the model's parameters of these names.
+    """Copy stored initial weights into the model's parameters by name.
 
     Raises:
-        UserError: names or shapes differ.
+        UserError: the names or shapes of the weights and of the model's parameters differ.
     """
     ours = parameters_by_name(model)
     found = {name: tuple(value.shape) for name, value in stored.items()}

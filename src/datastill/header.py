@@ -1,6 +1,6 @@
-"""The header of a distilled set: what its tensors mean and where they come from, and the checks of all of it.
+"""The header of a distilled set (what its tensors mean, how they were made) and the checks of header and tensors.
 
-Everything that a file can hold is checked here, once, so that nothing behind `DistilledSet` fails on it.
+Every value in a file is checked here, once, so that no later code fails on a wrong value.
 """
 
 import statistics
@@ -16,66 +16,70 @@ from .files import parse_json
 from .optimisers import SETTINGS
 from .schema import Check, flag, list_of, number, one_of, optional, plain, record, text, whole
 
-CLASSES = 100_000
-"""Most classes of a set."""
-STEPS = 1_000_000
-"""Most gradient steps of a set, in all epochs together."""
-NETWORKS = 100_000
-"""Most networks that a score is measured on."""
-LARGEST = 1e9
-"""Largest value of an example, in units of a standard deviation, and of a step size or a weight."""
+MOST_CLASSES = 100_000
+"""The largest number of classes of a set."""
+MOST_STEPS = 1_000_000
+"""The largest number of gradient steps of a set, over all epochs."""
+MOST_NETWORKS = 100_000
+"""The largest number of networks that a score is measured on."""
+LARGEST_VALUE = 1e9
+"""The largest absolute value of a normalised example, a step size, a label or a weight."""
 SPLITS = ("test", "validation")
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What the tensors mean and where they come from. Plain JSON values only."""
+    """The header of a distilled set: what its tensors mean and how they were made. All values are plain JSON."""
 
     data: str
-    """Name of the real data, or the path it was read from."""
+    """Name of the real data, or the path that it was read from."""
     class_names: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
     mean: tuple[float, ...]
-    """Per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
+    """Mean of the pixels per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
     std: tuple[float, ...]
+    """Standard deviation of the pixels per channel."""
     network: str
     """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
     initialiser: str
-    """How its initial weights are drawn, e.g. ``xavier``."""
+    """How the initial weights of the network are drawn, e.g. ``xavier``."""
     initial: str
-    """``fixed``: made for the initial weights stored in the file; ``random``: for any draw of the initialiser; ``own``:
-    for those that the network comes with, e.g. pretrained ones, which the file does not hold."""
+    """Initial weights that the set was made for. ``fixed``: one draw, stored in the file; ``random``: any draw of the
+    initialiser; ``own``: weights that the user's network already has, e.g. pretrained weights, not stored here."""
     weights: str = ""
-    """SHA-256 of the weights that a network must come with: its frozen ones, and all where ``initial`` is ``own``."""
+    """SHA-256 of the weights that the user's network must already have: its frozen parameters, or all parameters if
+    ``initial`` is ``own``. Empty if there are none."""
     space: str = "normalised"
-    """The examples are stored normalised, as a network takes them."""
+    """How the examples are stored: always ``normalised``, as a network takes them."""
     bits: int = 32
-    """Of a value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
+    """Bits per value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
     order: str = "ordered"
-    """Steps are taken in the stored order, each once in an epoch."""
+    """Order of the steps: always ``ordered``, the stored order, each step once per epoch."""
     optimiser: str = "sgd"
-    """Of the training: gradient descent (``sgd``), ``momentum`` of 0.9, or ``adam`` with an epsilon of 1e-5."""
+    """Optimiser of the training: ``sgd`` (gradient descent), ``momentum`` (of 0.9) or ``adam`` (epsilon 1e-5)."""
     attack: tuple[int, int] | None = None
-    """Of a set that poisons: the class that networks shall misread, and the one that they shall take it for."""
+    """(attacked class, target class) of a poisoned set; None for an ordinary set."""
     method: str = ""
+    """Name of the method that made the set."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved configuration of the run; the run can be repeated from it."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, hardware class, seconds, iterations."""
+    """How the set was made: versions, hardware class, seconds, iterations."""
     score: Mapping[str, Any] | None = None
-    """What was measured on the test split, with its protocol; None before it was."""
+    """The measured score with its protocol; None if it was not measured."""
 
 
 SHA256 = text(64, 64)
 NAME = text(4096, 1)
 SHARE = number(0, 1)
-SHARES = list_of(SHARE, 1, NETWORKS)
+SHARES = list_of(SHARE, 1, MOST_NETWORKS)
 SIZE = whole(1, 10**9)
 OPTIMISER = one_of(*SETTINGS)
 
 SCALARS: Mapping[str, Check] = {
     "data": NAME,
-    "class_names": list_of(text(1000), 1, CLASSES),
+    "class_names": list_of(text(1000), 1, MOST_CLASSES),
     "mean": list_of(number(-1e6, 1e6), 1, 10_000),
     "std": list_of(number(1e-9, 1e6), 1, 10_000),
     "network": NAME,
@@ -86,21 +90,21 @@ SCALARS: Mapping[str, Check] = {
     "bits": one_of(32, 8),
     "order": one_of("ordered"),
     "optimiser": OPTIMISER,
-    "attack": optional(list_of(whole(0, CLASSES - 1), 2, 2)),
+    "attack": optional(list_of(whole(0, MOST_CLASSES - 1), 2, 2)),
     "method": text(200),
 }
-"""The checks of the fields of `Header` that are no records."""
+"""The checks of the fields of `Header` that are single values or lists."""
 
 PROTOCOL = record(
     {
-        "networks": whole(1, NETWORKS),
+        "networks": whole(1, MOST_NETWORKS),
         "network": text(4096),
         "initialiser": text(4096),
-        "step_size": number(0, LARGEST),
-        "epochs": whole(0, STEPS),
+        "step_size": number(0, LARGEST_VALUE),
+        "epochs": whole(0, MOST_STEPS),
         "optimiser": one_of("", *SETTINGS),
         "augmentation": text(100),
-        "clip": number(0, LARGEST),
+        "clip": number(0, LARGEST_VALUE),
         "labels": one_of("", "hard", "soft"),
         "seed": whole(-(2**62), 2**62),
     },
@@ -115,21 +119,21 @@ ATTACK = {
     "target_class": text(1000),
     "split": one_of(*SPLITS),
     "images": SIZE,
-    "n": whole(1, NETWORKS),
+    "n": whole(1, MOST_NETWORKS),
     "before": MEASURED,
     "after": MEASURED,
 }
 CURVE = {
-    "steps": list_of(whole(0, STEPS), 1, 10_000),
+    "steps": list_of(whole(0, MOST_STEPS), 1, 10_000),
     "split": one_of(*SPLITS),
     "images": SIZE,
-    "networks": whole(1, NETWORKS),
+    "networks": whole(1, MOST_NETWORKS),
     "mean": list_of(SHARE, 1, 10_000),
     "sd": list_of(SHARE, 1, 10_000),
 }
 BASELINE = {
     "kind": text(200, 1),
-    "sets": whole(1, NETWORKS),
+    "sets": whole(1, MOST_NETWORKS),
     "best": optional(SHARE),
     "mean": SHARE,
     "sd": SHARE,
@@ -141,7 +145,7 @@ SCORE = record(
         "images": SIZE,
         "mean": SHARE,
         "sd": SHARE,
-        "n": whole(1, NETWORKS),
+        "n": whole(1, MOST_NETWORKS),
         "accuracies": SHARES,
         "seconds": number(0, 1e12),
         "hardware": text(200),
@@ -183,10 +187,10 @@ PROVENANCE = record(
 
 
 def read_header(written: str) -> Header:
-    """The header in the JSON of a file.
+    """Return the header that the JSON text of a file holds.
 
     Raises:
-        UserError: it is no JSON, or a value of it is not what it must be; unknown names are refused by name.
+        UserError: the text is not JSON, a value has a wrong type or range, or a name is not known.
     """
     stored = _parsed(written)
     plain(stored, "header")
@@ -204,7 +208,7 @@ def read_header(written: str) -> Header:
 
 
 NEEDED = ("data", "class_names", "mean", "std", "network", "initialiser", "initial")
-"""Fields that every header has; files of earlier versions lack others."""
+"""Fields that every header has; files of earlier versions may lack the other fields."""
 
 
 def _parsed(written: str) -> Any:
@@ -215,7 +219,7 @@ def _parsed(written: str) -> Any:
 
 
 def _written_by(stored: Any) -> str:
-    """Which version wrote the file, if it says so."""
+    """Return a text with the version that wrote the file; an empty text if the header does not name it."""
     provenance = stored.get("provenance") if isinstance(stored, Mapping) else None
     version = provenance.get("datastill") if isinstance(provenance, Mapping) else None
     return f" (the file was written by datastill {version[:100]})" if isinstance(version, str) else ""
@@ -242,7 +246,7 @@ def _check_score(score: Mapping[str, Any] | None) -> None:
 
 
 def _check_figures(score: Mapping[str, Any], where: str, count: str = "n") -> None:
-    """Raise a `UserError` unless number, mean and standard deviation are those of the accuracies."""
+    """Raise a `UserError` unless the number, mean, standard deviation and maximum agree with the accuracies."""
     if "accuracies" not in score:
         return
     accuracies = score["accuracies"]
@@ -254,21 +258,21 @@ def _check_figures(score: Mapping[str, Any], where: str, count: str = "n") -> No
     }
     for name, value in found.items():
         if score.get(name) is not None and abs(score[name] - value) > 1e-6:
-            raise UserError(f"{where}.{name} is {score[name]:.6g}, but that of its accuracies is {value:.6g}")
+            raise UserError(f"{where}.{name} is {score[name]:.6g}, but {where}.accuracies give {value:.6g}")
 
 
 def check_header(header: Header) -> None:
-    """Raise a `UserError` unless every field of a header that is no record is what it must be."""
+    """Raise a `UserError` unless every field in `SCALARS` has a value of the right type and range."""
     for name, check in SCALARS.items():
         check(getattr(header, name), name)
     names = header.class_names
     if len(set(names)) < len(names):
         double = next(name for i, name in enumerate(names) if name in names[:i])
-        raise UserError(f"class_names holds {double!r} twice; give every class a name of its own")
+        raise UserError(f"class_names holds {double!r} twice; give every class another name")
     if len(header.std) != len(header.mean):
         raise UserError(f"mean has {len(header.mean)} values and std {len(header.std)}; give one for each channel")
     if header.attack and (max(header.attack) >= len(names) or header.attack[0] == header.attack[1]):
-        raise UserError(f"attack is {header.attack}, but must be two different classes of 0 to {len(names) - 1}")
+        raise UserError(f"attack is {header.attack}, but must be two different classes from 0 to {len(names) - 1}")
 
 
 def check_tensors(
@@ -279,16 +283,24 @@ def check_tensors(
     if examples.dim() != 5 or labels.shape[:2] != (steps, batch) or labels.dim() not in (2, 3):
         raise UserError(
             f"examples of shape {tuple(examples.shape)} and labels of shape {tuple(labels.shape)} do not "
-            "belong together; expected (steps, batch, channels, height, width) and (steps, batch)"
+            "belong together; give (steps, batch, channels, height, width) and (steps, batch)"
         )
     if step_sizes.dim() != 2 or step_sizes.shape[1] != steps:
-        raise UserError(f"step sizes of shape {tuple(step_sizes.shape)} do not fit {steps} steps")
-    if not examples.numel() or not step_sizes.numel() or step_sizes.numel() > STEPS:
-        raise UserError(f"a set has at least one example and epoch, and at most {STEPS} gradient steps in all epochs")
+        raise UserError(
+            f"step sizes have shape {tuple(step_sizes.shape)}, but for {steps} steps it must be (epochs, {steps})"
+        )
+    if not examples.numel() or not step_sizes.numel() or step_sizes.numel() > MOST_STEPS:
+        raise UserError(
+            f"examples have shape {tuple(examples.shape)} and step sizes {tuple(step_sizes.shape)}, but a set must "
+            f"have at least one example and one epoch, and at most {MOST_STEPS} gradient steps in all epochs"
+        )
     if examples.shape[2] != len(header.mean):
-        raise UserError(f"the examples have {examples.shape[2]} channels, but mean and std are of {len(header.mean)}")
+        raise UserError(
+            f"the examples have {examples.shape[2]} channels, but mean and std have {len(header.mean)} values; give "
+            "one for each channel"
+        )
     _check_values(examples, "examples")
-    if step_sizes.dtype not in FLOATS or not bool((step_sizes >= 0).all()):
+    if step_sizes.dtype not in FLOAT_TYPES or not bool((step_sizes >= 0).all()):
         raise UserError(f"step sizes must be positive numbers, but the smallest is {step_sizes.min():.3g}")
     _check_values(step_sizes, "step sizes")
     _check_labels(labels, len(header.class_names))
@@ -311,7 +323,7 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 def _check_initial(theta_0: Mapping[str, Tensor] | None, header: Header) -> None:
     if header.initial == "fixed" and not theta_0:
-        raise UserError("the set was made for fixed initial weights, but holds none")
+        raise UserError("initial is 'fixed', but the set holds no initial weights; give them as theta_0")
     if header.initial != "fixed" and theta_0:
         raise UserError(f"the set holds initial weights, but initial is {header.initial!r} and not 'fixed'")
     for name, value in (theta_0 or {}).items():
@@ -320,7 +332,7 @@ def _check_initial(theta_0: Mapping[str, Tensor] | None, header: Header) -> None
 
 
 def _check_values(values: Tensor, what: str) -> None:
-    if values.dtype not in FLOATS:
-        raise UserError(f"{what} are of type {values.dtype}, but must be numbers with a fraction, e.g. float32")
-    if values.numel() and not float(values.detach().abs().max()) <= LARGEST:  # false for values that are not numbers
-        raise UserError(f"{what} hold values that are not finite or are above {LARGEST:g}")
+    if values.dtype not in FLOAT_TYPES:
+        raise UserError(f"{what} are of type {values.dtype}, but must be floating-point numbers, e.g. float32")
+    if values.numel() and not float(values.detach().abs().max()) <= LARGEST_VALUE:  # NaN fails, too
+        raise UserError(f"{what} hold values that are not finite or are above {LARGEST_VALUE:g}")

@@ -1,4 +1,4 @@
-"""What a stopped run must find unchanged when it goes on: settings, real data, files."""
+"""The identity of a run: settings, real data and files that must be unchanged when a stopped run goes on."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,20 +17,20 @@ TITLES = {
     "files_sha256": "SHA-256 of",
     "class_names": "class names",
 }
-"""What the parts of an identity are called in errors."""
+"""The words for the parts of an identity in errors."""
 
 
 def data_identity(data: RealData) -> dict[str, Any]:
-    """SHA-256 of each split, and the class names."""
+    """Return the identity of real data: the SHA-256 of each split, and the class names."""
     return {"data_sha256": data.sha256, "class_names": list(data.class_names)}
 
 
 def files_identity(network: str, initial: str) -> dict[str, Any]:
-    """SHA-256 of the files that a network and its initial weights are read from.
+    """Return the SHA-256 of the files that a network and its initial weights are read from.
 
     Args:
-        network: as in a configuration, e.g. ``alexnet(weights=FILE)``.
-        initial: e.g. ``xavier`` or ``pool:FILE``.
+        network: the network as in a configuration, e.g. ``alexnet(weights=FILE)``.
+        initial: the initial weights as in a configuration, e.g. ``xavier`` or ``pool:FILE``.
     """
     found = {}
     if file := weights_file(network):
@@ -41,13 +41,13 @@ def files_identity(network: str, initial: str) -> dict[str, Any]:
 
 
 def must_match(what: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: str) -> None:
-    """Raise a `UserError` that names each difference between two identities; only parts that both have are compared.
+    """Raise a `UserError` that names each difference between two identities; only parts in both are compared.
 
     Args:
-        what: cannot go on, for people: ``the run in FOLDER``.
+        what: the words for what goes on, used in the message: ``the run in FOLDER``.
         then: the identity that was recorded at the beginning.
         now: the identity as it is now.
-        fix: what can be done.
+        fix: the end of the message: what the user can do.
     """
     found = [line for key in then if key in now for line in _differences((key,), then[key], now[key])]
     if found:
@@ -56,7 +56,7 @@ def must_match(what: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: 
 
 def _differences(path: tuple[str, ...], then: Any, now: Any) -> Iterator[str]:
     if isinstance(then, Mapping) and isinstance(now, Mapping):
-        for key in [key for key in then if key in now]:  # one that is missing is of another version
+        for key in [key for key in then if key in now]:  # another version may lack a key
             yield from _differences((*path, key), then[key], now[key])
     elif then != now:
         name = " ".join([TITLES.get(path[0], path[0]), ".".join(path[1:])]).strip()

@@ -1,4 +1,4 @@
-"""PyTorch's modes, which a caller may have changed and under which the library would compute other numbers or fail."""
+"""Protect the library from modes of PyTorch that a caller has changed and that would change its results."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @contextmanager
 def usual_modes() -> Iterator[None]:
-    """Compute as PyTorch does by default, whatever the caller's modes are; they hold again afterwards.
+    """Set the modes of PyTorch to their defaults inside this context, and restore the caller's modes afterwards.
 
-    Gradients are on, new tensors are float32 on the CPU, and neither inference mode nor autocast is active. Also a
-    decorator, for the functions that people call.
+    Gradients are on, new tensors are float32 on the CPU, and inference mode and autocast are off. Can also be used as a
+    decorator.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -24,12 +24,12 @@ def usual_modes() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if dtype != torch.float32:  # it holds for all threads: touch it only where it matters
+        if dtype != torch.float32:  # the default holds for all threads, so change it only if needed
             stack.callback(torch.set_default_dtype, dtype)
             torch.set_default_dtype(torch.float32)
         yield
 
 
 def trainable(tensor: Tensor) -> Tensor:
-    """The tensor, or a copy that autograd accepts if it was made in inference mode."""
+    """Return the tensor, or a copy that autograd accepts if the tensor was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor

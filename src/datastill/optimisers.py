@@ -1,4 +1,4 @@
-"""The optimisers that networks are trained with on a distilled set: all their numbers, in words and as PyTorch code."""
+"""The optimisers for training on a distilled set: all their settings, as arguments, in words and as PyTorch code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "momentum": ("SGD", SGD | {"momentum": 0.9}),
     "adam": ("Adam", ADAM),
 }
-"""Name in a distilled set, to the class in `torch.optim` and all its arguments except the step size."""
+"""Per name in a distilled set: the class in `torch.optim` and all its arguments except the step size."""
 WORDS: Mapping[str, str] = {
     "sgd": "plain gradient descent",
     "momentum": "gradient descent with momentum 0.9",
@@ -24,30 +24,30 @@ WORDS: Mapping[str, str] = {
 
 
 def make_optimiser(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser as `torch.optim` has it; set ``lr`` of its parameter group before each step.
+    """Return the optimiser of `torch.optim` for these parameters; set ``lr`` of its group before each step.
 
     Raises:
-        UserError: there is no optimiser of this name.
+        UserError: `name` is not a known optimiser.
     """
     kind, arguments = _settings(name)
     return getattr(torch.optim, kind)(parameters, **arguments)
 
 
 def optimiser_words(name: str) -> str:
-    """The optimiser with its numbers, for people: ``Adam with betas 0.9 and 0.999 and epsilon 1e-5``."""
+    """Return the optimiser and its settings in words: ``Adam with betas 0.9 and 0.999 and epsilon 1e-5``."""
     _settings(name)
     return WORDS[name]
 
 
 def optimiser_code(name: str, lr: str = "step_size") -> str:
-    """The call that makes the optimiser, with all its arguments: ``torch.optim.SGD(parameters, lr=...)``."""
+    """Return the code that makes the optimiser: ``torch.optim.SGD(model.parameters(), lr=step_size, ...)``."""
     kind, arguments = _settings(name)
     written = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return f"torch.optim.{kind}(model.parameters(), lr={lr}, {written})"
 
 
 def optimiser_numbers(name: str) -> dict[str, Any]:
-    """The optimiser as plain JSON values: its name, the class in `torch.optim`, its arguments, and words and code."""
+    """Return the optimiser as plain JSON values: name, class in `torch.optim`, arguments, words and code."""
     kind, arguments = _settings(name)
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""Files written by ``torch.save``, read so that they run no code and take no more memory than they have bytes."""
+"""Read files of ``torch.save`` without running any code, and without using more memory than the file has bytes."""
 
 import io
 import pickletools
@@ -14,34 +14,36 @@ from torch import Tensor
 from .errors import UserError
 from .files import must_be_file
 
-PLAIN = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Za-z0-9]+Storage")
-"""What the pickle of a file may call: enough for tensors, parameters and plain values."""
-OTHER_CALLS = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
-"""Further opcodes that make objects; `torch.save` uses none of them for tensors and plain values."""
-LARGEST_PICKLE = 8 * 2**20
-"""Bytes of the pickle that names and describes the tensors; their values lie outside it."""
-OLD_PICKLES = 5
-"""How many pickles follow each other in a file of the format before archives."""
-DEEPEST = 20
-"""How deep lists and dictionaries may be nested."""
+ALLOWED_NAMES = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Za-z0-9]+Storage"
+)
+"""The functions and classes that a pickle may name: enough for tensors, parameters and plain values."""
+OBJECT_OPCODES = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4")
+"""Other opcodes that make objects; `torch.save` uses none of them for tensors and plain values."""
+MOST_PICKLE_BYTES = 8 * 2**20
+"""The largest size, in bytes, of the pickle that describes the tensors; their values are stored outside the pickle."""
+PICKLES_IN_OLD_FILE = 5
+"""The number of pickles in a file of the old format of torch.save, which is not an archive."""
+MOST_LEVELS = 20
+"""The largest number of levels of nested lists and dictionaries."""
 
 
 class MoreThanTensorsError(UserError):
-    """A pickle that asks for more than tensors and plain values."""
+    """The error for a pickle that holds objects other than tensors and plain values."""
 
 
 def read_pickled(path: Path) -> Any:
-    """The value in a file of ``torch.save``: tensors and plain values only, on the CPU.
+    """Return the value in a file of ``torch.save``, on the CPU; it may hold tensors and plain values only.
 
     Raises:
-        MoreThanTensorsError: it asks for something that is neither a tensor nor a plain value.
-        UserError: there is no such file, or it is cut short, damaged or of another kind.
+        MoreThanTensorsError: the file holds an object that is neither a tensor nor a plain value.
+        UserError: the file is missing, cut short, damaged or not of ``torch.save``.
     """
     must_be_file(path)
     try:
         archive = zipfile.is_zipfile(path)
         _must_be_plain(path, _pickle_in_archive(path) if archive else _first_bytes(path))
-        # Mapped, the tensors of an archive lie in the file itself: none is larger than it, whatever the pickle says.
+        # With mmap, the tensors of an archive lie in the file itself, so none can be larger than the file.
         return _copied(torch.load(path, map_location="cpu", weights_only=True, mmap=archive))
     except UserError:
         raise
@@ -52,42 +54,42 @@ def read_pickled(path: Path) -> Any:
 
 
 def _pickle_in_archive(path: Path) -> bytes:
-    """The pickle in an archive, whose members must be stored as they are: a compressed one can be of any size."""
+    """Return the pickle in an archive; raise a `UserError` for compressed members, which can unpack to any size."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise UserError(f"{path} holds compressed data, which torch.save never writes; save it with torch.save")
         (pickle,) = (member for member in members if member.filename.endswith("/data.pkl"))
-        if pickle.file_size > LARGEST_PICKLE:
+        if pickle.file_size > MOST_PICKLE_BYTES:
             raise UserError(
-                f"{path} describes its tensors in {pickle.file_size} bytes; at most {LARGEST_PICKLE} are read"
+                f"{path} describes its tensors in {pickle.file_size} bytes; at most {MOST_PICKLE_BYTES} are read"
             )
         return archive.read(pickle)
 
 
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(LARGEST_PICKLE)
+        return file.read(MOST_PICKLE_BYTES)
 
 
 def _must_be_plain(path: Path, content: bytes) -> None:
-    for name in list(_called(io.BytesIO(content))):  # all of it first: text may look like the beginning of a pickle
-        if not PLAIN.fullmatch(name):
+    for name in list(_called(io.BytesIO(content))):  # to the end first: a text file may begin like a pickle
+        if not ALLOWED_NAMES.fullmatch(name):
             raise MoreThanTensorsError(
                 f"{path} is refused: it is a pickle that holds more than tensors ({name.replace(' ', '.')})"
             )
 
 
 def _called(content: io.BytesIO) -> Iterator[str]:
-    """The functions and classes that the pickles in `content` name, as ``module name``."""
+    """Yield the functions and classes that the pickles in `content` name, as ``module name``."""
     texts = ["", ""]
-    for _ in range(OLD_PICKLES):
+    for _ in range(PICKLES_IN_OLD_FILE):
         for code, argument, _ in pickletools.genops(content):
             if code.name == "GLOBAL":
                 yield str(argument)
             elif code.name == "STACK_GLOBAL":
                 yield " ".join(texts)
-            elif code.name in OTHER_CALLS:
+            elif code.name in OBJECT_OPCODES:
                 yield str(argument or code.name)
             elif isinstance(argument, str):
                 texts = [texts[1], argument]
@@ -96,12 +98,12 @@ def _called(content: io.BytesIO) -> Iterator[str]:
 
 
 def _copied(value: Any, depth: int = 0) -> Any:
-    """The value with tensors that lie in memory, each no larger than what was read for it.
+    """Return a copy of the value with its tensors in memory; no tensor may be larger than its values in the file.
 
     Raises:
-        ValueError: a tensor repeats its values beyond what the file holds, or the value is nested too deeply.
+        ValueError: a tensor has more bytes than the file holds for it, or the value is nested too deeply.
     """
-    if depth > DEEPEST:
+    if depth > MOST_LEVELS:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):
         return {key: _copied(each, depth + 1) for key, each in value.items()}

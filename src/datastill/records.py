@@ -1,4 +1,4 @@
-"""Records of settings: every value is checked against the type of its field, and a wrong one is named in one line."""
+"""Records of settings: every value is checked against the type of its field; an error names the wrong value."""
 
 import types
 import unicodedata
@@ -10,31 +10,31 @@ from .errors import UserError, unknown
 
 Record = TypeVar("Record")
 """A dataclass of settings."""
-CONTROL = ("Cc", "Cs", "Zl", "Zp")
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no text may hold: control characters, halves of characters, ends of lines."""
 LARGEST_INTEGER = 2**63 - 1
-"""Of an integer setting, in absolute value: more does not fit into a seed or a tensor."""
+"""The largest absolute value of an integer setting; a larger value does not fit into a seed or a tensor."""
 LARGEST_FLOAT = 1e38
-"""Of any other number, in absolute value: more is infinite in float32."""
+"""The largest absolute value of a floating-point setting; a value above 3.4e38 is infinite in float32."""
 
 
 def must_have_types(record: Any, path: str = "") -> None:
-    """Raise a `UserError` if a field of a dataclass has a value of another type, or a number that is not finite."""
+    """Raise a `UserError` if a value of a dataclass does not have the type of its field, or is not finite."""
     hints = get_type_hints(type(record))
     for field in fields(record):
         _checked(hints[field.name], getattr(record, field.name), path + field.name)
 
 
 def updated(record: Record, plain: Any, path: str = "") -> Record:
-    """The dataclass `record` with the values of a JSON object; what the object leaves out stays as it is.
+    """Return a copy of the dataclass `record` with the values of a JSON object; other fields keep their values.
 
     Args:
-        record: gives the fields, their types and their defaults.
-        plain: a JSON object; lists become tuples, objects become the records that are in their fields.
-        path: put before the name of a field in messages, e.g. ``loop.``.
+        record: a dataclass with the fields, their types and their defaults.
+        plain: a JSON object; a list becomes a tuple, an object changes the dataclass in its field.
+        path: text before the name of a field in messages, e.g. ``loop.``.
 
     Raises:
-        UserError: not an object, an unknown field, or a value that the field cannot have.
+        UserError: `plain` is not an object, names an unknown field, or holds a value of a wrong type.
     """
     if not isinstance(plain, Mapping):
         raise UserError(f"{path.removesuffix('.') or 'the settings'} must be a JSON object, but is {shown(plain)}")
@@ -53,7 +53,7 @@ def _read(hint: Any, record: Any, key: str, value: Any, path: str) -> Any:
 
 
 def _checked(hint: Any, value: Any, name: str) -> Any:
-    """The value, with whole numbers as floats where the field is one."""
+    """Return the value if its type fits, with whole numbers as floats if the type is float."""
     if is_dataclass(value) and not isinstance(value, type):
         must_have_types(value, f"{name}.")
         return value
@@ -63,14 +63,14 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
 
 
 def _widened(hint: Any, value: Any) -> Any:
-    """The value with its whole numbers as floats where the type says so."""
+    """Return the value, with whole numbers as floats if the type is float."""
     if get_origin(hint) is tuple and float in get_args(hint):
         return tuple(map(float, value))
     return float(value) if hint is float else value
 
 
 def fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type: of numbers only finite ones, of texts only printable ones."""
+    """Return whether a value has the type `hint`; numbers must be finite, texts without control characters."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(each, value) for each in arguments)
@@ -95,12 +95,12 @@ def _fits_plain(kind: Any, value: Any) -> bool:
     if kind is int:
         return type(value) is int and abs(value) <= LARGEST_INTEGER
     if kind is str:
-        return isinstance(value, str) and not any(unicodedata.category(each) in CONTROL for each in value)
+        return isinstance(value, str) and not any(unicodedata.category(each) in CONTROL_CATEGORIES for each in value)
     return isinstance(value, kind)
 
 
 def _in_words(hint: Any) -> str:
-    """A type for people."""
+    """Return the words that describe a type in a message, e.g. ``a whole number``."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(map(_in_words, arguments))
@@ -110,20 +110,20 @@ def _in_words(hint: Any) -> str:
         return f"a list, each {_in_words(arguments[0])}"
     if origin is tuple:
         return f"a list of {len(arguments)}: {', '.join(map(_in_words, arguments))}"
-    return WORDS.get(origin or hint, f"a {getattr(origin or hint, '__name__', hint)}")
+    return TYPE_WORDS.get(origin or hint, f"a {getattr(origin or hint, '__name__', hint)}")
 
 
-WORDS = {
+TYPE_WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
     str: "text without control characters",
     types.NoneType: "nothing (null)",
 }
-"""Types for people."""
+"""The words that describe each plain type in a message."""
 
 
 def shown(value: Any) -> str:
-    """A value in at most 60 characters."""
+    """Return a value as text of at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

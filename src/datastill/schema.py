@@ -1,7 +1,7 @@
 """Checks of values that come from a file: types, ranges, sizes and text that a terminal can show.
 
-A check takes a value and the words that name it, e.g. ``score.n``, and raises a `UserError` that names the value and
-the limit. Checks are made by functions here, and put together to records: ``record({"n": whole(1, 100)})``.
+A check is a function of a value and of the words that name it, e.g. ``score.n``; it raises a `UserError` that names the
+value and the limit. The functions of this module return checks: ``record({"n": whole(1, 100)})``.
 """
 
 import math
@@ -10,49 +10,49 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .errors import UserError
-from .records import CONTROL
+from .records import CONTROL_CATEGORIES
 
 Check = Callable[[Any, str], None]
 
-SHOWN = 60
-"""Characters of a wrong value that an error shows."""
-CHARACTERS = 10_000
-"""Most characters of any text."""
-DEPTH = 12
-"""Most levels of free JSON."""
-VALUES = 200_000
-"""Most values in free JSON."""
-WHOLE = 2**63
-"""Whole numbers are below this, and not below its negative."""
+SHOWN_CHARACTERS = 60
+"""The number of characters of a wrong value that an error shows."""
+MOST_CHARACTERS = 10_000
+"""The largest number of characters of a text."""
+MOST_LEVELS = 12
+"""The largest number of levels of nested JSON."""
+MOST_VALUES = 200_000
+"""The largest number of values in JSON."""
+INTEGER_LIMIT = 2**63
+"""Every whole number n must fulfil -2**63 <= n < 2**63."""
 
 
 def wrong(value: Any, where: str, must: str) -> UserError:
-    """The error for a value that is not what it must be."""
+    """Return the error for the value of `where`, which must be something else: `must`, e.g. ``a whole number``."""
     shown = repr(value) if not isinstance(value, str | list | tuple | Mapping) else repr(_start_of(value))
     return UserError(f"{where} is {shown}, but must be {must}")
 
 
 def _start_of(value: Any) -> Any:
-    """A value short enough to be shown in one line."""
+    """Return the start of a text, or a description of a list or a record, short enough for one line."""
     if isinstance(value, str):
-        return value if len(value) <= SHOWN else value[:SHOWN] + "..."
+        return value if len(value) <= SHOWN_CHARACTERS else value[:SHOWN_CHARACTERS] + "..."
     return f"a record of {len(value)}" if isinstance(value, Mapping) else f"a list of {len(value)}"
 
 
-def text(most: int = CHARACTERS, least: int = 0) -> Check:
-    """A text in one line, without characters that command a terminal."""
+def text(most: int = MOST_CHARACTERS, least: int = 0) -> Check:
+    """Return the check of a text in one line, of `least` to `most` characters, without control characters."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, str) or not least <= len(value) <= most:
             raise wrong(value, where, f"a text of {least} to {most} characters")
-        if any(unicodedata.category(each) in CONTROL for each in value):
+        if any(unicodedata.category(each) in CONTROL_CATEGORIES for each in value):
             raise wrong(value, where, "a text without control characters")
 
     return check
 
 
 def one_of(*known: Any) -> Check:
-    """One of a few values, of their types (True is not 1)."""
+    """Return the check that a value is one of the known values and has its type (True is not 1)."""
 
     def check(value: Any, where: str) -> None:
         if not any(type(value) is type(each) and value == each for each in known):
@@ -62,7 +62,7 @@ def one_of(*known: Any) -> Check:
 
 
 def number(low: int | float, high: int | float) -> Check:
-    """A finite number in a range, both ends included; True and False are none."""
+    """Return the check of a finite number from `low` to `high`, both included; True and False are refused."""
 
     def check(value: Any, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -72,7 +72,7 @@ def number(low: int | float, high: int | float) -> Check:
 
 
 def whole(low: int, high: int) -> Check:
-    """A whole number in a range, both ends included."""
+    """Return the check of a whole number from `low` to `high`, both included; True and False are refused."""
 
     def check(value: Any, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -82,18 +82,18 @@ def whole(low: int, high: int) -> Check:
 
 
 def flag(value: Any, where: str) -> None:
-    """True or False."""
+    """Check that a value is True or False."""
     if not isinstance(value, bool):
         raise wrong(value, where, "True or False")
 
 
 def optional(check: Check) -> Check:
-    """None, or what `check` takes."""
+    """Return the check that a value is None or passes `check`."""
     return lambda value, where: None if value is None else check(value, where)
 
 
 def list_of(check: Check, least: int, most: int) -> Check:
-    """A list (in Python also a tuple) of so many values, each of which `check` takes."""
+    """Return the check of a list or tuple of `least` to `most` values, each of which must pass `check`."""
 
     def all_of(value: Any, where: str) -> None:
         if not isinstance(value, list | tuple) or not least <= len(value) <= most:
@@ -106,12 +106,12 @@ def list_of(check: Check, least: int, most: int) -> Check:
 
 
 def record(fields: Mapping[str, Check], needed: Sequence[str] = (), *, more: bool = False) -> Check:
-    """Named values.
+    """Return the check of named values.
 
     Args:
-        fields: the check of each.
-        needed: names that must be there.
-        more: whether there may be other names; if not, they are refused.
+        fields: the check for each name.
+        needed: names that must be present.
+        more: whether names that are not in `fields` are allowed.
     """
 
     def check(value: Any, where: str) -> None:
@@ -133,18 +133,18 @@ def record(fields: Mapping[str, Check], needed: Sequence[str] = (), *, more: boo
 
 
 def plain(value: Any, where: str) -> None:
-    """JSON of any names, bounded: `DEPTH` levels, `VALUES` values, printable text, finite numbers."""
+    """Check any JSON value: at most `MOST_LEVELS` levels and `MOST_VALUES` values, printable text, finite numbers."""
     waiting, count = [(value, where, 0)], 0
     while waiting:
         one, name, depth = waiting.pop()
         count += 1
-        if depth > DEPTH or count > VALUES:
-            raise UserError(f"{where} holds more than {DEPTH} levels or {VALUES} values")
+        if depth > MOST_LEVELS or count > MOST_VALUES:
+            raise UserError(f"{where} holds more than {MOST_LEVELS} levels or more than {MOST_VALUES} values")
         waiting += [(each, at, depth + 1) for at, each in _inside(one, name)]
 
 
 def _inside(value: Any, where: str) -> list[tuple[str, Any]]:
-    """The values in a value, with their names; a `UserError` for what is no JSON."""
+    """Return the values inside a value with their names; raise a `UserError` if the value is not JSON."""
     if isinstance(value, Mapping):
         for key in value:
             text(least=1, most=200)(key, f"a name in {where}")
@@ -155,7 +155,7 @@ def _inside(value: Any, where: str) -> list[tuple[str, Any]]:
         text()(value, where)
     elif isinstance(value, float) and not math.isfinite(value):
         raise wrong(value, where, "finite")
-    elif isinstance(value, int) and not -WHOLE <= value < WHOLE:
+    elif isinstance(value, int) and not -INTEGER_LIMIT <= value < INTEGER_LIMIT:
         raise wrong("a number of many digits", where, "below 2^63")
     elif not (value is None or isinstance(value, bool | int | float)):
         raise wrong(f"a {type(value).__name__}", where, "JSON")

@@ -1,4 +1,4 @@
-"""What a file may ask for by itself: nothing that runs code, and nothing outside the file but the user's known data."""
+"""Checks of names in a file that the user does not trust: they may name known data, but no code and no other file."""
 
 from .data import require_known
 from .errors import untrusted

@@ -1,4 +1,4 @@
-"""Images as people have them, as one tensor of pixels in [0, 1]."""
+"""Convert a user's images (tensors, arrays, PIL images, lists) to one tensor of pixels in [0, 1]."""
 
 import math
 from typing import Any
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from .errors import UserError
 
-LARGEST = 10.0
-"""A larger float is no pixel in [0, 1]. Synthetic images, which leave this range by design, stay within -4 to 4."""
-LOSSLESS = {1: ("1", "L"), 3: ("1", "L", "P", "RGB")}
-"""Channels to the modes of PIL images that become grey ("L") or coloured ("RGB") without losing anything."""
+LARGEST_PIXEL = 10.0
+"""The largest absolute value of a pixel as float. Pixels of real images are in [0, 1], of synthetic ones in [-4, 4]."""
+LOSSLESS_MODES = {1: ("1", "L"), 3: ("1", "L", "P", "RGB")}
+"""The modes of PIL images that convert without loss to 1 channel (grey, "L") or 3 channels ("RGB")."""
 
 
 def as_pixels(images: Any, shape: tuple[int, int, int]) -> Float[Tensor, "... c h w"]:
-    """Pixels in [0, 1] as float32 of shape (..., channels, height, width), from one image or a batch.
+    """Return pixels in [0, 1] as float32 of shape (..., channels, height, width), from one image or a batch.
 
     Args:
         images: a tensor, a NumPy array, a PIL image, or a list of these. Integers are in 0..255, floats in [0, 1].
@@ -25,7 +25,7 @@ def as_pixels(images: Any, shape: tuple[int, int, int]) -> Float[Tensor, "... c 
         shape: (channels, height, width) of an image.
 
     Raises:
-        UserError: other channels, sizes, types or ranges.
+        UserError: the images have other channels or another size than `shape`, or a wrong type or range.
     """
     if isinstance(images, list | tuple):
         if not images:
@@ -35,7 +35,7 @@ def as_pixels(images: Any, shape: tuple[int, int, int]) -> Float[Tensor, "... c 
 
 
 def _is_picture(image: object) -> bool:
-    """Whether it is a PIL image; found by its methods, so that PIL is not imported for tensors."""
+    """Return whether an image is a PIL image; its methods show it, so that PIL need not be imported."""
     return hasattr(image, "getbands") and hasattr(image, "convert")
 
 
@@ -52,7 +52,7 @@ def _as_tensor(images: Any, shape: tuple[int, int, int]) -> Tensor:
 
 def _picture_as_array(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
     wanted = {1: "L", 3: "RGB"}.get(shape[0], image.mode)
-    if image.mode not in (*LOSSLESS.get(shape[0], ()), wanted):
+    if image.mode not in (*LOSSLESS_MODES.get(shape[0], ()), wanted):
         raise UserError(
             f"the image is a PIL image of mode {image.mode!r}, but the set's images have {shape[0]} "
             f"channel{'s' * (shape[0] > 1)}; convert it: image.convert({wanted!r})"
@@ -75,7 +75,7 @@ def _in_unit_range(images: Tensor) -> Float[Tensor, "..."]:
         return images.float() / 255
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError("images hold values that are not finite (NaN or infinity); floats must be in [0, 1]")
-    if max(-low, high) > LARGEST or (high > 1 and bool((images == images.round()).all())):
+    if max(-low, high) > LARGEST_PIXEL or (high > 1 and bool((images == images.round()).all())):
         raise UserError(
             f"images are floats from {low:.4g} to {high:.4g}, but must be in [0, 1]; divide them by 255, or "
             "give them as uint8 if they are in 0..255"
@@ -93,7 +93,7 @@ def _sized(images: Tensor, shape: tuple[int, int, int], *, one: bool) -> Float[T
     if channels == 1 and found[-2:] == size and len(found) <= (2 if one else 3):
         return images.unsqueeze(-3)
     raise UserError(
-        f"images have the shape {found}, but the set's are (channels, height, width) = {shape}, alone or in a batch; "
+        f"images have the shape {found}, but must have (channels, height, width) = {shape}, one image or a batch; "
         f"{_fix(found, shape)}"
     )
 

@@ -1,4 +1,4 @@
-"""Modules as people have them: wrapped for several devices or by the compiler, or with layers of unknown size."""
+"""Handle modules of users: wrapped for several devices or by the compiler, or with layers of unknown size."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from .errors import UserError
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`; itself where it is plain."""
+    """Return the module inside the wrappers `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
     while (inner := _inside(module)) is not None:
         module = inner
     return module
@@ -21,11 +21,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
 def _inside(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.DataParallel | DistributedDataParallel):
         return module.module
-    return getattr(module, "_orig_mod", None)  # of torch.compile, whose class is slow to import
+    return getattr(module, "_orig_mod", None)  # the attribute of a torch.compile module, whose class is slow to import
 
 
 def parameters_by_name(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Like `named_parameters`, with names as they are without wrappers."""
+    """Return the parameters by name like `named_parameters`, but with the names that a module without wrappers has."""
     first: dict[nn.Parameter, str] = {}
     for name, parameter in _walk(module, ""):
         first.setdefault(parameter, name)
@@ -41,7 +41,7 @@ def _walk(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def fill_lazy_layers(module: nn.Module, images: Tensor) -> None:
-    """Give layers that know their size only from their input (`nn.LazyLinear`) their weights, by one forward pass."""
+    """Make the weights of layers that learn their size from their input (`nn.LazyLinear`), by one forward pass."""
     if not any(map(is_lazy, itertools.chain(module.parameters(), module.buffers()))):
         return
     training = [each for each in module.modules() if each.training]
@@ -52,10 +52,14 @@ def fill_lazy_layers(module: nn.Module, images: Tensor) -> None:
 
 
 def precision_of(parameters: list[nn.Parameter], what: str) -> torch.dtype:
-    """The one real precision that weights are in.
+    """Return the precision of weights, e.g. `torch.float32`.
+
+    Args:
+        parameters: at least one weight.
+        what: the words for the owner of the weights in a message, e.g. ``the model``.
 
     Raises:
-        UserError: they are complex, or of several precisions.
+        UserError: the weights are complex, or have different precisions.
     """
     found = sorted({str(p.dtype).removeprefix("torch.") for p in parameters})
     if len(found) > 1 or parameters[0].is_complex():
@@ -67,7 +71,7 @@ def precision_of(parameters: list[nn.Parameter], what: str) -> torch.dtype:
 
 
 def check_logits(out: object, count: int, classes: int, what: str) -> None:
-    """Raise a `UserError` unless an output is one float for each of `count` images and each class."""
+    """Raise a `UserError` unless `out` is a float tensor of shape (count, classes): one logit per image and class."""
     if not isinstance(out, Tensor):
         raise UserError(
             f"{what} gives a {type(out).__name__} for {classes} classes; it must return one logit per class, as one "
@@ -81,16 +85,16 @@ def check_logits(out: object, count: int, classes: int, what: str) -> None:
     if not out.is_floating_point():
         raise UserError(
             f"{what} gives {str(out.dtype).removeprefix('torch.')} values; it must return one logit per class, a real "
-            "float, so leave argmax and other choices out"
+            "float; remove argmax and rounding from it"
         )
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters; its kind where it has none."""
+    """Return the first line of an error's message, at most 200 characters; without a message, the name of its type."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, which is no fault of the module."""
+    """Return whether an error means that memory ran out; the module is not wrong then."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
