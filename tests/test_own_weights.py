@@ -146,7 +146,7 @@ def test_a_baseline_is_made_from_a_network_alone(tmp_path: Path, capsys: pytest.
 def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: Path) -> None:
     page = write_report(run).read_text()
     assert "made for the weights that the network comes with" in page
-    assert "with the weights that it comes with" in page
+    assert "with the weights that the network comes with" in page
     export(distilled, tmp_path / "png", "png")
     readme = (tmp_path / "png" / "README.md").read_text()
     header = distilled.header

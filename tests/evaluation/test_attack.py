@@ -71,7 +71,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"<strong>{spread_of(found.after.misread)} %</strong>" in page
     assert "are read as &#39;2&#39;, by 3 networks trained from those that the pool holds out" in page
-    assert f"before: {spread_of(found.before.others)} %" in page
+    assert f"before training on the set: {spread_of(found.before.others)} %" in page
 
 
 def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path) -> None:

@@ -44,7 +44,7 @@ def test_values_that_are_not_finite_leave_the_rest_standing():
 
 def test_the_program_chart_marks_the_ends_of_epochs_and_counts_steps():
     curve = {"split": "validation", "mean": [0.1, 0.3, 0.5, 0.6, 0.7], "sd": [0.0, 0.1, 0.1, 0.1, 0.1]}
-    assert "gradient steps taken (of 4, dashed: an epoch ends)" in texts(program_chart(curve, steps=2))
+    assert "gradient steps taken (of 4, dashed: end of an epoch)" in texts(program_chart(curve, steps=2))
     assert "gradient steps taken (of 4)" in texts(program_chart(curve, steps=4))
     assert "validation accuracy" in texts(program_chart(curve, steps=2))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastill.report.figures import TILES, as_bytes, banner, caption, grid, layout, shown_range
+from datastill.report.figures import MOST_TILES, as_bytes, banner, caption, grid, layout, shown_range
 
 
 def tile_of(picture, box, shape):
@@ -42,8 +42,8 @@ def test_a_step_with_many_of_a_class_takes_as_many_rows_and_no_two_tiles_overlap
     boxes = layout(distilled).boxes
     assert len(boxes) == 8
     assert [boxes[0, i][1] for i in range(3)] == sorted({boxes[0, i][1] for i in range(3)})
-    assert "over several rows" in caption(distilled)
-    assert "over several rows" not in caption(make())
+    assert "takes several rows" in caption(distilled)
+    assert "takes several rows" not in caption(make())
     assert max(box[3] for (step, _), box in boxes.items() if step == 0) < min(
         box[1] for (step, _), box in boxes.items() if step == 1
     )
@@ -66,8 +66,8 @@ def test_everything_lies_inside_the_picture(make):
 def test_a_large_set_is_cut_and_the_caption_says_how_much(make, steps, classes):
     distilled = make(steps=steps, classes=classes, shape=(1, 2, 2))
     shown = len(layout(distilled).boxes)
-    assert shown == TILES
-    assert f"first {TILES} of {steps * classes} examples" in caption(distilled)
+    assert shown == MOST_TILES
+    assert f"first {MOST_TILES} of {steps * classes} examples" in caption(distilled)
     assert max(grid(distilled).size) < 6000
 
 
@@ -105,7 +105,7 @@ def test_pixels_beyond_are_all_shown_but_the_outermost_percent(make):
     assert low < 0
     assert high > 1
     assert ((pixels >= low) & (pixels <= high)).float().mean() == pytest.approx(0.99, abs=0.005)
-    assert f"black is {low:.2f} and white {high:.2f}" in caption(distilled)
+    assert f"black is {low:.2f} and white is {high:.2f}, a range" in caption(distilled)
 
 
 def test_an_example_that_is_not_a_number_is_grey_and_breaks_nothing(make):

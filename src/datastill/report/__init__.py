@@ -1,4 +1,4 @@
-"""What a person looks at: pictures of the examples, one page about a run, a summary in the terminal."""
+"""Reports for people: pictures of the synthetic examples, an HTML page about a run, a summary in the terminal."""
 
 from .charts import Line, lines_chart
 from .figures import banner, caption, grid, picture_bytes

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929C"
-"""Okabe and Ito's colours: told apart by colour-blind readers too."""
+"""Colours by Okabe and Ito, which colour-blind readers can distinguish."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "datastill",
@@ -49,19 +49,19 @@ PAGE_COLOURS = {
     BLUE: "blue",
     ORANGE: "orange",
 }
-"""Colours that are not readable on both a light and a dark page, with the name of the page's variable for each."""
+"""Colours that need another value on a dark page, each with the name of the CSS variable that holds it."""
 Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
-"""What a line of metrics gives for a chart."""
-SIZE = (6.4, 3.7)
-"""Inches; the page scales a chart to the space there is."""
-EPOCHS = 20
-"""Most epochs whose ends are marked."""
-CELLS = 60
-"""Most cells of a heat map that have their number written in."""
+"""Function that takes from a line of metrics the values to plot; None where the line lacks one."""
+SIZE_IN_INCHES = (6.4, 3.7)
+"""(width, height) of a chart; the page scales it to the space available."""
+MOST_MARKED_EPOCHS = 20
+"""The ends of epochs are marked if there are at most this many epochs."""
+MOST_NUMBERED_CELLS = 60
+"""Each cell of a heat map shows its number if there are at most this many cells."""
 
 
 def step_size_chart(step_sizes: Float[Tensor, "epochs steps"]) -> str:
-    """The learned step sizes: bars along one epoch or one step, else a heat map of epochs x steps."""
+    """Draw the learned step sizes: bars for a single epoch or a single step, otherwise a heat map of epochs x steps."""
     values = step_sizes.detach().double().cpu().numpy()
     with _figure("step-sizes") as (figure, out):
         axes = figure.subplots()
@@ -73,17 +73,17 @@ def step_size_chart(step_sizes: Float[Tensor, "epochs steps"]) -> str:
 
 
 def learning_chart(lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """Objective and validation accuracy over the outer iterations; None where `lines` has neither.
+    """Draw objective and validation accuracy over the outer iterations; return None if `lines` has neither.
 
     Args:
-        lines: the run's metrics, as in ``metrics.jsonl``. Values that are not finite are left out.
+        lines: the metrics of a run, as in ``metrics.jsonl``. Values that are not finite are left out.
     """
     objective = _series(lines, lambda line: (line.get("objective"),))
     validation = _series(lines, lambda line: (_part(line, "mean"), _part(line, "sd") or 0.0))
     panels = [panel for panel in (objective, validation) if panel.size]
     if not panels:
         return None
-    with _figure("learning", height=SIZE[1] + 0.3 * (len(panels) - 1)) as (figure, out):
+    with _figure("learning", height=SIZE_IN_INCHES[1] + 0.3 * (len(panels) - 1)) as (figure, out):
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         if objective.size:
             _objective(all_axes[0], objective)
@@ -96,23 +96,23 @@ def learning_chart(lines: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
-    """Accuracy after each gradient step of the program, mean and standard deviation over networks.
+    """Draw the accuracy after each gradient step of the program: mean and standard deviation over networks.
 
     Args:
-        curve: ``mean`` and ``sd`` after so many ``steps`` (after each where it is missing), ``split``, ``networks``; as
-            in the score.
-        steps: gradient steps in an epoch, to mark where an epoch ends.
+        curve: as in a score: ``mean`` and ``sd`` (fractions) after each number of ``steps`` (after every step if
+            ``steps`` is missing), and ``split``.
+        steps: gradient steps in an epoch; used to mark where an epoch ends.
     """
     mean = np.asarray(curve["mean"], dtype=float)
     at = np.asarray(curve.get("steps") or range(len(mean)))
     length = int(at[-1])
     with _figure("program") as (figure, out):
         axes = figure.subplots()
-        epochs = range(steps, length, steps) if steps > 1 and length <= EPOCHS * steps else ()
+        epochs = range(steps, length, steps) if steps > 1 and length <= MOST_MARKED_EPOCHS * steps else ()
         for end in epochs:
             axes.axvline(end, color="#C9CED6", linewidth=1, linestyle=(0, (4, 3)))
         _band(axes, at, mean, np.asarray(curve.get("sd") or np.zeros(len(mean)), dtype=float))
-        marked = ", dashed: an epoch ends" if epochs else ""
+        marked = ", dashed: end of an epoch" if epochs else ""
         axes.set_xlabel(f"gradient steps taken (of {length}{marked})")
         axes.set_ylabel(f"{curve.get('split', '')} accuracy")
         axes.set_xlim(-0.02 * (length + 1), length + 0.02 * (length + 1))
@@ -122,7 +122,7 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Accuracies, as fractions of 1, at some whole numbers."""
+    """One line of a chart: accuracies (fractions in [0, 1]) against whole numbers."""
 
     name: str
     at: Sequence[int]
@@ -131,7 +131,12 @@ class Line:
 
 
 def lines_chart(lines: Sequence[Line], axis: str) -> str:
-    """Accuracy against a whole number, a line with its band for each kind; an SVG file of its own."""
+    """Draw accuracies as lines with bands of one standard deviation; return the text of a complete SVG file.
+
+    Args:
+        lines: the lines to draw.
+        axis: the label of the horizontal axis.
+    """
     with _figure("lines", whole=True) as (figure, out):
         axes = figure.subplots()
         for line, colour in zip(lines, itertools.cycle((BLUE, ORANGE, GREEN, GREY))):
@@ -148,12 +153,12 @@ def lines_chart(lines: Sequence[Line], axis: str) -> str:
 
 
 def accuracy_chart(accuracies: Sequence[float], baseline: Mapping[str, Any] | None, *, split: str) -> str:
-    """How the accuracies of the single networks spread, with the baseline's where it was measured.
+    """Draw a histogram of the accuracies of the single networks, and of the baseline's if it was measured.
 
     Args:
         accuracies: one fraction per network.
-        baseline: ``kind``, ``mean``, ``best`` and maybe ``accuracies``; as in the score.
-        split: what they were measured on, for the axis.
+        baseline: as in a score: ``kind``, ``mean``, ``best`` and optionally ``accuracies``.
+        split: name of the split that the accuracies were measured on, for the label of the axis.
     """
     against = baseline or {}
     own, other = np.asarray(accuracies, dtype=float), np.asarray(against.get("accuracies") or [], dtype=float)
@@ -196,9 +201,9 @@ def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "epochs step
     edges = (np.arange(steps + 1) + 0.5, np.arange(epochs + 1) + 0.5)
     line = 0.8 if values.size <= 400 else 0
     mesh = axes.pcolormesh(*edges, values, cmap="cividis", edgecolors="white", linewidth=line)
-    mesh.set_rasterized(values.size > 2000)  # thousands of paths make a page slow
+    mesh.set_rasterized(values.size > 2000)  # thousands of separate shapes would make the page slow
     figure.colorbar(mesh, ax=axes, label="step size", pad=0.02).outline.set_visible(False)
-    if values.size <= CELLS:
+    if values.size <= MOST_NUMBERED_CELLS:
         middle = (values.min() + values.max()) / 2
         for (epoch, step), value in np.ndenumerate(values):
             ink = "white" if value <= middle else "black"
@@ -215,7 +220,7 @@ def _objective(axes: Axes, points: Float[np.ndarray, "points 2"]) -> None:
     at, value = points[:, 0], points[:, 1]
     window = max(1, len(value) // 50)
     axes.plot(at, value, color=GREY if window > 1 else BLUE, linewidth=0.8 if window > 1 else 1.6, alpha=0.6)
-    if window > 1:  # a median, since single iterations are noisy and some are far off
+    if window > 1:  # a median, because single iterations are noisy and have outliers
         smooth = [float(np.median(value[max(0, i - window) : i + window + 1])) for i in range(len(value))]
         axes.plot(at, smooth, color=BLUE, linewidth=1.8, label=f"running median of {2 * window + 1}")
         axes.legend(loc="upper right")
@@ -243,19 +248,22 @@ def _part(line: Mapping[str, Any], key: str) -> Any:
 
 
 def _series(lines: Sequence[Mapping[str, Any]], pick: Pick) -> Float[np.ndarray, "points columns"]:
-    """Rows (iteration, values...) of the lines that have all of them, as finite numbers."""
+    """Return a row (iteration, values...) for each line whose values are all finite numbers."""
     rows = [(line.get("iteration"), *pick(line)) for line in lines]
     whole = [row for row in rows if all(isinstance(value, int | float) and math.isfinite(value) for value in row)]
     return np.array(whole, dtype=float).reshape(len(whole), -1 if whole else 0)
 
 
 @contextmanager
-def _figure(name: str, height: float = SIZE[1], *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
-    """A figure in our style; the list holds its SVG afterwards, for use in a page or as a whole file."""
+def _figure(name: str, height: float = SIZE_IN_INCHES[1], *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
+    """Give a figure in the style of this module, and a list that holds its SVG after the block.
+
+    The SVG is part of a page, or a complete file if `whole`.
+    """
     out: list[str] = []
     ink = {} if whole else {"text.color": "#1C2026"}
     with matplotlib.rc_context(STYLE | ink):
-        figure = Figure(figsize=(SIZE[0], height), layout="constrained", dpi=150)
+        figure = Figure(figsize=(SIZE_IN_INCHES[0], height), layout="constrained", dpi=150)
         yield figure, out
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -264,7 +272,7 @@ def _figure(name: str, height: float = SIZE[1], *, whole: bool = False) -> Itera
 
 
 def _inline(svg: str, name: str) -> str:
-    """An SVG file as part of a page: no XML head, no addresses (of schemas), ids that are unique by `name`."""
+    """Make an SVG file part of a page: without XML head and addresses of schemas, with ids that begin with `name`."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
@@ -276,7 +284,7 @@ def _inline(svg: str, name: str) -> str:
 
 
 def _in_colours_of_the_page(svg: str) -> str:
-    """Colours as variables that the page sets for light and dark; the colour itself where there are none."""
+    """Replace colours by CSS variables that the page sets for light and dark; each colour is the default value."""
     for colour, name in PAGE_COLOURS.items():
         svg = re.sub(colour, f"var(--chart-{name}, {colour.lower()})", svg, flags=re.IGNORECASE)
     return svg.replace("stroke: #ffffff", "stroke: var(--card, #ffffff)")

@@ -18,54 +18,56 @@ from ..errors import UserError
 from ..terminal import one_line
 
 Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels, as PIL has it."""
+"""(left, top, right, bottom) in pixels, as PIL takes it."""
 
-TILES = 400
-"""Most tiles in a grid; what is beyond is left out, and the note says so."""
-COLUMNS = 12
-"""Most classes side by side; more of them go on below."""
-WIDTH = 1080
-"""What a grid aims at, in pixels."""
-LARGEST = 112
-"""Most pixels on a side of a tile."""
-HARDLY = 0.02
-"""How far beyond [0, 1] no reader would see, in pixel units."""
+MOST_TILES = 400
+"""Largest number of tiles in a grid; further examples are left out, and the caption says so."""
+MOST_COLUMNS = 12
+"""Largest number of classes side by side; further classes continue below."""
+GRID_WIDTH = 1080
+"""Intended width of a grid, in pixels."""
+MOST_TILE_PIXELS = 112
+"""Largest side of a tile, in pixels."""
+INVISIBLE_EXCESS = 0.02
+"""Excess of pixel values beyond [0, 1] that a reader cannot see; 1 is the distance from black to white."""
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""The ending of a file name, and the format that is written."""
+"""Ending of the file name -> format that is written."""
 GAP, HEADER, FONT = 4, 26, 14
-INK, SOFT, ANYWHERE = (28, 32, 38), (105, 112, 122), (128, 128, 128)
+"""Space between tiles, height of a line of class names, and height of letters, in pixels."""
+INK, SOFT, GREY = (28, 32, 38), (105, 112, 122), (128, 128, 128)
+"""Colours of text: strong and soft on white, and one that is readable on light and on dark pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where everything of a grid sits."""
+    """The positions of all parts of a grid."""
 
     size: tuple[int, int]
     """(width, height) of the whole picture, in pixels."""
     boxes: dict[tuple[int, int], Box]
-    """The tile of the example (step, index in its batch); examples that are left out have none."""
+    """(step, index in the batch) of an example -> its tile. Examples that are left out have none."""
     classes: list[tuple[int, Box]]
-    """The place of each class's name."""
+    """(class, position of its name)."""
     steps: list[tuple[int, Box]]
-    """The place of each step's number and step sizes."""
+    """(step, position of its number and step sizes)."""
     note: str
-    """What was left out; empty where all is there."""
+    """Sentence that says how many examples are left out; empty if all are shown."""
 
 
 def grid(distilled: DistilledSet, *, transparent: bool = False) -> Image.Image:
-    """The examples, step by step (rows) and class by class (columns), with names and step sizes around them.
+    """Draw the examples by step (rows) and class (columns), with class names and step sizes around them.
 
-    A step with several examples of a class has as many rows. Soft labels are placed by their most probable class.
-    See `shown_range` for the grey levels and `caption` for what to write below.
+    A step with several examples of a class has several rows. Examples with soft labels are placed by
+    their most probable class. See `shown_range` for the grey levels and `caption` for the text below the grid.
 
     Args:
         distilled: the set.
-        transparent: leave what is around the examples transparent, and write in a grey that can be read on a light and
-            on a dark page; dark grey on white otherwise.
+        transparent: True: transparent background, and text in a grey that is readable on light and on dark pages.
+            False: dark grey text on white.
     """
     place = layout(distilled)
     picture = Image.new("RGBA", place.size, (0, 0, 0, 0)) if transparent else Image.new("RGB", place.size, "white")
-    ink, soft = (ANYWHERE, ANYWHERE) if transparent else (INK, SOFT)
+    ink, soft = (GREY, GREY) if transparent else (INK, SOFT)
     tiles = as_bytes(distilled)
     for (step, index), (left, top, right, bottom) in place.boxes.items():
         picture.paste(_fitted(tiles[step, index], (right - left, bottom - top)), (left, top))
@@ -83,10 +85,10 @@ def grid(distilled: DistilledSet, *, transparent: bool = False) -> Image.Image:
 
 
 def picture_bytes(picture: Image.Image, path: Path) -> bytes:
-    """The picture in the format that the ending of a file name says.
+    """Return the picture encoded in the format that the ending of a file name says.
 
     Raises:
-        UserError: the ending is of no format in `PICTURES`.
+        UserError: the ending is not in `PICTURES`.
     """
     kind = PICTURES.get(path.suffix.lower())
     if kind is None:
@@ -98,9 +100,9 @@ def picture_bytes(picture: Image.Image, path: Path) -> bytes:
 
 
 def banner(distilled: DistilledSet) -> Image.Image:
-    """A wide picture of the examples for a README: program order, class order within a step, and nothing around them.
+    """Draw a wide picture of the examples, without any text: in the order of steps, and within a step by class.
 
-    Three to six times as wide as high where the number of examples allows it; at most 120 examples.
+    It shows at most 120 examples, and is three to six times as wide as high if the number of examples allows it.
     """
     tiles = as_bytes(distilled)
     classes = classes_of(distilled)
@@ -116,18 +118,18 @@ def banner(distilled: DistilledSet) -> Image.Image:
 
 
 def shown_range(distilled: DistilledSet) -> tuple[float, float]:
-    """The pixel values that are shown black and white, the same for the whole set and all channels.
+    """Return the two pixel values that are shown black and white, for the whole set and all channels.
 
-    Real images lie in [0, 1]; synthetic ones often leave it, and cut there they lose most of their texture. The range
-    holds [0, 1] and all values but the lowest and the highest half percent; it is
-    [0, 1] itself where these are hardly outside.
+    The pixels of real images lie in [0, 1]. Those of synthetic examples often do not, and would lose most of their
+    texture if they were cut to [0, 1]. The range holds [0, 1] and 99 % of all values (without the lowest and the
+    highest 0.5 %); it is exactly [0, 1] if they exceed it by less than a reader can see.
     """
     low, high = np.percentile(_finite(distilled), (0.5, 99.5)).tolist()
-    return (0.0, 1.0) if low > -HARDLY and high < 1 + HARDLY else (min(0.0, low), max(1.0, high))
+    return (0.0, 1.0) if low > -INVISIBLE_EXCESS and high < 1 + INVISIBLE_EXCESS else (min(0.0, low), max(1.0, high))
 
 
 def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "steps b h w 3"]:
-    """The examples as they are shown: `shown_range` to 0..255, cut beyond it; grey unless they have 3 channels."""
+    """Return the examples as 8-bit images: `shown_range` becomes 0..255; grey unless there are 3 channels."""
     low, high = shown_range(distilled)
     pixels = _finite(distilled)
     if pixels.shape[2] != 3:
@@ -136,39 +138,39 @@ def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "steps b h w 3"]:
 
 
 def caption(distilled: DistilledSet) -> str:
-    """What a reader of the grid must know, in one or two sentences."""
+    """Return the text below a grid: how to read it, and how pixel values are shown."""
     low, high = shown_range(distilled)
     place = layout(distilled)
     rows = len({top for _, top, _, _ in place.boxes.values()})
     text = "Rows are gradient steps in the order of training, columns are classes. "
-    if rows > distilled.labels.shape[0] and distilled.classes <= COLUMNS:
-        text += "A step with several examples of a class goes over several rows. "
+    if rows > distilled.labels.shape[0] and distilled.classes <= MOST_COLUMNS:
+        text += "A step with several examples of a class takes several rows. "
     step, (_, top, _, bottom) = place.steps[0]
     if len(_step_lines(distilled, step, bottom - top)) > 1:
-        text += "Below its number are the learned step sizes of a step, one for each epoch. "
+        text += "Below the number of a step are its learned step sizes, one for each epoch. "
     if (low, high) == (0.0, 1.0):
         text += "Pixels are shown as they are, cut to [0, 1]."
     else:
-        text += "Synthetic pixels leave the range [0, 1] of real ones: "
-        text += f"black is {low:.2f} and white {high:.2f} here, which holds 99 % of all values."
+        text += "Pixels of synthetic examples can lie outside the range [0, 1] of real images: "
+        text += f"here black is {low:.2f} and white is {high:.2f}, a range that holds 99 % of all values."
     if not distilled.hard:
-        text += " Labels are soft; an example stands in the column of its most probable class."
+        text += " Labels are soft: each example is in the column of its most probable class."
     if distilled.shape[0] not in (1, 3):
-        text += f" Shown is the mean of the {distilled.shape[0]} channels."
+        text += f" The grey level is the mean of the {distilled.shape[0]} channels."
     return f"{text} {place.note}" if place.note else text
 
 
 def classes_of(distilled: DistilledSet) -> list[list[int]]:
-    """The class of each example: its label, or the most probable one of a soft label."""
+    """Return the class of each example, by step and index: its label, or the most probable class of a soft label."""
     return (distilled.labels if distilled.hard else distilled.labels.argmax(-1)).tolist()
 
 
 def layout(distilled: DistilledSet) -> Layout:
-    """Where each tile, class name and step number of the grid sits."""
-    shown = min(distilled.classes, TILES)
-    columns = math.ceil(shown / math.ceil(shown / COLUMNS))
+    """Compute the positions of all tiles, class names and step numbers of a grid."""
+    shown = min(distilled.classes, MOST_TILES)
+    columns = math.ceil(shown / math.ceil(shown / MOST_COLUMNS))
     width, height = _tile_size(distilled.shape[1:], columns)
-    rows = _rows(classes_of(distilled), shown)[: max(1, TILES // shown)]
+    rows = _rows(classes_of(distilled), shown)[: max(1, MOST_TILES // shown)]
     left = _margin(distilled, height)
     boxes: dict[tuple[int, int], Box] = {}
     names: list[tuple[int, Box]] = []
@@ -196,7 +198,7 @@ def layout(distilled: DistilledSet) -> Layout:
 
 
 def _rows(classes: list[list[int]], shown: int) -> list[tuple[int, dict[int, int]]]:
-    """(step, {class: index in the batch}) of each row: the r-th row of a step has the r-th example of each class."""
+    """Return (step, {class: index in the batch}) for each row; row r of a step has the r-th example of each class."""
     rows: list[tuple[int, dict[int, int]]] = []
     for step, labels in enumerate(classes):
         own: list[dict[int, int]] = []
@@ -210,23 +212,23 @@ def _rows(classes: list[list[int]], shown: int) -> list[tuple[int, dict[int, int
     return rows
 
 
-def _tile_size(shape: Sequence[int], columns: int, within: int = WIDTH) -> tuple[int, int]:
-    """(width, height) in pixels: a whole multiple of the image where it is small, shrunk where it is large."""
+def _tile_size(shape: Sequence[int], columns: int, within: int = GRID_WIDTH) -> tuple[int, int]:
+    """Return (width, height) of a tile in pixels: a whole multiple of a small image, or a large image made smaller."""
     height, width = shape
-    target = min(LARGEST, max(40, within // columns - GAP))
+    target = min(MOST_TILE_PIXELS, max(40, within // columns - GAP))
     longest = max(height, width)
     scale = target // longest if longest <= target else target / longest
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _fitted(tile: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Image.Image:
-    """A tile at its size: pixels stay squares when it grows, are averaged when it shrinks."""
+    """Resize a tile: enlarged pixels stay squares, reduced ones are averaged."""
     image = Image.fromarray(tile)
     return image.resize(size, Image.Resampling.NEAREST if size[0] >= image.width else Image.Resampling.BOX)
 
 
 def _banner_shape(count: int, aspect: float) -> tuple[int, int]:
-    """(rows, columns) that show all of `count` tiles as near to 4 : 1 as it goes."""
+    """Return (rows, columns) for `count` tiles whose picture is as near to 4 : 1 as possible."""
 
     def badness(rows: int) -> float:
         columns = count // rows
@@ -237,7 +239,7 @@ def _banner_shape(count: int, aspect: float) -> tuple[int, int]:
 
 
 def _step_lines(distilled: DistilledSet, step: int, height: int) -> list[str]:
-    """The number of a step, and its step sizes (one for each epoch) where these are few and fit in `height`."""
+    """Return the number of a step, and its step sizes (one for each epoch) if they are few and fit in `height`."""
     epochs, steps = distilled.step_sizes.shape
     lines = [f"step {step + 1}"]
     if epochs <= 3 and epochs * steps <= 60 and (epochs + 1) * FONT * 1.2 <= height:
@@ -264,5 +266,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _finite(distilled: DistilledSet) -> NDArray[np.floating]:
-    """Pixels, with grey where an example is not a number."""
+    """Return the pixels, with grey in place of values that are not finite."""
     return np.nan_to_num(distilled.pixels().detach().float().cpu().numpy(), nan=0.5, posinf=0.5, neginf=0.5)

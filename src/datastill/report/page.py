@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run: nothing is fetched when it is opened, so it can be mailed and archived."""
+"""One HTML page about a run, complete in one file: it loads nothing when opened, so it can be mailed and archived."""
 
 import base64
 import io
@@ -45,21 +45,21 @@ ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run folder holds."""
+    """The contents of a run folder."""
 
     folder: Path
     distilled: DistilledSet
     config: Mapping[str, Any] | None
-    """None where the file is missing."""
+    """The contents of config.json; None if the file is missing."""
     lines: list[dict[str, Any]]
-    """The metrics that could be read."""
+    """The lines of metrics.jsonl that could be read."""
     score: Mapping[str, Any] | None
-    """None before it was measured."""
+    """The score of the set; None if it was not measured yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A figure of the page, or why it is not there."""
+    """A chart of the page. If `svg` is None, `text` says why there is no chart; otherwise it is the caption."""
 
     title: str
     svg: Markup | None
@@ -70,8 +70,8 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     """Write the page about a run.
 
     Args:
-        folder: a run folder; only ``distilled.safetensors`` must be there.
-        to: the file to write; ``report.html`` in the folder without it.
+        folder: a run folder; only ``distilled.safetensors`` is required in it.
+        to: the file to write; None: ``report.html`` in the folder.
 
     Returns:
         The file written.
@@ -86,7 +86,11 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
 
 
 def read_run(folder: Path) -> Run:
-    """Everything of a run folder that the page shows; see `write_report`."""
+    """Read everything in a run folder that the page shows.
+
+    Raises:
+        UserError: the folder or the distilled set in it is missing or broken.
+    """
     try:
         return _read_run(folder)
     except OSError as error:
@@ -105,7 +109,7 @@ def _read_run(folder: Path) -> Run:
 
 
 def render(run: Run) -> str:
-    """The page as a string of HTML."""
+    """Return the page as HTML."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
@@ -113,7 +117,7 @@ def render(run: Run) -> str:
     header, start = distilled.header, start_of(distilled)
     return environment.get_template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
-        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, from {start.made_for}",
+        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, trained from {start.made_for}",
         headline=_headline(run),
         remarks=remarks(distilled, run.score),
         attack=attack_of(distilled),
@@ -135,10 +139,10 @@ def render(run: Run) -> str:
 
 
 def snippet(distilled: DistilledSet) -> str:
-    """Python that trains a network on the set; it runs as it stands beside the file."""
+    """Return Python code that trains a network on the set; it runs in the folder that holds the set."""
     header = distilled.header
     epochs, steps = distilled.step_sizes.shape
-    known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that it comes with"}
+    known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that the network comes with"}
     drawn, more = f"network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]", ""
     if is_pool(header.initialiser):
         drawn, more = f"Pool.load({parse(header.initialiser)[0]!r}).held_out[0]", "\nfrom datastill.pool import Pool"
@@ -158,13 +162,13 @@ network = build_network({header.network!r}, shape={distilled.shape}, classes={di
 # and {optimiser_words(header.optimiser)}
 model = distilled.fit(model)
 
-images = torch.rand(8, {", ".join(map(str, distilled.shape))})  # yours: uint8 in 0..255, or floats in [0, 1]
+images = torch.rand(8, {", ".join(map(str, distilled.shape))})  # your images: uint8 in 0..255, or floats in [0, 1]
 predicted = model(distilled.normalise(images)).argmax(1)
 """
 
 
 def _headline(run: Run) -> dict[str, str] | None:
-    """The score and what it was measured on; None before it was."""
+    """Return the score and what it was measured on; None if it was not measured yet."""
     score = run.score
     if score is None:
         return None
@@ -172,8 +176,8 @@ def _headline(run: Run) -> dict[str, str] | None:
     networks = f"{plural(count, 'network')} trained from {start_of(run.distilled).measured}"
     if attack := score.get("attack"):
         before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
-        what = f"of the {split} images of class {attack['attack_class']!r} are read as {attack['target_class']!r}"
-        return {"score": after, "where": f"{what}, by {networks} (before: {before})"}
+        what = f"of the {split} images of class {attack['attack_class']!r} are classified as {attack['target_class']!r}"
+        return {"score": after, "where": f"{what}, by {networks} (before training on the set: {before})"}
     where = f"{split} accuracy of {networks}" if count == 1 else f"{split} accuracy: mean ± sd of {networks}"
     if score.get("images"):
         where += f", on {number(score['images'])} real images"
@@ -181,12 +185,12 @@ def _headline(run: Run) -> dict[str, str] | None:
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
-    """(label, value, remark) of the boxes below the headline."""
+    """Return (label, value, remark) for each box below the headline."""
     distilled = run.distilled
     if attack := (run.score or {}).get("attack"):
-        for name, title in (("overall", "accuracy"), ("others", "of the other classes")):
+        for name, title in (("overall", "accuracy on all classes"), ("others", "accuracy on the other classes")):
             before, after = (f"{spread_of(attack[stage][name])} %" for stage in ("before", "after"))
-            yield title, after, f"before: {before}"
+            yield title, after, f"before training on the set: {before}"
     baseline = (run.score or {}).get("baseline")
     if baseline:
         best = f", best {percent(baseline['best'])}\N{NO-BREAK SPACE}%" if baseline.get("best") is not None else ""
@@ -213,10 +217,10 @@ def _charts(run: Run) -> Iterator[Chart]:
     sizes = run.distilled.step_sizes
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
-    yield Chart(title="LearnedTensors step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
+    yield Chart(title="Learned step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
     learning = learning_chart(run.lines)
     text = "The objective is the loss on real data after training on the synthetic examples."
-    none = f"The run folder has no {METRICS}, or one without a single iteration."
+    none = f"The run folder has no {METRICS}, or a file without a single iteration."
     yield Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
     curve = score.get("curve")
     program = program_chart(curve, steps=sizes.shape[1]) if curve else None
@@ -227,14 +231,18 @@ def _charts(run: Run) -> Iterator[Chart]:
     single = score.get("accuracies") or []
     several = len(single) > 1
     spread = accuracy_chart(single, score.get("baseline"), split=score.get("split", "test")) if several else None
-    text = "How much single networks differ" + ("." if score.get("baseline") else "; no baseline was measured.")
-    why = "One network has no spread." if single else "The score has no accuracies of single networks."
+    text = "The accuracy of each network" + ("." if score.get("baseline") else "; no baseline was measured.")
+    why = (
+        "One network was measured, so there is no spread."
+        if single
+        else "The score has no accuracies of single networks."
+    )
     none = why if score else unscored
     yield Chart(title="Spread over networks", svg=_markup(spread), text=text if several else none)
 
 
 def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """(title, rows) of the tables: configuration, protocol, versions and hardware; empty ones are left out."""
+    """Return (title, rows) for each table: configuration, evaluation, versions and hardware; without empty ones."""
     config, score = run.config or {}, run.score or {}
     settings = dict(config.get("config") or run.distilled.header.config)
     if config.get("recipe"):
@@ -246,7 +254,7 @@ def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         made["validation"] = f"{percent(made['validation'])} %"
     skipped = max((line.get("skipped") or 0 for line in run.lines), default=0)
     if skipped:
-        made["outer iterations skipped as not finite"] = skipped
+        made["outer iterations skipped because not finite"] = skipped
     measured = {**(score.get("protocol") or {}), **{k: score[k] for k in ("hardware", "seconds") if k in score}}
     for title, values in (("Configuration", settings), ("Evaluation", measured), ("Versions and hardware", made)):
         rows = list(_rows(values))
@@ -272,10 +280,10 @@ def _cell(value: Any) -> str:
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any] | None:
-    """The JSON object in a file; None where there is no such file.
+    """Read the JSON object in a file; return None if there is no such file.
 
     Raises:
-        UserError: it is broken, or holds something else.
+        UserError: the file is broken, or holds something other than a JSON object.
     """
     found = read_json(path) if path.is_file() else None
     if found is not None and not isinstance(found, Mapping):
@@ -284,7 +292,7 @@ def _read_mapping(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a line that was cut short by the end of the run is left out."""
+    """Read the lines of a metrics file, without lines that are incomplete because the run was killed."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
@@ -297,14 +305,14 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _markup(svg: str | None) -> Markup | None:
-    """Chart text passes through matplotlib, which escapes it."""
+    """Mark a chart as safe HTML: matplotlib has escaped its text."""
     return None if svg is None else Markup(svg)
 
 
 def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     grey = image.convert("LA")
-    if grey.convert("RGBA").tobytes() == image.tobytes():  # half of the bytes
+    if grey.convert("RGBA").tobytes() == image.tobytes():  # takes half of the bytes
         image = grey
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What is wrong with a score, in sentences, and what to try."""
+"""Remarks on bad scores: sentences that say what is wrong and what to try."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,32 +6,34 @@ from typing import Any
 from ..artifact import DistilledSet
 from .words import percent
 
-TRY = (
+ADVICE = (
     "Try more outer iterations (--loop.iterations), more examples (--method.ipc), more steps (--method.steps), another "
     "step size (--method.step-size) or a smaller network, and check that the labels of the data are right."
 )
 
 
 def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> list[str]:
-    """Sentences about a score near chance or below that of random real images; none for a better one.
+    """Return sentences about a score near chance or below the baseline; an empty list for a better score.
 
     Args:
-        distilled: the set. Sets made to attack are not expected to be accurate, and get no remark.
-        score: what was measured of it, as in the artifact; the set's own when left out.
+        distilled: the set. A set that attacks is not meant to be accurate, and gets no remark.
+        score: the measured score, as in the header of a set; None: the score in the header of `distilled`.
     """
     measured = distilled.header.score if score is None else score
     if not measured or distilled.header.attack:
         return []
     found = [*_near_chance(measured["mean"], distilled.classes), *_below_baseline(measured)]
-    return [*found, TRY] if found else []
+    return [*found, ADVICE] if found else []
 
 
 def _near_chance(mean: float, classes: int) -> list[str]:
-    """Near chance is a tenth of the way from chance to 100 %, and at most twice chance."""
+    """Return a remark if the mean is near chance: within a tenth of the way to 100 %, and at most twice chance."""
     chance = 1 / classes
     if mean > chance + min(0.1 * (1 - chance), chance):
         return []
-    return [f"{percent(mean)} % is hardly better than guessing: {percent(chance)} % with {classes} classes."]
+    return [
+        f"{percent(mean)} % is hardly better than guessing, which reaches {percent(chance)} % with {classes} classes."
+    ]
 
 
 def _below_baseline(score: Mapping[str, Any]) -> list[str]:
@@ -40,4 +42,4 @@ def _below_baseline(score: Mapping[str, Any]) -> list[str]:
         return []
     kind = baseline.get("kind", "random real")
     theirs, ours = percent(baseline["mean"]), percent(score["mean"])
-    return [f"The set is worse than the baseline: {ours} % with the set, {theirs} % with as many images ({kind})."]
+    return [f"The set is worse than the baseline: {ours} % with the set, {theirs} % with as many real images ({kind})."]

@@ -1,4 +1,4 @@
-"""What a distilled set is, in the terminal and as JSON."""
+"""The summary of a distilled set, for the terminal and as JSON."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from .figures import as_bytes, classes_of
 from .remarks import remarks
 from .words import attack_of, bytes_of, number, percent, plural, score_text, start_of
 
-SMALLEST, LARGEST = 5, 14
-"""Fewest and most pixels on a side of an example in the terminal."""
-STEPS = 10
-"""Most steps in the terminal's picture."""
+FEWEST_PIXELS, MOST_PIXELS = 5, 14
+"""Smallest and largest width of an example in the terminal, in pixels."""
+MOST_STEPS = 10
+"""Largest number of steps in the picture in the terminal."""
 
 
 def summary(distilled: DistilledSet) -> RenderableType:
-    """Everything to know before using the set, and a small picture of it where the terminal has colours and width."""
+    """Return a table of all facts about a set, with a small picture if the terminal has colours and is wide enough."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -39,7 +39,7 @@ def summary(distilled: DistilledSet) -> RenderableType:
 
 
 def as_json(distilled: DistilledSet) -> dict[str, Any]:
-    """The same as plain JSON values. Accuracies are fractions, sizes bytes."""
+    """Return all facts about a set as plain JSON values. Accuracies are fractions, sizes are in bytes."""
     header, sizes = distilled.header, distilled.step_sizes
     epochs, steps = sizes.shape
     return {
@@ -93,9 +93,9 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
     yield "optimiser", optimiser_words(header.optimiser)
     yield "network", header.network
-    yield "initial weights", f"{header.initial}: trained from {start_of(distilled).made_for}"
+    yield "initial weights", f"{header.initial}: training starts from {start_of(distilled).made_for}"
     if header.weights:
-        yield "weights", f"the network must have those with SHA-256 {header.weights}"
+        yield "weights", f"the network must have the weights with SHA-256 {header.weights}"
     if attack := attack_of(distilled):
         classes = f"images of {attack['attacked_class']!r} as {attack['target_class']!r}"
         yield "made to attack", f"networks trained on it classify {classes}"
@@ -125,38 +125,38 @@ def _score(distilled: DistilledSet) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """The examples in half-block characters, one row for each step, two pixels in a character.
+    """A picture of the examples in half-block characters: one row for each step, two pixels in a character.
 
-    Nothing is drawn without colours or where the encoding has no block characters; where a row does not fit, a line
-    says how wide the terminal must be.
+    Nothing is drawn if the terminal has no colours or its encoding has no block characters. If a row does not fit, a
+    line says how wide the terminal must be.
     """
 
     distilled: DistilledSet
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """Draw as wide as `options` allow."""
+        """Draw the picture as wide as `options` allow."""
         if console.color_system is None or console.no_color or options.ascii_only:
             return
         steps, batch = self.distilled.labels.shape[:2]
         height, width = self.distilled.shape[1:]
-        across = min(LARGEST, options.max_width // batch - 1, width)
-        if across < min(SMALLEST, width):
-            needed = batch * (min(SMALLEST, width) + 1)
+        across = min(MOST_PIXELS, options.max_width // batch - 1, width)
+        if across < min(FEWEST_PIXELS, width):
+            needed = batch * (min(FEWEST_PIXELS, width) + 1)
             yield Text(f"(a terminal {needed} columns wide shows the examples here)", style="dim")
             return
         down = max(2, round(across * height / width))
-        size = (across, down - 1 if down % 2 == 0 else down)  # odd: half an empty line parts two steps
+        size = (across, down - 1 if down % 2 == 0 else down)  # odd: half an empty line separates two steps
         classes = classes_of(self.distilled)
         tiles = as_bytes(self.distilled)
-        for step in range(min(steps, STEPS)):
+        for step in range(min(steps, MOST_STEPS)):
             order = sorted(range(batch), key=classes[step].__getitem__)
             yield Padding(_strip(tiles[step, order], size), (1 if step == 0 else 0, 0, 0, 0))
-        if steps > STEPS:
-            yield Text(f"(the first {STEPS} of {steps} steps)", style="dim")
+        if steps > MOST_STEPS:
+            yield Text(f"(the first {MOST_STEPS} of {steps} steps)", style="dim")
 
 
 def _strip(tiles: UInt8[np.ndarray, "b h w 3"], size: tuple[int, int]) -> Text:
-    """One row of examples; the lower half of a last odd line is left empty."""
+    """Return one row of examples; if the height is odd, the lower half of the last line stays empty."""
     small = [np.asarray(Image.fromarray(tile).resize(size, Image.Resampling.BOX)) for tile in tiles]
     text = Text(no_wrap=True, end="")
     for y in range(0, size[1], 2):
