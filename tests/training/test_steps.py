@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from datastill.networks import build
 from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps, hypergradient
 
 from ..problems import CLOSED_FORM, SMALL, assert_same
-from .cases import SLOW, SMOOTH, arguments, close, every_kind, real
+from .cases import SLOW, SMOOTH, arguments, close, every_kind, real, shape_of
 
 # --- the same numbers
 
@@ -31,6 +32,16 @@ def test_forward_steps_are_those_of_autograd(spec, networks, soft):
     expected, expected_back = EagerSteps(loss).linearise(*at)
     close((gradient, *back(u)), (expected, *expected_back(u)))
     close([ForwardSteps(loss).gradient(*at)], [expected])
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_forward_steps_differentiate_the_normalisation_of_a_network_in_channels_last(norm):
+    spec = f"convnet(width=16,depth=2,norm={norm})"
+    assert build(spec, shape=shape_of(spec), classes=3).wide
+    loss, at, u = arguments(spec, networks=1)
+    gradient, back = ForwardSteps(loss).linearise(*at)
+    expected, expected_back = EagerSteps(loss).linearise(*at)
+    close((gradient, *back(u)), (expected, *expected_back(u)))
 
 
 @pytest.mark.parametrize(("spec", "networks", "soft"), TRACED)

@@ -4,33 +4,26 @@ PyTorch's attention kernels have no second derivative. The one of `torch._weight
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+
+from .forms import OtherForms
 
 _ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
 
 
-class TwiceDifferentiable(TorchFunctionMode):
+class TwiceDifferentiable(OtherForms):
     """A context in which attention and weight normalisation consist of basic operations, in this thread only.
 
     `torch.nn.attention.sdpa_kernel` does this for the whole process, so that two threads would disturb each other.
     While it is active, `nn.TransformerEncoder` and `nn.MultiheadAttention` also leave their fast paths.
     """
 
-    met = False
-    """Whether an operation of `OTHER_FORMS` was called inside."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call `func`, or its form in `OTHER_FORMS`."""
-        other = OTHER_FORMS.get(func)
-        self.met = self.met or other is not None
-        return (other or func)(*args, **kwargs or {})
+    def __init__(self) -> None:
+        super().__init__(OTHER_FORMS)
 
 
 def _scaled_dot_product(

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import grad, jvp
 
 from ..errors import UserError
+from ..networks.forward import ForwardDifferentiable
 
 InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
@@ -80,7 +81,7 @@ class Steps(abc.ABC):
 NO_DERIVATIVE = re.compile(
     r"derivative for '?([\w:]+)'? is not implemented|forward AD with '?([\w:]+)'? that does not support it|"
     r"must override the setup_context|must implement the jvp function|saved tensor hooks|"
-    r"view size is not compatible"  # group normalisation of channels-last images has no forward derivative
+    r"view size is not compatible"  # a forward derivative that fails for channels-last images only
 )
 
 
@@ -169,7 +170,12 @@ class ForwardSteps(EagerSteps):
 
     def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
         """The gradient and the way back, which keeps nothing but the arguments."""
-        gradients = grad(lambda weights, images: self.loss(weights, images, y).sum(), argnums=(0, 1))
+
+        def total(weights: Tensor, images: Tensor) -> Tensor:
+            with ForwardDifferentiable():
+                return self.loss(weights, images, y).sum()
+
+        gradients = grad(total, argnums=(0, 1))
         thetas, x = thetas.detach(), x.detach()
 
         def back(u: Tensor) -> tuple[Tensor, Tensor]:
