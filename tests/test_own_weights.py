@@ -113,7 +113,7 @@ def test_a_pool_insists_on_those_that_are_frozen(tmp_path: Path, request: pytest
     config = toy_config(network=FROZEN, initial=f"pool:{path}")
     assert distill(config, tmp_path / "run", data=DATA).header.score["n"] == 1
     request.getfixturevalue("trained_otherwise")
-    with pytest.raises(UserError, match=r"freezes other weights \(SHA-256 .*\) than those that the pool was trained"):
+    with pytest.raises(UserError, match=r"has other frozen weights \(SHA-256 .*\) than the pool"):
         distill(config, tmp_path / "other", data=DATA)
 
 

@@ -94,7 +94,7 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
     monkeypatch.setattr(datastill.pretraining, "train", counted)
     with pytest.raises(KeyboardInterrupt):
         pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
-    with pytest.raises(UserError, match=r"there is no pool at .*one was begun; the same command goes on"):
+    with pytest.raises(UserError, match=r"there is no pool at .*one is unfinished; repeat its command to finish it"):
         Pool.load(tmp_path / "pool.safetensors")
     with pytest.raises(UserError, match="changed since it began: setting seed was 0 and is 1; delete that folder"):
         pretrain(replace(SETTINGS, seed=1), DATA, tmp_path / "pool.safetensors")
@@ -279,7 +279,7 @@ def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> No
     pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
     config = toy_config(initial=f"pool:{path}", method=replace(toy_config().method, networks=1))
     run = prepare(config, DATA)
-    with pytest.raises(UserError, match="holds no networks out to evaluate with"):
+    with pytest.raises(UserError, match="has no held-out networks to evaluate with"):
         score(artifact(run, config.method.start(run.problem)), DATA)
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):
         PoolSettings(count=0)

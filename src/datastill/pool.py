@@ -1,4 +1,4 @@
-"""Pools: many trained networks in one file, those to distil with and those held out kept apart by construction."""
+"""Pools: many trained networks in one file. Networks held out for evaluation are never used for distilling."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from .records import fits, shown
 
 FORMAT = "datastill-pool/1"
 PREFIX = "pool:"
-"""What an initialiser begins with that is the file of a pool."""
+"""Beginning of an initialiser that names the file of a pool."""
 SPLITS = ("training", "held_out")
 FIELDS = {
     "settings": Mapping[str, Any],
@@ -35,39 +35,39 @@ FIELDS = {
     "torch": str,
     "frozen": str | None,
 }
-"""What the header of a pool holds; ``frozen`` is left out where a network freezes nothing."""
-TEST = "test networks"
-"""The purpose of networks that are measured on test images, the only one that those held out are for."""
+"""Names and types of the fields in the header of a pool. ``frozen`` is absent if no parameter is frozen."""
+TEST_NETWORKS = "test networks"
+"""The purpose of networks that are measured on test images. Only this purpose may use held-out networks."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pool:
-    """Trained networks as flat vectors, with what is known of them."""
+    """Trained networks as flat vectors, with a header that describes them."""
 
     training: Float[Tensor, "networks size"]
-    """Those to distil with: `drawn` and `validating`."""
+    """Weights of the networks to distil with: first `drawn`, then `validating`."""
     held_out: Float[Tensor, "held_out size"]
-    """Those that finished sets are measured with."""
+    """Weights of the networks that measure finished sets."""
     header: dict[str, Any]
     """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
 
     @property
     def drawn(self) -> Float[Tensor, "drawn size"]:
-        """Those that distillation draws from: all of `training` but the last tenth."""
+        """The networks that distillation draws from: all of `training` but the last tenth."""
         return self.training[: len(self.training) - len(self.training) // 10]
 
     @property
     def validating(self) -> Float[Tensor, "validating size"]:
-        """The last tenth of `training`, on which a set that serves no others than it saw does badly.
+        """The last tenth of `training`, never used for distilling: sets that overfit their networks score badly here.
 
-        In a pool of fewer than ten, all of them.
+        If `training` has fewer than ten networks, this is all of `training`.
         """
         kept = self.training[len(self.drawn) :]
         return kept if len(kept) else self.training
 
     @cached_property
     def sha256(self) -> str:
-        """Of header and weights: what a result says that it was made with."""
+        """SHA-256 of header and weights. A result stores it to name the pool it was made with."""
         return digest(json.dumps(self.header, sort_keys=True), self._tensors())
 
     def save(self, path: Path) -> None:
@@ -83,12 +83,12 @@ class Pool:
         """Read a pool; every byte is checked against the digest in the file.
 
         Raises:
-            UserError: the file is missing, cut short, changed, or of another kind, or holds values that no pool has.
+            UserError: the file is missing, cut short, changed or no pool, or a value in it is impossible.
         """
         path = Path(path)
         if not path.is_file():
-            begun = " (one was begun; the same command goes on with it)" if parts(path).exists() else ""
-            raise UserError(f"there is no pool at {path}{begun}; make one with datastill pretrain, or say where it is")
+            begun = " (one is unfinished; repeat its command to finish it)" if parts(path).exists() else ""
+            raise UserError(f"there is no pool at {path}{begun}; make one with datastill pretrain, or correct the path")
         metadata, tensors = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
@@ -97,17 +97,17 @@ class Pool:
             header = parse_json(metadata.get("header", ""))
             must_be_whole(header, tensors)
         except ValueError as error:
-            raise UserError(f"the pool {path} is of no use: {error}") from error
+            raise UserError(f"the pool {path} cannot be used: {error}") from error
         return cls(**tensors, header=header)
 
     def check(self, network: Network) -> None:
-        """Raise a `UserError` unless the weights are this network's, and it freezes what it froze before."""
+        """Raise a `UserError` unless the weights fit `network` and its frozen weights are those of the pool."""
         self._must_fit(network)
         claimed, found = self.header.get("frozen", ""), network.sha256()
         if claimed != found:
             raise UserError(
-                f"network {network.name!r} freezes other weights (SHA-256 {found[:12] or 'of none'}) than those that "
-                f"the pool was trained with ({claimed[:12] or 'none'}); give it the weights file of the pool"
+                f"network {network.name!r} has other frozen weights (SHA-256 {found[:12] or 'none'}) than the pool "
+                f"({claimed[:12] or 'none'}); give the network the weights file of the pool"
             )
 
     def _must_fit(self, network: Network) -> None:
@@ -118,13 +118,13 @@ class Pool:
         mine = "x".join(map(str, network.shape))
         raise UserError(
             f"the pool holds {settings['network']!r} for images of {shape} in {self.header['classes']} classes, and "
-            f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain such a pool, or change "
+            f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain a new pool, or change "
             "--network, --data.resize or --data.channels"
         )
 
 
 def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `UserError` unless a header has all fields of a pool, of their types, and the tensors fit it."""
+    """Raise a `UserError` unless a header has all `FIELDS` of a pool, with their types, and fits the tensors."""
     if not isinstance(header, dict):
         raise UserError("its header is not a JSON object")
     for name, kind in FIELDS.items():
@@ -143,7 +143,7 @@ def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _size(name: str, shape: Any) -> int:
-    """How many numbers a parameter of this shape has."""
+    """Return how many numbers a parameter of this shape has."""
     if not isinstance(shape, list) or not all(fits(int, side) and side >= 0 for side in shape):
         raise UserError(f"its header has {shown(shape)} as the shape of the parameter {name!r}")
     return math.prod(shape)
@@ -165,29 +165,29 @@ def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: Any) ->
 
 
 def load_pool(path: str) -> Pool:
-    """The pool in a file, kept while the file is the same; see `Pool.load`."""
+    """Load the pool in a file; a second call returns the pool in memory if the file is unchanged. See `Pool.load`."""
     try:
         found = Path(path).stat()
     except OSError:
-        return Pool.load(path)  # which says what is wrong
+        return Pool.load(path)  # raises the error
     return _kept(path, found.st_mtime_ns, found.st_size)
 
 
-@lru_cache(maxsize=2)  # a run asks for the same one while distilling, validating and scoring
+@lru_cache(maxsize=2)  # a run loads its pool for distilling, validating and scoring
 def _kept(path: str, changed: int, size: int) -> Pool:  # noqa: ARG001
     return Pool.load(path)
 
 
 def is_pool(initialiser: str) -> bool:
-    """Whether an initialiser is a pool: pool:FILE, or pool:FILE#3 for one network of it."""
+    """Return whether an initialiser names a pool: pool:FILE, or pool:FILE#3 for one network of the pool."""
     return initialiser.startswith(PREFIX)
 
 
 def parse(initialiser: str) -> tuple[str, int | None]:
-    """The file of pool:FILE, and which network of it is meant by pool:FILE#3.
+    """Split pool:FILE#3 into the file and the index of the network; the index of pool:FILE is None.
 
     Raises:
-        UserError: there is no file, or what follows # is no number.
+        UserError: the file is empty, or the text after # is not a number.
     """
     path, mark, number = initialiser.removeprefix(PREFIX).partition("#")
     if not path:
@@ -198,10 +198,10 @@ def parse(initialiser: str) -> tuple[str, int | None]:
 
 
 def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks size"]:
-    """The networks that an initialiser names: all that distillation draws from, or the one after #.
+    """Return the networks that an initialiser names: `Pool.drawn`, or the one network with the index after #.
 
     Raises:
-        UserError: no such pool, weights that do not fit the network, or a number beyond those to distil with.
+        UserError: there is no such pool, its weights do not fit `network`, or the index is not in `Pool.training`.
     """
     pool, path, number = _fitting(initialiser, network)
     if number is None:
@@ -216,23 +216,23 @@ def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks s
 
 
 def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Tensor, "networks size"]:
-    """The networks to evaluate with: those held out, those for validation, or the one after #.
+    """Return the networks to evaluate with: the named one, `held_out` if for `TEST_NETWORKS`, or `validating`.
 
     Raises:
-        UserError: no such pool, weights that do not fit the network, or none is held out.
+        UserError: there is no such pool, its weights do not fit `network`, or it has no held-out networks.
     """
     pool, path, number = _fitting(initialiser, network)
     if number is not None:
         return networks_of(initialiser, network)
-    if purpose != TEST:
+    if purpose != TEST_NETWORKS:
         return pool.validating
     if not len(pool.held_out):
-        raise UserError(f"the pool {path} holds no networks out to evaluate with; pretrain one with --held-out 20")
+        raise UserError(f"the pool {path} has no held-out networks to evaluate with; pretrain one with --held-out 20")
     return pool.held_out
 
 
 def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]:
-    """The pool of an initialiser, its file, and which network of it is meant."""
+    """Return the pool that an initialiser names, its file, and the index of the named network or None."""
     path, number = parse(initialiser)
     pool = load_pool(path)
     pool.check(network)
@@ -240,5 +240,5 @@ def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]
 
 
 def parts(path: Path) -> Path:
-    """The folder beside a pool that holds its networks while it is not finished."""
+    """Return the folder beside a pool that holds its networks until the pool is finished."""
     return path.with_name(path.name + ".parts")

@@ -1,4 +1,4 @@
-"""Training the networks of a pool, each kept as soon as it is whole."""
+"""Trains the networks of a pool; each network is saved when its training ends."""
 
 import itertools
 import shutil
@@ -30,36 +30,36 @@ from .rng import generator
 from .runlog import ProgressLine, say
 from .training import optimiser
 
-TOGETHER = 8
-"""Networks that are trained as one batched program, where that is faster than one after the other."""
-RECORD = "settings.json"
-"""The file in the folder of an unfinished pool that says what it is."""
-BATCH = 250
+NETWORKS_PER_BATCH = 8
+"""How many networks are trained in one batch, if this is faster than one by one."""
+RECORD_FILE = "settings.json"
+"""The file with the settings, in the folder of an unfinished pool."""
+IMAGES_PER_PASS = 250
 """Validation images in one forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSettings:
-    """How the networks of a pool are trained: in the ordinary way, on all of train."""
+    """How the networks of a pool are trained: by Adam, on the whole train split."""
 
     data: DataSettings = field(default_factory=DataSettings)
     """The real data."""
     network: str = "lenet"
-    """Which network."""
+    """Architecture of the networks: a name or module:callable, with arguments in brackets: convnet(depth=2)."""
     initialiser: str = "xavier"
-    """How its initial weights are drawn; pool:FILE fine-tunes the networks of a pool, each in its place."""
+    """How initial weights are drawn. pool:FILE fine-tunes the networks of that pool instead, in their order."""
     count: int = 200
-    """Networks to distil with (the paper: 2000); of ten or more, the last tenth is for validation."""
+    """How many networks to distil with (the paper: 2000). If 10 or more, the last tenth is for validation only."""
     held_out: int = 20
-    """Networks to evaluate with, which distillation never sees."""
+    """How many networks to evaluate with. They are never used for distilling."""
     epochs: int = 2
-    """Passes over the train split, shuffled anew for each network and pass."""
+    """Passes over the train split, in a new random order for each network and pass."""
     batch: int = 128
     """Images in a gradient step."""
     rate: float = 0.001
-    """Of Adam, falling linearly to nothing."""
+    """Initial learning rate of Adam; it falls linearly to 0."""
     seed: int = 0
-    """Of initial weights and batches."""
+    """Seed of initial weights and batches."""
 
     def __post_init__(self) -> None:
         at_least("count", self.count, 1)
@@ -70,15 +70,15 @@ class PoolSettings:
 
 @usual_modes()
 def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
-    """Train a pool, or go on with one that was stopped; networks that are whole are kept.
+    """Train a pool, or continue one that was stopped; finished networks are not trained again.
 
     Args:
-        settings: how; a file belongs to one setting.
+        settings: how the networks are trained; a pool cannot be continued with other settings.
         data: the real data, on the device. The pool records how this data was loaded, in place of `settings.data`.
-        path: the file to make. While unfinished, networks are in a folder beside it.
+        path: the file of the pool. Until it is finished, its networks are in a folder beside it.
 
     Raises:
-        UserError: the file is another pool, the folder that of another setting, or the network cannot take the images.
+        UserError: the file or folder holds a pool of other settings, or the network cannot take the images.
     """
     settings = replace(settings, data=data.settings)
     folder = parts(path)
@@ -106,7 +106,7 @@ def _finished(settings: PoolSettings, path: Path) -> Pool | None:
 
 
 def _together(settings: PoolSettings, network: Network, data: RealData, folder: Path) -> int:
-    """How many networks are trained at once. It is decided when a pool is begun and kept: it changes the rounding.
+    """Return how many networks are trained at once. A pool stores this number at its start, as it affects rounding.
 
     Raises:
         UserError: the folder holds an unfinished pool of other settings or data.
@@ -119,15 +119,15 @@ def _together(settings: PoolSettings, network: Network, data: RealData, folder: 
     even = -(-(settings.count + settings.held_out) // distributed.ranks())
     found = min(faster(settings, network, data) if even > 1 else 1, even)
     together = distributed.gathered([found])[0]
-    distributed.on_first_rank(lambda: write_json(folder / RECORD, identity | {"together": together}))
+    distributed.on_first_rank(lambda: write_json(folder / RECORD_FILE, identity | {"together": together}))
     return together
 
 
 def _stored(folder: Path, identity: dict[str, Any]) -> int | None:
-    """The number of networks trained at once that an unfinished pool was begun with; None where there is none."""
-    if not (folder / RECORD).exists():
+    """Return how many networks an unfinished pool trains at once; None if the folder holds no unfinished pool."""
+    if not (folder / RECORD_FILE).exists():
         return None
-    record, fix = read_json(folder / RECORD), "delete that folder, or give another file with --out"
+    record, fix = read_json(folder / RECORD_FILE), "delete that folder, or give another file with --out"
     together = record.get("together") if isinstance(record, dict) else None
     if not isinstance(together, int) or together < 1:
         raise UserError(f"the unfinished pool in {folder} was begun by an older version; {fix}")
@@ -136,9 +136,9 @@ def _stored(folder: Path, identity: dict[str, Any]) -> int | None:
 
 
 def _train(settings: PoolSettings, network: Network, data: RealData, folder: Path, together: int) -> None:
-    """Train the groups of networks that are not whole; the first process keeps each network as soon as it is.
+    """Train the groups of networks that are not finished; the first process saves each network.
 
-    Groups are always the same, so that what a network's weights are rounded to depends on its own index alone.
+    Groups never change, so that the rounding of a network's weights depends only on its index.
     """
     total = settings.count + settings.held_out
     groups = [range(first, min(first + together, total)) for first in range(0, total, together)]
@@ -157,7 +157,7 @@ def _train(settings: PoolSettings, network: Network, data: RealData, folder: Pat
 
 
 def _whole(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> list[dict[str, Tensor]]:
-    """These networks, trained and measured."""
+    """Train the networks with these indices and measure their accuracy; return both, and the seconds of training."""
     if not which:
         return []
     began = time.perf_counter()
@@ -168,11 +168,11 @@ def _whole(settings: PoolSettings, network: Network, data: RealData, which: list
 
 
 def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
-    """How many networks to train at once: one, or `TOGETHER` where a network's gradient step is faster so."""
+    """Return how many networks to train at once: 1, or `NETWORKS_PER_BATCH` if this is faster per network."""
     if not network.batches or _steps(settings, data) * settings.epochs < 2:
         return 1
     seconds = {}
-    for count in (1, TOGETHER):
+    for count in (1, NETWORKS_PER_BATCH):
         steps = train_steps(settings, network, data, [0] * count)
         next(steps)
         began = time.perf_counter()
@@ -182,14 +182,14 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
 
 
 def train(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Float[Tensor, "networks size"]:
-    """Final weights of these networks; each depends on its own index alone, up to rounding."""
+    """Train the networks with these indices; the weights of each depend only on its index, up to rounding."""
     return deque(train_steps(settings, network, data, which), maxlen=1).pop()
 
 
 def train_steps(
     settings: PoolSettings, network: Network, data: RealData, which: list[int]
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Weights after each gradient step of Adam."""
+    """Yield the weights of the networks with these indices after each gradient step of Adam."""
     loss, rule, device = classification(network), optimiser("adam"), data.device
     thetas = _initial(settings, network, which).to(device)
     state, total = rule.start(thetas), _steps(settings, data) * settings.epochs
@@ -209,17 +209,18 @@ def _initial(settings: PoolSettings, network: Network, which: list[int]) -> Floa
         return network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which])
     pool = load_pool(parse(settings.initialiser)[0])
     pool.check(network)
-    for name, asked in (("training", settings.count), ("held_out", settings.held_out)):
-        if asked > len(getattr(pool, name)):
-            raise UserError(
-                f"{name} is to be {asked}, but the pool has {len(getattr(pool, name))}; take at most so many"
-            )
+    for name, asked, kind, found in (
+        ("count", settings.count, "training", len(pool.training)),
+        ("held_out", settings.held_out, "held-out", len(pool.held_out)),
+    ):
+        if asked > found:
+            raise UserError(f"{name} is {asked}, but the pool has {found} {kind} networks; use {found} or fewer")
     places = [pool.training[i] if i < settings.count else pool.held_out[i - settings.count] for i in which]
     return torch.stack(places)
 
 
 def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterator[Int64[Tensor, "networks b"]]:
-    """Indices of train images, each network's shuffled anew in every pass; what is left over by whole batches waits."""
+    """Yield indices of train images, in a new random order per network and pass, without the incomplete last batch."""
     size = min(settings.batch, len(data.train))
     for epoch in range(settings.epochs):
         draws = [generator(settings.seed, "pool batches", i, epoch) for i in which]
@@ -233,13 +234,13 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 
 @torch.no_grad()
 def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
-    """On the validation split; statistics are measured on train images."""
+    """Return the accuracy on the validation split; batch statistics are measured on train images."""
     predict = network.predictor(theta, data.normalise(data.train.spaced(1000).images))
-    return share_right(lambda images: predict(data.normalise(images)).argmax(1), data.validation, BATCH)
+    return share_right(lambda images: predict(data.normalise(images)).argmax(1), data.validation, IMAGES_PER_PASS)
 
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
-    """One file of all parts; the folder goes when the file is whole."""
+    """Write all networks to one file, then remove the folder."""
     found = [read_tensors(folder / _name(i))[1] for i in range(settings.count + settings.held_out)]
     thetas = torch.stack([part["theta"] for part in found])
     accuracies = [round(float(part["accuracy"]), 6) for part in found]

@@ -1,4 +1,4 @@
-"""How hypergradients are computed: settings that change time and memory, and nothing else up to rounding."""
+"""How hypergradients are computed: settings that change time and memory. Results are equal up to rounding."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,19 +18,22 @@ Precision = Literal["auto", "float32", "bfloat16", "float64"]
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How it is computed. What is left to ``auto`` is measured at the start of a run, and stored with it."""
+    """How hypergradients are computed. At the start of a run, ``auto`` is replaced by the fastest choice and stored."""
 
     mode: Mode = "auto"
-    """Exact hypergradient from stored graphs (least work) or from recomputed steps (memory flat in the steps)."""
+    """Exact hypergradient from stored graphs (fastest) or recomputed steps (less memory); auto measures and chooses."""
     execution: Execution = "auto"
-    """Of a step: autograd (eager), forward over reverse, traced operations, or these compiled."""
+    """How a gradient step is computed: by autograd (eager), by forward over reverse derivatives (forward), as a list of
+    operations (traced), or as such a list compiled (compiled); auto measures and chooses."""
     keep_every: int = 1
-    """Recomputed steps start from weights kept every so many steps on the host; 1 keeps all of them where they are."""
+    """Mode recomputed keeps the weights of every k-th step, in main memory. 1: it keeps the weights of every step, on
+    the device."""
     together: int = 0
-    """Networks in one batched program; 0 measures whether all at once or one after the other is faster."""
+    """How many networks are computed in one batch. 0: measure and choose between all at once and one by one."""
     precision: Precision = "auto"
-    """The layers compute in float32 or in bfloat16 (weights and step sizes stay in float32); or everything is computed
-    in float64, which is slow and meant for checks. auto takes bfloat16 only where it is measured to be faster."""
+    """The layers compute in float32 or in bfloat16 (weights and step sizes stay in float32). With float64, everything
+    is computed in float64, which is slow and meant for checks. auto chooses bfloat16 only if it measures that it is
+    faster."""
 
     def __post_init__(self) -> None:
         at_least("keep_every", self.keep_every, 1)
@@ -43,17 +46,17 @@ class Engine:
 
     @property
     def layers(self) -> torch.dtype | None:
-        """The type that the layers compute in; None for the type of the weights."""
+        """The data type in which layers compute; None for the data type of the weights."""
         return torch.bfloat16 if self.precision == "bfloat16" else None
 
     @property
     def weights(self) -> torch.dtype:
-        """The type of weights, step sizes, synthetic examples and real images."""
+        """The data type of weights, step sizes, synthetic examples and real images."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
     @property
     def resolved(self) -> bool:
-        """Whether nothing is left to be measured."""
+        """Whether every setting is chosen, so that nothing has to be measured."""
         return "auto" not in (self.mode, self.execution, self.precision) and self.together > 0
 
     def __str__(self) -> str:
@@ -62,10 +65,10 @@ class Engine:
         return f"{self.execution} steps, {self.mode}{kept}, {together}, {self.precision}"
 
     def steps(self, loss: InnerLoss) -> Steps:
-        """The steps of an inner loss, computed in this way.
+        """Return the `Steps` of an inner loss for the chosen `execution`.
 
         Raises:
-            UserError: the execution is not chosen yet.
+            UserError: `execution` is still auto.
         """
         match self.execution:
             case "eager":
@@ -74,14 +77,14 @@ class Engine:
                 return ForwardSteps(loss)
             case "traced" | "compiled":
                 return TracedSteps(loss, compiled=self.execution == "compiled")
-        raise UserError("the execution is still to be chosen; take eager, forward, traced or compiled")
+        raise UserError("execution is 'auto', which is still to be chosen; take eager, forward, traced or compiled")
 
     def optimiser(self, name: str) -> Optimiser:
-        """The inner optimiser of that name, computed in this way.
+        """Return the inner optimiser called `name`; it is fused if the execution is compiled.
 
         Raises:
-            UserError: there is none.
+            UserError: no optimiser has this name.
         """
         rule = optimiser(name)
-        plain = isinstance(rule, GradientDescent)  # two operations: there is nothing to be fused
+        plain = isinstance(rule, GradientDescent)  # two operations: nothing to fuse
         return rule if plain or self.execution != "compiled" else Fused(rule)

@@ -1,4 +1,4 @@
-"""Inner optimisers as one kernel each way: their many small operations on all weights are bound by memory."""
+"""Inner optimisers compiled to one kernel forward and one backward, as memory limits their many small operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from .traced import traced, without_grad
 
 
 class Fused(Optimiser):
-    """The same optimiser, its update and its reverse each traced and compiled once per shape.
+    """An optimiser whose update and derivative of the update are traced and compiled once per shape.
 
-    For 1.8 million weights on one CPU thread Adam's update and reverse take 9 ms in the place of 137 (docs/LOG.md).
+    For 1.8 million weights on one CPU thread, Adam's update and its derivative take 9 ms instead of 137 (docs/LOG.md).
     """
 
     name = "fused"
@@ -24,11 +24,11 @@ class Fused(Optimiser):
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """The state before the first step."""
+        """Return the state before the first step."""
         return self.rule.start(thetas)
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
-        """The state after step t; not differentiable by autograd, which `pull` is for."""
+        """Return the state after step t. Autograd cannot differentiate it; `pull` does."""
 
         def update(gradient: Tensor, step_size: Tensor, t: Tensor, *state: Tensor) -> State:
             return self.rule.update(state, gradient, step_size, t)
@@ -38,7 +38,7 @@ class Fused(Optimiser):
     def pull(
         self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor, cotangents: State
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
-        """The reverse of `update`."""
+        """Return the derivatives of `update`, as `Optimiser.pull` does."""
 
         def pull(gradient: Tensor, step_size: Tensor, t: Tensor, *rest: Tensor) -> Any:
             return self.rule.pull(rest[: len(state)], gradient, step_size, t, rest[len(state) :])
@@ -54,5 +54,5 @@ class Fused(Optimiser):
 
 
 def _tensor(t: int | Tensor, like: Tensor) -> Tensor:
-    """The number of the step as a value: as a constant, every step would be compiled anew."""
+    """Return the step number as a tensor; as a constant, it would cause a compilation at each step."""
     return t if isinstance(t, Tensor) else torch.full((), t, dtype=like.dtype, device=like.device)

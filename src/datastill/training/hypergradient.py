@@ -1,13 +1,13 @@
 """Exact hypergradients of an objective at the end of inner training, through all of its steps.
 
-With theta_{t+1} = theta_t - eta_t g_t, g_t = dl(x_t; theta_t)/dtheta and v = dL/dtheta_{t+1}, going back one step gives
+Let theta_{t+1} = theta_t - eta_t g_t, g_t = dl(x_t; theta_t)/dtheta and v = dL/dtheta_{t+1}. Going back one step gives
 (Wang et al. 2018, section 3; Maclaurin et al. 2015)
 
     dL/dtheta_t = v - eta_t H_t v,      dL/dx_t += -eta_t d<g_t, v>/dx,      dL/deta_t = -<g_t, v>.
 
-Other inner optimisers put the gradient to other uses: u = dL/dg_t in the place of -eta_t v (see `optim`). H_t u and
-d<g_t, u>/dx are one linear map of u, a step's `Back`. The modes differ in when they make it: on the way forward, and
-keep it (``stored``), or on the way back, from weights kept on the way forward (``recomputed``).
+For another inner optimiser, u = dL/dg_t replaces -eta_t v (see `optim`). The pair of H_t u and d<g_t, u>/dx is a linear
+map of u, the `Back` of a step. Mode ``stored`` makes this map during training and keeps it; mode ``recomputed`` keeps
+only weights during training, and makes the map on the way back.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,15 +28,16 @@ MODES = ("stored", "recomputed")
 
 @dataclass(frozen=True, kw_only=True)
 class Hypergradient:
-    """What one pass gives, separately for each network."""
+    """The result of `hypergradient`, separately for each network."""
 
     objective: Float[Tensor, " networks"]
+    """L, the objective at the trained weights."""
     examples: Float[Tensor, "networks steps b c h w"]
-    """dL/dx, summed over epochs."""
+    """dL/dx, the gradient for the examples, summed over epochs."""
     step_sizes: Float[Tensor, "networks epochs steps"]
-    """dL/deta."""
+    """dL/deta, the gradient for the step sizes."""
     initial: Float[Tensor, "networks size"]
-    """dL/dtheta_0."""
+    """dL/dtheta_0, the gradient for the initial weights."""
     final: Float[Tensor, "networks size"]
     """theta_T, the trained weights."""
 
@@ -59,23 +60,22 @@ def hypergradient(
 
     Args:
         loss: inner loss of each network, twice differentiable, or the `Steps` that compute it.
-        objective: final weights (networks, size) to the objective of each (networks,).
+        objective: a function from final weights (networks, size) to the objective of each network (networks,).
         thetas: initial weights.
         examples: synthetic examples of each step, shared by networks and epochs.
         labels: integer classes (steps, b) or probabilities (steps, b, classes).
         step_sizes: one positive number per epoch and step.
-        optimiser: of the inner training; gradient descent when left out.
-        mode: ``stored`` does least work, and its memory grows with the activations of all T steps; ``recomputed``
-            does each step's gradient twice, and keeps T copies of the weights and the activations of one step.
-            Both are exact.
-        keep_every: ``recomputed`` keeps the weights of every k-th step only, on the host, and trains through the k
-            steps again on the way back: T / k + k copies, for one more gradient per step. 1 keeps all.
-        window: differentiate through these gradient steps only, counted from 0; the earlier ones are trained through
-            as they are, and the objective is taken after the last one. All T steps when left out. The result is
-            the exact gradient for the weights that the window starts from (Feng et al. 2023, arXiv 2311.07025).
+        optimiser: the optimiser of the inner training; None for gradient descent.
+        mode: ``stored`` is fastest, but keeps the activations of all T steps; ``recomputed`` computes each gradient
+            twice, and keeps T copies of the weights and the activations of one step. Both are exact.
+        keep_every: with k > 1, ``recomputed`` keeps the weights of every k-th step only, in main memory, and repeats
+            the k steps on the way back: T / k + k copies, for one more gradient per step. 1 keeps every step.
+        window: the gradient steps to differentiate, counted from 0; None for all T steps. Earlier steps are trained but
+            not differentiated, and training ends with the window. The result is the exact gradient for the weights
+            at the start of the window (Feng et al. 2023, arXiv 2311.07025).
 
     Raises:
-        UserError: unknown `mode`, or a window that is not within the program.
+        UserError: `mode` is unknown, or `window` is not within the T steps.
     """
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
@@ -84,7 +84,9 @@ def hypergradient(
     length = len(run.order)
     window = range(length) if window is None else window
     if not 0 <= window.start < window.stop <= length or window.step != 1:
-        raise UserError(f"window {window.start}..{window.stop} is not within the {length} steps of the program")
+        raise UserError(
+            f"window {window.start}..{window.stop} is not within the {length} steps of the program; change it"
+        )
     state = run.optimiser.start(trainable(thetas.detach()))
     for t in range(window.start):
         state = run.forward(state, t)
@@ -107,11 +109,11 @@ def hypergradient(
 
 
 Reverse = Iterator[tuple[int, State, Tensor, Back]]
-"""From the last step to the first: t, the state before it, its gradient and the way back."""
+"""For each step, from last to first: t, the state before step t, its gradient and its `Back`."""
 
 
 def _stored(run: Training, state: State, window: range) -> tuple[State, Reverse]:
-    """The state after the window, and the way back that was made on the way."""
+    """Return the state after the window, and the way back, with the `Back` of each step kept during training."""
     kept = []
     for t in window:
         gradient, back = run.steps.linearise(state[0], *run.batch(t))
@@ -120,13 +122,13 @@ def _stored(run: Training, state: State, window: range) -> tuple[State, Reverse]
 
     def reverse() -> Reverse:
         while kept:
-            yield kept.pop()  # so that memory is freed on the way
+            yield kept.pop()  # each step frees its memory
 
     return state, reverse()
 
 
 def _recomputed(run: Training, state: State, window: range, every: int) -> tuple[State, Reverse]:
-    """The same, made from states that are kept, every so many steps."""
+    """Return the state after the window, and the way back, computed from the kept state of every `every`-th step."""
     kept: list[tuple[State, range]] = []
     for t in window:
         if (t - window.start) % every == 0:

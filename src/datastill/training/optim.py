@@ -13,26 +13,26 @@ from torch.func import vjp
 from ..errors import unknown
 
 State = tuple[Tensor, ...]
-"""The weights (networks, size) first, then what else the optimiser carries, of the same shape."""
+"""The weights (networks, size), then the other tensors of the optimiser (its moments), each of this shape."""
 
 
 class Optimiser(abc.ABC):
-    """How a gradient moves the weights. Every step has a step size of its own, which is learned with the examples."""
+    """The rule by which a gradient changes the weights. Each step has its own step size, learned with the examples."""
 
     name: ClassVar[str]
 
     @abc.abstractmethod
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """The state before the first step."""
+        """Return the state before the first step."""
 
     @abc.abstractmethod
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
-        """The state after step t, counted from 0. Differentiable in state, gradient and step size, and traceable."""
+        """Return the state after step t, counted from 0. It is traceable and differentiable in all arguments but t."""
 
     def pull(
         self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor, cotangents: State
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
-        """The reverse of `update`: cotangents of the new state to those of the old one, gradient and step size."""
+        """Return dL/d(old state), dL/dgradient and dL/d(step size) of `update`, given `cotangents`, dL/d(new state)."""
         sizes = step_size.expand(len(gradient), 1)
 
         def update(state: State, gradient: Tensor, sizes: Tensor) -> State:
@@ -45,16 +45,16 @@ class Optimiser(abc.ABC):
 
 @dataclass(frozen=True)
 class GradientDescent(Optimiser):
-    """theta - eta g."""
+    """Gradient descent: theta <- theta - eta g."""
 
     name: ClassVar[str] = "sgd"
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """The weights alone."""
+        """Return a state of the weights only."""
         return (thetas,)
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:  # noqa: ARG002
-        """One step."""
+        """Return the weights after one step."""
         return (state[0] - step_size * gradient,)
 
     def pull(
@@ -65,24 +65,24 @@ class GradientDescent(Optimiser):
         t: int | Tensor,  # noqa: ARG002
         cotangents: State,
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
-        """Written out, as it is the inner loop of everything: u = -eta v, dL/deta = -<g, v>."""
+        """Return v, u = -eta v and dL/deta = -<g, v>, written out for speed."""
         (v,) = cotangents
         return cotangents, -step_size * v, -(gradient * v).sum(1)
 
 
 @dataclass(frozen=True)
 class Momentum(Optimiser):
-    """m <- mu m + g, theta <- theta - eta m (Polyak's heavy ball, as torch.optim.SGD has it)."""
+    """Polyak's heavy ball, as in torch.optim.SGD: m <- mu m + g, theta <- theta - eta m."""
 
     name: ClassVar[str] = "momentum"
     decay: float = 0.9
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """The weights and no momentum."""
+        """Return a state of the weights and momentum 0."""
         return thetas, torch.zeros_like(thetas)
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:  # noqa: ARG002
-        """One step."""
+        """Return the weights and momentum after one step."""
         theta, momentum = state
         momentum = self.decay * momentum + gradient
         return theta - step_size * momentum, momentum
@@ -90,11 +90,10 @@ class Momentum(Optimiser):
 
 @dataclass(frozen=True)
 class Adam(Optimiser):
-    """Adam (Kingma and Ba 2015), with the derivative of the root taken as 0 at 0.
+    """Adam (Kingma and Ba 2015), with the derivative of the square root set to 0 at 0, where it is infinite.
 
-    There it is infinite, and there is every weight without a gradient. Epsilon is larger than the usual 1e-8, which
-    makes the update a step of slope 1e8 at zero: hypergradients through it in float32 were wrong by as much as 13
-    times their size (docs/LOG.md).
+    Weights without a gradient are at this point. Epsilon is larger than the usual 1e-8, with which the update has a
+    slope of 1e8 at zero: hypergradients in float32 had errors of up to 13 times their size (docs/LOG.md).
     """
 
     name: ClassVar[str] = "adam"
@@ -102,11 +101,11 @@ class Adam(Optimiser):
     epsilon: float = 1e-5
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """The weights and no moments."""
+        """Return a state of the weights and moments 0."""
         return thetas, torch.zeros_like(thetas), torch.zeros_like(thetas)
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
-        """One step."""
+        """Return the weights and moments after one step."""
         theta, first, second = state
         first = self.betas[0] * first + (1 - self.betas[0]) * gradient
         second = self.betas[1] * second + (1 - self.betas[1]) * gradient.square()
@@ -118,18 +117,18 @@ class Adam(Optimiser):
 
 @dataclass(frozen=True, kw_only=True)
 class Clipped(Optimiser):
-    """Another optimiser, given gradients whose norm is limited: g min(1, limit / |g|) for each network."""
+    """An optimiser that limits the norm of each network's gradient, g min(1, limit / |g|), for the optimiser inside."""
 
     name: ClassVar[str] = "clipped"
     inside: Optimiser
     limit: float
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
-        """That of the optimiser inside."""
+        """Return the first state of the optimiser inside."""
         return self.inside.start(thetas)
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:
-        """One step."""
+        """Return the state of the optimiser inside after one step with the limited gradient."""
         norm = gradient.norm(dim=1, keepdim=True).clamp(min=1e-30)
         return self.inside.update(state, gradient * (self.limit / norm).clamp(max=1), step_size, t)
 
@@ -138,10 +137,10 @@ OPTIMISERS: Mapping[str, Optimiser] = {each.name: each for each in (GradientDesc
 
 
 def optimiser(name: str) -> Optimiser:
-    """The inner optimiser of that name.
+    """Return the inner optimiser called `name`.
 
     Raises:
-        UserError: there is none.
+        UserError: no optimiser has this name.
     """
     if name not in OPTIMISERS:
         raise unknown("inner optimiser", name, OPTIMISERS)

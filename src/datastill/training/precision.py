@@ -1,4 +1,4 @@
-"""How fast a device computes in each precision, found by a small matrix product in a few milliseconds."""
+"""How fast a device computes in each precision, measured with a small matrix product in a few milliseconds."""
 
 import functools
 import math
@@ -6,17 +6,17 @@ import time
 
 import torch
 
-SIDE = 256
-"""Rows and columns of the product: large enough for matrix units, and 34 ms where there are none (1 GFLOP/s)."""
-SLOW = {"bfloat16": 1.0, "float64": 0.2}
-"""Share of the rate of float32 below which a precision is called slow. float64 is never chosen for its speed."""
+MATRIX_SIDE = 256
+"""Rows and columns of the measured matrices: large enough for matrix units; 34 ms at a rate of 1 GFLOP/s."""
+SLOW_BELOW = {"bfloat16": 1.0, "float64": 0.2}
+"""A precision is slow below this share of the rate of float32. float64 is never chosen for its speed."""
 
 
 @functools.cache
 def rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations per second of a matrix product; the best of three."""
-    factor = torch.ones(SIDE, SIDE, device=device, dtype=getattr(torch, precision))
-    return 2 * SIDE**3 / min(_seconds(factor) for _ in range(4))
+    """Measure the floating-point operations per second of a matrix product; return the best of four."""
+    factor = torch.ones(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=getattr(torch, precision))
+    return 2 * MATRIX_SIDE**3 / min(_seconds(factor) for _ in range(4))
 
 
 def _seconds(factor: torch.Tensor) -> float:
@@ -26,9 +26,9 @@ def _seconds(factor: torch.Tensor) -> float:
 
 
 def slow(device: torch.device, precision: str) -> str:
-    """What is wrong with a precision on this device, in one sentence; empty where it is fast enough."""
-    single, other = rate(device, "float32"), rate(device, precision) if precision in SLOW else math.inf
-    if other >= SLOW.get(precision, 0.0) * single:
+    """Return a sentence that says how slow a precision is on this device; empty if it is fast enough."""
+    single, other = rate(device, "float32"), rate(device, precision) if precision in SLOW_BELOW else math.inf
+    if other >= SLOW_BELOW.get(precision, 0.0) * single:
         return ""
     return f"products in {precision} run at {_giga(other)} GFLOP/s on this machine, in float32 at {_giga(single)}"
 

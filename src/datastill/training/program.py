@@ -1,4 +1,4 @@
-"""How a distilled set is trained on: S ordered steps, gone through for E epochs, each with a step size of its own."""
+"""How networks are trained on a distilled set: S ordered steps, repeated for E epochs, with S x E step sizes."""
 
 import functools
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from .steps import EagerSteps, InnerLoss, Steps
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """S steps of one batch of synthetic examples each, in their order, for E epochs."""
+    """S ordered steps, each with its own batch of synthetic examples, repeated for E epochs."""
 
     steps: int = 10
-    """Gradient steps in an epoch; each has examples of its own."""
+    """Gradient steps in an epoch; each step has its own examples."""
     epochs: int = 3
-    """Passes over the steps; the examples are shared, the step sizes are not."""
+    """Passes over the steps. All passes use the examples of a step; each pass has its own step sizes."""
 
     def __post_init__(self) -> None:
         at_least("steps", self.steps, 1)
@@ -35,23 +35,23 @@ class Program:
         return self.steps * self.epochs
 
     def window(self, size: int, generator: torch.Generator) -> range:
-        """A window of so many gradient steps at a random place, for `hypergradient` (arXiv 2311.07025, section 4).
+        """Draw a window of `size` gradient steps, for `hypergradient` (arXiv 2311.07025, section 4).
 
         Raises:
-            UserError: the window is longer than the program.
+            UserError: `size` is below 1 or above the number of steps.
         """
         if not 1 <= size <= self.length:
-            raise UserError(f"a window of {size} steps does not fit the {self.length} steps of the program")
+            raise UserError(f"a window of {size} steps does not fit the {self.length} steps of the program; lower it")
         start = int(torch.randint(self.length - size + 1, (), generator=generator))
         return range(start, start + size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """(epoch, step) of each gradient step, in order."""
+        """Yield (epoch, step) of each gradient step, in order."""
         return ((t // self.steps, t % self.steps) for t in range(self.length))
 
 
 def inner_loss(network: Network) -> InnerLoss:
-    """The loss of a gradient step: mean cross-entropy on one batch of synthetic examples."""
+    """Return the loss of a gradient step: mean cross-entropy on one batch of synthetic examples."""
 
     def losses(thetas: Tensor, examples: Tensor, labels: Tensor) -> Tensor:
         return mean_cross_entropy(network.apply_many(thetas, examples), labels.expand(thetas.shape[0], *labels.shape))
@@ -62,14 +62,14 @@ def inner_loss(network: Network) -> InnerLoss:
 def mean_cross_entropy(
     logits: Float[Tensor, "networks b classes"], labels: Shaped[Tensor, "networks b *classes"]
 ) -> Float[Tensor, " networks"]:
-    """Mean cross-entropy of each network, with hard (integer) or soft (probability) labels."""
+    """Return the mean cross-entropy of each network, with hard (integer) or soft (probability) labels."""
     each = cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none")
     return each.view(logits.shape[:2]).mean(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The inner training of a stack of networks: what each of its T steps is."""
+    """The inner training of a stack of networks, in T gradient steps."""
 
     steps: Steps
     optimiser: Optimiser
@@ -84,16 +84,16 @@ class Training:
         return list(Program(steps=steps, epochs=epochs))
 
     def batch(self, t: int) -> tuple[Tensor, Tensor]:
-        """Examples (networks, b, c, h, w) and labels of step t."""
+        """Return the examples (networks, b, c, h, w) and labels of step t."""
         _, step = self.order[t]
         return self.examples[:, step], self.labels[step]
 
     def update(self, state: State, gradient: Tensor, t: int) -> State:
-        """The state after step t, given its gradient."""
+        """Return the state after step t, given the gradient of step t."""
         return self.optimiser.update(state, gradient, self.step_sizes[self.order[t]], t)
 
     def forward(self, state: State, t: int) -> State:
-        """The state after step t."""
+        """Return the state after step t, given the state before it."""
         return self.update(state, self.steps.gradient(state[0], *self.batch(t)), t)
 
 
@@ -105,7 +105,7 @@ def training(
     step_sizes: Float[Tensor, "epochs steps"],
     optimiser: Optimiser | None,
 ) -> Training:
-    """The training of so many networks on the same examples; by autograd and gradient descent where nothing is said."""
+    """Make the training of `networks` networks on these examples. Defaults: `EagerSteps`, `GradientDescent`."""
     return Training(
         steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
         optimiser=optimiser or GradientDescent(),
@@ -123,7 +123,7 @@ def unroll(
     step_sizes: Float[Tensor, "epochs steps"],
     optimiser: Optimiser | None = None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Train each network on the synthetic examples; yields the weights after each step, theta_1 .. theta_T."""
+    """Train each network on the synthetic examples; yield the weights after each step, theta_1 .. theta_T."""
     run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)
     state = run.optimiser.start(trainable(thetas.detach()))
     for t in range(len(run.order)):

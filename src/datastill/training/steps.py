@@ -1,4 +1,4 @@
-"""One gradient step of a stack of networks, and the way back through it: the primitive that all modes are made of."""
+"""One gradient step of a stack of networks, and the way back through it. All modes of the hypergradient use it."""
 
 import abc
 import re
@@ -18,7 +18,7 @@ InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
 
 Back = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""u (networks, size) -> (H u, d<g, u>/dx) for the gradient g and the Hessian H of one step."""
+"""The way back through a step: u (networks, size) -> (H u, d<g, u>/dx), with its gradient g and Hessian H."""
 
 RealLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), real images (networks, b, c, h, w), labels (networks, b)) -> means over b (networks,)."""
@@ -37,37 +37,37 @@ class OnReal:
     labels: Shaped[Tensor, "networks b"]
 
     def __call__(self, thetas: Float[Tensor, "networks size"]) -> Float[Tensor, " networks"]:
-        """The objective of each network."""
+        """Return the objective of each network."""
         return self.loss(thetas, self.images, self.labels)
 
     def pieces(self, size: int) -> list["OnReal"]:
-        """The same in pieces of nearly equal size, of at most so many images."""
+        """Split the batch into objectives of nearly equal size, with at most `size` images of each network."""
         count = -(-self.images.shape[1] // size)
         images, labels = self.images.tensor_split(count, 1), self.labels.tensor_split(count, 1)
         return [OnReal(self.loss, *piece) for piece in zip(images, labels, strict=True)]
 
 
 class Steps(abc.ABC):
-    """How gradients of an inner loss are computed. All kinds give the same numbers, up to rounding."""
+    """Computes the gradients of an inner loss. All subclasses return equal numbers, up to rounding."""
 
     @abc.abstractmethod
     def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
-        """dl/dtheta of each network."""
+        """Return dl/dtheta of each network."""
 
     @abc.abstractmethod
     def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
-        """The gradient and the way back through it."""
+        """Return the gradient and the way back through this step."""
 
     @abc.abstractmethod
     def differentiate(
         self, objective: Callable[[Tensor], Tensor], thetas: Weights
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """The objective of each network and its gradient, in one pass."""
+        """Return the objective of each network and its gradient, computed in one pass."""
 
     def evaluate(
         self, objective: Callable[[Tensor], Tensor], thetas: Weights, piece: int = 128
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """The same, with a batch of real images taken in pieces: they stay in the cache, and memory in bounds."""
+        """Return the objective of each network and its gradient; at most `piece` real images are in memory at once."""
         if not isinstance(objective, OnReal) or objective.images.shape[1] <= piece:
             return self.differentiate(objective, thetas)
         total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
@@ -87,10 +87,10 @@ NO_DERIVATIVE = re.compile(
 
 @contextmanager
 def explain_missing_derivative(kind: str, advice: str) -> Iterator[None]:
-    """Turn PyTorch's complaint about a missing derivative into one that names the operation and what to do.
+    """Turn PyTorch's error about a missing derivative into one that names the operation and the fix.
 
     Raises:
-        UserError: an operation has no second or no forward derivative.
+        UserError: an operation has no second derivative, or no forward derivative.
     """
     try:
         yield
@@ -99,26 +99,26 @@ def explain_missing_derivative(kind: str, advice: str) -> Iterator[None]:
         if not found:
             raise
         name = found[1] or found[2] or "an operation"
-        if "scaled_dot_product" in name:  # a `Network` does this by itself; this is a loss of the user's own
+        if "scaled_dot_product" in name:  # a `Network` replaces it; here a user's loss calls it
             advice = "call this inside: with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
         raise UserError(f"the network uses {name}, which has no {kind} derivative; {advice}") from error
 
 
 class EagerSteps(Steps):
-    """PyTorch's autograd, reverse over reverse: the graph of the gradient is kept, and gone back through."""
+    """Steps by PyTorch's autograd, reverse over reverse: the graph of the gradient is kept for the way back."""
 
     def __init__(self, loss: InnerLoss) -> None:
         self.loss = loss
         self._checked = False
 
     def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
-        """dl/dtheta of each network."""
+        """Return dl/dtheta of each network."""
         thetas = thetas.detach().requires_grad_()
         with torch.enable_grad():
             return torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas)[0]
 
     def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
-        """The gradient and the way back through its graph, which lives as long as the way back is held."""
+        """Return the gradient and the way back, which holds the graph of the gradient in memory."""
         thetas, x = thetas.detach().requires_grad_(), x.detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas, create_graph=True)
@@ -136,7 +136,7 @@ class EagerSteps(Steps):
     def differentiate(
         self, objective: Callable[[Tensor], Tensor], thetas: Weights
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """The objective of each network and its gradient."""
+        """Return the objective of each network and its gradient."""
         thetas = thetas.detach().requires_grad_()
         with torch.enable_grad():
             values = objective(thetas)
@@ -145,7 +145,7 @@ class EagerSteps(Steps):
 
 
 def _differentiable_twice(gradient: Tensor) -> None:
-    """Refuse a graph with a function that is marked as differentiable once: autograd would leave its part out."""
+    """Raise a `UserError` for a function that is marked as differentiable once: autograd would ignore its part."""
     pending, seen = [gradient.grad_fn], set()
     while pending:
         node = pending.pop()
@@ -161,15 +161,15 @@ def _differentiable_twice(gradient: Tensor) -> None:
 
 
 class ForwardSteps(EagerSteps):
-    """Forward over reverse: the gradient is differentiated along u, and no graph of it is ever made.
+    """Steps by forward over reverse derivatives: the gradient is differentiated along u, and has no graph.
 
-    Not for networks that hold values back by `torch.no_grad`, which forward derivatives go through; `detach` is fine.
+    They are wrong for networks that use `torch.no_grad`, which forward derivatives ignore; `detach` is fine.
 
     H u and d<g, u>/dx are the tangents of (dl/dtheta, dl/dx) as theta moves along u: second derivatives commute.
     """
 
     def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
-        """The gradient and the way back, which keeps nothing but the arguments."""
+        """Return the gradient and the way back, which keeps only the arguments in memory."""
 
         def total(weights: Tensor, images: Tensor) -> Tensor:
             with ForwardDifferentiable():

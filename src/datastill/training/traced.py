@@ -1,8 +1,8 @@
-"""Steps as straight lists of operations without autograd, cut in two where the way back begins, and compiled.
+"""Steps as lists of operations without autograd, cut into gradient and way back, and compiled if wanted.
 
-The gradient and the way back are traced together, reverse over reverse, as one function F(theta, x, y, u). What does
-not depend on u is the gradient; what it leaves behind for the rest is what a stored step keeps. Compared with letting
-a compiler cut the graph, this keeps activations rather than masks (storing masks is slow on CPUs).
+The gradient and the way back are traced together, reverse over reverse, as one function F(theta, x, y, u). Operations
+that do not depend on u compute the gradient. Their results that the other operations need are kept for the way back.
+If a compiler cut the graph, it would keep masks instead of activations, and storing masks is slow on CPUs.
 """
 
 import functools
@@ -20,8 +20,8 @@ from ..errors import UserError
 from .steps import Back, EagerSteps, Images, InnerLoss, Labels, OnReal, RealLoss, Steps, Weights
 
 
-class Untraceable(UserError):  # noqa: N818 (a UserError with a name of its own)
-    """Steps of this network cannot be traced, or not be compiled here."""
+class Untraceable(UserError):  # noqa: N818 (the name says it without "Error")
+    """The error for steps of a network that cannot be traced, or that cannot be compiled on this machine."""
 
 
 aten = torch.ops.aten
@@ -33,9 +33,9 @@ class TracedSteps(Steps):
 
     Args:
         loss: inner loss of each network, a pure function of tensors.
-        compiled: hand the traces to `torch.compile`; it takes tens of seconds per shape on CPU.
+        compiled: compile the traces by `torch.compile`, which takes tens of seconds per shape on CPU.
 
-    Its methods raise `Untraceable` where a network cannot be traced or there is no compiler.
+    The methods raise `Untraceable` if a network cannot be traced or there is no compiler.
     """
 
     def __init__(self, loss: InnerLoss, *, compiled: bool = False) -> None:
@@ -43,13 +43,13 @@ class TracedSteps(Steps):
         self._graphs: dict[Any, Any] = {}
 
     def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
-        """dl/dtheta of each network."""
+        """Return dl/dtheta of each network."""
         x = x.contiguous()
         found = self._found("gradient", (thetas, x, y), self._trace_gradient)
         return found(thetas, x, y)
 
     def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
-        """The gradient and the way back, which holds the activations that it needs."""
+        """Return the gradient and the way back, which holds the activations that it needs."""
         x = x.contiguous()
         forward, backward = self._found("linearise", (thetas, x, y), self._trace_both)
         gradient, *kept = forward(thetas, x, y)
@@ -63,7 +63,7 @@ class TracedSteps(Steps):
     def differentiate(
         self, objective: Callable[[Tensor], Tensor], thetas: Weights
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """The objective of each network and its gradient; traced where it is a loss on real images."""
+        """Return the objective of each network and its gradient; an objective on real images is traced."""
         if not isinstance(objective, OnReal):
             return EagerSteps(self.loss).differentiate(objective, thetas)
         arguments = (thetas, objective.images.contiguous(), objective.labels)
@@ -72,7 +72,7 @@ class TracedSteps(Steps):
         return values, gradient
 
     def _found(self, what: object, arguments: tuple[Tensor, ...], trace: Callable[..., Any]) -> Any:
-        """The graphs for arguments like these, made at the first call."""
+        """Return the graphs for arguments of these shapes, types and device, made at the first call."""
         key = (what, *((tuple(a.shape), a.dtype, a.device) for a in arguments))
         if key not in self._graphs:
             try:
@@ -121,12 +121,12 @@ class TracedSteps(Steps):
         if not self.compiled:
             return without_grad(graph)
         compiled = without_grad(torch.compile(opaque_pools(graph), dynamic=False))
-        compiled(*arguments)  # compiles now, so that a failure is seen here
+        compiled(*arguments)  # compiles now, so that an error appears here
         return compiled
 
 
 def without_grad(graph: Graph) -> Graph:
-    """The same, with no part in any graph of autograd."""
+    """Return a function that calls `graph` outside of autograd."""
 
     def run(*arguments: Tensor) -> Any:
         with torch.no_grad():
@@ -136,22 +136,22 @@ def without_grad(graph: Graph) -> Graph:
 
 
 def traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
-    """The operations of a function of tensors, as a straight list.
+    """Trace a function of tensors and return its operations as a list, without branches.
 
     Raises:
-        RuntimeError: shapes in it depend on values.
+        RuntimeError: the shape of a result depends on values.
     """
     graph = make_fx(functionalize(function))(*arguments)
     for node in graph.graph.nodes:
         if _sized_by_values(node):
-            raise RuntimeError(f"the shape of what {node.target} gives depends on values")
+            raise RuntimeError(f"the shape of the result of {node.target} depends on values")
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
 def _sized_by_values(node: fx.Node) -> bool:
-    if node.target is aten.index.Tensor:  # by numbers is fine, by a mask is not
+    if node.target is aten.index.Tensor:  # an index of numbers has a fixed result shape, a mask has not
         return any(at.meta["val"].dtype in (torch.bool, torch.uint8) for at in node.all_input_nodes[1:])
     return torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
 
@@ -171,18 +171,18 @@ VIEWS = frozenset(
         aten.squeeze.dim,
     )
 )
-"""Operations that cost nothing to repeat."""
+"""Operations that cost no time to repeat."""
 
 
 def is_view(node: fx.Node) -> bool:
-    """Whether it costs nothing to repeat."""
-    if node.target is operator.getitem:  # one of several results: as their operation
+    """Return whether repeating an operation costs no time."""
+    if node.target is operator.getitem:  # one of several results of an operation
         return is_view(node.all_input_nodes[0])
     return node.op == "get_attr" or node.target in VIEWS
 
 
 def is_pointwise(node: fx.Node) -> bool:
-    """Whether a compiler repeats it for nearly nothing, inside a kernel that reads its arguments anyway."""
+    """Return whether repeating a compiled operation costs little: it joins a kernel that reads its arguments anyway."""
     return is_view(node) or torch.Tag.pointwise in getattr(node.target, "tags", ())
 
 
@@ -191,7 +191,7 @@ def cut(graph: fx.GraphModule, repeats: Callable[[fx.Node], bool]) -> tuple[fx.G
 
     Args:
         graph: the trace.
-        repeats: operations that the second part does again rather than be given their results.
+        repeats: says whether the second part repeats an operation; results of other operations are kept.
 
     Returns:
         (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx).
@@ -213,7 +213,7 @@ def cut(graph: fx.GraphModule, repeats: Callable[[fx.Node], bool]) -> tuple[fx.G
 def _needed(
     last: list[fx.Node], there: set[fx.Node], repeats: Callable[[fx.Node], bool]
 ) -> tuple[set[fx.Node], list[fx.Node]]:
-    """What `last` needs besides what is there: nodes to be repeated, and those to be kept."""
+    """Return the nodes that `last` needs and `there` lacks: nodes to repeat, and nodes to keep."""
     repeated: set[fx.Node] = set()
     kept: dict[fx.Node, None] = {}
     pending = [each for node in last for each in (node.all_input_nodes if node in there else [node])]
@@ -246,12 +246,12 @@ def _part(
     return module
 
 
-# The compiler's own gradient of max-pooling with overlapping windows searches all windows of every pixel; PyTorch's
-# kernel scatters, some ten times faster on CPU. Operations of our own are opaque to the compiler.
+# For the gradient of max-pooling with overlapping windows, the compiler searches all windows of each pixel. PyTorch's
+# kernel is about ten times faster on CPU. In a custom operation, the compiler calls this kernel.
 
 
 _WINDOWS = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil"
-# Written out, since older releases of PyTorch cannot read `list[int]` from a signature.
+# Written as text, because older releases of PyTorch cannot read `list[int]` from a signature.
 
 
 @torch.library.custom_op("datastill::max_pool", mutates_args=(), schema=f"(Tensor x, {_WINDOWS}) -> (Tensor, Tensor)")
@@ -290,7 +290,7 @@ def _(gradient, x, kernel, stride, padding, dilation, ceil, indices):  # noqa: A
 
 
 def opaque_pools(graph: fx.GraphModule) -> fx.GraphModule:
-    """Put our own operations in the place of max-pooling with overlapping windows."""
+    """Replace max-pooling with overlapping windows by custom operations; return the changed graph."""
     defaults = ([], [0, 0], [1, 1], False)
     for node in graph.graph.nodes:
         if node.target is aten.max_pool2d_with_indices.default and _overlaps(*node.args[1:3]):
