@@ -109,7 +109,7 @@ def test_skipped_images_take_their_labels_with_them(tmp_path):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_large_images_are_made_smaller_one_by_one(monkeypatch, form):
-    monkeypatch.setattr(decoding, "LARGE", 2**14)
+    monkeypatch.setattr(decoding, "SHRINK_ABOVE", 2**14)
     pixels = np.asarray(Image.fromarray(DRAW.integers(256, size=(8, 8, 3), dtype=np.uint8)).resize((400, 300)))
     item = encoded(Image.fromarray(pixels), form, **({"quality": 95} if form == "JPEG" else {}))
     sizes = []

@@ -140,7 +140,7 @@ def test_a_folder_that_is_mostly_something_else_is_not_walked_to_its_end(make, m
     path = make("cat", "dog")
     for i in range(200):
         (path / f"{i}.so").touch()
-    monkeypatch.setattr(folders, "MOST_OTHERS", 100)
+    monkeypatch.setattr(folders, "UNCHECKED_ENTRIES", 100)
     with pytest.raises(UserError, match=r"^of the first 101 files and folders in '.*' only 0 are images or tables"):
         load_data(path)
 
@@ -150,7 +150,7 @@ def test_a_folder_with_a_table_among_many_hidden_files_is_not_searched(tmp_path,
     (tmp_path / ".hidden").mkdir()
     for i in range(30):
         (tmp_path / ".hidden" / str(i)).touch()
-    monkeypatch.setattr(folders, "MOST_BESIDE_TABLES", 20)
+    monkeypatch.setattr(folders, "UNCHECKED_BESIDE_TABLES", 20)
     with pytest.raises(UserError, match=r"holds more than 20 files and folders, hidden ones included, of which 1 are"):
         load_data(tmp_path)
 

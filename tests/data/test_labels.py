@@ -67,8 +67,8 @@ def test_large_unsigned_labels_keep_their_names():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 0.5, float("nan")], "^labels of here are float64, but 2 of 3 are no whole numbers, e.g. 0.5 at 1;"),
-        ([0, float("inf")], "1 of 2 are no whole numbers, e.g. inf at 1"),
+        ([0, 0.5, float("nan")], "^labels of here are float64, but 2 of 3 are not whole numbers, e.g. 0.5 at 1;"),
+        ([0, float("inf")], "1 of 2 are not whole numbers, e.g. inf at 1"),
         (np.array([0, None], object), "^here has no labels for 1 of 2 images"),
         (np.array([0, "a"], object), r"^labels of here are objects \(int, str\), but must all be integers"),
         ([[0.5, 0.5], [1, 0]], r"^labels of here have shape \(2, 2\), but must be \(n,\), one class per image, or"),

@@ -337,7 +337,7 @@ def test_tables_that_cannot_be_used(arrays):
     ],
 )
 def test_arrays_that_cannot_be_used(arrays, change, message, monkeypatch):
-    monkeypatch.setattr("datastill.data.given.MOST", 1000)
+    monkeypatch.setattr("datastill.data.given.MAX_ITEMS", 1000)
     with pytest.raises(UserError, match=message):
         load_data(change(*arrays))
 

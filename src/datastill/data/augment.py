@@ -1,4 +1,4 @@
-"""Augmentation: images moved and mirrored at random, each by itself."""
+"""Augmentation: each image is moved and mirrored at random."""
 
 from typing import Literal
 
@@ -9,24 +9,24 @@ from torch.nn.functional import pad
 
 Augmentation = Literal["none", "shift", "shift-flip"]
 
-SHARE = 8
-"""A shift goes as far as this part of a side, in whole pixels: 3 of 28, 4 of 32."""
+SHIFT_DIVISOR = 8
+"""The largest shift in pixels is the side divided by this number, rounded down: 3 of 28, 4 of 32."""
 
 
 def augmented(
     images: Float[Tensor, "n c h w"], kind: Augmentation, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Images shifted by whole pixels (the border is continued) and, for ``shift-flip``, half of them mirrored.
+    """Shift images by whole pixels, repeating the pixels of the border; for ``shift-flip``, mirror half of them.
 
     Args:
-        images: in any space.
-        kind: ``none`` gives them back as they are.
-        generator: on the CPU; decides how far each image moves, and which are mirrored.
+        images: normalised images or pixels.
+        kind: ``none`` returns the images unchanged.
+        generator: a generator on the CPU, from which shifts and mirrored images are drawn.
     """
     if kind == "none":
         return images
     height, width = images.shape[2:]
-    reach_y, reach_x = max(height // SHARE, 1), max(width // SHARE, 1)
+    reach_y, reach_x = max(height // SHIFT_DIVISOR, 1), max(width // SHIFT_DIVISOR, 1)
     padded = pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
     top = torch.randint(2 * reach_y + 1, (len(images),), generator=generator)
     left = torch.randint(2 * reach_x + 1, (len(images),), generator=generator)

@@ -1,4 +1,4 @@
-"""Identical images: which there are, and in which splits."""
+"""Finds identical images within a split and between splits."""
 
 import hashlib
 import warnings
@@ -12,20 +12,20 @@ from .real import Split
 
 
 def first_of(images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, " n"]:
-    """For each image, the index of the first one with equal pixels."""
+    """Return, for each image, the index of the first image with equal pixels."""
     seen: dict[bytes, int] = {}
     return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(digests(images))])
 
 
 def digests(images: UInt8[Tensor, "n c h w"]) -> list[bytes]:
-    """A digest of the pixels of each image."""
+    """Return a digest of the pixels of each image."""
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.cpu().numpy()]
 
 
 def groups(split: Split, least: int) -> Int64[Tensor, " n"]:
-    """For each image, the index of the image with which it must stay together in a cut: the first identical one.
+    """Return, for each image, the index of the first identical image: a cut must keep both on one side.
 
-    Images of a class that would then have fewer than `least` to choose from stay alone, so that it can be cut at all.
+    In a class with fewer than `least` different images, each image gets its own index, so that the class can be cut.
     """
     first = first_of(split.images)
     alone = torch.arange(len(first))
@@ -33,11 +33,11 @@ def groups(split: Split, least: int) -> Int64[Tensor, " n"]:
     return torch.where(choices[split.labels] < least, alone, first)
 
 
-def tell_shared(name: str, splits: Mapping[str, Split]) -> None:
-    """Warn in one line if images of validation or test are identical to images of train, or of each other.
+def warn_of_shared(name: str, splits: Mapping[str, Split]) -> None:
+    """Warn in one line if identical images are in two splits.
 
     Args:
-        name: what to call the data.
+        name: the name of the data in the warning.
         splits: train, validation and test by name.
     """
     found = {role: digests(split.images) for role, split in splits.items()}
@@ -47,5 +47,5 @@ def tell_shared(name: str, splits: Mapping[str, Split]) -> None:
         if count := sum(digest in there for digest in found[one]):
             shared.append(f"{count} of {len(found[one])} images of {one} are identical to images of {other}")
     if shared:
-        text = f"{name!r}: {'; '.join(shared)}. Accuracy on these says nothing about new images"
+        text = f"{name!r}: {'; '.join(shared)}. Accuracy on these images says nothing about new images"
         warnings.warn(text, stacklevel=4)

@@ -2,16 +2,16 @@
 
 The rule, for a folder F:
 
-1. Every folder in F that holds images, at any depth, is a class, and is named as the folder is. Words in names mean
-   nothing: the classes of bus, car and train are these three.
-2. Except where folders in F are called exactly like splits, in any case (train, training; validation, valid, val, dev;
-   test, testing, eval, evaluation), and themselves hold folders with images: then these are the splits, and the folders
-   in them the classes. Other folders beside at least two splits (extra, unlabelled) are left out.
-3. What could be either is refused: a single such split beside other folders with images; folders that are all called
-   like splits but hold images and no folders; two folders for one split.
-4. Left out, and counted in the line that says what was found: images that are in no class, empty classes, files that
-   are not called like images, hidden files and folders (.name, __MACOSX), pipes and devices, broken links. Links to
-   files and folders are followed.
+1. Each folder in F that holds images, at any depth, is a class, and the class has the name of the folder. Folders
+   called bus, car and train are three classes.
+2. Exception: folders in F have the names of splits, in upper or lower case (train, training; validation, valid, val,
+   dev; test, testing, eval, evaluation), and hold folders with images. Then they are splits, and the folders in them
+   are the classes. Beside at least two splits, other folders (extra, unlabelled) are left out.
+3. Ambiguous folders are refused: one such split beside other folders with images; folders that all have the names of
+   splits but hold images and no folders; two folders for one split.
+4. Some entries are left out, and counted in the printed summary: images in no class, empty classes, files without an
+   image suffix, hidden files and folders (.name, __MACOSX), pipes and devices, broken links. Links to files and folders
+   are followed.
 """
 
 import os
@@ -26,71 +26,72 @@ import numpy as np
 
 from ..errors import UserError
 from ..runlog import say
-from .decoding import SUFFIXES, decode
+from .decoding import IMAGE_SUFFIXES, decode
 from .images import Reading
 from .labels import class_name, shown
 from .splits import Labelled, role_of, roles
 
-MOST_OTHERS = 50_000
-"""Entries of a folder after which at least a tenth must be images or tables."""
+UNCHECKED_ENTRIES = 50_000
+"""Above this number of entries, at least a tenth of a folder's entries must be images or tables."""
 
-MOST_BESIDE_TABLES = 10_000
-"""Entries of a folder of tables, hidden ones included, after which at least a tenth must be images or tables."""
+UNCHECKED_BESIDE_TABLES = 10_000
+"""Above this number of entries (hidden ones too), at least a tenth in a folder of tables must be images or tables."""
 
-TABLES = frozenset(["parquet", "arrow", "csv", "tsv", "json", "jsonl", "ndjson", "tar", "zip", "gz", "zst"])
-"""Ends of the names of files that the `datasets` library reads."""
+TABLE_SUFFIXES = frozenset(["parquet", "arrow", "csv", "tsv", "json", "jsonl", "ndjson", "tar", "zip", "gz", "zst"])
+"""Suffixes of files that the `datasets` library reads as tables."""
 
-SAVED = ("dataset_dict.json", "state.json")
-"""Files by which a folder is known that the `datasets` library saved."""
+SAVED_FILES = ("dataset_dict.json", "state.json")
+"""Files in a folder that was saved by the `datasets` library."""
 
-DEPTH = 30
-"""Folders inside each other that are followed."""
+MAX_DEPTH = 30
+"""Largest depth to which folders inside folders are read."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Found:
-    """What there is in a folder, below it as a tree."""
+    """The images and folders in a folder, as a tree."""
 
     path: Path
     images: list[str] = field(default_factory=list)
     """Paths of images directly in this folder, sorted."""
     folders: dict[str, "Found"] = field(default_factory=dict)
-    """By name, sorted."""
+    """The folders directly in this folder by name, sorted."""
 
     def all_images(self) -> list[str]:
-        """Paths of images in this folder at any depth."""
+        """Return the paths of all images in this folder, at any depth."""
         return self.images + [path for folder in self.folders.values() for path in folder.all_images()]
 
     def classes(self) -> dict[str, list[str]]:
-        """The images in each folder of this one that has any."""
+        """Return the paths of images by the name of the folder in this one; folders without images are left out."""
         found = {name: folder.all_images() for name, folder in self.folders.items()}
         return {name: paths for name, paths in found.items() if paths}
 
 
 @dataclass(kw_only=True, eq=False)
 class Walk:
-    """A folder with everything in it, and counts of what is no image."""
+    """The tree of a folder, and counts of its entries that are not images."""
 
     root: Found
     kinds: Counter[str] = field(default_factory=Counter)
-    """Other files by the end of their name, as .txt."""
+    """Counts of files that are not images, by suffix, e.g. .txt."""
     others: Counter[str] = field(default_factory=Counter)
-    """What is neither a file nor a folder that is read: hidden, broken links, pipes and devices."""
+    """Counts of skipped entries by kind: hidden ones, broken links, pipes and devices."""
     entries: int = 0
+    """Count of all entries."""
     useful: int = 0
-    """Entries that are images or tables."""
+    """Count of entries that are images or tables."""
 
     @property
     def has_tables(self) -> bool:
-        """Whether there are files that may be tables."""
-        return any(kind.removeprefix(".") in TABLES for kind in self.kinds)
+        """Whether the folder holds files that may be tables."""
+        return any(kind.removeprefix(".") in TABLE_SUFFIXES for kind in self.kinds)
 
 
 def walk(folder: Path) -> Walk:
-    """Everything in a folder; links are followed.
+    """Read the names of all entries in a folder and in its folders; links are followed.
 
     Raises:
-        UserError: it cannot be read, or is no data: after 50000 entries fewer than a tenth are images or tables.
+        UserError: the folder cannot be read, or fewer than a tenth of the first 50000 entries are images or tables.
     """
     found = Walk(root=Found(path=folder))
     _fill(found, found.root, ())
@@ -98,17 +99,17 @@ def walk(folder: Path) -> Walk:
 
 
 def is_image_folder(found: Walk) -> bool:
-    """Whether a folder is to be read by the rule of this module; otherwise it may be tables."""
+    """Return whether a folder is read by the rule of this module; if not, it may hold tables."""
     classes = sum(1 for _ in _inner(found.root))
     described = any(path.name.startswith("metadata.") and _names_files(path) for path in _tables(found.root))
     return not described and (classes > 1 or not found.has_tables)
 
 
 def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
-    """The splits of an image folder, decoded, by role; says in one line what was found.
+    """Read the splits of an image folder, by role; print a summary in one line.
 
     Raises:
-        UserError: no images, no folders of classes, or folders that could be splits as well as classes.
+        UserError: there are no images or no folders of classes, or folders could be splits as well as classes.
     """
     splits = _splits(found.root)
     say(_summary(found, splits))
@@ -116,14 +117,14 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
 
 
 def require_tables(found: Walk) -> None:
-    """Raise a `UserError` if reading a folder as tables would never end.
+    """Raise a `UserError` if reading a folder as tables would not end.
 
-    It holds a pipe or a device, or so many other files (hidden ones too, which are not in `found`) that the `datasets`
-    library would search it for minutes.
+    The folder holds a pipe or a device, or so many other files (hidden ones too, which are not in `found`) that the
+    `datasets` library would search it for minutes.
     """
     if count := found.others["pipes or devices"]:
         raise UserError(f"{str(found.root.path)!r} holds {count} pipes or devices beside its tables; move them away")
-    most = max(10 * found.useful, MOST_BESIDE_TABLES)
+    most = max(10 * found.useful, UNCHECKED_BESIDE_TABLES)
     if any(
         count > most for count in accumulate(len(names) + len(files) for _, names, files in os.walk(found.root.path))
     ):
@@ -143,7 +144,7 @@ def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -
 
 
 def _splits(root: Found) -> dict[str, Found]:
-    """The folders of splits by name; without any, the folder itself as train."""
+    """Return the folders of splits by name; if there are none, the folder itself as train."""
     named = {name: folder for name, folder in root.folders.items() if role_of(name) and folder.classes()}
     others = [name for name in root.classes() if name not in named]
     if not root.classes():
@@ -227,7 +228,7 @@ def _few(names: list[str]) -> str:
 
 
 def _fill(found: Walk, into: Found, above: tuple[tuple[int, int], ...]) -> None:
-    """Sort the entries of a folder, and those of the folders in it."""
+    """Read the entries of a folder, and of the folders in it, into `found`."""
     try:
         with os.scandir(into.path) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
@@ -238,7 +239,7 @@ def _fill(found: Walk, into: Found, above: tuple[tuple[int, int], ...]) -> None:
         found.others["folders that cannot be read"] += 1
         return
     place = (here.st_dev, here.st_ino)
-    if place in above or len(above) > DEPTH:  # a link to a folder around it
+    if place in above or len(above) > MAX_DEPTH:  # a link to a folder that contains it
         found.others["folders that are inside themselves by a link, or too deep"] += 1
         return
     for entry in listed:
@@ -254,11 +255,11 @@ def _sort(found: Walk, into: Found, entry: os.DirEntry[str], above: tuple[tuple[
         _fill(found, inner, above)
     elif kind != "files":
         found.others[kind] += 1
-    elif (suffix := Path(entry.name).suffix.lower()).removeprefix(".") in SUFFIXES:
+    elif (suffix := Path(entry.name).suffix.lower()).removeprefix(".") in IMAGE_SUFFIXES:
         found.useful += 1
         into.images.append(entry.path)
     else:
-        found.useful += suffix.removeprefix(".") in TABLES
+        found.useful += suffix.removeprefix(".") in TABLE_SUFFIXES
         found.kinds[suffix or "no suffix"] += 1
 
 
@@ -273,7 +274,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _require_data(found: Walk) -> None:
-    if found.entries > MOST_OTHERS and found.useful * 10 < found.entries:
+    if found.entries > UNCHECKED_ENTRIES and found.useful * 10 < found.entries:
         raise UserError(
             f"of the first {found.entries} files and folders in {str(found.root.path)!r} only {found.useful} are "
             "images or tables; give the folder that holds the images"
@@ -281,14 +282,14 @@ def _require_data(found: Walk) -> None:
 
 
 def _inner(root: Found) -> Iterator[Found]:
-    """The folders that could be classes: those in the folder, and those in folders that are called like splits."""
+    """Yield the folders that could be classes: folders in the root, and in its folders with the names of splits."""
     for name, folder in root.folders.items():
         inner = [each for each in folder.folders.values() if each.all_images()] if role_of(name) else []
         yield from inner or ([folder] if folder.all_images() else [])
 
 
 def _tables(root: Found) -> Iterator[Path]:
-    """The files beside the images of a folder and of the folders in it that may describe them."""
+    """Yield the files called metadata in a folder and in its folders, which may describe images."""
     for folder in (root, *root.folders.values()):
         for name in ("metadata.csv", "metadata.jsonl", "metadata.parquet"):
             if (path := folder.path / name).is_file():
@@ -296,6 +297,6 @@ def _tables(root: Found) -> Iterator[Path]:
 
 
 def _names_files(path: Path) -> bool:
-    """Whether a table says of files what they are: it has a column called file_name."""
+    """Return whether a table describes image files: it has a column called file_name."""
     with path.open("rb") as file:
         return b"file_name" in (file.read() if path.suffix == ".parquet" else file.readline(100_000))

@@ -15,19 +15,19 @@ from .images import Reading, from_array, match
 from .labels import check_labels
 from .splits import Labelled, roles
 
-MOST = 2_000_000
-"""Items that are taken from an iterable without a length, which may have no end."""
+MAX_ITEMS = 2_000_000
+"""Largest number of items that are read from an iterable without a length, which may have no end."""
 
-READERS = (
+READABLE = (
     "a name, a folder, a datasets.Dataset, a torch dataset or another iterable of pairs, or a pair (images, labels)"
 )
 
 
 def read_given(source: Any, reading: Reading) -> dict[str, Labelled]:
-    """The splits by role; anything but a mapping from names of splits is train.
+    """Read data given in Python; return its splits by role. Data that is no mapping from split names is train.
 
     Raises:
-        UserError: data of an unknown kind, or that cannot be used.
+        UserError: the data is of an unknown kind or cannot be used.
     """
     if not isinstance(source, Mapping):
         return {"train": _reader(source)(source, reading, "train")}
@@ -50,7 +50,7 @@ def _reader(source: Any) -> Callable[[Any, Reading, str], Labelled]:
         return lambda table, reading, split: read_table(table, reading, None, split)
     if isinstance(source, Iterable) and not hasattr(source, "__array__"):
         return _from_items
-    raise UserError(f"cannot read data from {type(source).__module__}.{type(source).__qualname__}; give {READERS}")
+    raise UserError(f"cannot read data from {type(source).__module__}.{type(source).__qualname__}; give {READABLE}")
 
 
 def _from_arrays(arrays: tuple[Any, Any], reading: Reading, split: str) -> Labelled:
@@ -60,7 +60,7 @@ def _from_arrays(arrays: tuple[Any, Any], reading: Reading, split: str) -> Label
 
 
 def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
-    """Pairs of a PIL image or an array and a label, one at a time."""
+    """Read pairs (image, label) one at a time; an image is a PIL image, an array or a tensor."""
     where = f"split {split!r}"
     images, labels = [], []
     for i, item in enumerate(_each(items, where)):
@@ -70,7 +70,7 @@ def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
         labels.append(item[1].item() if isinstance(item[1], Tensor) and item[1].numel() == 1 else item[1])
     if not images:
         raise UserError(f"{where} has no images")
-    names = getattr(items, "classes", None)  # as the datasets of torchvision have it
+    names = getattr(items, "classes", None)  # an attribute of torchvision datasets
     names = tuple(names) if isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) else None
     pixels, kept = _stack(images, where, reading)
     return Labelled(images=pixels, labels=check_labels(labels, names, where)[kept], names=names)
@@ -80,14 +80,14 @@ def _each(items: Any, where: str) -> Iterator[Any]:
     if hasattr(items, "__len__") and hasattr(items, "__getitem__"):
         yield from (items[i] for i in range(len(items)))
         return
-    for i, item in enumerate(islice(items, MOST + 1)):
-        if i == MOST:
-            raise UserError(f"{where} gives more than {MOST} items and may have no end; give arrays, or a list")
+    for i, item in enumerate(islice(items, MAX_ITEMS + 1)):
+        if i == MAX_ITEMS:
+            raise UserError(f"{where} gives more than {MAX_ITEMS} items and may have no end; give arrays, or a list")
         yield item
 
 
 def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor, Any]:
-    """The images as one tensor, and which of them these are."""
+    """Return the images as one tensor, and their indices: unreadable images may be skipped."""
     if all(isinstance(image, Image.Image) for image in images):
         decoded = decode(images, where, reading)
         return decoded.images, decoded.kept

@@ -1,4 +1,4 @@
-"""Tables of the `datasets` library: from a folder, from the hub, or as given."""
+"""Reads tables of the `datasets` library: from a folder, from the hub, or given in Python."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,28 +16,28 @@ from torch import Tensor
 
 from ..errors import UserError
 from .decoding import decode
-from .folders import SAVED
+from .folders import SAVED_FILES
 from .images import Reading, from_array
 from .labels import check_labels
 from .splits import Labelled, roles
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", "photo", "png", "jpg", "jpeg", "webp")
-"""Usual names of the column with the images, most usual first."""
+"""Usual names of the column with the images, the most usual first."""
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
-"""Usual names of the column with the labels, most usual first."""
+"""Usual names of the column with the labels, the most usual first."""
 
 LAYOUT = "a folder per class (train/cat/1.png, train/dog/2.png, test/cat/3.png) or a column called 'label'"
 
 
 def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
-    """The splits of a folder: image folder, parquet, or anything else that `datasets.load_dataset` reads.
+    """Read the splits of a folder in any form that `datasets.load_dataset` reads: images, parquet and others.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the folder cannot be read.
     """
     try:
-        if any((folder / name).is_file() for name in SAVED):
+        if any((folder / name).is_file() for name in SAVED_FILES):
             read = datasets.load_from_disk(str(folder))
         else:
             with _no_progress_bars(), _cache() as where:
@@ -49,24 +49,24 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
 
 
 def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
-    """The splits of a set on the Hugging Face hub.
+    """Load the splits of a data set from the Hugging Face hub.
 
     Raises:
-        ConnectionError: it cannot be had, with the reason in one line.
+        ConnectionError: the data cannot be loaded; the error has the reason in one line.
     """
     cache = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
     try:
-        if not cache.is_dir():  # `load_dataset` knows at the end of half a minute of retries what this knows at once
+        if not cache.is_dir():  # this fails at once; `load_dataset` would retry for half a minute
             HfApi().dataset_info(name, timeout=10)
         return splits_of(datasets.load_dataset(name, config))
-    except Exception as error:  # whatever the HTTP client of the installed version raises
+    except Exception as error:  # each version of the HTTP client raises other errors
         closed = f"; the cache folder {HF_HUB_CACHE} cannot be written, set HF_HOME to one that can"
         hint = "" if _can_write(Path(HF_HUB_CACHE)) else closed
         raise ConnectionError(_first_line(error) + hint) from error
 
 
 def splits_of(source: Any) -> dict[str, datasets.Dataset]:
-    """The splits by name; a single table is train.
+    """Return the splits by name; a single table is train.
 
     The type of `source`, `Dataset | DatasetDict`, is not in the signature because beartype cannot check it: the base
     class of `DatasetDict` names another class by a string.
@@ -79,21 +79,21 @@ def splits_of(source: Any) -> dict[str, datasets.Dataset]:
 def read_tables(
     tables: Mapping[str, datasets.Dataset], reading: Reading, columns: tuple[str, str] | None = None
 ) -> dict[str, Labelled]:
-    """The splits that are used, decoded, by role.
+    """Read the used splits, by role.
 
     Args:
         tables: the splits by name.
-        reading: the size to give the images, and whether to skip what cannot be read.
-        columns: names of the image and the label column, where they are known.
+        reading: the size of the result, and whether to skip unreadable images.
+        columns: names of the image and the label column; None to find them.
     """
     return {role: read_table(tables[name], reading, columns, name) for role, name in roles(tables).items()}
 
 
 def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, str] | None, split: str) -> Labelled:
-    """One split, decoded.
+    """Read one split.
 
     Raises:
-        UserError: no column with images or labels, several of them, or contents that cannot be used.
+        UserError: there is no column with images or labels, there are several, or the contents cannot be used.
     """
     where = f"split {split!r}"
     if columns and set(columns) <= set(table.features):
@@ -129,7 +129,7 @@ def _label_column(features: datasets.Features, where: str) -> str:
 
 
 def _images(table: datasets.Dataset, column: str, reading: Reading, where: str) -> tuple[Tensor, Any]:
-    """The images, and the rows that they are from."""
+    """Return the images and the indices of their rows."""
     feature = table.features[column]
     kind = getattr(feature, "dtype", "")
     if isinstance(feature, datasets.Image | dict) or kind in ("binary", "large_binary"):
@@ -156,7 +156,7 @@ def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarra
 
 
 def _arrow(table: datasets.Dataset, column: str) -> pa.ChunkedArray:
-    """A column as it is stored: images not decoded, and all rows at once."""
+    """Return all rows of a column as stored, with images still encoded."""
     return table.select_columns([column]).with_format("arrow")[:][column]
 
 
@@ -176,7 +176,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _cache() -> Iterator[dict[str, Any]]:
-    """Arguments of `load_dataset`: a cache for this call alone where the user's cannot be written."""
+    """Yield arguments for `load_dataset`: a temporary cache if the user's cache cannot be written."""
     if _can_write(Path(datasets.config.HF_DATASETS_CACHE)):
         yield {}
         return
@@ -194,7 +194,7 @@ def _can_write(folder: Path) -> bool:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """A folder that is already here is read in seconds; downloads keep their bars."""
+    """Hide the progress bars of `datasets`: a local folder is read in seconds. Downloads keep their bars."""
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

@@ -1,4 +1,4 @@
-"""IDX files, the format that MNIST was published in (yann.lecun.com/exdb/mnist): big-endian sizes, then bytes."""
+"""Reads IDX files, the format of MNIST (yann.lecun.com/exdb/mnist): big-endian sizes, then bytes."""
 
 import gzip
 import math
@@ -17,20 +17,20 @@ from .images import Reading, from_array
 from .labels import check_labels
 from .splits import Labelled, role_of, roles
 
-IMAGES = re.compile(r"(.*?)[-_.]?images[-_.]idx[34][-_.]ubyte(\.gz)?$", re.IGNORECASE)
-"""Name of a file with images, e.g. train-images-idx3-ubyte.gz; the first group says which split."""
-EXPANSION = 200
-"""A gzipped file of images unpacks to at most this many times its size; a hostile one to a thousand times."""
+IMAGES_NAME = re.compile(r"(.*?)[-_.]?images[-_.]idx[34][-_.]ubyte(\.gz)?$", re.IGNORECASE)
+"""Name of a file with images, e.g. train-images-idx3-ubyte.gz; the first group is the set and split."""
+MAX_EXPANSION = 200
+"""Largest size of an unpacked file, in multiples of its gzipped size. Hostile files have a thousand."""
 
 UNSIGNED_BYTES = 0x08
-"""Third byte of the magic number; the fourth is the number of dimensions."""
+"""Third byte of the magic number of a file of bytes; the fourth byte is the number of dimensions."""
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """The files with images in a folder, by split; empty where there are none.
+    """Return the IDX files with images in a folder, by split; empty if there are none.
 
     Raises:
-        UserError: the folder holds several sets, as EMNIST has them; lists them and says how to name one.
+        UserError: the folder holds several sets, e.g. those of EMNIST. The error lists them and says how to name one.
     """
     sets = _sets(folder)
     if len(sets) > 1:
@@ -42,29 +42,29 @@ def split_files(folder: Path) -> dict[str, Path]:
 
 
 def named_set(path: Path) -> dict[str, Path]:
-    """The files with images of one of several sets in a folder, by split; `path` is FOLDER/SET. Empty if it is none."""
+    """Return the IDX files with images of the set `path`, FOLDER/SET, by split; empty if there is no such set."""
     folder = path.expanduser().parent
     return _sets(folder).get(path.name, {}) if len(path.parts) > 1 and folder.is_dir() else {}
 
 
 def read_splits(files: Mapping[str, Path], reading: Reading) -> dict[str, Labelled]:
-    """The splits of a set in IDX files, plain or gzipped, by role.
+    """Read the splits of a set in IDX files, plain or gzipped; return them by role.
 
     Args:
-        files: the file with images of each split; beside ...images-idx3-ubyte there is one ...labels-idx1-ubyte.
-        reading: the size to give the images.
+        files: the file with images of each split, ...images-idx3-ubyte; a file ...labels-idx1-ubyte is beside it.
+        reading: the size of the resulting images.
 
     Raises:
-        UserError: a file is missing, cut short or of another kind, or images and labels are not equally many.
+        UserError: a file is missing, cut short or no IDX file, or the numbers of images and labels differ.
     """
     return {role: _read_split(files[name], reading, name) for role, name in roles(files).items()}
 
 
 def _sets(folder: Path) -> dict[str, dict[str, Path]]:
-    """The files with images by set and split; of a file that is there plain and gzipped, the plain one."""
+    """Return the files with images by set and split; a plain file comes before its gzipped copy."""
     sets: dict[str, dict[str, Path]] = {}
     for path in sorted(_entries(folder)):
-        if (match := IMAGES.match(path.name)) and path.is_file():
+        if (match := IMAGES_NAME.match(path.name)) and path.is_file():
             name, split = _name_and_split(match[1])
             sets.setdefault(name, {}).setdefault(split, path)  # file sorts before file.gz
     return sets
@@ -78,7 +78,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _name_and_split(prefix: str) -> tuple[str, str]:
-    """Of emnist-letters-test: emnist-letters and test; `t10k`, as MNIST has it, is test."""
+    """Split emnist-letters-test into emnist-letters and test; `t10k`, the name in MNIST, means test."""
     name, last = re.match(r"(.*?)[-_.]?([^-_.]*)$", prefix, re.DOTALL).groups()  # type: ignore[union-attr]
     if last.lower() == "t10k":
         return name, "test"
@@ -93,14 +93,14 @@ def _read_split(path: Path, reading: Reading, name: str) -> Labelled:
             f"{path} has {len(shape)} dimensions and its labels {len(labels)}; expected 3 (image, row, column) and 1"
         )
     if shape[0] != labels[0]:
-        raise UserError(f"{path} has {shape[0]} images, but {beside.name} has {labels[0]} labels")
+        raise UserError(f"{path} has {shape[0]} images, but {beside.name} has {labels[0]} labels; get both again")
     where = f"split {name!r}"
     images = from_array(read_file(path), where, reading)
     return Labelled(images=images, labels=check_labels(read_file(beside), None, where))
 
 
 def _labels_of(path: Path) -> Path:
-    """The file with the labels of a file with images; either may be gzipped."""
+    """Return the file with the labels for a file with images; each may be gzipped."""
     stem = re.sub(r"images([-_.])idx[34]", r"labels\1idx1", path.name, flags=re.IGNORECASE)
     stem = re.sub(r"\.gz$", "", stem, flags=re.IGNORECASE)
     found = next((place for place in (path.with_name(stem), path.with_name(stem + ".gz")) if place.is_file()), None)
@@ -110,17 +110,18 @@ def _labels_of(path: Path) -> Path:
 
 
 def read_file(path: Path) -> UInt8[np.ndarray, "*shape"]:
-    """The array of unsigned bytes in an IDX file, plain or gzipped; no more is unpacked than its header says.
+    """Read the unsigned bytes of an IDX file, plain or gzipped; at most the size in its header is unpacked.
 
     Raises:
-        UserError: the file cannot be read, has another magic number, is shorter or longer than it says, or says that it
-            holds more than `EXPANSION` times its size.
+        UserError: the file cannot be read or has another magic number, its size is not the one in its header, or the
+            size in its header is more than `MAX_EXPANSION` times its size.
     """
     with _opened(path) as file:
         shape = _shape(path, file)
         size = math.prod(shape)
-        if size > EXPANSION * path.stat().st_size:
-            raise UserError(f"{path} says that it holds {size} bytes, more than {EXPANSION} times its own size")
+        if size > MAX_EXPANSION * path.stat().st_size:
+            limit = f"more than {MAX_EXPANSION} times its own size"
+            raise UserError(f"{path} says that it holds {size} bytes, {limit}; get it again")
         content = file.read(size)
         if len(content) < size or file.read(1):
             found = f"{len(content)} bytes" if len(content) < size else "more bytes"
@@ -132,7 +133,7 @@ def read_file(path: Path) -> UInt8[np.ndarray, "*shape"]:
 
 
 def read_shape(path: Path) -> tuple[int, ...]:
-    """The sizes in the header of an IDX file.
+    """Read the sizes in the header of an IDX file.
 
     Raises:
         UserError: the file cannot be read, or has another magic number.
@@ -157,7 +158,7 @@ def _shape(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
     if len(magic) < 4 or magic[:3] != bytes([0, 0, UNSIGNED_BYTES]) or not magic[3]:
         raise UserError(
             f"{path} begins with {magic.hex(' ') or 'nothing'}, but an IDX file of bytes begins with 00 00 08 "
-            "and its number of dimensions; it is of another kind"
+            "and its number of dimensions; it is no such file"
         )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:

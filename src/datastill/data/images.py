@@ -1,4 +1,4 @@
-"""Images as one uint8 tensor: check, crop, resize, convert, pad."""
+"""Checks, crops, resizes, converts and pads images as uint8 tensors."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,33 +15,33 @@ Channels = Literal["keep", "grey", "colour"]
 
 Fit = Literal["stretch", "crop", "pad"]
 
-BATCH = 2**24
-"""Bytes of pixels that are resized or converted at a time; as floats they take four times as much."""
+BYTES_AT_ONCE = 2**24
+"""How many bytes of pixels are resized or converted at once; as floats they take four times this memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are read."""
+    """How images are resized while they are read."""
 
     side: int | None = None
-    """Height and width in pixels to resize to; None keeps the size."""
+    """Height and width of the result in pixels; None keeps the size."""
     fit: Fit = "stretch"
-    """What becomes of an image that is not square when it is resized."""
+    """How an image that is not square is resized to a square."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, instead of raising an error."""
 
 
 def from_array(images: object, where: str, reading: Reading | None = None) -> UInt8[Tensor, "n c h w"]:
-    """A copy of an array of images, as one tensor.
+    """Copy an array of images into one tensor.
 
     Args:
         images: (n, h, w), (n, c, h, w) or (n, h, w, c) with 1 or 3 channels (channels first where both fit);
             integers in 0..255, or floats in [0, 1]. An array, a tensor, or a list of arrays of one shape.
-        where: names the images in an error, e.g. "split 'train'".
-        reading: which size to give them; None keeps the size.
+        where: what to call the images in an error, e.g. "split 'train'".
+        reading: the size of the result; None keeps the size.
 
     Raises:
-        UserError: another shape, kind or range of values.
+        UserError: the images have another shape, type or range of values.
     """
     array, reading = _as_numpy(images, where), reading or Reading()
     shape = tuple(array.shape)
@@ -56,17 +56,17 @@ def from_array(images: object, where: str, reading: Reading | None = None) -> UI
         )
     if array.size == 0:
         raise UserError(f"{where} has no images: shape {shape}")
-    copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch knows no negative strides
+    copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch has no negative strides
     return resize(copied, reading.side, reading.fit)
 
 
 def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stretch") -> UInt8[Tensor, "n c h2 w2"]:
-    """Images of `side` x `side` pixels (bilinear, antialiased); None changes nothing.
+    """Resize images to `side` x `side` pixels (bilinear, antialiased); with None, return them unchanged.
 
     Args:
         images: the images.
         side: height and width in pixels.
-        fit: `stretch` does not keep the aspect ratio, `crop` takes the square in the middle, `pad` adds black borders.
+        fit: `stretch` changes the aspect ratio, `crop` takes the square in the middle, `pad` adds black borders.
     """
     if side is None or tuple(images.shape[2:]) == (side, side):
         return images
@@ -79,12 +79,12 @@ def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stret
 
 
 def padded(images: UInt8[Tensor, "n c h w"], margin: int) -> UInt8[Tensor, "n c h2 w2"]:
-    """Images with `margin` black pixels on each side."""
+    """Add `margin` black pixels on each side of the images."""
     return pad(images, (margin,) * 4) if margin else images
 
 
 def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tensor, "n d h w"]:
-    """Grey images as ITU-R 601 luma, colour images by repeating the grey channel, or the images as they are."""
+    """Convert images to grey (ITU-R 601 luma) or to colour (repeat the grey channel); ``keep`` changes nothing."""
     if channels == "grey" and images.shape[1] == 3:
         return torch.cat([_luma(piece) for piece in _pieces(images)])
     if channels == "colour" and images.shape[1] == 1:
@@ -93,7 +93,7 @@ def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tenso
 
 
 def match(pieces: list[Tensor]) -> list[Tensor]:
-    """Tensors of images with the same channels (grey becomes RGB where any piece is RGB).
+    """Give all pieces equal channels: if one piece is RGB, convert grey ones to RGB.
 
     Raises:
         UserError: the sizes differ.
@@ -122,8 +122,8 @@ def _square(images: Tensor, fit: Fit) -> Tensor:
 
 
 def _pieces(images: Tensor) -> tuple[Tensor, ...]:
-    """The images in pieces of at most `BATCH` bytes, so that copies with more bytes per pixel stay small."""
-    return images.split(max(BATCH // images[0].numel(), 1))
+    """Split images into pieces of at most `BYTES_AT_ONCE` bytes, so that copies as floats stay small."""
+    return images.split(max(BYTES_AT_ONCE // images[0].numel(), 1))
 
 
 def _as_numpy(images: object, where: str) -> np.ndarray:
@@ -131,7 +131,7 @@ def _as_numpy(images: object, where: str) -> np.ndarray:
         if not isinstance(images, Tensor):
             return np.asarray(images)
         images = images.detach().cpu()
-        return (images.float() if images.is_floating_point() else images).numpy()  # NumPy knows no bfloat16
+        return (images.float() if images.is_floating_point() else images).numpy()  # NumPy has no bfloat16
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"images of {where} are no array of numbers ({reason}); give one array (n, h, w, c)") from error

@@ -1,4 +1,4 @@
-"""Labels as people have them: one class per image, and names of classes that can be printed."""
+"""Checks labels in their usual forms, and names of classes."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ KINDS = "integers, strings, or whole numbers of another type"
 
 
 def class_name(text: str) -> str:
-    """The name of a class as it is kept: one line, without space around it, and one form of each accented letter.
+    """Return a class name in its stored form: on one line, without spaces around it, in Unicode form NFC.
 
     Raises:
-        UserError: nothing is left, or there are characters that cannot be printed.
+        UserError: the name is empty or has characters that cannot be printed.
     """
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name or not name.isprintable():
@@ -25,24 +25,24 @@ def class_name(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A name or path as it is put into a message: on one line, other characters as in a Python string."""
+    """Return a name or path for a message: on one line, with unprintable characters escaped as in Python."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def check_labels(labels: Any, names: tuple[str, ...] | None, where: str) -> np.ndarray:
-    """Labels that can be used: one integer or string per image, none hidden.
+    """Check labels and return them as one integer or string per image.
 
     Args:
         labels: an array, a tensor or a list of n integers, whole floats, strings or bytes; a column (n, 1); or rows
             (n, classes) with a single 1 and zeros.
-        names: the names of the classes, where they are known.
-        where: names the labels in an error, e.g. "split 'train'".
+        names: the names of the classes; None if unknown.
+        where: what to call the labels in an error, e.g. "split 'train'".
 
     Returns:
-        n strings, or n integers (int64; uint64 where some are too large for it).
+        n strings, or n integers (int64, or uint64 if one is too large for int64).
 
     Raises:
-        UserError: another shape or kind, labels that are missing, fractional or hidden (-1), or that have no name.
+        UserError: labels have another shape or type, or are missing, fractional, hidden (-1) or without a name.
     """
     labels = _plain(_one_each(_as_array(labels, where), where), where)
     if labels.dtype.kind == "U":
@@ -63,7 +63,7 @@ def _as_array(labels: Any, where: str) -> np.ndarray:
     try:
         if isinstance(labels, Tensor):
             labels = labels.detach().cpu()
-            return (labels.double() if labels.is_floating_point() else labels).numpy()  # NumPy knows no bfloat16
+            return (labels.double() if labels.is_floating_point() else labels).numpy()  # NumPy has no bfloat16
         if isinstance(labels, list | tuple):
             labels = [label.detach().cpu().numpy() if isinstance(label, Tensor) else label for label in labels]
         if np.ma.is_masked(labels):
@@ -77,7 +77,7 @@ def _as_array(labels: Any, where: str) -> np.ndarray:
 
 
 def _one_each(labels: np.ndarray, where: str) -> np.ndarray:
-    """One label per image, from a column or from rows with a single 1."""
+    """Return one label per image, from a column or from rows with a single 1."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         return labels[:, 0]
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biuf" and _one_hot(labels):
@@ -95,9 +95,9 @@ def _one_hot(labels: np.ndarray) -> bool:
 
 
 def _plain(labels: np.ndarray, where: str) -> np.ndarray:
-    """Labels of type str, int or uint64."""
+    """Convert labels to str, int64 or uint64."""
     if labels.dtype.kind == "O":
-        labels = _of_objects(labels, where)
+        labels = _from_objects(labels, where)
     if labels.dtype.kind in "ST":
         labels = np.array([_text(label, where) for label in labels.tolist()])
     if labels.dtype.kind == "f":
@@ -109,8 +109,8 @@ def _plain(labels: np.ndarray, where: str) -> np.ndarray:
     return labels
 
 
-def _of_objects(labels: np.ndarray, where: str) -> np.ndarray:
-    """Objects that are all of one kind, as NumPy has that kind."""
+def _from_objects(labels: np.ndarray, where: str) -> np.ndarray:
+    """Convert objects of one Python type to an array of the NumPy type."""
     missing = [i for i, label in enumerate(labels) if label is None or type(label).__name__ in ("NAType", "NaTType")]
     if missing:
         raise UserError(f"{where} has no labels for {len(missing)} of {len(labels)} images; leave them out")
@@ -132,16 +132,16 @@ def _all_integers(items: Any) -> bool:
 
 
 def _integers(items: Sequence[int]) -> np.ndarray:
-    """Integers without the detour by floats that NumPy takes where some are too large for int64."""
+    """Return an array of integers; NumPy alone would convert integers too large for int64 to floats."""
     return np.array(items, dtype=np.uint64 if max(items) > np.iinfo(np.int64).max and min(items) >= 0 else np.int64)
 
 
 def _whole(labels: np.ndarray, where: str) -> np.ndarray:
-    """Floats that are whole numbers, as integers."""
+    """Convert floats that are whole numbers to integers."""
     bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (abs(labels) < 2**53)))
     if len(bad):
         raise UserError(
-            f"labels of {where} are {labels.dtype}, but {len(bad)} of {len(labels)} are no whole numbers, e.g. "
+            f"labels of {where} are {labels.dtype}, but {len(bad)} of {len(labels)} are not whole numbers, e.g. "
             f"{labels[bad[0]]:g} at {bad[0]}; give one class per image"
         )
     return labels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Names of real data, and the folders that they stand for."""
+"""Names of real data, and the folders with these names."""
 
 import os
 import stat
@@ -9,21 +9,21 @@ from typing import Literal
 from ..errors import UserError, unknown
 
 VARIABLE = "DATASTILL_DATA"
-"""Environment variable with the folder that holds a folder per data set."""
+"""Environment variable with the path of a folder that holds one folder for each data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """A data set that has a name here."""
+    """A data set that the library knows by name."""
 
     hub: str | None
-    """Its name on the Hugging Face hub; None if it comes with scikit-learn."""
+    """Name on the Hugging Face hub; None for data that comes with scikit-learn."""
     config: str | None = None
-    """The configuration of it, where there are several."""
+    """Name of the configuration on the hub, if there are several."""
     image: str = "image"
-    """The column with the images."""
+    """Name of the column with the images."""
     label: str = "label"
-    """The column with the labels."""
+    """Name of the column with the labels."""
 
 
 KNOWN = {
@@ -35,23 +35,23 @@ KNOWN = {
     "cifar10": KnownSet(hub="uoft-cs/cifar10", image="img"),
     "cifar100": KnownSet(hub="uoft-cs/cifar100", image="img", label="fine_label"),
 }
-"""The data sets that have a name here; any folder in `$DATASTILL_DATA` has one too."""
+"""The data sets that the library knows by name. The name of any folder in `$DATASTILL_DATA` works too."""
 
 
 def is_known(name: str) -> bool:
-    """Whether data of this name is on this machine without a path: `digits`, or a folder in `$DATASTILL_DATA`.
+    """Return whether a name means data on this machine: `digits`, or a folder in `$DATASTILL_DATA`.
 
-    Such a name may be taken from a file that somebody else made: it leads to nothing but data that the owner of this
-    machine has put there. A path, or a name that only the hub knows, may not.
+    Such a name may come from a file that somebody else made, because it opens only data that the owner of this machine
+    has put there. A path, or a name of data on the hub, may not come from such a file.
     """
     return name == "digits" or _in_data_folder(name) is not None
 
 
 def require_known(name: str, file: str) -> None:
-    """Raise a `UserError` if `name`, which a file holds, leads to a path or to the network.
+    """Raise a `UserError` if `name`, which was read from a file, means a path or data on the hub.
 
     Args:
-        name: of the data, as the file has it.
+        name: the name of the data in the file.
         file: what to call the file in the error.
     """
     if not is_known(name):
@@ -62,10 +62,10 @@ def require_known(name: str, file: str) -> None:
 
 
 def folder_of(name: str) -> Path | None:
-    """The folder that a name means, if there is one: in `$DATASTILL_DATA`, else (not for known names) as a path.
+    """Return the folder called `name` in `$DATASTILL_DATA`, or (not for known names) with this path; None without one.
 
     Raises:
-        UserError: it is the path of something that is not a folder.
+        UserError: `name` is the path of a file, a device or a pipe.
     """
     if name == "digits":
         return None
@@ -80,7 +80,7 @@ def folder_of(name: str) -> Path | None:
 
 
 def not_found(name: str) -> UserError:
-    """The error for a name that means nothing here."""
+    """Return the error for a name of unknown data."""
     if not _is_bare(name):
         return UserError(
             f"there is no folder {name!r} (looked from {Path.cwd()}); name the folder with the images, or a known set, "
@@ -92,7 +92,7 @@ def not_found(name: str) -> UserError:
 
 
 def looked_for(name: str) -> str:
-    """Where data of this name would be on this machine, for an error."""
+    """Return the part of an error that says where data of this name was looked for."""
     root = os.environ.get(VARIABLE)
     return f"there is no folder {Path(root) / name}" if root else f"{VARIABLE} is not set"
 
@@ -104,7 +104,7 @@ def _in_data_folder(name: str) -> Path | None:
 
 
 def _kind(path: Path) -> Literal["a folder", "a file", "a device or a pipe", ""]:
-    """What is at a path, after links; empty for nothing, or for what no path can be."""
+    """Return what is at a path, following links; empty if there is nothing or the path is invalid."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Real data as uint8 tensors: three splits, and the statistics that normalise them."""
+"""Real data as uint8 tensors: three splits, and the mean and standard deviation that normalise them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ class Split:
         return len(self.labels)
 
     def take(self, index: Int64[Tensor, " m"]) -> "Split":
-        """The images and labels at these indices."""
+        """Return the images and labels at these indices."""
         return Split(images=self.images[index], labels=self.labels[index])
 
     def read_as(self, one: int, other: int) -> "Split":
-        """The same images, with those of class `one` labelled as class `other`."""
+        """Return the split with images of class `one` labelled as class `other`."""
         return replace(self, labels=read_as(self.labels, one, other))
 
     def spaced(self, count: int | None) -> "Split":
-        """So many images, evenly spaced (a source may be sorted by class); all for None or where there are fewer."""
+        """Return `count` evenly spaced images, as a source may be sorted by class; all if `count` is None or larger."""
         if count is None or count >= len(self):
             return self
         return self.take(torch.arange(count, device=self.labels.device) * len(self) // count)
@@ -49,23 +49,23 @@ class Split:
         return content.hexdigest()
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same split on another device."""
+        """Copy the split to a device."""
         return Split(images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RealData:
-    """A labelled set of images, whole, on one device. Made by `load_data`."""
+    """Labelled images in three splits, on one device. Made by `load_data`."""
 
     name: str
-    """What to call it in messages and in the artifact."""
+    """Name of the data in messages and in the file of a set."""
     train: Split
-    """What is distilled, and what the statistics are computed on."""
+    """The images that are distilled; `mean` and `std` are computed on them."""
     validation: Split
-    """What choices are made on. Cut off `train` where the source has no validation split; images of it that are
-    identical to images of `train` are counted in a warning by `load_data`."""
+    """The images for choosing settings and iterations. If the source has no validation split, it is cut off `train`.
+    `load_data` warns of images that are also in `train`."""
     test: Split
-    """Read once, at the end; images of it that are identical to images of `train` are counted in a warning."""
+    """The images for the final score. `load_data` warns of images that are also in `train`."""
     class_names: tuple[str, ...]
     """The name of class k at index k."""
     mean: Float[Tensor, " c"]
@@ -73,7 +73,7 @@ class RealData:
     std: Float[Tensor, " c"]
     """Standard deviation of each channel of `train`, where pixels are in [0, 1]; 1 for a constant channel."""
     source: DataSettings | None = None
-    """How it was loaded; None if it was made without `load_data`."""
+    """Settings with which `load_data` loaded the data; None if the data was made without `load_data`."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,32 +83,32 @@ class RealData:
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.class_names)
 
     @property
     def sha256(self) -> dict[str, str]:
-        """SHA-256 of each split by its name. Class names are not in it: compare those too."""
+        """SHA-256 of each split by its name. It does not cover `class_names`: compare them too."""
         return {"train": self.train.sha256, "validation": self.validation.sha256, "test": self.test.sha256}
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """The device that holds the images."""
         return self.train.images.device
 
     @property
     def settings(self) -> DataSettings:
-        """How it was loaded, for the record of a run: data that was not found by its name says so."""
+        """The settings for the record of a run; without `source`, they say that the data was given in Python."""
         return self.source or DataSettings(name=self.name, in_memory=True)
 
     def with_classes(self, order: Sequence[str]) -> "RealData":
-        """The data with its classes in another order: class k is then the one called `order[k]`.
+        """Return the data with classes in another order: class k is called `order[k]`.
 
         Args:
             order: the names of all classes, each once.
 
         Raises:
-            UserError: these are not the names of the classes.
+            UserError: `order` has other names than the classes.
         """
         order = tuple(order)
         if order == self.class_names:
@@ -124,7 +124,7 @@ class RealData:
         return replace(self, class_names=order, **moved)
 
     def to(self, device: torch.device | str) -> "RealData":
-        """The same data on another device."""
+        """Copy the data to a device."""
         return replace(
             self,
             train=self.train.to(device),
@@ -136,26 +136,26 @@ class RealData:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of normalised images: float32, unless `in_precision` says another."""
+        """The data type of normalised images: float32, or the one given to `in_precision`."""
         return self.mean.dtype
 
     def in_precision(self, dtype: torch.dtype) -> "RealData":
-        """Data whose normalised images are of another floating-point type."""
+        """Return data whose normalised images have another floating-point type."""
         return self if dtype == self.dtype else replace(self, mean=self.mean.to(dtype), std=self.std.to(dtype))
 
     def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Pixels as floats with mean 0 and standard deviation 1 in each channel of `train`."""
+        """Convert pixels (0..255) to floats, scaled to mean 0 and standard deviation 1 in each channel of `train`."""
         scaled = images.to(self.dtype).div_(255)
         return scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
 
     def denormalise(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Normalised images in pixel space, where real images are in [0, 1]; not clipped, differentiable."""
+        """Convert normalised images to pixel values, in [0, 1] for real images; differentiable, not clipped."""
         return images * self.std[:, None, None] + self.mean[:, None, None]
 
     def batch(
         self, generator: torch.Generator, size: int
     ) -> tuple[Float[Tensor, "size c h w"], Int64[Tensor, " size"]]:
-        """Normalised images of `train` with their labels, drawn uniformly without replacement.
+        """Draw `size` images of `train` uniformly without replacement; return them normalised, with their labels.
 
         Raises:
             UserError: `size` is below 1 or above the number of train images.
@@ -167,7 +167,7 @@ class RealData:
         return self.normalise(self.train.images[index]), self.train.labels[index]
 
     def by_class(self, count: int, generator: torch.Generator) -> Int64[Tensor, "classes count"]:
-        """Indices into `train` of `count` random images of each class, no image twice.
+        """Draw `count` images of `train` from each class without replacement; return their indices.
 
         Raises:
             UserError: `count` is below 1 or above the number of train images of a class.
@@ -184,7 +184,7 @@ class RealData:
     def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
         """Principal directions of normalised train images (columns), and the standard deviation along each.
 
-        Of at most 10000 images, evenly spaced; `values` is channels x height x width.
+        They are computed on at most 10000 evenly spaced images; `values` is channels x height x width.
         """
         flat = self.normalise(self.train.spaced(10000).images).flatten(1)
         variances, directions = torch.linalg.eigh(torch.cov(flat.T))
@@ -197,34 +197,34 @@ class RealData:
 
 
 def read_as(labels: Int64[Tensor, "*shape"], one: int, other: int) -> Int64[Tensor, "*shape"]:
-    """Labels with class `other` in the place of class `one`."""
+    """Return labels in which class `one` is replaced by class `other`."""
     return labels.masked_fill(labels == one, other)
 
 
 def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Mean and standard deviation of each channel, where pixels are in [0, 1].
+    """Compute the mean and standard deviation of each channel, for pixels in [0, 1].
 
-    Computed from the histogram of the 256 levels: exact, and without a float copy of the images.
+    They come from the histogram of the 256 levels, which is exact and needs no float copy of the images.
     """
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
     share = counts / counts.sum(1, keepdim=True)
     levels = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = share @ levels
     variance = (share * (levels - mean[:, None]) ** 2).sum(1)
-    constant = (counts > 0).sum(1) == 1  # nothing to scale, and a division by zero otherwise
+    constant = (counts > 0).sum(1) == 1  # avoids a division by zero
     return mean.float(), variance.sqrt().masked_fill(constant, 1.0).float()
 
 
 def _list(names: Sequence[str]) -> str:
-    """The first ten names, and how many more there are."""
+    """Return the first ten names and the number of others."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:
-    """A NumPy generator that follows from a torch one.
+    """Make a NumPy generator with a seed drawn from a torch generator.
 
-    NumPy draws k of n without replacement in time O(k); torch only has a permutation of all n, a hundred times slower.
+    NumPy draws k of n without replacement in time O(k). Torch permutes all n, which is a hundred times slower.
     """
     seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
     return np.random.default_rng(int(seed))

@@ -1,4 +1,4 @@
-"""What the user may say about the data."""
+"""The settings of real data."""
 
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -9,18 +9,18 @@ from ..errors import UserError, unknown
 from .images import Channels, Fit, Reading
 
 LARGEST_SIDE = 1024
-"""Pixels to which images can be resized."""
+"""Largest side in pixels to which images can be resized."""
 
 LARGEST_PAD = 256
-"""Pixels that can be added on each side."""
+"""Largest number of pixels that can be added on each side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """What the user may say about the data."""
+    """The settings of real data: its name, and how images and splits are made."""
 
     name: str = "digits"
-    """A known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder."""
+    """Name of the data: a known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder."""
     channels: Channels = "keep"
     """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
     resize: int | None = None
@@ -34,11 +34,11 @@ class DataSettings:
     validation: float = 0.1
     """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
     seed: int = 0
-    """Of the validation split; the test split never depends on it."""
+    """Seed of the validation split. The test split does not depend on it."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, and list them, instead of stopping."""
     in_memory: tyro.conf.Suppress[bool] = False
-    """Whether the data was given as arrays, a table or a torch dataset: then `name` is a label and finds nothing."""
+    """Whether the data was given in Python (arrays, a table, a torch dataset); then `name` cannot load it."""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -61,11 +61,11 @@ class DataSettings:
 
     @property
     def reading(self) -> Reading:
-        """How images are read."""
+        """The settings for reading images."""
         return Reading(side=self.resize, fit=self.fit, skip_unreadable=self.skip_unreadable)
 
     def named(self, name: str) -> "DataSettings":
-        """These settings for the data that the user names; unchanged if `name` is empty."""
+        """Return these settings for the data called `name`; unchanged if `name` is empty."""
         return replace(self, name=name, in_memory=False) if name else self
 
 

@@ -1,4 +1,4 @@
-"""Where real data comes from: a name, a folder, a table, a torch dataset or arrays."""
+"""Loads real data from a name, a folder, a table, a torch dataset or arrays."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,36 +19,36 @@ from .settings import DataSettings
 from .splits import TEST_SEED, TEST_SHARE, Labelled, assemble, stratified
 
 UNNAMED = "arrays"
-"""What data is called that is given as arrays, a table or a torch dataset, and without a name."""
+"""Name of arrays, tables and torch datasets that are given without a name."""
 
 
 @usual_modes()
 def load_data(source: Any = "digits", **settings: Any) -> RealData:
-    """Real data from wherever it is, as uint8 tensors on the CPU.
+    """Load real data from any source, as uint8 tensors on the CPU.
 
-    Where the source has no test split, a fixed 20 % of each class becomes one, with a warning; a lone validation
-    split is the test split. Where it has no validation split, that is cut off train. A cut leaves identical images on
-    one side (not in known sets, whose cuts stay as they are); those that the source has in several splits are counted
-    in a warning.
+    If the source has no test split, its validation split is the test split; if it has neither, a fixed 20 % of each
+    class of train becomes the test split, with a warning. If there is no validation split then, it is cut off train.
+    A cut keeps identical images in one split, except in known data sets, whose cuts are those of published results. A
+    warning counts images of the source that are in several splits.
 
     Args:
         source: one of
 
-            - a known name (see `KNOWN`): the folder of that name in `$DATASTILL_DATA`, else the hub (`digits` comes
-              with scikit-learn); or the name of any other folder in `$DATASTILL_DATA`;
+            - a known name (see `KNOWN`), which is looked up in `$DATASTILL_DATA`, then on the hub (`digits` comes with
+              scikit-learn); or the name of any other folder in `$DATASTILL_DATA`;
             - the path of a folder: images in a folder for each class (the rule is in `data/folders.py`); or IDX files
-              (train-images-idx3-ubyte.gz and the like; of several sets in a folder, one is named FOLDER/SET); or
-              parquet and other tables, as `datasets.load_dataset` reads them;
-            - `DataSettings`;
+              (train-images-idx3-ubyte.gz and the like; FOLDER/SET names one of several sets in a folder); or
+              parquet and other tables that `datasets.load_dataset` reads;
+            - a `DataSettings`;
             - a `datasets.Dataset` or `DatasetDict`;
             - a torch dataset, a list or any other iterable of pairs (image, label), read once, so without random
               transforms;
             - a pair (images, labels) of arrays: (n, h, w), (n, c, h, w) or (n, h, w, c), 0..255 or floats in [0, 1];
-            - a dict from the name of a split to any one of the last three.
+            - a dict from the name of a split to a table, a dataset or iterable of pairs, or a pair of arrays.
         settings: fields of `DataSettings`, which override those of `source`.
 
     Raises:
-        UserError: no such data, or data that cannot be used as it is; says why, and what to do.
+        UserError: there is no such data, or it cannot be used; the error says why, and what to do.
     """
     for name in settings:
         known = [field.name for field in fields(DataSettings)]
@@ -60,14 +60,14 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
     else:
         chosen = replace(DataSettings(name=UNNAMED, in_memory=True), **settings)
         parts, name = read_given(source, chosen.reading), chosen.name
-    # the cuts of known sets stay as they were when results on them were published
+    # cuts of known data sets are those of published results
     return assemble(name, parts, chosen, together=chosen.in_memory or chosen.name not in KNOWN)
 
 
 def _settings(source: str | Path | DataSettings) -> DataSettings:
     if isinstance(source, DataSettings):
         return source
-    # a path is never a known name, and means the same after a change of the working directory
+    # absolute: never a known name, and valid after a change of the working directory
     return DataSettings(name=str(source.expanduser().resolve()) if isinstance(source, Path) else source)
 
 
@@ -89,7 +89,7 @@ def _named(settings: DataSettings) -> dict[str, Labelled]:
         return _read_folder(folder, reading, columns)
     if known is None or known.hub is None:
         raise not_found(name)
-    # here, not above: `datasets` takes a second to import, which digits, folders of images and arrays do not need
+    # imported here, because `datasets` takes a second to import, and most sources do not need it
     from .huggingface import from_hub, read_tables
 
     try:
@@ -103,7 +103,7 @@ def _named(settings: DataSettings) -> dict[str, Labelled]:
 
 
 def _read_folder(folder: Path, reading: Reading, columns: tuple[str, str] | None) -> dict[str, Labelled]:
-    if not any((folder / name).is_file() for name in folders.SAVED):
+    if not any((folder / name).is_file() for name in folders.SAVED_FILES):
         found = folders.walk(folder)
         if folders.is_image_folder(found):
             return folders.read_folder(found, reading)

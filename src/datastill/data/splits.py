@@ -1,4 +1,4 @@
-"""From splits as they are read to train, validation and test with classes 0..K-1."""
+"""Makes train, validation and test with classes 0..K-1 from the splits of a source."""
 
 import warnings
 from collections import Counter
@@ -12,47 +12,47 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rng import generator
-from .duplicates import groups, tell_shared
+from .duplicates import groups, warn_of_shared
 from .images import convert, match, padded
 from .labels import class_name
 from .real import RealData, Split, statistics
 from .settings import DataSettings
 
 TEST_SHARE = 0.2
-"""Share of each class cut off for test where the source has no test split."""
+"""Share of each class that is cut off for test if the source has no test split."""
 
 TEST_SEED = 0
-"""Seed of that cut; fixed, so that scores of different runs are of the same test images."""
+"""Seed for cutting off the test split; fixed, so that different runs have equal test images."""
 
 ROLES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""What a split may be called in the source, in any case; the first name counts where there are several."""
+"""Possible names of each split in a source, in upper or lower case. If several are there, the first one is used."""
 
 
 def role_of(name: str) -> str | None:
-    """Train, validation or test if a split of this name is that, else None."""
+    """Return train, validation or test for the name of a split; None for another name."""
     return next((role for role, known in ROLES.items() if name.lower() in known), None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """One split as it was read."""
+    """One split of a source, with its images and labels."""
 
     images: UInt8[Tensor, "n c h w"]
     """Pixels, 0..255."""
     labels: np.ndarray
-    """One integer or string per image; integers are indices into `names` where these are known."""
+    """One integer or string per image; if `names` is given, integers are indices into it."""
     names: tuple[str, ...] | None = None
-    """Names of the classes, if the source knows them."""
+    """Names of the classes; None if the source has none."""
 
 
 def roles(names: Iterable[str]) -> dict[str, str]:
-    """Which split of the source is train, which (if any) validation and test; others are not used.
+    """Return which split of the source is train, validation and test, if any; other splits are not used.
 
-    A single split is train, whatever its name; validation without test is test.
+    A single split of another name is train. Without a test split, validation is test.
 
     Raises:
         UserError: there is no train split.
@@ -73,16 +73,16 @@ def _first(names: list[str], known: tuple[str, ...]) -> str | None:
 
 
 def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, together: bool = True) -> RealData:
-    """Real data from its splits.
+    """Make real data from the splits of a source.
 
     Args:
-        name: what to call it.
-        parts: by role: train, and validation and test where the source has them.
-        settings: which conversion and margin the images get, and how validation is cut where the source has none.
-        together: whether a cut leaves identical images on one side.
+        name: the name of the data.
+        parts: the splits by role: train, and validation and test if the source has them.
+        settings: how images are converted and padded, and how validation is cut off if the source has none.
+        together: whether a cut keeps identical images in one split.
 
     Raises:
-        UserError: images of different sizes, fewer than two classes, or a class with too few images.
+        UserError: images have different sizes, there are fewer than two classes, or a class has too few images.
     """
     labels, names = _classes(parts)
     images = [
@@ -104,13 +104,13 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
         )
         warnings.warn(
             f"{name!r} has no test split: {len(splits['test'])} of its {total} images were set apart for it "
-            f"({TEST_SHARE:.0%} of each class, the same ones every time)",
+            f"({TEST_SHARE:.0%} of each class, the same images every time)",
             stacklevel=3,
         )
     if "validation" not in splits:
         draw = generator(settings.seed, "validation split")
         splits["train"], splits["validation"] = _cut(splits["train"], settings.validation, draw, together, 2)
-    tell_shared(name, splits)
+    warn_of_shared(name, splits)
     mean, std = statistics(splits["train"].images)
     return RealData(
         name=name,
@@ -127,15 +127,15 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
 def stratified(
     labels: Int64[Tensor, " n"], share: float, draw: torch.Generator
 ) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " cut"]]:
-    """Indices, in ascending order, of what is kept and of the share of each class that is cut off.
+    """Draw a share of each class to cut off; return the indices of kept and cut images, in ascending order.
 
-    A class of m images loses m * share of them, rounded such that the total is right, and keeps at least one on
-    either side.
+    From a class of m images, m * share are cut off. This is rounded so that the total is right, and so that each side
+    has at least one image.
 
     Args:
         labels: the classes; each has at least two images.
-        share: in (0, 1).
-        draw: which images of a class are cut off.
+        share: the share to cut off, in (0, 1).
+        draw: the generator from which the images to cut off are drawn.
     """
     present, counts = labels.unique(return_counts=True)
     exact = counts.double() * share
@@ -152,9 +152,9 @@ def stratified(
 
 
 def _cut(split: Split, share: float, draw: torch.Generator, together: bool, least: int) -> tuple[Split, Split]:
-    """What is kept of a split, and the share of each class that is cut off.
+    """Cut off a share of each class; return the kept split and the cut one.
 
-    With `together`, identical images stay on one side, except in a class of fewer than `least` different images.
+    With `together`, identical images stay in one split, except in a class of fewer than `least` different images.
     """
     first = groups(split, least) if together else torch.arange(len(split))
     choices = (first == torch.arange(len(split))).nonzero()[:, 0]
@@ -166,9 +166,9 @@ def _cut(split: Split, share: float, draw: torch.Generator, together: bool, leas
 
 
 def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tuple[str, ...]]:
-    """Labels of each part as 0..K-1 over the classes that occur, and their names."""
+    """Return the labels of each part as 0..K-1 over the classes that occur, and the names of these classes."""
     if len({part.names for part in parts.values()}) > 1:
-        raise UserError(f"the splits {', '.join(parts)} have different class names; give all the same")
+        raise UserError(f"the splits {', '.join(parts)} have different class names; give all splits equal ones")
     if len({part.labels.dtype.kind == "U" for part in parts.values()}) > 1:
         raise UserError(
             f"the splits {', '.join(parts)} have labels of different kinds; give all integers or all strings"
@@ -177,7 +177,7 @@ def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tup
         if len(part.labels) != len(part.images):
             raise UserError(f"{role} has {len(part.images)} images, but {len(part.labels)} labels; give one per image")
     labels = [part.labels for part in parts.values()]
-    if len({each.dtype.kind for each in labels}) > 1:  # int64 and uint64, which NumPy would join as floats
+    if len({each.dtype.kind for each in labels}) > 1:  # NumPy would join int64 and uint64 as floats
         labels = [each.astype(object) for each in labels]
     values = np.unique(np.concatenate(labels))
     known = next(iter(parts.values())).names
@@ -191,11 +191,11 @@ def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tup
 def _require_different(names: tuple[str, ...]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise UserError(f"two classes are called {twice[0]!r}; give each class a name of its own")
+        raise UserError(f"two classes are called {twice[0]!r}; give each class its own name")
 
 
 def _require_all(splits: dict[str, Split], names: tuple[str, ...]) -> None:
-    """Each class must have an image in each split, after those that are missing are cut off train."""
+    """Raise a `UserError` unless each class has enough images in each split, and for the splits still to be cut off."""
     missing = [role for role in ("validation", "test") if role not in splits]
     for role, split in splits.items():
         least = 1 + len(missing) if role == "train" else 1

@@ -22,7 +22,7 @@ class OtherForms(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """The call, or its other form."""
+        """Return the call, or its other form."""
         other = self.forms.get(func)
         self.met = self.met or other is not None
         return (other or func)(*args, **kwargs or {})
