@@ -1,7 +1,7 @@
 """Operations in a form that has a forward derivative in every memory layout.
 
-That of `F.group_norm` is missing for channels-last images ("view size is not compatible"), so that forward over
-reverse would be closed to every wide network with group or instance normalisation.
+`F.group_norm` has no forward derivative for channels-last images ("view size is not compatible"). Without this module,
+forward over reverse would fail for each wide network with group or instance normalisation.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .forms import OtherForms
 
 
 class ForwardDifferentiable(OtherForms):
-    """A context in which group normalisation is computed from means and variances, which is slower than its kernel."""
+    """A context that computes group normalisation from means and variances, which is slower than PyTorch's kernel."""
 
     def __init__(self) -> None:
         super().__init__(FORMS)
@@ -29,7 +29,7 @@ def group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,  # noqa: ARG001
 ) -> Tensor:
-    """`torch.group_norm` of images (b, c, ...), with its arguments; 16-bit images are computed in float32."""
+    """Compute `torch.group_norm` of images (b, c, ...), with its arguments; in float32 for 16-bit images."""
     images = input.to(torch.promote_types(input.dtype, torch.float32))
     grouped = images.unflatten(1, (num_groups, images.shape[1] // num_groups))
     within = tuple(range(2, grouped.dim()))
@@ -41,4 +41,4 @@ def group_norm(
 
 
 FORMS: dict[Callable[..., Any], Callable[..., Any]] = {F.group_norm: group_norm, torch.group_norm: group_norm}
-"""Function of PyTorch to its form that has a forward derivative."""
+"""From a function of PyTorch to its form that has a forward derivative."""
