@@ -442,7 +442,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"score": {**SCORE, "split": "train"}}, "score.split is 'train', but must be 'test' or 'validation'"),
         ({"class_names": "012"}, "class_names is '012', but must be a list"),
         ({"network": "\x1b[31m"}, "network is .* but must be a text without control characters"),
-        ({"config": {"a": float("nan")}}, "NaN is no number of JSON"),
+        ({"config": {"a": float("nan")}}, "NaN is not a number in JSON"),
         ({"config": {"data": {"name": 7}}}, "config.data.name is 7"),
         ({"provenance": {"seconds": "long"}}, "provenance.seconds is 'long'"),
     ],

@@ -146,8 +146,8 @@ def test_wrong_input_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_process_that_cannot_reach_the_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert timedelta(minutes=1) >= distributed.MEET
-    monkeypatch.setattr(distributed, "MEET", timedelta(seconds=1))
+    assert timedelta(minutes=1) >= distributed.START_TIMEOUT
+    monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}.items():
         monkeypatch.setenv(name, value)
     with (

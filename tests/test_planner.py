@@ -332,7 +332,7 @@ def test_measuring_ends_in_time_with_what_it_has(
     found = measure(METHOD, given(), WAYS, until=8.0)
     assert calls == ["eager", "forward"]
     assert [timing.seconds for timing in found] == [4.0, 5.0]
-    assert "not measured, for lack of time: traced steps" in capsys.readouterr().err
+    assert "not measured, because there is no time: traced steps" in capsys.readouterr().err
 
 
 # --- precision

@@ -294,7 +294,7 @@ def test_a_command_that_is_stopped_says_how_to_go_on(
         main(["pretrain", "digits", "--network", "mlp(width=8)", "--count", "1", "--held-out", "0", "--out", out])
         == 130
     )
-    assert "stopped; the same command goes on where it was" in capsys.readouterr().err
+    assert "stopped; run the same command again to continue" in capsys.readouterr().err
 
 
 def test_the_command_makes_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

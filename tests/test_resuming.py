@@ -129,7 +129,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_with_a_warning(
     state.identity = {}
     save(state, stopped / "checkpoint.pt")
     assert distill(toy_config(), stopped, data=DATA, resume=True).header.score
-    assert "begun by an older version: whether settings and data changed is not known" in " ".join(
+    assert "begun by an older version: it is unknown whether settings and data changed" in " ".join(
         capsys.readouterr().err.split()
     )
 
@@ -196,7 +196,7 @@ def test_without_locks_one_line_says_so(
     monkeypatch.setattr(datastill.flock, "fcntl", None)
     with alone(tmp_path / "run"):
         pass
-    assert "a file system without locks: make sure that no second run writes to it" in " ".join(
+    assert "has no locks: make sure that no second run writes to this folder" in " ".join(
         capsys.readouterr().err.split()
     )
 

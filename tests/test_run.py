@@ -248,7 +248,7 @@ def test_nothing_is_made_when_the_settings_are_wrong(tmp_path: Path) -> None:
         (toy_config(network="lenet"), "lenet' takes images of 28x28 or 32x32, not 4x4"),
         (toy_config(network="nothing"), "unknown network"),
         (toy_config(initialiser="xaviar"), "unknown initialiser 'xaviar': did you mean 'xavier'"),
-        (toy_config(device="abacus"), "device 'abacus' is not there"),
+        (toy_config(device="abacus"), "this machine has no device 'abacus'"),
         (
             toy_config(method=DatasetDistillation(ipc=3, steps=2, real_batch=8)),
             "ipc 3 cannot be shared evenly by 2 steps",

@@ -1,6 +1,6 @@
-"""Where other libraries keep what they can make again, on machines whose home folder cannot be written to.
+"""Temporary cache folders for other libraries, on machines whose home folder cannot be written to.
 
-Matplotlib then warns at every start and `datasets` cannot read parquet at all, so both get a folder for this process.
+Without a cache folder, Matplotlib warns at every start and `datasets` cannot read parquet.
 """
 
 import atexit
@@ -15,24 +15,24 @@ _FOLDERS = {
     "HF_HOME": ("XDG_CACHE_HOME", "~/.cache", "huggingface"),
     "MPLCONFIGDIR": ("XDG_CONFIG_HOME", "~/.config", "matplotlib"),
 }
-"""By the variable that names a folder: the variable and the default of the folder around it, and its name there."""
+"""Environment variable of a cache folder -> variable of its parent folder, default parent, name in the parent."""
 
 
 def find_room(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Name a temporary folder for each cache whose own folder cannot be written to; it goes when the process ends."""
+    """Make a temporary folder for each cache folder that cannot be written to; it is removed when the process ends."""
     closed = [
         variable
         for variable, (around, default, name) in _FOLDERS.items()
         if variable not in environment and not _can_hold(Path(environment.get(around) or _expanded(default), name))
     ]
-    with contextlib.suppress(OSError):  # without any folder to write to, the libraries say so
+    with contextlib.suppress(OSError):  # if no folder can be written to, the libraries report it
         for variable in closed:
             environment[variable] = tempfile.mkdtemp(prefix="datastill-")
             atexit.register(shutil.rmtree, environment[variable], ignore_errors=True)
 
 
 def _expanded(folder: str) -> str:
-    return os.path.expanduser(folder)  # noqa: PTH111 (pathlib raises where there is no home)
+    return os.path.expanduser(folder)  # noqa: PTH111 (pathlib raises if there is no home folder)
 
 
 def _can_hold(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """The command line. Results go to standard output, everything else to standard error.
 
-Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, a file that the system refuses, or another
-process is gone; 130 or 143 stopped by a signal and resumable; 141 nobody reads the output any more.
+Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, a file that cannot be read or written, or
+another process has ended; 130 or 143 stopped by a signal, and can be resumed; 141 the reader of the output has ended.
 """
 
 import contextlib
@@ -25,12 +25,16 @@ from .loop import Stopped
 from .signals import signal_of, terminable
 from .terminal import complain, in_program
 
-SHARED = ("distill", "evaluate", "pretrain")
-"""The commands that several processes can share."""
+PARALLEL_COMMANDS = ("distill", "evaluate", "pretrain")
+"""The commands whose work several processes can share."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: the words after ``datastill``; None for the words of this process's command line.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     return in_program(lambda: _start(words))
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start(words: list[str]) -> int:
     try:
         _check_alone(words)
-        # torchrun sends SIGTERM to the processes that are left when one is gone: they end as they know best
+        # When one process has ended, torchrun sends SIGTERM to the others; `stop_signals` lets them save their state
         with contextlib.nullcontext() if distributed.started_by_torchrun() else terminable(), _joined(words):
             return _run(words)
     except UserError as error:  # the other processes cannot be reached
@@ -46,14 +50,15 @@ def _start(words: list[str]) -> int:
 
 
 def _joined(words: list[str]) -> contextlib.AbstractContextManager[None]:
-    return distributed.process_group() if words[:1] and words[0] in SHARED else contextlib.nullcontext()
+    return distributed.process_group() if words[:1] and words[0] in PARALLEL_COMMANDS else contextlib.nullcontext()
 
 
 def _check_alone(words: list[str]) -> None:
-    """Raise a `UserError` where torchrun started several processes for a command that works in one."""
-    if distributed.started_by_torchrun() and words[:1] and words[0] in COMMANDS.keys() - set(SHARED):
+    """Raise a `UserError` if torchrun started several processes for a command that works in only one."""
+    if distributed.started_by_torchrun() and words[:1] and words[0] in COMMANDS.keys() - set(PARALLEL_COMMANDS):
+        parallel = ", ".join(PARALLEL_COMMANDS)
         raise UserError(
-            f"{words[0]} works in one process; start it without torchrun ({', '.join(SHARED)} share their work)"
+            f"{words[0]} works in one process; start it without torchrun (only {parallel} can use several processes)"
         )
 
 
@@ -68,7 +73,9 @@ def _run(words: list[str]) -> int:
         return _complain(error)
     except KeyboardInterrupt as stop:
         kept = (
-            "the same command goes on where it was" if _goes_on(words) else "a run that had begun goes on with --resume"
+            "run the same command again to continue"
+            if _goes_on(words)
+            else "a run that had begun can be resumed with --resume"
         )
         print(file=sys.stderr)  # below ^C and below a progress bar
         complain(f"stopped; {kept}")
@@ -89,12 +96,12 @@ def _complain(error: UserError) -> int:
 
 
 def _goes_on(words: list[str]) -> bool:
-    """Whether the command keeps its parts and knows by itself where it was."""
+    """Whether the command keeps finished parts and continues with the others when it is run again."""
     return words[:1] in (["study"], ["pretrain"], ["baseline"])
 
 
 def _resuming(words: list[str]) -> list[str]:
-    """The command that goes on with a run: the one that began it, so that it names what the run reads."""
+    """Return the words of the command that resumes a run: they also name every file and module that the run reads."""
     return words if "--resume" in words else [*words, "--resume"]
 
 
@@ -119,7 +126,7 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
     wanted = any(word in ("-h", "--help") for word in words)
     try:
         with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed():
-            # The description is given whole, since tyro alone drops the examples.
+            # The description is given as a whole, since tyro alone would drop the examples.
             pairs = (tyro.conf.FlagCreatePairsOff,)
             return tyro.cli(
                 command, args=words, prog=prog, description=inspect.getdoc(command), config=pairs, **default
@@ -146,7 +153,7 @@ def _unframed() -> Iterator[None]:
 
 
 def _one_line(frame: str) -> str:
-    """The first part of a framed message below its title, and the nearest option where it suggests one."""
+    """Return tyro's framed error message as one line, with the nearest option if tyro suggests one."""
     plain = re.sub(r"\x1b\[[\d;]*m", "", frame)  # colours
     lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()[1:]]
     parts = [list(part) for rule, part in itertools.groupby(lines, lambda line: not line.strip("─-")) if not rule]
@@ -156,9 +163,9 @@ def _one_line(frame: str) -> str:
 
 
 _OWN_ERROR = re.compile(r"^Error parsing [a-z][\w.]*: ")
-"""How tyro introduces an error of our records, which names the setting itself."""
+"""The words that tyro puts before an error of our records; the error already names the setting."""
 _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
-"""How tyro refuses a value of an option that takes one of several types."""
+"""The error of tyro for a value that is of none of the types of an option."""
 
 
 def _name(command: type[Any]) -> str:
@@ -166,11 +173,15 @@ def _name(command: type[Any]) -> str:
 
 
 def _overview() -> int:
-    about = ": learn a handful of synthetic examples that train a network nearly as well as all\n"
+    about = ": learn a few synthetic examples that train a network nearly as well as a whole dataset\n"
     out.print(Text.assemble(("datastill", "bold"), about))
     for name, command in COMMANDS.items():
         out.print(f"  {name:<10}{first_line(command)}")
-    out.print(Text.assemble("\nStart with ", ("datastill distill", "bold"), "; each command teaches with --help."))
+    out.print(
+        Text.assemble(
+            "\nStart with ", ("datastill distill", "bold"), "; each command has examples and options: COMMAND --help."
+        )
+    )
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Several processes that share the work, started by torchrun; in one process all of this does nothing.
+"""Sharing work between several processes that torchrun starts; with one process these functions change nothing.
 
     torchrun --nproc-per-node=2 -m datastill distill mnist-random --method.networks 4
 
-Each process has a rank, 0 to ranks - 1, and takes its share of the networks; the first one writes and speaks.
+Each process has a rank, 0 to ranks - 1, and computes a part of the networks; only rank 0 writes files and prints.
 """
 
 import itertools
@@ -18,45 +18,45 @@ from torch import Tensor
 
 from .errors import UserError
 
-MEET = timedelta(seconds=45)
-"""How long the processes look for one another at the start."""
-WAIT = timedelta(hours=1)
-"""How long one waits for another that is still there: the first may be drawing a report."""
+START_TIMEOUT = timedelta(seconds=45)
+"""How long a process tries to reach the others at the start."""
+ANSWER_TIMEOUT = timedelta(hours=1)
+"""How long a process waits for another one that is running; e.g. only rank 0 draws the report."""
 
 Value = TypeVar("Value")
 _group: dist.ProcessGroup | int | None = None
 
 
 class SharedError(UserError):
-    """A wrong input that all processes know of, so that one of them can tell it."""
+    """A wrong input that every process knows, so that only rank 0 prints it."""
 
 
 class LostError(UserError):
-    """Another process is gone."""
+    """Another process has ended, or does not answer."""
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Work together with the other processes that torchrun started, where it did.
+    """Connect with the other processes that torchrun started, until the block ends; without torchrun do nothing.
 
-    A ``WORLD_SIZE`` alone, as it is left over from other work, starts nothing.
+    A ``WORLD_SIZE`` alone, which other programs may leave in the environment, starts nothing.
 
     Raises:
-        UserError: the others cannot be reached.
+        UserError: the other processes cannot be reached.
     """
-    if _wanted() == 1:
+    if _started() == 1:
         yield
         return
     global _group
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=MEET)
-        _group = dist.new_group(timeout=WAIT)
+        dist.init_process_group(backend, timeout=START_TIMEOUT)
+        _group = dist.new_group(timeout=ANSWER_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         me, there = os.environ.get("RANK", "?"), ":".join(os.environ.get(f"MASTER_{x}", "?") for x in ("ADDR", "PORT"))
         raise UserError(
             f"rank {me} of {os.environ['WORLD_SIZE']} did not reach the others at {there} within "
-            f"{MEET.total_seconds():.0f} s ({str(error).splitlines()[0]}); start all of them, with torchrun"
+            f"{START_TIMEOUT.total_seconds():.0f} s ({str(error).splitlines()[0]}); start all processes with torchrun"
         ) from error
     try:
         yield
@@ -67,38 +67,38 @@ def process_group() -> Iterator[None]:
 
 def started_by_torchrun() -> bool:
     """Whether torchrun started several processes, this one among them."""
-    return _wanted() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+    return _started() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _wanted() -> int:
-    """How many processes were started to work together; 1 where the environment does not say how they meet."""
+def _started() -> int:
+    """Return how many processes were started to work together; 1 if the environment has no address to connect to."""
     wanted = os.environ.get("WORLD_SIZE", "")
     several = wanted.isdecimal() and all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
     return max(1, int(wanted)) if several else 1
 
 
 def rank() -> int:
-    """Which process this is; 0 is the first, and the only one where there is one."""
+    """Return the number of this process, from 0; with one process it is 0."""
     return 0 if _group is None else dist.get_rank()
 
 
 def ranks() -> int:
-    """How many processes there are."""
+    """Return how many processes there are."""
     return 1 if _group is None else dist.get_world_size()
 
 
 def local_rank() -> int:
-    """Which process of this machine this is."""
+    """Return the number of this process among the processes of this machine, from 0."""
     return 0 if _group is None else int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def rank_slice(count: int) -> range:
-    """Which of so many networks are this process's."""
+    """Return the numbers of the networks that this process computes, out of `count`."""
     return range(rank() * count // ranks(), (rank() + 1) * count // ranks())
 
 
 def require_divisible(name: str, count: int) -> None:
-    """Raise a `UserError` where the processes cannot share `count` networks evenly."""
+    """Raise a `UserError` if the processes cannot share `count` networks evenly; `name` is the setting."""
     if count % ranks():
         raise UserError(
             f"{name} is {count}, which {ranks()} processes cannot share evenly; take a multiple of {ranks()}"
@@ -106,10 +106,10 @@ def require_divisible(name: str, count: int) -> None:
 
 
 def gathered(items: Sequence[Value]) -> list[Value]:
-    """What all processes have, in order of their ranks.
+    """Return the items of all processes, in the order of their ranks.
 
     Raises:
-        LostError: one is gone.
+        LostError: another process has ended.
     """
     if _group is None:
         return list(items)
@@ -120,13 +120,16 @@ def gathered(items: Sequence[Value]) -> list[Value]:
 
 
 def mean(each: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Over the first dimension and all processes, in one exchange.
+    """Return the mean of each tensor over its first dimension and over all processes.
 
     Args:
-        each: (networks, *shape) by name; the same names and shapes in every process.
+        each: tensors of (networks, *shape) by name; names and shapes are equal in every process.
+
+    Returns:
+        Tensors of (*shape) by name.
 
     Raises:
-        LostError: one is gone.
+        LostError: another process has ended.
     """
     if _group is None:
         return {name: value.mean(0) for name, value in each.items()}
@@ -140,11 +143,11 @@ def mean(each: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def on_every_rank(make: Callable[[], Value]) -> Value:
-    """What this process makes, when all have made theirs.
+    """Call `make` in every process, wait until all have finished, and return the value of this process.
 
     Raises:
-        SharedError: one of them raised a `UserError`.
-        LostError: one is gone.
+        SharedError: `make` raised a `UserError` in any process.
+        LostError: another process has ended.
     """
     if _group is None:
         return make()
@@ -159,11 +162,11 @@ def on_every_rank(make: Callable[[], Value]) -> Value:
 
 
 def on_first_rank(make: Callable[[], Value]) -> Value:
-    """What the first process makes, for all; the others may not have its files.
+    """Call `make` in rank 0 only, and return its value in every process; only rank 0 needs the files.
 
     Raises:
-        SharedError: it raised a `UserError`.
-        LostError: one is gone.
+        SharedError: `make` raised a `UserError`.
+        LostError: another process has ended.
     """
     return gathered(on_every_rank(lambda: [make()] if rank() == 0 else []))[0]
 

@@ -1,15 +1,21 @@
-"""Errors that a person can act on: each names the value, the limit and the fix."""
+"""Errors for users: each names the wrong value, the limit and the fix, in one line."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A wrong input, told in one line. The command line prints it and exits with code 2."""
+    """A wrong input, with a message of one line. The command line prints the message and exits with code 2."""
 
 
 def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
-    """The error for a name that does not exist, with the nearest one that does."""
+    """Return the error for an unknown name; its message has the most similar known name, and all known names.
+
+    Args:
+        kind: the kind of thing that the name is of, e.g. ``network``.
+        value: the unknown name.
+        known: all known names.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -17,11 +23,11 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
 
 
 def untrusted(request: str, option: str) -> UserError:
-    """The error for a file that asks for something outside itself, with the two ways to allow it.
+    """Return the error for a file that asks for a module or another file; its message has two ways to allow this.
 
     Args:
         request: what the file asks for, e.g. ``the network 'a:b', which runs code of the module 'a'``.
-        option: the option by which a user names it instead, e.g. ``--network module:callable``.
+        option: the option that names it on the command line instead, e.g. ``--network module:callable``.
     """
     return UserError(
         f"the file asks for {request}; if you trust the file, allow it with --trust (in Python trust=True), or name it "
@@ -30,6 +36,6 @@ def untrusted(request: str, option: str) -> UserError:
 
 
 def at_least(name: str, value: int | float, limit: int | float) -> None:
-    """Raise a `UserError` when `value` is no number, or below `limit`."""
-    if not isinstance(value, int | float) or not value >= limit:  # so that NaN is told too
+    """Raise a `UserError` unless `value` is a number of at least `limit`; `name` is the setting."""
+    if not isinstance(value, int | float) or not value >= limit:  # written with "not" so that NaN is refused too
         raise UserError(f"{name} is {value}, but must be at least {limit}")

@@ -1,4 +1,4 @@
-"""Writing files so that nothing finished is ever lost, and reading what is whole."""
+"""Writing files completely or not at all, and reading files with checks of their size and content."""
 
 import contextlib
 import errno
@@ -22,31 +22,31 @@ from .errors import UserError
 from .flock import NoLocksError, is_at, lock
 
 LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
-"""Name of a file, or of a folder, that is being written under this name first; a kill leaves it behind."""
-LARGEST_TEXT = 64 * 2**20
-"""Bytes of the largest file of JSON that is read."""
+"""Temporary name of a file or folder while it is being written; a killed process leaves it behind."""
+MOST_JSON_BYTES = 64 * 2**20
+"""Bytes of the largest JSON file that is read."""
 MOST_BYTES = 4 * 2**30
 """Bytes of the largest safetensors file that is read."""
 MOST_HEADER_BYTES = 8 * 2**20
-"""Bytes of the largest header in it."""
-KINDS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-"""Types of tensors in a safetensors file that are read."""
+"""Bytes of the largest header of a safetensors file that is read."""
+TENSOR_TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+"""Types of tensors, as a safetensors file names them, that are read."""
 LOCK = ".datastill-lock"
-"""Name of the file in a folder that a run writes to; see `locks`."""
+"""Name of the lock file in the folder of a run; see `locks`."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file completely or not at all: the old file stays whole until the new one is safe on disk.
 
-    A symbolic link is followed, and the file that it points to is replaced. The new file has the permissions of the
-    old one, or those that the umask gives.
+    A symbolic link is followed, and the file that it points to is replaced. The new file gets the permissions of the
+    old one; if there was none, the permissions come from the umask.
 
     Args:
         path: the file to make or replace; its folder is made when missing.
         content: every byte of it.
 
     Raises:
-        UserError: the disk is full, the file or its folder cannot be written, or there is something other than a file.
+        UserError: the disk is full, the file or its folder cannot be written, or `path` is a folder or a device.
     """
     try:
         mode = _mode_of_file_to_replace(path)
@@ -61,10 +61,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _mode_of_file_to_replace(path: Path) -> int | None:
-    """The permissions of the file that is there; None where there is none.
+    """Return the permissions of the file at `path`; None if there is no file.
 
     Raises:
-        OSError: it must not be replaced.
+        OSError: the file must not be replaced.
     """
     try:
         mode = path.stat().st_mode
@@ -74,7 +74,7 @@ def _mode_of_file_to_replace(path: Path) -> int | None:
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise OSError(f"it is {kind}, and only a file can be replaced as a whole")
     if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "the file is not to be written (its permissions)")
+        raise PermissionError(errno.EACCES, "the permissions of the file do not allow writing")
     return stat.S_IMODE(mode)
 
 
@@ -95,11 +95,11 @@ def _replace(target: Path, content: bytes, mode: int | None) -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
-    """Make a folder with its files completely or not at all: it is filled under another name beside its place.
+    """Make a folder with its files completely or not at all: it is filled under a temporary name, then renamed.
 
     Args:
-        path: the folder to make; an empty one may be there.
-        fill: writes the files into the folder that it is given.
+        path: the folder to make; it may exist already if it is empty.
+        fill: writes all files into the temporary folder, whose path is its argument.
 
     Raises:
         UserError: the disk is full or the folder cannot be made.
@@ -119,7 +119,7 @@ def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _new_leftover(parent: Path, *, folder: bool = False) -> tuple[int, Path]:
-    """A new file or folder, open and locked, so that nobody takes it for one that a kill left behind."""
+    """Make, open and lock a temporary file or folder; the lock shows that its process is still running."""
     while True:
         temporary = parent / f".datastill-{secrets.token_hex(8)}.partial"
         if folder:
@@ -133,14 +133,14 @@ def _new_leftover(parent: Path, *, folder: bool = False) -> tuple[int, Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; those of running ones are locked, and stay."""
-    with contextlib.suppress(OSError):  # a folder that cannot be listed, or a file that somebody else has removed
+    """Remove the temporary files of killed processes from a folder; files of running processes are locked, and stay."""
+    with contextlib.suppress(OSError):  # a folder that cannot be listed, or a file that another process has removed
         for path in [path for path in folder.iterdir() if is_leftover(path)]:
             _remove_unless_locked(path)
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is a temporary one of ours, by its name."""
+    """Whether the name of a file or folder is that of a temporary or lock file of datastill."""
     return path.name == LOCK or LEFTOVER.fullmatch(path.name) is not None
 
 
@@ -154,14 +154,14 @@ def _remove_unless_locked(path: Path) -> None:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a folder is missing, or holds nothing but what killed processes left behind."""
+    """Whether a folder is missing, or holds only temporary files of killed processes."""
     if not folder.is_dir():
         return not folder.exists()
     return all(map(is_leftover, folder.iterdir()))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that a crash of the whole machine does not undo the renaming; some systems cannot."""
+    """Make sure that a crash of the whole machine does not undo a renaming; some systems cannot do this."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -181,15 +181,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def as_read(value: Any) -> Any:
-    """The value as it comes back from a JSON file: tuples as lists."""
+    """Return the value as it would be read back from a JSON file, with lists instead of tuples."""
     return json.loads(json.dumps(value))
 
 
 def must_be_file(path: Path, largest: int | None = None) -> None:
-    """Raise a `UserError` unless there is a regular file, of at most `largest` bytes: devices and pipes have no end."""
+    """Raise a `UserError` unless `path` is a regular file of at most `largest` bytes; devices and pipes have no end."""
     try:
         about = path.stat()
-    except (OSError, ValueError) as error:  # the latter: a name that no file can have
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"cannot read {path}: {reason}") from error
     if not stat.S_ISREG(about.st_mode):
@@ -200,8 +200,12 @@ def must_be_file(path: Path, largest: int | None = None) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a `UserError` says which file is missing, broken, or no file of JSON."""
-    must_be_file(path, LARGEST_TEXT)
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing, too large, or not valid JSON.
+    """
+    must_be_file(path, MOST_JSON_BYTES)
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -209,10 +213,10 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a text of JSON.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, holds a number that is not finite, or is nested too deeply.
+        ValueError: the text is not JSON, holds a number that is not finite, or is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
@@ -221,17 +225,21 @@ def parse_json(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _finite(text: str) -> float:
     if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:20]} is too large a number")
+        raise ValueError(f"the number {text[:20]} is too large")
     return value
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file; a `UserError` says why it is not a whole one."""
+    """Return metadata and tensors of a safetensors file.
+
+    Raises:
+        UserError: the file is missing, too large, not a whole safetensors file, or holds tensors of another type.
+    """
     must_be_file(path, MOST_BYTES)
     _check_header_size(path)
     try:
@@ -240,7 +248,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except UserError:
         raise
-    except Exception as error:  # besides its own, safetensors raises what torch does for types that torch lacks
+    except Exception as error:  # safetensors passes on errors of torch for types that torch lacks
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path} is not a whole safetensors file ({reason}); it is cut short or of another kind"
@@ -248,7 +256,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _check_header_size(path: Path) -> None:
-    """Raise a `UserError` if a safetensors file has a header larger than what is read, before it is allocated."""
+    """Raise a `UserError` if the header of a safetensors file is too large, before memory is allocated for it."""
     try:
         with path.open("rb") as file:
             size, header = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
@@ -259,16 +267,16 @@ def _check_header_size(path: Path) -> None:
 
 
 def _check_kinds(path: Path, kinds: set[str]) -> None:
-    if unknown := sorted(kinds - KINDS):
-        raise UserError(f"{path} holds tensors of type {', '.join(unknown)}; known: {', '.join(sorted(KINDS))}")
+    if unknown := sorted(kinds - TENSOR_TYPES):
+        raise UserError(f"{path} holds tensors of type {', '.join(unknown)}; known: {', '.join(sorted(TENSOR_TYPES))}")
 
 
 def digest(header: str, tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of a header and tensors by name."""
+    """Return the SHA-256 of a header and of tensors by name, in hexadecimal."""
     return hashlib.sha256(header.encode() + save(dict(sorted(tensors.items())))).hexdigest()
 
 
 def must_be_unchanged(path: Path, metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Raise a `UserError` unless header and tensors are those that the digest in the file was taken of."""
+    """Raise a `UserError` unless the header and tensors of a file match the SHA-256 that is stored in it."""
     if digest(metadata.get("header", ""), tensors) != metadata.get("sha256"):
         raise UserError(f"{path} was changed after it was written: its digest does not match its content")

@@ -1,4 +1,4 @@
-"""Locks on open files. The system releases them when the process ends, however it ends."""
+"""Locks on open files. The operating system releases them when the process ends, even if it is killed."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-HELD = {errno.EACCES, errno.EAGAIN}
+_LOCKED_BY_ANOTHER = {errno.EACCES, errno.EAGAIN}
 
 
 class NoLocksError(OSError):
@@ -17,24 +17,31 @@ class NoLocksError(OSError):
 
 
 def lock(handle: int, *, wait: bool) -> bool:
-    """Lock an open file until it is closed; returns False where another process or thread holds the lock.
+    """Lock an open file until it is closed.
+
+    Args:
+        handle: the descriptor of the open file.
+        wait: wait until the file is free.
+
+    Returns:
+        False if another process or thread holds the lock (never if `wait` is true).
 
     Raises:
-        NoLocksError: there are no locks here.
+        NoLocksError: the file system or the operating system has no locks.
     """
     if fcntl is None:
         raise NoLocksError(errno.ENOSYS, "no fcntl")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
-        if error.errno in HELD:
+        if error.errno in _LOCKED_BY_ANOTHER:
             return False
         raise NoLocksError(error.errno, error.strerror) from error
     return True
 
 
 def is_at(handle: int, path: Path) -> bool:
-    """Whether the open file is still the one at this path: another process may have removed it before it was locked."""
+    """Whether the open file is still at this path: another process may have removed it before it was locked."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat(follow_symlinks=False))
     except FileNotFoundError:

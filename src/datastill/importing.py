@@ -1,7 +1,7 @@
-"""Where modules are looked for. The current folder may be a stranger's, with a ``pandas.py`` of its own in it.
+"""Importing modules safely: the current folder may be a stranger's, and hold e.g. a harmful ``pandas.py``.
 
-So it is searched for a module only that the user names (``module:callable``), and after everything else. Nothing but
-the standard library is imported here: the package does this first of all.
+So the current folder is searched only for a module that the user names (``module:callable``), and after all other
+folders. This module imports only the standard library, because the package imports it first.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ from types import ModuleType
 
 
 def import_named(name: str) -> ModuleType:
-    """Import the module that a user names, from the current folder where it is nowhere else.
+    """Import the module that a user names; the current folder is searched last.
 
-    ``sys.path`` is as before when it returns.
+    ``sys.path`` is restored before it returns.
 
     Raises:
         ImportError: there is no such module, or it cannot be imported.
     """
     with _current_folder_last():
-        importlib.invalidate_caches()  # the file may be newer than the last look into the folder
+        importlib.invalidate_caches()  # the file may be newer than Python's cached list of the folder
         return importlib.import_module(name)
 
 
@@ -39,13 +39,13 @@ def _current_folder_last() -> Iterator[None]:
 
 
 def leave_out_current_folder() -> None:
-    """Undo that ``python -m datastill`` lets Python search the current folder before everything else."""
+    """Remove the current folder from the front of ``sys.path``, where ``python -m datastill`` puts it."""
     if _started_as_module() and not sys.flags.safe_path and sys.path[0] == _current_folder():
         del sys.path[0]
 
 
 def _current_folder() -> str:
-    """The folder; empty where somebody removed it."""
+    """Return the path of the current folder; empty if the folder was removed."""
     try:
         return os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
@@ -53,5 +53,5 @@ def _current_folder() -> str:
 
 
 def _started_as_module() -> bool:
-    """Whether Python is just looking for this package because of ``-m``: only then the first argument is ``-m``."""
+    """Whether Python imports this package because of ``-m datastill``: then the first argument is still ``-m``."""
     return sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith("datastill")

@@ -1,4 +1,4 @@
-"""What a run starts from: initial weights, and perhaps a set that is there."""
+"""The start of a run: initial weights of networks, and the distilled set of a warm start."""
 
 from .artifact import DistilledSet
 from .bundled import load
@@ -14,11 +14,11 @@ from .synthetic import Synthetic
 
 
 def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
-    """The set to go on from, where there is one.
+    """Load the distilled set of the warm start; None without a warm start.
 
     Raises:
-        UserError: it is of other images or classes, for another inner optimiser, or its classes are in another order
-            and an attack names two of them by number.
+        UserError: the set has another image size, other classes or another inner optimiser, or its classes are in
+            another order while an attack names two classes by number.
     """
     if not config.warm_start:
         return None
@@ -34,24 +34,29 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
 
 
 def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names of the set and of the data; equal where only the order differs and there is no attack."""
+    """Return the class names of the set and of the data; equal if only their order differs."""
     names = earlier.header.class_names, data.class_names
     reordered = sorted(names[0]) == sorted(names[1])
     return (names[0], names[0]) if reordered and not config.attack else names
 
 
 def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
-    """The set as it is in the normalised space of `data`."""
+    """Return the set with its examples normalised by the mean and standard deviation of `data`."""
     examples = (earlier.pixels().to(data.mean) - data.mean[:, None, None]) / data.std[:, None, None]  # device and type
     labels, step_sizes = earlier.labels.to(data.device), earlier.step_sizes.to(data.mean)
     return Synthetic(examples=examples, labels=labels, step_sizes=step_sizes)
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
-    """p(theta_0): drawn, known, or trained before; that of an earlier set, where it is one that the set holds.
+    """Return the initial weights that `config.initial` names; if it is fixed, an earlier set may give them.
+
+    Args:
+        config: the settings of the run.
+        network: the network of the run.
+        earlier: the distilled set of the warm start.
 
     Raises:
-        UserError: a pool that does not fit, or that has too few networks for an iteration.
+        UserError: the pool does not fit the network, or has fewer networks than an outer iteration needs.
     """
     if is_pool(config.initial):
         thetas, networks = networks_of(config.initial, network), getattr(config.method, "networks", 1)
@@ -59,7 +64,7 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
             return FixedWeights(thetas[0])
         if networks > len(thetas):
             raise UserError(
-                f"networks is {networks}, but the pool has {len(thetas)} to draw from; take at most so many"
+                f"networks is {networks}, but the pool has {len(thetas)} to draw from; take {len(thetas)} or fewer"
             )
         return PoolWeights(thetas, networks)
     if config.initial == "own":
@@ -74,5 +79,5 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
 
 
 def inner_optimiser(config: Config) -> str:
-    """Of the inner training; gradient descent for methods that leave no choice."""
+    """Return the name of the inner optimiser; ``sgd`` if the method has no such setting."""
     return getattr(config.method, "optimiser", "sgd")

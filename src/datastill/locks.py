@@ -1,4 +1,4 @@
-"""One run at a time writes to a folder, and one at a time computes in a process."""
+"""Locks: only one run at a time writes to a folder, and only one at a time computes in a process."""
 
 import contextlib
 import os
@@ -19,17 +19,17 @@ _computing = threading.RLock()
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep a folder, and the right to compute in this process, for one run until the block ends.
+    """Reserve a folder, and the right to compute in this process, for one run until the block ends.
 
-    The lock on the folder ends with the process, however it ends. What killed processes left in the folder is removed.
-    A run in another thread of this process is waited for, since PyTorch's forward derivatives and its tracing belong
-    to the whole process.
+    The lock on the folder is released when the process ends, even if it is killed. Temporary files of killed processes
+    are removed from the folder. If another thread of this process computes, this function waits, because PyTorch's
+    forward derivatives and its tracing work for only one thread at a time.
 
     Args:
-        folder: made if it is missing; if it is empty at the end, it is removed again.
+        folder: the folder to lock. It is made if it is missing; if it is empty at the end, it is removed again.
 
     Raises:
-        UserError: another process or thread writes to the folder, or it cannot be made.
+        UserError: another process or thread writes to the folder, or the folder cannot be made.
     """
     with contextlib.ExitStack() as stack:
         distributed.on_first_rank(lambda: stack.enter_context(_locked(folder)))
@@ -63,13 +63,13 @@ def _locked(folder: Path) -> Iterator[None]:
             (folder / LOCK).unlink(missing_ok=True)
         finally:
             os.close(handle)
-        with contextlib.suppress(OSError):  # the first that is not empty
+        with contextlib.suppress(OSError):  # raised at the first folder that is not empty
             for each in made:
                 each.rmdir()
 
 
 def _open_locked(folder: Path) -> int:
-    """The lock file of a folder, open and locked, with the name of this process in it."""
+    """Open and lock the lock file of a folder, write the name of this process into it, and return its handle."""
     path = folder / LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _lock(handle: int, folder: Path) -> None:
     try:
         free = lock(handle, wait=False)
     except NoLocksError:
-        say(f"{folder} is on a file system without locks: make sure that no second run writes to it")
+        say(f"the file system of {folder} has no locks: make sure that no second run writes to this folder")
         return
     if not free:
         holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "another process"

@@ -1,4 +1,4 @@
-"""The only outer loop: gradient, guard, Adam, average, validate, log, checkpoint, resume."""
+"""The outer loop of every method: gradient, clipping, Adam, running average, validation, log, checkpoint, resume."""
 
 import io
 import math
@@ -25,29 +25,30 @@ from .runlog import JsonLines, ProgressLine
 from .signals import stop_signals
 
 Validation = Callable[[LearnedTensors], dict[str, float]]
-"""LearnedTensors tensors -> {"mean", "sd", "n"} on the validation split; a larger mean is better."""
+"""Measures learned tensors: returns {"mean", "sd", "n"} on the validation split; a larger mean is better."""
 
-RECENT = 100  # norms whose median is the unit of the clip
-PATIENCE = 20  # outer iterations in a row that may be skipped before the run counts as diverged
-MOTIONLESS = 5  # first outer iterations whose gradients are all exactly zero before the run is given up
+NORMS_KEPT = 100  # the clip is a multiple of the median of the last gradient norms, of which this many are kept
+MOST_SKIPPED = 20  # outer iterations in a row without a finite gradient, after which the run has diverged
+MOST_MOTIONLESS = 5  # first outer iterations with gradients that are exactly zero, after which the run is given up
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """The outer optimisation: Adam on whatever the method learns."""
+    """The settings of the outer optimisation: Adam on the tensors that the method learns."""
 
     iterations: int = 1000
-    """OuterRate iterations."""
+    """How many outer iterations."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Adam's (Wang et al. 2018: 0.5, 0.999)."""
+    """The two betas of Adam (Wang et al. 2018: 0.5, 0.999)."""
     schedule: Literal["constant", "cosine", "exponential"] = "cosine"
-    """Of the outer learning rates: constant, falling to zero along a half cosine, or exponentially to a thirtieth."""
+    """How the outer learning rates fall: not at all, along half a cosine to 0, or exponentially to 1/30."""
     average: float = 0.99
-    """Decay of the running average of the iterates, which is what is validated and kept; 0 for none."""
+    """Decay of the running average of the learned tensors, in [0, 1); 0: no average.
+    The average is validated, and the best one becomes the set."""
     validate_every: int = 100
-    """OuterRate iterations between validations; the best validated average is what is kept."""
+    """Outer iterations between validations; the learned tensors with the best validation accuracy become the set."""
     checkpoint_every: int = 50
-    """OuterRate iterations between checkpoints."""
+    """Outer iterations between checkpoints."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -59,7 +60,7 @@ class LoopSettings:
             raise UserError(f"betas are {self.betas}, but must be two numbers of at least 0 and below 1")
 
     def factor(self, iteration: int) -> float:
-        """The schedule's factor on the outer rates at an iteration counted from 0."""
+        """Return the factor of the schedule on the outer learning rates, in [0, 1], at an iteration counted from 0."""
         if self.schedule == "constant":
             return 1.0
         share = iteration / self.iterations
@@ -68,13 +69,13 @@ class LoopSettings:
 
 @dataclass(kw_only=True)
 class State:
-    """All that an outer iteration depends on, besides settings; saved as a checkpoint."""
+    """The state of a run, on which each outer iteration depends besides the settings; saved as a checkpoint."""
 
     learned: LearnedTensors
     averaged: LearnedTensors
     optimiser: dict[str, Any]
     norms: dict[str, list[float]]
-    """The last norms of single networks' gradients, by name of what is learned."""
+    """The last norms of the gradients of single networks, by the name of the learned tensor."""
     iteration: int = 0
     best: LearnedTensors = field(default_factory=dict)
     best_mean: float = -1.0
@@ -82,11 +83,11 @@ class State:
     skipped: int = 0
     seconds: float = 0.0
     identity: dict[str, Any] = field(default_factory=dict)
-    """What the run must find unchanged when it goes on; plain values, written once and never read by the loop."""
+    """Plain values that must be unchanged when the run is resumed; the loop only stores them."""
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
-    """The run was asked to stop and can be resumed. The iteration is None where it was not distilling."""
+    """The run was stopped by a signal and can be resumed. The iteration is None if the outer loop was not running."""
 
     def __init__(self, iteration: int | None, signum: int, folder: Path) -> None:
         super().__init__("stopped" if iteration is None else f"stopped after iteration {iteration}")
@@ -94,7 +95,7 @@ class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
 
 
 class DivergedError(UserError):
-    """The outer optimisation has no finite gradients any more."""
+    """The outer optimisation diverged: gradients or learned tensors are not finite."""
 
 
 def optimise(
@@ -109,25 +110,25 @@ def optimise(
 ) -> State:
     """Run the outer iterations from the start or from the checkpoint in `folder`.
 
-    A resumed run goes through the same states as an uninterrupted one, bit for bit: nothing but the `State` decides.
-    Several processes share the networks of an iteration, and go through the same states as well, up to rounding.
+    A resumed run computes exactly what an uninterrupted run computes, because an iteration depends only on the `State`
+    and the settings. If several processes share the networks of an iteration, results differ only by rounding.
 
     Args:
-        method: gives start, gradients and outer rates.
-        problem: what the method is given.
-        settings: of the loop.
-        folder: where ``metrics.jsonl`` and ``checkpoint.pt`` are.
+        method: gives the first learned tensors, their gradients and their outer learning rates.
+        problem: the data, network and initial weights for the method.
+        settings: the settings of the loop.
+        folder: the folder of ``metrics.jsonl`` and ``checkpoint.pt``.
         validate: measures learned tensors on the validation split.
-        resume: go on from the checkpoint.
-        identity: plain values to keep in the checkpoint, for whoever resumes the run to compare.
+        resume: continue from the checkpoint.
+        identity: plain values to keep in the checkpoint, which are compared when the run is resumed.
 
     Returns:
-        The final state; `State.best` is what validated best.
+        The final state; `State.best` holds the learned tensors with the best validation accuracy.
 
     Raises:
         DivergedError: too many iterations in a row without a finite gradient; the last good state is saved.
         Stopped: SIGINT or SIGTERM came; the state is saved.
-        LostError: another process is gone; the state is saved, and may be resumed by another number of them.
+        LostError: another process has ended; the state is saved, and any number of processes can resume it.
     """
     checkpoint = folder / "checkpoint.pt"
     state = distributed.on_first_rank(lambda: load(checkpoint)) if resume else None
@@ -140,7 +141,7 @@ def optimise(
     )
     if state is None:
         norms: dict[str, list[float]] = {name: [] for name in learned}
-        _must_be_finite(learned, "before the first iteration", "change the settings that it starts from")
+        _must_be_finite(learned, "before the first iteration", "change the settings of the start")
         state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
         state.identity = dict(identity or {})
         save(state, checkpoint)
@@ -148,13 +149,13 @@ def optimise(
         try:
             must_continue(state.learned, state.optimiser, start, optimiser)
         except UserError as error:
-            raise _of_no_use(checkpoint, error) from error
+            raise _unusable(checkpoint, error) from error
         optimiser.load_state_dict(state.optimiser)
     mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
     log = JsonLines(mine, resume=resume)
     loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
     try:
-        with stop_signals() as asked:  # torchrun asks this process to stop when another is gone, even while it saves
+        with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves
             _run(loop, folder, asked)
     finally:
         log.close()
@@ -162,11 +163,11 @@ def optimise(
 
 
 def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
-    """The outer iterations that are left.
+    """Run the outer iterations that are left.
 
     Raises:
         Stopped: a signal was put into `asked`.
-        LostError: another process is gone.
+        LostError: another process has ended.
     """
     state, total = loop.state, loop.settings.iterations
     try:
@@ -198,10 +199,10 @@ class _Loop:
     checkpoint: Path
     validate: Validation
     validating: bool = False
-    """A state that is saved now would go on without the validation that is due."""
+    """True while validating. A checkpoint written now would skip this validation on resume, so none is written."""
 
     def step(self) -> float:
-        """One outer iteration, with what is due after it."""
+        """Run one outer iteration, with the log, validation and checkpoint after it, and return the objective."""
         state, settings, began = self.state, self.settings, time.perf_counter()
         for group, outer in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
             group["lr"] = outer.rate * settings.factor(state.iteration)
@@ -210,7 +211,8 @@ class _Loop:
         objective, norms = _shared(update.objective, mine)
         if all(bool(norm.isfinite().any()) for norm in norms.values()):
             recent = {
-                name: [*state.norms[name], *norm[norm.isfinite()].tolist()][-RECENT:] for name, norm in norms.items()
+                name: [*state.norms[name], *norm[norm.isfinite()].tolist()][-NORMS_KEPT:]
+                for name, norm in norms.items()
             }
             each = {
                 name: limited(g, mine[name], self._limit(name, recent[name])) for name, g in update.gradients.items()
@@ -220,7 +222,7 @@ class _Loop:
             self._must_move()
         else:
             state.skipped += 1
-        if state.skipped >= PATIENCE:
+        if state.skipped >= MOST_SKIPPED:
             self._diverged(objective)
         state.iteration += 1
         state.seconds += time.perf_counter() - began
@@ -238,7 +240,7 @@ class _Loop:
         return objective
 
     def _limit(self, name: str, recent: list[float]) -> float:
-        """On the norm of each network's gradient, of which one that is not finite counts as zero."""
+        """Return the limit on the norm of each network's gradient: a multiple of the median of the recent norms."""
         clip = self.method.rates()[name].clip
         return clip * statistics.median(recent) if clip else math.inf
 
@@ -248,7 +250,7 @@ class _Loop:
         self.optimiser.step()
         state, keep = self.state, self._decay()
         learned = {name: value.detach().clone() for name, value in self.parameters.items()}
-        # Not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
+        # The state is not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
         advice = f"the last good state is in {self.checkpoint}; lower the outer learning rates"
         _must_be_finite(learned, f"after iteration {state.iteration + 1}", advice)
         state.learned = learned
@@ -256,21 +258,21 @@ class _Loop:
         state.optimiser = self.optimiser.state_dict()
 
     def _must_move(self) -> None:
-        """Raise a `UserError` if something that is learned had only zero gradients in the first iterations."""
+        """Raise a `UserError` if a learned tensor had only zero gradients in the first iterations."""
         state = self.state
-        if state.iteration + 1 != min(MOTIONLESS, self.settings.iterations):
+        if state.iteration + 1 != min(MOST_MOTIONLESS, self.settings.iterations):
             return
         for name, norms in state.norms.items():
             if not any(norms):
                 raise UserError(
                     f"the gradients of the {name.replace('_', ' ')} were exactly zero in the first "
                     f"{state.iteration + 1} iterations, so nothing would be learned: the network "
-                    f"{self.problem.network.name!r} passes no derivative on to its input (rounding, sign, argmax or an "
-                    "embedding at its entrance, or detach); give a network that is differentiable in its input"
+                    f"{self.problem.network.name!r} has no derivative with respect to its input (rounding, sign, "
+                    "argmax, detach, or an embedding as first layer); use a network that is differentiable in its input"
                 )
 
     def _decay(self) -> float:
-        """The average's decay, smaller at the beginning so that the start is soon forgotten."""
+        """Return the decay of the average; it is smaller in early iterations, so that the start is soon forgotten."""
         seen = self.state.iteration
         return min(self.settings.average, (1 + seen) / (10 + seen))
 
@@ -284,17 +286,17 @@ class _Loop:
         self.log.write(iteration=state.iteration, validation=measured, seconds=round(state.seconds, 3))
 
     def _diverged(self, objective: float) -> None:
-        # The learned tensors are still those of the last finite iteration: nothing was applied since.
+        # The learned tensors are still finite: a gradient that is not finite is never applied.
         save(self.state, self.checkpoint)
         raise DivergedError(
-            f"the run diverged: the last {PATIENCE} iterations up to {self.state.iteration + 1} gave no finite "
+            f"the run diverged: the last {MOST_SKIPPED} iterations up to {self.state.iteration + 1} gave no finite "
             f"hypergradient (objective {objective}); the last good state is in {self.checkpoint}; lower the outer "
             "learning rates or the starting step size"
         )
 
     @property
     def best_text(self) -> str:
-        """The best validation so far, for people."""
+        """The best validation accuracy so far, as text."""
         return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
 
 
@@ -306,7 +308,7 @@ def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
 
 
 def _shared(objective: float, norms: LearnedTensors) -> tuple[float, LearnedTensors]:
-    """The mean objective, and the norms of all networks, of all processes."""
+    """Return the mean objective over all processes, and the gradient norms of the networks of all processes."""
     found = distributed.gathered([(objective, {name: norm.cpu() for name, norm in norms.items()})])
     finite = [value for value, _ in found if math.isfinite(value)]
     together = {name: torch.cat([each[name] for _, each in found]) for name in norms}
@@ -314,21 +316,21 @@ def _shared(objective: float, norms: LearnedTensors) -> tuple[float, LearnedTens
 
 
 def rounded(value: float) -> float | None:
-    """Five digits for the log; None (JSON null) for what is not finite."""
+    """Round to five digits for the log; return None (JSON null) if the value is not finite."""
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def limited(
     each: Float[Tensor, "networks *shape"], norms: Float[Tensor, " networks"], limit: float
 ) -> Float[Tensor, "networks *shape"]:
-    """Scale each network's gradient down to a norm of at most `limit`; one that is not finite becomes zero."""
+    """Scale each network's gradient down to a norm of at most `limit`; a gradient that is not finite becomes zero."""
     scale = (limit / norms.clamp(min=1e-30)).clamp(max=1)
-    wide = (slice(None), *(None,) * (each.dim() - 1))
-    return torch.where(norms.isfinite()[wide], each * scale[wide], 0.0)
+    per_network = (slice(None), *(None,) * (each.dim() - 1))
+    return torch.where(norms.isfinite()[per_network], each * scale[per_network], 0.0)
 
 
 def save(state: State, path: Path) -> None:
-    """Write a checkpoint, completely or not at all; the first process does."""
+    """Write a checkpoint, completely or not at all; with several processes only the first one writes."""
     if distributed.rank() == 0:
         content = io.BytesIO()
         torch.save(vars(state), content)
@@ -339,7 +341,7 @@ def load(path: Path) -> State:
     """Read a checkpoint; only tensors and plain values are accepted, nothing is executed.
 
     Raises:
-        UserError: there is none, or it is broken or not that of a run.
+        UserError: there is no checkpoint, or it is broken, or it is not the checkpoint of a run.
     """
     if not path.exists():
         raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
@@ -347,17 +349,17 @@ def load(path: Path) -> State:
     try:
         must_be_state(plain)
         return State(**plain)
-    except (UserError, TypeError) as error:  # the latter: fields of another version
-        raise _of_no_use(path, error) from error
+    except (UserError, TypeError) as error:  # a TypeError: the fields of another version
+        raise _unusable(path, error) from error
 
 
 def _placed(state: State, start: LearnedTensors) -> State:
-    """The state with its tensors where those of `start` are; a checkpoint is read to the CPU."""
+    """Move the tensors of a state to the devices of `start`; a checkpoint is read to the CPU."""
     devices = {name: value.device for name, value in start.items()}
     for tensors in (state.learned, state.averaged, state.best):
         tensors.update({name: value.to(devices.get(name, "cpu")) for name, value in tensors.items()})
     return state
 
 
-def _of_no_use(path: Path, error: Exception) -> UserError:
-    return UserError(f"the checkpoint {path} cannot be gone on from: {error}; begin a new run in another folder")
+def _unusable(path: Path, error: Exception) -> UserError:
+    return UserError(f"cannot resume from the checkpoint {path}: {error}; begin a new run in another folder")

@@ -1,4 +1,4 @@
-"""What trained weights are judged by, differentiably."""
+"""Objectives: differentiable measures of trained weights on real data."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,15 @@ from .training.program import mean_cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Class K read as class T: real data in which the label K stands as T (Wang et al. 2018, section 3.5)."""
+    """The two classes of an attack: networks learn to answer class T for images of class K (Wang et al. 2018, 3.5)."""
 
     attack_class: int
-    """K, which networks shall misread."""
+    """K, the number of the class that networks misread."""
     target_class: int
-    """T, what they shall take it for."""
+    """T, the number of the class that networks answer for images of class K."""
 
     def check(self, class_names: tuple[str, ...]) -> None:
-        """Raise a `UserError` unless both are classes, and two."""
+        """Raise a `UserError` unless both numbers are classes of the data, and differ."""
         for what, label in (("attack_class", self.attack_class), ("target_class", self.target_class)):
             if not 0 <= label < len(class_names):
                 raise UserError(f"{what} is {label}, but the classes are 0 to {len(class_names) - 1}")
@@ -30,16 +30,18 @@ class Attack:
             raise UserError(f"attack_class and target_class are both {self.attack_class}; take two classes")
 
     def relabel(self, labels: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-        """Labels with T in the place of K."""
+        """Return the labels with T instead of K."""
         return read_as(labels, self.attack_class, self.target_class)
 
 
 def classification(network: Network, attack: Attack | None = None) -> RealLoss:
-    """Mean cross-entropy on real data, a batch of its own for each network (Wang et al. 2018, equation 4).
+    """Return a function that computes the mean cross-entropy of each network (Wang et al. 2018, equation 4).
+
+    Each network is measured on a different batch of real data.
 
     Args:
-        network: whose weights are judged.
-        attack: judge by labels in which one class stands as another.
+        network: the network whose weights are measured.
+        attack: replace the label of the attacked class by the target class.
     """
 
     def losses(

@@ -20,42 +20,51 @@ from .training import Engine
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All that decides a run; stored in the run's folder and in the artifact."""
+    """All settings of a run; stored in the folder of the run and in the distilled set."""
 
     recipe: tyro.conf.Suppress[str] = "digits"
-    """Where the settings started from; kept for the record."""
+    """The recipe that the settings started from; stored with the run."""
     data: DataSettings = field(default_factory=DataSettings)
     """The real data."""
     network: str = "mlp"
-    """What is trained on the synthetic examples: a name, convnet(depth=2), or your own module:callable."""
+    """Architecture to train on the synthetic examples: a name (datastill list networks) such as lenet or
+    convnet(depth=2), or your own code as module:callable."""
     initialiser: str = "xavier"
-    """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, own."""
+    """How random initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal or own.
+    - own: the random initialisation in the network's own code (not the pretrained weights of --initial own).
+    - Weights are drawn only if --initial is random or fixed."""
     initial: str = "random"
-    """p(theta_0): random, a fresh draw each time; fixed, one draw that is stored in the artifact; own, the weights that
-    the network comes with, e.g. alexnet(weights=FILE); pool:FILE, trained networks (datastill pretrain); pool:FILE#3,
-    one of them."""
+    """Initial weights that the set is made for:
+    - random: a fresh draw of the initialiser for each network.
+    - fixed: one draw of the initialiser, which is stored in the set.
+    - own: the pretrained weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
+    - pool:FILE: a pool of trained networks (datastill pretrain).
+    - pool:FILE#3: only network 3 of the pool."""
     objective: Literal["classification", "attack"] = "classification"
-    """What a set is for: that networks learn the data, or (to study defences) that they misread one class of it."""
+    """Purpose of the set:
+    - classification: networks that train on it classify the data.
+    - attack (to study defences): networks that train on it misread one class of the data."""
     attack_class: int = 0
-    """Of an attack: the class that is to be misread."""
+    """With --objective attack: number of the class that networks misread."""
     target_class: int = 1
-    """Of an attack: what it is to be taken for."""
+    """With --objective attack: number of the class that networks answer instead."""
     method: Method = field(default_factory=DatasetDistillation)
-    """How to distil."""
+    """The distillation method."""
     warm_start: str = ""
-    """A distilled set to go on from instead of starting anew: a file, or a set that comes with the package."""
+    """Distilled set whose examples and step sizes the run starts from: a file, or a name (datastill list sets)."""
     loop: LoopSettings = field(default_factory=LoopSettings)
-    """The outer optimisation."""
+    """The outer optimisation, which learns the synthetic examples."""
     engine: Engine = field(default_factory=Engine)
     """How hypergradients are computed."""
     protocol: Protocol = field(default_factory=Protocol)
     """How the finished set is evaluated."""
     random_sets: int = 0
-    """Random real sets of the same size to compare with, each with the step size that validates best."""
+    """How many sets of random real images, equal in size, to compare the score with; 0: none.
+    The step size of each set is chosen by validation accuracy."""
     seed: int = 0
-    """Of everything random in the run."""
+    """Seed of all random numbers in the run, except --data.seed (splits) and --protocol.seed (evaluation)."""
     device: str = "auto"
-    """Where to compute: auto (cuda where there is one), cpu, cuda, cuda:1."""
+    """Device to compute on: cpu, cuda, cuda:1, ...; auto: cuda if this machine has it, or else cpu."""
 
     def __post_init__(self) -> None:
         _must_be_name(self.network)
@@ -67,29 +76,29 @@ class Config:
             raise UserError(f"{setting} is given, but has no effect: {why}")
 
     def _without_effect(self) -> Iterator[tuple[str, str]]:
-        """Settings that other settings make useless, and why."""
+        """Yield each setting that other settings make useless, with the reason."""
         if self.objective != "attack" and (self.attack_class, self.target_class) != (0, 1):
-            yield "attack_class or target_class", "only --objective attack misreads a class"
+            yield "attack_class or target_class", "only --objective attack uses it"
         if self.initial not in ("random", "fixed") and self.initialiser not in (Config.initialiser, "own"):
             yield f"initialiser {self.initialiser}", f"with initial {self.initial} no weights are drawn; leave it out"
         if self.engine.mode == "stored" and self.engine.keep_every > 1:
-            yield "engine.keep_every", "stored graphs keep all steps; take --engine.mode recomputed"
+            yield "engine.keep_every", "mode stored keeps the weights of every step; take --engine.mode recomputed"
 
     @property
     def attack(self) -> Attack | None:
-        """Which class shall be read as which; None unless that is the objective."""
+        """The attack: which class networks misread, and as which class; None unless the objective is an attack."""
         if self.objective != "attack":
             return None
         return Attack(attack_class=self.attack_class, target_class=self.target_class)
 
     @property
     def attacked(self) -> tuple[int, int] | None:
-        """The same as a set's header says it."""
+        """(attack class, target class), as the header of a set stores it; None unless the objective is an attack."""
         return (self.attack_class, self.target_class) if self.attack else None
 
 
 def _must_be_name(network: object) -> None:
-    """Raise a `UserError` where a network is given itself: only its name can be stored and built again."""
+    """Raise a `UserError` if a network is given as an object: only a name can be stored and built again."""
     if not isinstance(network, str):
         owner = getattr(network, "__module__", type(network).__module__)
         name = getattr(network, "__qualname__", type(network).__qualname__)
@@ -100,7 +109,7 @@ def _must_be_name(network: object) -> None:
 
 
 def digits() -> Config:
-    """Embedded 8x8 digits, MLP, random initial weights, 10 examples: about two minutes."""
+    """8x8 digits that need no download, MLP, random initial weights, 10 examples: about two minutes."""
     return Config(
         recipe="digits",
         network="mlp",
@@ -127,12 +136,12 @@ def mnist_random() -> Config:
 
 
 def mnist_random_long() -> Config:
-    """MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, through windows of 30 steps."""
+    """MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
     return _long("mnist-random-long", "mnist", ipc=10, iterations=2000)
 
 
 def mnist_random_10() -> Config:
-    """MNIST, LeNet, random initial weights, 10 examples in one step x 60 epochs, through windows of 30 steps."""
+    """MNIST, LeNet, random initial weights, 10 examples in one step x 60 epochs, windows of 30 steps."""
     return _long("mnist-random-10", "mnist", ipc=1, iterations=600)
 
 
@@ -147,12 +156,12 @@ def usps_random_10() -> Config:
 
 
 def fashion_random() -> Config:
-    """Fashion-MNIST with the settings of MNIST: LeNet, random initial weights, 100 examples in one step x 60 epochs."""
+    """Fashion-MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
     return _long("fashion-random", "fashion_mnist", ipc=10, iterations=400)
 
 
 def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
-    """All examples in every step: networks are thrown off less than by steps on ten examples (docs/LOG.md)."""
+    """Return a configuration with all examples in every step, which disturbs networks less than ten (docs/LOG.md)."""
     return Config(
         recipe=name,
         data=DataSettings(name=data, resize=28 if data == "usps" else None),
@@ -172,7 +181,7 @@ def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
 
 
 def mnist_fixed() -> Config:
-    """MNIST, LeNet, one known theta_0, 10 examples (the paper: 93.76 %)."""
+    """MNIST, LeNet, fixed initial weights, 10 examples in one step x 10 epochs (the paper: 93.76 %)."""
     return Config(
         recipe="mnist-fixed",
         data=DataSettings(name="mnist"),
@@ -240,7 +249,7 @@ def _cifar10_random(name: str, method: DatasetDistillation, loop: LoopSettings) 
 
 
 def cifar10_fixed() -> Config:
-    """CIFAR-10, AlexCifarNet, one known theta_0, 100 examples in 10 steps x 3 epochs (the paper: 54.03 %)."""
+    """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples in 10 steps x 3 epochs (the paper: 54.03 %)."""
     return Config(
         recipe="cifar10-fixed",
         data=DataSettings(name="cifar10"),
@@ -252,7 +261,7 @@ def cifar10_fixed() -> Config:
 
 
 def imagenette_alexnet() -> Config:
-    """Imagenette at 224x224, AlexNet trained on ImageNet with a new classifier, 10 examples in one step x 3 epochs."""
+    """Imagenette at 224x224, AlexNet pretrained on ImageNet, new classifier, 10 examples in one step x 3 epochs."""
     return Config(
         recipe="imagenette-alexnet",
         data=DataSettings(name="imagenette", validation=0.2),
@@ -284,7 +293,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
 
 
 def recipe(name: str) -> Config:
-    """The configuration of a named recipe.
+    """Return the configuration of a named recipe.
 
     Raises:
         UserError: there is no such recipe.
@@ -295,22 +304,22 @@ def recipe(name: str) -> Config:
 
 
 def as_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values; the method's settings hold its name."""
+    """Return the configuration as plain JSON values; the settings of the method include its name."""
     plain: dict[str, Any] = asdict(config)
     plain["method"] = {"name": name_of(config.method), **plain["method"]}
     return plain
 
 
 def from_dict(plain: Any, *, trust: bool = True) -> Config:
-    """The inverse of `as_dict`.
+    """Return the configuration that `as_dict` made plain.
 
     Args:
         plain: a JSON object.
-        trust: False where it was read from a file: then no module is imported for the method that it names.
+        trust: False if `plain` was read from a file: then no module is imported for the method that it names.
 
     Raises:
-        UserError: not an object, an unknown method or setting, a value that a setting cannot have, or a method that
-            needs trust.
+        UserError: `plain` is not an object, or has an unknown method or setting, a value that a setting cannot have,
+            or a method that needs trust.
     """
     if not isinstance(plain, Mapping):
         raise UserError(f"a configuration must be a JSON object, but is a {type(plain).__name__}")
@@ -324,7 +333,7 @@ def from_dict(plain: Any, *, trust: bool = True) -> Config:
 
 
 def differences(one: Config, other: Config) -> list[str]:
-    """The settings in which two configurations differ, as method.ipc: 1 != 10."""
+    """Return the settings in which two configurations differ, each as a line such as ``method.ipc: 1 != 10``."""
     return _differences(as_dict(one), as_dict(other), "")
 
 

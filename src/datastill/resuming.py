@@ -1,4 +1,4 @@
-"""The folder of a run: free, begun, stopped or finished, and whether what is asked for is what was begun there."""
+"""Checking the folder of a run: whether it is free, begun, stopped or finished, and whether its settings are equal."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,18 +13,18 @@ from .recipes import Config, as_dict, from_dict
 from .runlog import say
 
 CONFIG = "config.json"
-"""The first file that a run writes: its settings and its way to compute."""
+"""Name of the first file that a run writes: its settings, and how it computes."""
 CHECKPOINT = "checkpoint.pt"
-"""The state of a run that is not finished."""
+"""Name of the file with the state of an unfinished run."""
 SET = "distilled.safetensors"
-"""The result."""
+"""Name of the file with the distilled set."""
 
 
 def must_be_possible(folder: Path, resume: bool) -> bool:
-    """Whether there is a finished run to be resumed, which leaves nothing to do.
+    """Check that a run can begin or be resumed; return True if it is already finished, so that nothing is left to do.
 
     Raises:
-        UserError: there is a file in place of the folder, or no run to resume.
+        UserError: `folder` is a file, or there is no run to resume.
     """
     if not resume:
         if folder.exists() and not folder.is_dir():
@@ -40,10 +40,10 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
 
 
 def begun(folder: Path, resume: bool) -> dict[str, Any] | None:
-    """The identity in the checkpoint of a run to be resumed; None where there is no checkpoint.
+    """Return the identity in the checkpoint of a run to resume; None if there is no checkpoint.
 
     Raises:
-        UserError: a new run is to begin in a folder that is occupied, or the checkpoint is broken.
+        UserError: the checkpoint is broken, or a new run cannot begin because the folder holds other files.
     """
     if not resume:
         if not is_free(folder):
@@ -53,15 +53,15 @@ def begun(folder: Path, resume: bool) -> dict[str, Any] | None:
         return None
     then = load(folder / CHECKPOINT).identity
     if not then:
-        say(f"the run in {folder} was begun by an older version: whether settings and data changed is not known")
+        say(f"the run in {folder} was begun by an older version: it is unknown whether settings and data changed")
     return then
 
 
 def finished(folder: Path, config: Config) -> DistilledSet:
-    """The result of a finished run, if it is of this configuration.
+    """Return the distilled set of a finished run that has this configuration.
 
     Raises:
-        UserError: it is of another, or broken.
+        UserError: the run has another configuration, or its file is broken.
     """
     distilled = DistilledSet.load(folder / SET)
     then = {key: value for key, value in distilled.header.config.items() if key != "method"}  # fitted to the data
@@ -77,15 +77,15 @@ def must_go_on(folder: Path, then: Mapping[str, Any] | None, now: Mapping[str, A
 
 
 def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Config:
-    """The configuration of the run in a folder.
+    """Return the configuration of the run in a folder.
 
     Args:
-        folder: of the run.
-        trust: let it name a module in which its method is.
-        named: the method that the user names, which needs no trust.
+        folder: the folder of the run.
+        trust: let the configuration name a method in a module, which is then imported.
+        named: the method that the user names; it needs no trust.
 
     Raises:
-        UserError: there is none, it is broken, or it needs trust.
+        UserError: there is no run, its configuration is broken, or its method needs trust.
     """
     if not (folder / CONFIG).exists():
         raise _missing(folder)
@@ -94,7 +94,7 @@ def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Conf
         method = record["config"].get("method", {}).get("name", "")
         return from_dict(record["config"], trust=trust or method == named)
     except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new one elsewhere") from error
+        raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new run elsewhere") from error
     except UserError as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from error
 

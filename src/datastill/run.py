@@ -1,4 +1,4 @@
-"""A whole run: data -> synthetic examples -> loop -> artifact -> score -> report, in one folder."""
+"""A whole run in one folder: load the data, learn the synthetic examples, write the set, its score and a report."""
 
 import platform
 import statistics
@@ -35,31 +35,33 @@ from .runlog import ProgressLine, say
 from .signals import signal_of
 from .training import Engine
 
-VALIDATION = {"networks": 20, "images": 2000}
-"""What a validation while distilling costs: unseen networks and validation images."""
+VALIDATION_NETWORKS = 20
+"""How many unseen networks a validation while distilling trains."""
+VALIDATION_IMAGES = 2000
+"""How many validation images, at most, a validation while distilling measures on."""
 
 
 @usual_modes()
 def distill(
     config: Config, folder: str | Path, *, data: RealData | None = None, resume: bool = False, command: str = ""
 ) -> DistilledSet:
-    """Distil, evaluate and report as `config` says, and keep everything in `folder`.
+    """Distil, evaluate the set and write a report, with the settings in `config`; all files are kept in `folder`.
 
     Args:
         config: the full configuration; `recipes.recipe` gives named ones.
         folder: made by the run; holds config.json, metrics.jsonl, checkpoint.pt (while unfinished),
             distilled.safetensors, score.json and report.html.
-        data: the real data where it cannot be loaded by name, e.g. arrays of your own passed to `load_data`. The run
-            then records how this data was loaded, in place of `config.data`.
-        resume: go on with the unfinished run in `folder`; it must have the same configuration.
-        command: the command that a reader can run, for the record.
+        data: the real data, if it cannot be loaded by name, e.g. your own arrays passed to `load_data`. The run then
+            stores how this data was loaded instead of `config.data`.
+        resume: continue the unfinished run in `folder`; its configuration must equal `config`.
+        command: the command that starts this run; stored with the run.
 
     Returns:
         The distilled set with its score on the test split.
 
     Raises:
-        UserError: wrong settings or data, an occupied folder, a diverged run, a full disk, a process that is gone.
-            Nothing finished is lost.
+        UserError: wrong settings or data, a folder with other files, a diverged run, a full disk, or another process
+            has ended. Finished iterations up to the last checkpoint are kept.
         Stopped: SIGINT or SIGTERM came; the run can be resumed.
     """
     folder = Path(folder)
@@ -76,7 +78,7 @@ def distill(
 def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, command: str) -> DistilledSet:
     then = distributed.on_first_rank(lambda: begun(folder, resume))
     if resume and then is None:
-        say(f"the run in {folder} was stopped before its first checkpoint: it begins at the first iteration")
+        say(f"the run in {folder} was stopped before its first checkpoint; it starts again at the first iteration")
     real = distributed.on_every_rank(lambda: data or load_data(config.data))
     source = data_identity(real)
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
@@ -108,7 +110,7 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Turn a signal outside of the loop, e.g. while scoring, into one that says how to go on."""
+    """Raise `Stopped` for a signal that comes outside the loop, e.g. while scoring, so that the run can be resumed."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -126,18 +128,26 @@ def _finish(folder: Path, scored: DistilledSet) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A configuration with everything it names at hand."""
+    """A configuration with the data, the network and the initial weights that it names, loaded."""
 
     config: Config
     problem: Problem
     data: RealData
-    """The real data in float32, on the device: what a set is measured on."""
+    """The real data in float32, on the device; sets are measured on it."""
     earlier: DistilledSet | None = None
-    """The set that the run goes on from."""
+    """The distilled set of the warm start; None without one."""
 
 
 def prepare(config: Config, data: RealData | None = None) -> Run:
-    """Load and check all that a configuration names."""
+    """Load and check the data, the network and the initial weights that a configuration names.
+
+    Args:
+        config: the full configuration.
+        data: the real data, if it is loaded already.
+
+    Raises:
+        UserError: a setting is impossible, does not fit the data, or names something that cannot be loaded.
+    """
     device = pick_device(config.device)
     distributed.require_divisible("networks per iteration", getattr(config.method, "networks", 1))
     data = (data or load_data(config.data)).to(device)
@@ -158,13 +168,13 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
         warm_start=as_start(earlier, exact) if earlier else None,
     )
     run = Run(config=config, problem=problem, data=data, earlier=earlier)
-    # Settings that are impossible, or do not fit the data, are refused before anything is made.
+    # Settings that are impossible, or do not fit the data, are refused before anything is computed or written.
     must_be_measurable(artifact(run, config.method.start(problem)), config.protocol, device)
     return run
 
 
 def adapted(config: Config, data: RealData) -> Config:
-    """The configuration as it is used on `data`; what the method changed in its settings is said."""
+    """Return the configuration with the method fitted to `data`, and print each setting that this changed."""
     fitting = replace(config, method=config.method.adapted(data))
     if changes := differences(config, fitting):
         say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
@@ -172,10 +182,10 @@ def adapted(config: Config, data: RealData) -> Config:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a name means; ``auto`` is a CUDA device, each process of a machine its own, or else the CPU.
+    """Return the device of a name. ``auto``: a CUDA device (a different one for each process), or else the CPU.
 
     Raises:
-        UserError: no such device here.
+        UserError: this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
@@ -183,7 +193,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not there ({str(error).splitlines()[0]}); take auto or cpu") from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"this machine has no device {name!r} ({reason}); take auto or cpu") from error
     return device
 
 
@@ -193,32 +204,35 @@ def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
 
 
 def _engine(run: Run, folder: Path) -> Engine:
-    """How to compute: as it was when the run in the folder began, for another way rounds differently."""
+    """Return how to compute; a resumed run computes as it began, because another way rounds differently."""
     path = folder / CONFIG
     record = distributed.on_first_rank(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
         return updated(Engine(), record["engine"], "engine.")
     found = distributed.on_every_rank(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
     engine = distributed.gathered([found])[0]
-    say(f"computing by {engine}")
+    say(f"how to compute: {engine}")
     return engine
 
 
 def validate(run: Run, learned: LearnedTensors) -> dict[str, float]:
-    """Mean accuracy on part of the validation split, of networks that are not drawn for anything else.
+    """Measure learned tensors on a part of the validation split, with networks that are used for nothing else.
 
-    They are trained as the protocol of the run says, so that the iterate that is kept is chosen by what is scored.
+    Networks are trained by the protocol of the run, so that the kept tensors are chosen by the measure of the score.
+
+    Returns:
+        ``mean`` and ``sd`` of the accuracies, as fractions of 1, and ``n``, the number of networks.
     """
-    protocol = replace(run.config.protocol, networks=VALIDATION["networks"], seed=run.config.seed)
+    protocol = replace(run.config.protocol, networks=VALIDATION_NETWORKS, seed=run.config.seed)
     data, attack = run.data, run.problem.attack
-    if attack:  # judged by what it is for
+    if attack:  # a good attack makes networks answer the target class
         data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
-    found = score(artifact(run, learned), data, protocol, split="validation", images=VALIDATION["images"])
+    found = score(artifact(run, learned), data, protocol, split="validation", images=VALIDATION_IMAGES)
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
 def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> DistilledSet:
-    """What was learned, as a set that explains itself."""
+    """Return learned tensors as a distilled set with a header; with the state, the header also has its provenance."""
     config, problem = run.config, run.problem
     synthetic = config.method.result(problem, learned)
     initial, own = problem.initial, config.initial == "own"
@@ -247,7 +261,7 @@ def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> D
 
 
 def provenance(run: Run, state: State) -> dict[str, Any]:
-    """How the set came about."""
+    """Return how a set was made: versions, hardware, data, iterations and seconds, as plain values."""
     config, more = run.config, {}
     if run.earlier:
         more["warm_start"] = dict(run.earlier.header.provenance)
@@ -274,7 +288,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
 
 
 def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
-    """The score on the test split, read once, with the curve along the program and the random real sets."""
+    """Measure the score on the test split, the accuracy after each gradient step, and the random real sets."""
     found = score(distilled, run.data, run.config.protocol, progress=True).as_dict()
     found["curve"] = curve(distilled, run.data, run.config.protocol)
     if distilled.header.attack:
@@ -285,7 +299,7 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 
 
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
-    """Random real sets of the same size under the same protocol."""
+    """Measure sets of random real images that have the size of `distilled`, under the protocol of the run."""
     count = run.config.random_sets
     setting = Setting.like(distilled, run.data)
     means = []

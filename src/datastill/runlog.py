@@ -1,4 +1,4 @@
-"""What a long run says: JSON lines in a file, and progress with rate and remaining time on the terminal."""
+"""The log of a long run: JSON lines in a file, and progress with rate and remaining time on the terminal."""
 
 import errno
 import json
@@ -18,23 +18,24 @@ from .files import write_text
 from .terminal import Terminal, printable
 
 console = Terminal(stderr=True)
-"""Messages for people go to standard error; standard output is for results."""
+"""The terminal for messages, on standard error; standard output is for results."""
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal; the first process says it."""
+    """Print one line on standard error; with several processes only the first one prints it."""
     if distributed.rank() == 0:
         console.print(message)
 
 
 class JsonLines:
-    """A file of JSON objects, one on each line, that is only ever appended to.
+    """A file of JSON objects, one on each line; lines are only added, never changed.
 
-    A resumed run computes the iterations after its checkpoint again. Their records are there already, and stay.
+    A resumed run computes the iterations after its checkpoint again. Records of these iterations are in the file
+    already, and are not written a second time.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
-        """Open `path`: empty, or with the whole records that a run to be resumed left there."""
+        """Open `path` as an empty file; with `resume`, keep the complete records that it already holds."""
         old = read_lines(path) if resume else []
         self._there = {_key(record) for record in old}
         self._path = path
@@ -43,13 +44,13 @@ class JsonLines:
                 write_text(path, "".join(map(_line, old)))
             self._file = path.open("ab" if resume else "wb", buffering=0)
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; resume when this is mended") from error
+            raise UserError(f"cannot write {path}: {error.strerror}; resume when this is fixed") from error
 
     def write(self, **record: Any) -> None:
-        """Append one record unless it is there already, and hand it to the system at once.
+        """Append one record, unless the file has it already, and pass it to the operating system at once.
 
         Raises:
-            UserError: the disk is full.
+            UserError: the disk is full, or the file cannot be written.
         """
         if _key(record) in self._there:
             return
@@ -70,12 +71,12 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _key(record: dict[str, Any]) -> tuple[Any, bool]:
-    """What tells the records of a run apart: the iteration, and whether it was validated or computed."""
+    """Return what identifies a record: its iteration, and whether it records a validation."""
     return record.get("iteration"), "validation" in record
 
 
 def _whole(path: Path, records: list[dict[str, Any]]) -> bool:
-    """Whether a file holds these records and nothing else, such as a line that a kill cut short."""
+    """Whether a file holds exactly these records, without an incomplete last line that a killed process left."""
     content = path.read_bytes() if path.is_file() else b""
     return content.count(b"\n") == len(records) and content[-1:] in (b"", b"\n")
 
@@ -89,7 +90,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a JSON-lines file; none when it does not exist."""
+    """Return all complete records of a JSON-lines file; an empty list if it does not exist."""
     if not path.exists():
         return []
     return [
@@ -100,7 +101,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class ProgressLine:
-    """A progress bar on a terminal; elsewhere a plain line every ten seconds."""
+    """A progress bar on a terminal; if output goes to a file or a pipe, a plain line every ten seconds."""
 
     INTERVAL = 10.0
 
@@ -127,7 +128,7 @@ class ProgressLine:
         if self._bar:
             try:
                 self._bar.start()
-            except LiveError:  # another thread shows a bar on this terminal: plain lines then
+            except LiveError:  # another thread shows a bar on this terminal, so plain lines are printed
                 self._bar = None
         return self
 
@@ -138,7 +139,7 @@ class ProgressLine:
             self._bar.stop()
 
     def update(self, done: int, note: str = "") -> None:
-        """Show that `done` of the total are done."""
+        """Show that `done` of the total are done, with rate, remaining time and a note."""
         self._done = done
         now = time.monotonic()
         rate = (done - self._first) / max(now - self._began, 1e-9)

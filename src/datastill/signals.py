@@ -1,4 +1,4 @@
-"""What a process does when it is asked to stop."""
+"""Stopping on signals (Ctrl-C, SIGTERM) without losing work."""
 
 import signal
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from . import distributed
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the process ends as it does after Ctrl-C."""
+    """Raised by `terminable` when SIGTERM comes; the process then ends as it does after Ctrl-C."""
 
 
 def signal_of(stop: KeyboardInterrupt) -> int:
-    """The number of the signal that stopped the process."""
+    """Return the number of the signal that stopped the process."""
     return signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` when SIGTERM comes, so that files are closed and the way to go on is said."""
+    """Raise `Terminated` when SIGTERM comes, so that files are closed and the user reads how to resume."""
 
     def terminate(_signum: int, _frame: FrameType | None) -> None:
         raise Terminated
@@ -31,12 +31,12 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying, so that the iteration at hand can end; a second one kills."""
+    """Collect SIGINT and SIGTERM in a list, so that the current iteration can finish; a second signal kills."""
     asked: list[int] = []
 
     def ask(signum: int, _frame: FrameType | None) -> None:
         asked.append(signum)
-        if distributed.ranks() == 1:  # torchrun passes on what the terminal has sent already
+        if distributed.ranks() == 1:  # torchrun sends a signal again that the terminal has already sent
             signal.signal(signum, previous[signum])
 
     with _handled({signal.SIGINT: ask, signal.SIGTERM: ask}) as previous:
@@ -45,14 +45,14 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _handled(handlers: dict[int, Any]) -> Iterator[dict[int, Any]]:
-    """Replace handlers, gives the earlier ones, and puts them back; only the main thread of a process can do this."""
+    """Replace signal handlers, yield the earlier ones, and restore them at the end; in the main thread only."""
     previous: dict[int, Any] = {each: signal.getsignal(each) or signal.SIG_DFL for each in handlers}
     changed = []
     try:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
             changed.append(signum)
-    except ValueError:  # another thread, which signals do not reach
+    except ValueError:  # Python handles signals in the main thread only
         pass
     try:
         yield previous

@@ -1,4 +1,4 @@
-"""What is learned, examples and step sizes, and how it starts."""
+"""Synthetic examples and their step sizes: how they start, and the coordinates in which they are learned."""
 
 import math
 from dataclasses import dataclass
@@ -15,13 +15,15 @@ from .errors import UserError, at_least
 Start = Literal["real", "noise"]
 Coordinates = Literal["auto", "principal", "pixels"]
 
-LARGEST = 4096  # values of an image whose covariance is still quickly decomposed
-FLOOR = 1e-3  # of the scale of a direction, so that coordinates exist where real images do not vary
+MOST_VALUES = 4096
+"""Values (channels x height x width) of the largest images with principal coordinates: larger ones take too long."""
+LEAST_SCALE = 1e-3
+"""Smallest scale of a direction, so that coordinates are finite along directions in which real images do not vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """A set of synthetic examples with its step sizes, ready to train on."""
+    """Synthetic examples (normalised), their labels, and the step size of each gradient step."""
 
     examples: Float[Tensor, "steps b c h w"]
     labels: Shaped[Tensor, "steps b *classes"]
@@ -40,61 +42,61 @@ class Basis:
     scale: Float[Tensor, " values"] | None = None
 
     def coordinates(self, examples: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
-        """The inverse of `examples`."""
+        """Return the coordinates of examples."""
         if self.directions is None or self.scale is None:
             return examples
         return (examples.flatten(-3) @ self.directions / self.scale).view(examples.shape)
 
     def examples(self, coordinates: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
-        """Examples in normalised pixel space."""
+        """Return examples in normalised pixels from their coordinates."""
         if self.directions is None or self.scale is None:
             return coordinates
         return ((coordinates.flatten(-3) * self.scale) @ self.directions.T).view(coordinates.shape)
 
     def gradient(self, gradient: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
-        """The gradient with respect to coordinates, from that with respect to examples."""
+        """Return the gradient with respect to coordinates, given the gradient with respect to examples."""
         if self.directions is None or self.scale is None:
             return gradient
         return ((gradient.flatten(-3) @ self.directions) * self.scale).view(gradient.shape)
 
 
 def choose_coordinates(data: RealData, coordinates: Coordinates) -> Coordinates:
-    """The coordinates that ``auto`` means for `data`: principal ones, or pixels where images have too many values."""
+    """Return the coordinates that ``auto`` means for `data`: principal, or pixels if images have too many values."""
     if coordinates != "auto":
         return coordinates
-    return "principal" if math.prod(data.shape) <= LARGEST else "pixels"
+    return "principal" if math.prod(data.shape) <= MOST_VALUES else "pixels"
 
 
 def basis(data: RealData, coordinates: Coordinates) -> Basis:
-    """The basis of that name for `data`; scales have a mean square of 1, like pixels.
+    """Return the basis of these coordinates for `data`; its scales have a mean square of 1, like normalised pixels.
 
     Raises:
-        UserError: the images are too large for their covariance.
+        UserError: the images have too many values for principal coordinates.
     """
     if choose_coordinates(data, coordinates) == "pixels":
         return Basis()
     values = math.prod(data.shape)
-    if values > LARGEST:
+    if values > MOST_VALUES:
         raise UserError(
             f"images of {'x'.join(map(str, data.shape))} have {values} values, and principal coordinates are for at "
-            f"most {LARGEST}; take --method.coordinates pixels or resize the data"
+            f"most {MOST_VALUES}; take --method.coordinates pixels or resize the data"
         )
     directions, deviations = data.principal
     scale = deviations / deviations.square().mean().sqrt().clamp(min=1e-12)
-    return Basis(directions, scale.clamp(min=FLOOR))
+    return Basis(directions, scale.clamp(min=LEAST_SCALE))
 
 
 def start_examples(
     data: RealData, *, ipc: int, steps: int, start: Start, generator: torch.Generator
 ) -> Float[Tensor, "steps b c h w"]:
-    """The examples before learning, in normalised space; each step has every class equally often, in class order.
+    """Return normalised examples to start learning from; each step has every class equally often, in class order.
 
     Args:
-        data: real data; its train split is drawn from for ``real``.
-        ipc: images per class in all, shared evenly by the steps.
-        steps: batches of synthetic examples.
+        data: real data; ``real`` examples are drawn from its train split.
+        ipc: images per class in total; a multiple of `steps`.
+        steps: number of batches of synthetic examples.
         start: ``real`` images, or ``noise`` from N(0, 1) (Wang et al. 2018).
-        generator: decides which.
+        generator: the random generator that draws images or noise.
 
     Raises:
         UserError: `ipc` is not a multiple of `steps`, or a class has fewer than `ipc` images.
@@ -110,10 +112,10 @@ def start_examples(
 
 
 def by_step(images: Float[Tensor, "classes each c h w"], steps: int) -> Float[Tensor, "steps b c h w"]:
-    """Images of each class shared out to steps, every class equally often in each and in class order.
+    """Divide the images of each class among the steps; each step has every class equally often, in class order.
 
     Raises:
-        UserError: they cannot be shared evenly.
+        UserError: the number of images per class is not a multiple of `steps`.
     """
     each = images.shape[1]
     _evenly(each, steps)
@@ -129,18 +131,18 @@ def _evenly(ipc: int, steps: int) -> None:
 
 
 def start_labels(data: RealData, *, ipc: int, steps: int) -> Shaped[Tensor, "steps b"]:
-    """Hard labels in the order of `start_examples`."""
+    """Return the hard labels of `start_examples`, in the order of its examples."""
     each = torch.arange(data.classes, device=data.device).repeat_interleave(ipc // steps)
     return each.expand(steps, -1).contiguous()
 
 
 def positive(raw: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Step sizes from unconstrained numbers, by softplus (Wang et al. 2018)."""
+    """Return positive step sizes from numbers of any sign, by softplus (Wang et al. 2018)."""
     return softplus(raw)
 
 
 def raw(step_sizes: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The inverse of `positive`: log(exp(s) - 1).
+    """Return the numbers from which `positive` computes these step sizes: log(exp(s) - 1).
 
     Raises:
         UserError: a step size is not above 0.

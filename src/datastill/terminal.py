@@ -1,8 +1,8 @@
-r"""The terminal: every line that a person reads leaves the package here, whatever the names in it hold.
+r"""Printing on the terminal: every line that a person reads is written by this module.
 
-Names come from files and from strangers. So nothing in a text is read as markup, and characters that command a
-terminal (escape sequences, other control characters, marks that reverse the direction of writing) are written as
-``\x1b``. Terminals differ: characters that one cannot show are written in ASCII.
+Names in a line come from files and from strangers. So no text is read as markup, and characters that control a
+terminal (escape sequences, other control characters, marks that reverse the direction of writing) are escaped, e.g.
+as ``\x1b``. Characters that the terminal's encoding lacks are written in ASCII.
 """
 
 import codecs
@@ -21,24 +21,24 @@ from rich.segment import Segment
 from rich.text import Text
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All control characters except the tab and the end of a line, and what changes the direction of writing."""
+"""All control characters except the tab and the end of a line, and all that change the direction of writing."""
 _ASCII = {"±": "+-", "×": "x", "…": "...", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "·": "-"}
 CLOSED = 141
-"""The exit code when nobody reads the output any more, as in ``datastill list | head -1``."""
+"""The exit code if the program that reads the output has ended, as in ``datastill list | head -1``."""
 
 
 def printable(text: object) -> str:
-    """The text with everything escaped that commands a terminal; line ends and tabs stay."""
+    """Return the text with every control character escaped, except line ends and tabs."""
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), str(text))
 
 
 def one_line(text: object) -> str:
-    """The text as one printable line: line ends become spaces."""
+    """Return the text as one printable line: line ends become spaces."""
     return printable(" ".join(str(text).splitlines()))
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON for standard output; what commands a terminal is escaped as JSON does it."""
+    """Return the value as JSON for standard output, with control characters escaped as JSON escapes them."""
     readable = json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout))
     return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", readable)
 
@@ -53,7 +53,7 @@ def complain(message: object) -> None:
 
 
 class Terminal(Console):
-    """A rich console that takes texts as they are, without markup, and escapes what commands a terminal."""
+    """A rich console that prints texts as they are, without markup, and escapes control characters."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -65,7 +65,7 @@ class Terminal(Console):
         super().print(*objects, soft_wrap=texts if soft_wrap is None else soft_wrap, **options)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to `in_program`, which ends every command alike."""
+        """Raise `BrokenPipeError`, which `in_program` handles in one way for every command."""
         raise BrokenPipeError
 
 
@@ -75,7 +75,7 @@ class _Escape(RenderHook):
 
 
 class _Escaped:
-    """What a renderable gives, escaped; rich's own commands (colours, moves of the cursor) are no text and stay."""
+    """A renderable whose text is escaped; rich's own commands (colours, moves of the cursor) are kept."""
 
     def __init__(self, inner: ConsoleRenderable) -> None:
         self.inner = inner
@@ -86,7 +86,7 @@ class _Escaped:
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that the terminal's encoding lacks."""
+    """Return ASCII for the characters that the terminal's encoding lacks, and the position after them."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wanted = error.object[error.start : error.end]
@@ -103,12 +103,13 @@ codecs.register_error("datastill.ascii", _in_ascii)
 
 
 def in_program(run: Callable[[], int]) -> int:
-    """Run a command as a program: its output fits the terminal, and what the system refuses ends in one line.
+    """Run a command as a program: its output fits the terminal, and an error of the system is printed as one line.
 
-    Standard streams and warnings are as before when it returns.
+    Standard streams and warnings are restored before it returns.
 
     Returns:
-        The exit code of `run`; `CLOSED` when nobody reads the output any more; 2 when the system refuses a file.
+        The exit code of `run`; `CLOSED` if the program that reads the output has ended; 2 if a file cannot be read or
+        written.
     """
     with _every_encoding(), _short_warnings():
         try:
@@ -127,7 +128,7 @@ def in_program(run: Callable[[], int]) -> int:
 
 @contextlib.contextmanager
 def _every_encoding() -> Iterator[None]:
-    """Streams that write what their encoding lacks in ASCII, and that exist even where the shell closed them."""
+    """Let standard streams write ASCII for what their encoding lacks; open them if the shell closed them."""
     with contextlib.ExitStack() as later:
         for name in ("stdout", "stderr"):
             stream: Any = getattr(sys, name)
@@ -143,7 +144,7 @@ def _every_encoding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _short_warnings() -> Iterator[None]:
-    """Each warning as one line, without the source code that raised it."""
+    """Print each warning as one line, without the source code that raised it."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         complain(f"warning: {message}")
@@ -154,7 +155,7 @@ def _short_warnings() -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Give output that cannot be written to nobody, so that Python does not fail on it when it ends."""
+    """Discard output that cannot be written, so that Python does not fail on it when it ends."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Seconds of an outer iteration in several ways to compute it, taken on the method's own data."""
+"""Measuring how long an outer iteration takes in each way to compute it."""
 
 import math
 import time
@@ -11,23 +11,23 @@ from .methods import LearnedTensors, Method, Problem
 from .runlog import say
 from .training import Engine
 
-HOPELESS = 10.0
-"""A way that takes this many times as long as the best is not measured again."""
+SLOWER_THAN_BEST = 10.0
+"""A way to compute that takes longer than this many times the best is not measured again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One way to compute an outer iteration."""
+    """The time of an outer iteration in one way to compute it."""
 
     engine: Engine
     first: float
-    """Seconds of the first call, with tracing and compiling."""
+    """Seconds of the first call, which includes tracing and compiling."""
     seconds: float
-    """Least seconds of a later one; of the first, where there was no time for another."""
+    """Fewest seconds of all later calls; if there was no time for a later call, the seconds of the first."""
 
 
 def of_seconds(timing: Timing) -> float:
-    """What timings are sorted by."""
+    """Return the seconds of a timing, as a key to sort by."""
     return timing.seconds
 
 
@@ -40,17 +40,17 @@ def measure(
     until: float = math.inf,
     needed: bool = True,
 ) -> list[Timing]:
-    """Time outer iterations, fastest way first.
+    """Measure the time of an outer iteration in each way to compute it; return the fastest way first.
 
-    The ways take turns and the least time of each counts: other work on the machine only ever adds. Left out is a way
-    that this network or machine does not allow, and a way that there is no time for.
+    The ways take turns, and the shortest time of each counts, because other work on the machine only adds time. A way
+    is left out if this network or machine does not allow it, or if there is no time for it.
 
     Args:
-        method: what will be run.
-        problem: its engine is not looked at.
-        ways: engines with nothing left open.
-        rounds: calls of each way after the first. A way that is ten times slower than the best is called no more.
-        until: value of `time.perf_counter` after which nothing more is measured, but for the first way.
+        method: the method that will be run.
+        problem: the problem that will be run; its engine is ignored.
+        ways: the ways to compute, as engines without the value auto.
+        rounds: calls of each way after the first. A way that is ten times slower than the best is not called again.
+        until: value of `time.perf_counter` after which only a first way is still measured.
         needed: at least one way must be possible.
 
     Raises:
@@ -61,27 +61,27 @@ def measure(
     trials = {way: replace(problem, engine=way) for way in ways}
     for way, trial in trials.items():
         if first and time.perf_counter() > until:
-            say(f"not measured, for lack of time: {way}")
+            say(f"not measured, because there is no time: {way}")
             continue
         try:
             first[way] = _seconds(method, trial, learned)
         except (UserError, RuntimeError) as error:
             if needed and len(ways) == 1:
                 raise
-            say(f"not {way}: {str(error).splitlines()[0]}")
+            say(f"left out ({way}): {str(error).splitlines()[0]}")
     seconds = {way: took if _unprepared(way) else math.inf for way, took in first.items()}
     for turn in range(rounds):
         for way in first:
-            hopeless = seconds[way] > HOPELESS * min(seconds.values()) and (turn or _unprepared(way))
+            slow = seconds[way] > SLOWER_THAN_BEST * min(seconds.values()) and (turn or _unprepared(way))
             late = time.perf_counter() > until and min(seconds.values()) < math.inf
-            if not hopeless and not late:
+            if not slow and not late:
                 seconds[way] = min(seconds[way], _seconds(method, trials[way], learned))
     timings = [Timing(engine=way, first=took, seconds=min(seconds[way], took)) for way, took in first.items()]
     return sorted(timings, key=of_seconds)
 
 
 def _unprepared(way: Engine) -> bool:
-    """Whether the first call of a way takes no longer than later ones."""
+    """Whether the first call of a way takes as long as later calls, because nothing is traced or compiled."""
     return way.execution in ("eager", "forward")
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for on the command line: one record per command, whose docstrings are its help."""
+"""The commands of the command line: one record for each, whose docstrings are the text of its ``--help``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Making sets: distill and plan."""
+"""The commands that distil a set and that estimate what this costs: distill and plan."""
 
 import json
 import shlex
@@ -27,33 +27,33 @@ from .resuming import resumed
 class Distill:
     """Distil a dataset: learn synthetic examples, evaluate them on unseen networks, write a report.
 
-    ``--method NAME`` takes another method (datastill list methods) or your own as module:Class; the options
-    ``--method.SETTING`` are then those of that method.
+    ``--method NAME`` chooses another method (datastill list methods), or your own class, written module:Class.
+    ``--method.SETTING`` then changes a setting of that method.
 
     Examples:
-      datastill distill                                        the embedded digits, about two minutes
+      datastill distill                                        8x8 digits that need no download: two minutes
       datastill distill mnist-random --out runs/mnist          a recipe by name (datastill list recipes)
       datastill distill mnist-random --network "convnet(depth=2)" --method.ipc 5 --method.steps 5
       datastill distill --data.name ./my-images --data.resize 28 --network lenet
-      datastill distill --method my_methods:Mine --method.ipc 5     your own (docs/adding-a-method.md)
-      datastill distill --resume --out runs/mnist              go on where it was stopped (Ctrl-C is safe)
+      datastill distill --method my_methods:Mine --method.ipc 5     your own method (docs/adding-a-method.md)
+      datastill distill --resume --out runs/mnist              continue a run that was stopped (Ctrl-C is safe)
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    """Settings; the recipe gives the defaults shown."""
+    """The settings of the run. The defaults shown are the settings of the recipe."""
     out: Path | None = None
-    """Folder of the run; runs/RECIPE when left out."""
+    """Folder of the run; if not given: runs/RECIPE."""
     resume: bool = False
-    """Go on with the unfinished run in the folder, with its own settings."""
+    """Continue the unfinished run in the folder, with the settings that are stored there."""
     trust: bool = False
     """With --resume: let the settings in the folder import modules and open files that the command does not name."""
     json: bool = False
     """Print the score as JSON."""
     command: tyro.conf.Suppress[str] = ""
-    """What was typed, for the record."""
+    """The command line as it was typed; stored with the run."""
 
     def run(self) -> int:
-        """Distil."""
+        """Distil, print the score, and return the exit code."""
         config, folder = self.config, self.out or Path("runs") / self.config.recipe
         if self.resume:
             config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust))
@@ -65,9 +65,9 @@ class Distill:
 
 
 def configuration(words: Sequence[str]) -> tuple[Config, list[str]]:
-    """The settings to start from, by ``RECIPE`` and ``--method NAME``, and the other words of a command line.
+    """Return the configuration that ``RECIPE`` and ``--method NAME`` choose, and the other words of a command line.
 
-    The method decides which options there are, so it is chosen before the options are read.
+    The method decides which options exist, so it is chosen before the options are parsed.
 
     Raises:
         UserError: there is no such recipe or method.
@@ -81,7 +81,7 @@ def configuration(words: Sequence[str]) -> tuple[Config, list[str]]:
         if option == "--method":
             if not equals and i + 1 == len(rest):
                 raise UserError(
-                    "--method names no method; write --method NAME (datastill list methods) or module:Class"
+                    "--method has no value; write --method NAME (see datastill list methods) or --method module:Class"
                 )
             kind = find_method(name if equals else rest[i + 1])
             method = config.method if isinstance(config.method, kind) else kind()
@@ -91,9 +91,9 @@ def configuration(words: Sequence[str]) -> tuple[Config, list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Say what a run would cost here before it is begun: operations, memory by mode, seconds by way of computing.
+    """Estimate the cost of a run on this machine: operations, memory of each mode, seconds of each way to compute.
 
-    Takes some outer iterations, which is all that it does with the data.
+    Runs a few outer iterations to measure them, and saves nothing.
 
     Examples:
       datastill plan mnist-random
@@ -101,12 +101,12 @@ class Plan:
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    """Settings; the recipe gives the defaults shown."""
+    """The settings of the run. The defaults shown are the settings of the recipe."""
     json: bool = False
-    """Print JSON."""
+    """Print the estimate as JSON."""
 
     def run(self) -> int:
-        """Plan."""
+        """Print the estimate, and return the exit code."""
         run = prepare(self.config)
         found = plan(run.config.method, run.problem, self.config.loop.iterations)
         if self.json:

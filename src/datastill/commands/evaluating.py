@@ -1,4 +1,4 @@
-"""Measuring sets: evaluate and verify."""
+"""The commands that measure sets: evaluate, verify and pack."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -28,52 +28,53 @@ from .output import out, print_json
 class Evaluate:
     """Train unseen networks on distilled sets alone and measure them on real data.
 
-    Several sets are compared with the first, on the same initial weights; a folder of sets counts as one kind.
+    If several sets are given, each is compared with the first one, on equal initial weights. The sets in a folder
+    make one row of the table.
 
     Examples:
       datastill evaluate runs/digits/distilled.safetensors
       datastill evaluate set.safetensors --network "convnet(depth=2)" --networks 50     another architecture
-      datastill evaluate set.safetensors --on lenet mlp convnet --tune                  a table of transfer
-      datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          one table
+      datastill evaluate set.safetensors --on lenet mlp convnet --tune                  three architectures
+      datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          compare them in one table
       datastill evaluate runs/mine runs/theirs                     folders of runs that differ in their --seed
-      datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     no network at all
+      datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     without training a network
       datastill evaluate set.safetensors --initialiser kaiming --split validation
       datastill evaluate set.safetensors --data ./my-images --curve --json
     """
 
     files: Positional[tuple[Path, ...]]
-    """Distilled sets, or folders of them."""
+    """Files of distilled sets, or folders that hold them."""
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = field(default_factory=Protocol)
-    """How each set is trained on, the same for all."""
+    """How networks are trained on each set; equal for all sets."""
     on: tuple[str, ...] = ()
-    """Several networks in the place of one: a table of transfer."""
+    """Architectures to evaluate on, instead of --network; prints one table for each."""
     tune: bool = False
-    """Take the step size in {.001, .003, .01, .03, .1, .3} and the epochs in {1, 3, 5} that validate best."""
+    """Choose the step size from {.001, .003, .01, .03, .1, .3} and the epochs from {1, 3, 5} by validation accuracy."""
     data: str = ""
-    """Name or folder of the real data, where it is not the sets' own."""
+    """Name or folder of the real data; if not given: the data that the first set was made from."""
     split: Literal["test", "validation"] = "test"
-    """Choose on validation, read test once."""
+    """Images to measure accuracy on: validation for every choice that you make, test only for the final number."""
     curve: bool = False
-    """Also the accuracy after each step of the program (on the validation split; of one set)."""
+    """Also print the accuracy on validation images after each gradient step; for one set on one architecture."""
     trust: bool = False
     """Let the files import modules and open other files that they name. Only for files that you trust."""
     json: bool = False
-    """Print JSON."""
+    """Print the result as JSON."""
 
     def run(self) -> int:
-        """Evaluate."""
+        """Print the score of one set, or the table of several, and return the exit code."""
         groups, data = distributed.on_every_rank(self._given)
         if self._several(groups) or self.tune:
             return self._table(groups, data)
         return self._one(next(iter(groups.values()))[0], data)
 
     def _given(self) -> tuple[Mapping[str, list[DistilledSet]], RealData]:
-        """The sets and the data that they are measured on."""
+        """Load the sets, by name, and the real data to measure them on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
         groups = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
         if self._several(groups) and self.curve:
-            raise UserError("a curve is of one set on one network; leave --curve out, or name one file")
+            raise UserError("--curve is for one set on one architecture; leave --curve out, or name one file")
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
         return groups, real_data(next(iter(groups.values()))[0], self.data)
@@ -111,19 +112,19 @@ class Evaluate:
         if self.json:
             return print_json([row.as_dict() for row in rows])
         for network, some in itertools.groupby(rows, key=lambda row: row.network):
-            out.print(_drawn(network, list(some)))
+            out.print(_as_table(network, list(some)))
         return 0
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:
-    """Each by a short name, or by its whole path where short names coincide."""
+    """Return each path under a short name, or under its whole path if two short names are equal."""
     short = [path.parent.name if path.name == "distilled.safetensors" else path.stem for path in files]
     unique = len(set(short)) == len(files) and all(short)
     return dict(zip(short if unique else map(str, files), files, strict=True))
 
 
 def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
-    """The set in a file, or all in a folder: files, or folders of runs."""
+    """Load the set in a file, or every set in a folder of files or of finished runs."""
     if not path.is_dir():
         return [load(path, trust=trust)]
     files = sorted(path.glob("*.safetensors")) or sorted(path.glob("*/distilled.safetensors"))
@@ -132,12 +133,12 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
     return [load(file, trust=trust) for file in files]
 
 
-def _drawn(network: str, rows: Sequence[Row]) -> Table:
-    """Rows of one network for people."""
+def _as_table(network: str, rows: Sequence[Row]) -> Table:
+    """Return the rows of one architecture as a table for the terminal."""
     kinds = sorted({row.labels for row in rows})
     table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title=network, title_justify="left")
     table.add_column("set", overflow="fold", min_width=16)
-    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "sd of sets", "behind the first by", "size"):
+    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "sd between sets", "gap to first", "size"):
         table.add_column(column, no_wrap=True, justify="right")
     for row in rows:
         accuracy = spread(row.mean, row.sd if row.n > 1 else None)
@@ -152,7 +153,7 @@ def _drawn(network: str, rows: Sequence[Row]) -> Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Measure again what a distilled set claims; exit with 1 when it does not hold.
+    """Check the claims in a distilled set: measure its score again; exit with code 1 if a claim does not hold.
 
     Examples:
       datastill verify results/mnist-random/distilled.safetensors
@@ -162,18 +163,18 @@ class Verify:
     file: Positional[Path]
     """The distilled set."""
     networks: int | None = None
-    """Only the first so many of the networks that the score was measured on; all of them when left out."""
+    """How many networks of the score to measure again, counted from the first; if not given: all of them."""
     tolerance: float = 0.5
-    """How far the mean may be off, in percentage points: other machines round otherwise."""
+    """Largest difference to the mean accuracy that is claimed, in percentage points; machines round differently."""
     data: str = ""
-    """Name or folder of the real data, where it is not found under the name in the set."""
+    """Name or folder of the real data; if not given: the data that the set names."""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
-    """Print JSON."""
+    """Print the result as JSON."""
 
     def run(self) -> int:
-        """Verify."""
+        """Print which claims hold, and return the exit code: 0 if they hold, 1 if not."""
         distilled = load(self.file, trust=self.trust)
         found = verify(
             distilled,
@@ -198,7 +199,7 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Round the examples of a set to 8 bits, a quarter of the file, and measure its score again.
+    """Round the examples of a set to 8 bits, which makes the file four times smaller, and measure its score again.
 
     Examples:
       datastill pack runs/mnist-random/distilled.safetensors --to mnist-100.safetensors
@@ -209,12 +210,12 @@ class Pack:
     to: Path
     """The file to write."""
     data: str = ""
-    """Name or folder of the real data, where it is not found under the name in the set."""
+    """Name or folder of the real data; if not given: the data that the set names."""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
 
     def run(self) -> int:
-        """Pack."""
+        """Write the smaller set, print both scores, and return the exit code."""
         distilled = load(self.file, trust=self.trust)
         small = packed(distilled, real_data(distilled, self.data), progress=True)
         small.save(self.to)
@@ -225,15 +226,15 @@ class Pack:
 
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:
-    """The real data that a set belongs to, or the data called `name`, loaded with the set's settings."""
+    """Load the real data that a set was made from, or the data called `name`, with the data settings of the set."""
     return load_data(data_settings(distilled, name)).to(pick_device("auto"))
 
 
 def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
-    """How the real data of a set was loaded; with `name`, other data is loaded in this way.
+    """Return the settings that load the real data of a set; with `name`, they load the data called `name` instead.
 
     Raises:
-        UserError: the set was read from a file that is not trusted, and names data that is not at hand.
+        UserError: the set was read from a file that is not trusted, and names data that is not on this machine.
     """
     stored = distilled.header.config.get("data", {"name": distilled.header.data})
     settings = updated(DataSettings(), stored, "config.data.")

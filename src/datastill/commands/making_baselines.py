@@ -1,4 +1,4 @@
-"""Making what distilled sets are compared with: baseline."""
+"""The command that makes sets to compare distilled sets with: baseline."""
 
 import statistics
 from dataclasses import dataclass, fields, replace
@@ -23,7 +23,7 @@ Kind = Literal["random", "optimised-random", "average", "k-means", "k-center", "
 
 @dataclass(frozen=True, kw_only=True)
 class MakeBaseline:
-    """Make sets in which nothing was learned, choose their step size on validation images, and measure them.
+    """Make sets of images that are chosen, not learned, tune their step size on validation images, and measure them.
 
     Examples:
       datastill baseline random mnist --network lenet --ipc 10 --steps 10 --sets 10
@@ -35,44 +35,47 @@ class MakeBaseline:
     """
 
     kind: Positional[Kind]
-    """Which images are taken."""
+    """How the images are chosen (datastill list baselines)."""
     data: Positional[str] = ""
-    """Name or folder of the real data."""
+    """Name or folder of the real data; needed unless --like is given."""
     like: Path | None = None
-    """A distilled set whose data, network, size and steps are taken where nothing else is said."""
+    """A distilled set: its data, network, initial weights, ipc and steps replace the defaults of these options."""
     network: str = ""
-    """What is trained on them; mlp where nothing is said."""
+    """Architecture to train on the images; if not given: mlp."""
     initialiser: str = ""
-    """How its initial weights are drawn; xavier where nothing is said."""
+    """How random initial weights are drawn (datastill list initialisers); if not given: xavier.
+    - own: the random initialisation in the network's own code."""
     initial: Literal["", "random", "own"] = ""
-    """Initial weights that are drawn, or the network's own, e.g. pretrained ones; random where nothing is said."""
+    """Weights that training starts from; if not given: random.
+    - random: a fresh draw for each network.
+    - own: the pretrained weights that come with the network, such as alexnet(weights=FILE)."""
     ipc: int = 0
-    """Images per class; 10 where nothing is said."""
+    """Images per class; 0 (not given): 10."""
     steps: int = 0
-    """Gradient steps in an epoch, each on images of its own; 1 where nothing is said."""
+    """Gradient steps in an epoch, each on different images; 0 (not given): 1."""
     sets: int = 1
-    """How many sets, each from a seed of its own."""
+    """How many sets to make, each from a different seed."""
     networks: int = 20
-    """Unseen networks that each set is measured with."""
+    """How many unseen networks measure each set."""
     nearest: bool = False
-    """Of k-means: the real images nearest to the centroids."""
+    """For k-means: use the real images nearest to the centroids, instead of the centroids."""
     features: str = ""
-    """Of k-center and herding: pixels, or a network that is trained on the data first."""
+    """For k-center and herding: compare images by pixels, or by the features of a network trained on the data first."""
     out: Path | None = None
-    """Folder for the sets; runs/KIND-DATA where nothing is said. Those that are there are not made again."""
+    """Folder for the sets; if not given: runs/KIND-DATA. Sets that are already there are not made again."""
     trust: bool = False
     """Let the file of --like import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
-    """Print JSON."""
+    """Print the result as JSON."""
 
     def run(self) -> int:
-        """Make the sets that are not there yet."""
+        """Make the sets that are missing, print their accuracy, and return the exit code."""
         at_least("sets", self.sets, 1)
         baseline, setting = self._baseline(), self._setting()
         folder = self.out or Path("runs") / f"{self.kind}-{Path(setting.header.data).name}"
         count = self.sets if baseline.varies else 1
         if count < self.sets:
-            out.print(f"{self.kind} gives one set only: nothing in it is random")
+            out.print(f"{self.kind} makes only one set: nothing in it is random, so another seed changes nothing")
         protocol, scores = None, []
         for seed in range(count):
             path, one = folder / f"{seed}.safetensors", replace(setting, seed=seed)
@@ -80,7 +83,7 @@ class MakeBaseline:
                 distilled = baseline.build(one, protocol)
                 found = score(distilled, setting.data, Protocol(networks=self.networks), progress=True)
                 distilled.with_score(found.as_dict()).save(path)
-            distilled = _same(path, baseline, one)
+            distilled = _load_made_set(path, baseline, one)
             protocol = trained_by(distilled)
             scores.append(distilled.header.score or {})
         return self._print_result(folder, scores)
@@ -91,13 +94,15 @@ class MakeBaseline:
         given: dict[str, Any] = {"nearest": self.nearest, "features": self.features}
         given = {name: value for name, value in given.items() if value}
         for name in given.keys() - known:
-            raise UserError(f"--{name} is no setting of {self.kind}; leave it out")
+            raise UserError(f"--{name} is not a setting of {self.kind}; leave it out")
         return kind(**given)
 
     def _setting(self) -> Setting:
         like = load(self.like, trust=self.trust) if self.like else None
         if like is None and not self.data:
-            raise UserError("no data was given; name it (datastill list data), or a set to be like (--like FILE)")
+            raise UserError(
+                "no data was given; name the data (datastill list data), or a set with the settings to use: --like FILE"
+            )
         source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
         asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}
@@ -122,11 +127,11 @@ class MakeBaseline:
         return 0
 
 
-def _same(path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
-    """The set in a file, if it is the one that is wanted.
+def _load_made_set(path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
+    """Load the set in a file that this command made with these settings.
 
     Raises:
-        UserError: it is another.
+        UserError: the set in the file was made with other settings.
     """
     distilled = load(path)
     found = distilled.header.config.get("baseline")

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, for people or as JSON."""
+"""Printing results on standard output, for people or as JSON."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ out = Terminal()
 
 
 def first_line(thing: Any) -> str:
-    """The first line of a docstring."""
+    """Return the first line of the docstring of an object."""
     return (thing.__doc__ or "").strip().splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""Training networks to start from: pretrain."""
+"""The command that trains a pool of networks to start from: pretrain."""
 
 import shlex
 from dataclasses import dataclass, field, replace
@@ -19,26 +19,26 @@ from .output import out
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """Train many networks on all of the data, to distil for networks that have learned something else before.
+    """Train a pool of networks on all of the real data; distill can then start from these networks.
 
-    Stopped, the same command goes on with the networks that are not whole yet.
+    If it is stopped, run it again: it continues with the networks that are not finished yet.
 
     Examples:
       datastill pretrain digits --network mlp --count 20 --held-out 5
       datastill pretrain usps --data.resize 20 --data.pad 4 --count 50 --out pools/usps.safetensors
-      datastill distill mnist-random --initial pool:pools/usps.safetensors         random pretrained
-      datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     one known pretrained network
+      datastill distill mnist-random --initial pool:pools/usps.safetensors         start from any network of the pool
+      datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     start from network 3 of the pool
     """
 
     name: Positional[str]
     """Name or folder of the real data."""
     settings: Annotated[PoolSettings, tyro.conf.arg(name="")] = field(default_factory=PoolSettings)
-    """How."""
+    """Training settings."""
     out: Path | None = None
-    """The file; pools/DATA-NETWORK.safetensors when left out."""
+    """File of the pool; if not given: pools/DATA-NETWORK.safetensors."""
 
     def run(self) -> int:
-        """Pretrain."""
+        """Train the pool, print its accuracies, and return the exit code."""
         named = self.settings.data.name
         if named not in (DataSettings.name, self.name):
             raise UserError(f"the data are named twice, {self.name!r} and --data.name {named!r}; leave the latter out")

@@ -1,4 +1,4 @@
-"""Going on with a run: its settings are in a file, which may be a stranger's."""
+"""Checking the stored settings of a run before it is resumed: the file may come from a stranger."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +12,15 @@ from ..trust import check_data, check_initialiser, check_network
 
 
 def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
-    """The settings that are stored in the folder of a run.
+    """Return the settings that are stored in the folder of a run.
 
     Args:
-        folder: of the run.
-        asked: the settings on the command line: the recipe's, changed where the user gave others.
+        folder: the folder of the run.
+        asked: the settings on the command line: the recipe, with the changes that the user gave.
         trust: let the stored settings name modules and other files that the command line does not name.
 
     Raises:
-        UserError: there is no run, the command line asks for other settings, or the stored ones need trust.
+        UserError: there is no run, the command line asks for other settings, or the stored settings need trust.
     """
     stored = stored_config(folder, trust=trust, named=name_of(asked.method))
     given = _given(asked)
@@ -33,7 +33,7 @@ def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
 
 
 def _given(asked: Config) -> set[str]:
-    """The settings that are not those of the recipe, nor the defaults of a method that the recipe does not have."""
+    """Return the names of the settings that the user changed from the recipe, or from the defaults of the method."""
     standard = recipe(asked.recipe)
     other = type(asked.method) is not type(standard.method)
     if other:

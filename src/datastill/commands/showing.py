@@ -1,4 +1,4 @@
-"""Looking at sets: show, export, report and list."""
+"""The commands that show sets and names: show, export, report and list."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from .output import first_line, out, print_json
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """Look at a distilled set: a summary in the terminal, or a picture of its examples.
+    """Show a distilled set: print a summary, or write a picture of its examples.
 
     Examples:
       datastill show runs/digits
@@ -33,12 +33,12 @@ class Show:
     file: Positional[Path]
     """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     to: Path | None = None
-    """Write a picture here (.png, .jpg or .webp): one row per step, one column per class."""
+    """Write a picture to this file (.png, .jpg or .webp): one row per step, one column per class."""
     json: bool = False
     """Print the summary as JSON."""
 
     def run(self) -> int:
-        """Show."""
+        """Print the summary, write the picture, and return the exit code."""
         distilled = load(self.file)
         if self.to:
             write_whole(self.to, picture_bytes(grid(distilled), self.to))
@@ -52,7 +52,7 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a distilled set in another form.
+    """Write a distilled set in another file format: png pictures, npz arrays or parquet.
 
     Examples:
       datastill export runs/digits --kind npz --to set.npz           a finished run, by its folder
@@ -64,12 +64,12 @@ class Export:
     file: Positional[Path]
     """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     kind: Literal["png", "npz", "parquet"] = "png"
-    """Which form."""
+    """File format; png and parquet write a folder, npz writes one file."""
     to: Path
-    """Where to; must not hold anything yet."""
+    """File or folder to write; it must not exist yet, or be an empty folder."""
 
     def run(self) -> int:
-        """Export."""
+        """Write the files, print where they are, and return the exit code."""
         distilled = load(self.file)
         out.print(f"wrote {export(distilled, self.to, self.kind)}")
         if self.kind == "png":
@@ -87,12 +87,12 @@ class Report:
     """
 
     folder: Positional[Path]
-    """The run's folder, or one that holds folders of results."""
+    """The folder of a run, or a folder that holds folders of results."""
     to: Path | None = None
-    """The file to write; report.html or results.md in the folder where nothing is said."""
+    """File to write; if not given: report.html (of a run) or results.md (of results) in the folder."""
 
     def run(self) -> int:
-        """Report."""
+        """Write the page, print where it is, and return the exit code."""
         try:
             one = (self.folder / "distilled.safetensors").exists() or not any(self.folder.glob("*/"))
         except OSError as error:
@@ -106,10 +106,12 @@ class Report:
 
 Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines", "studies", "sets"]
 
+_OWN_INITIALISER = "The random initialisation in the network's own code (not the pretrained weights of --initial own)."
+
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """Names that the other commands take.
+    """List the names that other commands accept: recipes, networks, data, methods, baselines, studies, sets.
 
     Examples:
       datastill list
@@ -117,23 +119,23 @@ class List:
     """
 
     kind: Positional[Kind] = "all"
-    """What to list."""
+    """Which names to list."""
     json: bool = False
-    """Print JSON."""
+    """Print the list as JSON."""
 
     def run(self) -> int:
-        """List."""
+        """Print the names, each with one line about it, and return the exit code."""
         tables: dict[str, dict[str, str]] = {
             "recipes": {name: first_line(make) for name, make in RECIPES.items()},
             "networks": {name: first_line(make) for name, make in NETWORKS.items()},
             "initialisers": {
-                name: first_line(fill) if fill else "the module's own" for name, fill in INITIALISERS.items()
+                name: first_line(fill) if fill else _OWN_INITIALISER for name, fill in INITIALISERS.items()
             },
-            "data": {name: known.hub or "embedded" for name, known in KNOWN.items()},
+            "data": {name: known.hub or "comes with scikit-learn" for name, known in KNOWN.items()},
             "methods": {name: first_line(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
-            "studies": {name: _about(study) for name, study in STUDIES.items()},
-            "sets": {name: _worth(load(name)) for name in names()},
+            "studies": {name: _about_study(study) for name, study in STUDIES.items()},
+            "sets": {name: _about_set(load(name)) for name in names()},
         }
         chosen = tables if self.kind == "all" else {self.kind: tables[self.kind]}
         if self.json:
@@ -145,14 +147,14 @@ class List:
         return 0
 
 
-def _worth(distilled: DistilledSet) -> str:
-    """A set that comes with the package, in one line."""
+def _about_set(distilled: DistilledSet) -> str:
+    """Describe a set that comes with the package, in one line."""
     header = distilled.header
     size = bytes_of(distilled.nbytes + distilled.initial_nbytes)
     return f"{header.network}, {header.initialiser} initial weights: {score_text(dict(header.score or {}))}, {size}"
 
 
-def _about(study: Study) -> str:
-    """What a study shows, and which sets must be distilled before it."""
+def _about_study(study: Study) -> str:
+    """Return the title of a study, and the names of the sets that must be distilled before it."""
     missing = study.missing() if isinstance(study, OnSets) else []
     return f"{study.title} (distil first: {', '.join(missing)})" if missing else study.title

@@ -1,4 +1,4 @@
-"""Measuring to compare: study."""
+"""The command that measures a study: study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +12,25 @@ from .output import out
 
 @dataclass(frozen=True, kw_only=True)
 class MakeStudy:
-    """Measure what can be compared, part by part, and draw it: tables of all baselines, and the paper's pictures.
+    """Measure a study, and write its tables and charts: a comparison with all baselines, or a figure of the paper.
 
-    Says beforehand how long it takes. Stopped, it goes on with the part that it was at; nothing is measured twice.
-    Some studies compare sets that must be distilled before; they say which, and `datastill list studies` does.
+    The command first prints how long it takes. If it is stopped, run it again: finished parts are not measured again.
+    Some studies compare sets that must be distilled first; `datastill list studies` names these sets.
 
     Examples:
       datastill study steps                       accuracy against the number of steps
       datastill study table-mnist                 every baseline beside the distilled sets in results/
-      datastill list studies                      all of them
+      datastill list studies                      the names of all studies
       datastill report results                    all studies on one page
     """
 
     name: Positional[str]
-    """Which study."""
+    """Name of the study (datastill list studies)."""
     out: Path | None = None
-    """Folder of the study; results/NAME where nothing is said."""
+    """Folder of the study; if not given: results/NAME."""
 
     def run(self) -> int:
-        """Study."""
+        """Measure the parts that are missing, write the page, and return the exit code."""
         if self.name not in STUDIES:
             raise unknown("study", self.name, STUDIES)
         section = run(STUDIES[self.name], self.out or Path("results") / self.name)

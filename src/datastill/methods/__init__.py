@@ -1,4 +1,4 @@
-"""Distillation methods, one file each, found by themselves, or the user's own as ``module:Class``."""
+"""Distillation methods: every file of this folder is imported; users name their own method as ``module:Class``."""
 
 import importlib
 import inspect
@@ -26,14 +26,14 @@ METHODS: dict[str, type[Method]] = {method.name: method for method in Method.__s
 
 
 def find_method(name: str, *, trust: bool = True) -> type[Method]:
-    """The method of that name, or the user's own class that ``module:Class`` names.
+    """Return the class of a method by its name.
 
     Args:
-        name: a name of `METHODS`, or ``module:Class``.
-        trust: False where `name` was read from a file: then no module is imported for it.
+        name: a name of `METHODS`, or ``module:Class`` for a class of the user.
+        trust: False if `name` was read from a file: then no module is imported for it.
 
     Raises:
-        UserError: no such method, module or class, or it needs trust.
+        UserError: there is no such method, module or class, or it needs trust.
     """
     if ":" not in name:
         if name not in METHODS:
@@ -55,11 +55,13 @@ def _import(name: str) -> type[Method]:
             return found
     except Exception as error:  # a module can raise anything
         raise UserError(f"method {name!r} cannot be used: {error}; write module:Class") from error
-    raise UserError(f"method {name!r} is no frozen dataclass with the four functions of Method; see adding-a-method.md")
+    raise UserError(
+        f"method {name!r} is not a frozen dataclass with the four functions of Method; see docs/adding-a-method.md"
+    )
 
 
 def name_of(method: Method) -> str:
-    """The name by which `find_method` finds the class of a method again."""
+    """Return the name for which `find_method` returns the class of this method."""
     kind = type(method)
     return kind.name if METHODS.get(kind.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
 

@@ -1,4 +1,4 @@
-"""The contract of a distillation method: a frozen record of settings with three pure steps."""
+"""The contract of a distillation method: a frozen record of settings with pure functions."""
 
 import abc
 import functools
@@ -21,23 +21,29 @@ from ..training import Engine, Optimiser, RealLoss, Steps
 from ..training.program import inner_loss
 
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
-"""The way to compute that needs no measuring and is possible everywhere."""
+"""The plain way to compute: it works for every network and on every machine, and nothing is measured to choose it."""
 
 LearnedTensors = dict[str, Tensor]
-"""What a method learns, by name; plain tensors without gradients."""
+"""The tensors that a method learns, by name; plain tensors without gradients."""
 
 
 class InitialWeights(abc.ABC):
-    """p(theta_0), the distribution that initial weights come from."""
+    """p(theta_0): the distribution from which initial weights are drawn."""
 
     @abc.abstractmethod
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """Those of networks `which` of an outer iteration, on the CPU; each depends on its own number alone."""
+        """Return initial weights on the CPU. Weights of one network do not depend on the other networks in `which`.
+
+        Args:
+            seed: the seed of the run.
+            iteration: the outer iteration, from 0.
+            which: numbers of networks within the iteration.
+        """
 
 
 @dataclass(frozen=True)
 class RandomWeights(InitialWeights):
-    """A fresh draw from an initialiser each time."""
+    """Initial weights that an initialiser draws afresh for every network and iteration."""
 
     network: Network
     initialiser: str
@@ -47,28 +53,31 @@ class RandomWeights(InitialWeights):
         check_initialiser(self.initialiser)
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """One draw for each."""
+        """Draw weights for each network in `which`."""
         draws = [generator(seed, "initial weights", iteration, i) for i in which]
         return self.network.init(self.initialiser, draws, self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class FixedWeights(InitialWeights):
-    """One known theta_0."""
+    """Initial weights that are equal for every network and iteration."""
 
     theta: Float[Tensor, " size"]
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:  # noqa: ARG002
-        """The same weights for all."""
+        """Return the fixed weights, once for each network in `which`."""
         return self.theta.expand(len(which), -1)
 
 
 class PoolWeights(InitialWeights):
-    """Trained networks: each of an iteration is drawn from a part of the pool of its own, so that no two are the same.
+    """Initial weights that are drawn from a pool of trained networks.
+
+    The pool is cut into as many parts as there are networks in an iteration, and network i is drawn from part i, so no
+    network comes twice in an iteration.
 
     Args:
-        thetas: the pool.
-        networks: of an iteration. A process keeps the parts of its own share of them.
+        thetas: weights of the networks of the pool.
+        networks: how many networks an iteration has. A process keeps only the parts for the networks it computes.
     """
 
     def __init__(self, thetas: Float[Tensor, "pool size"], networks: int) -> None:
@@ -76,7 +85,7 @@ class PoolWeights(InitialWeights):
         self.parts = {i: thetas[bounds[i] : bounds[i + 1]].clone() for i in distributed.rank_slice(networks)}
 
     def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """One of each part."""
+        """Draw one network from the part of each network in `which`."""
         return torch.stack([self._one(i, generator(seed, "networks of the pool", iteration, i)) for i in which])
 
     def _one(self, i: int, draw: torch.Generator) -> Float[Tensor, " size"]:
@@ -86,7 +95,7 @@ class PoolWeights(InitialWeights):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """What every method is given."""
+    """The data, network, initial weights and settings that every method is given."""
 
     data: RealData
     network: Network
@@ -94,20 +103,20 @@ class Problem:
     seed: int
     engine: Engine = PLAIN
     attack: Attack | None = None
-    """Judge by real data in which one class stands as another, instead of by the data as they are."""
+    """The attack, if networks are to misread a class of the real data; None: networks are to classify it."""
     warm_start: Synthetic | None = None
-    """A set in this normalised space that methods start from instead of starting anew."""
+    """Examples (normalised by the mean and sd of `data`) and step sizes to start from; None: start afresh."""
 
     def __post_init__(self) -> None:
         self.network.must_see_images()
 
     @functools.cached_property
     def steps(self) -> Steps:
-        """Gradient steps of the network on synthetic examples; kept, as tracing and compiling take time."""
+        """Gradient steps of the network on synthetic examples; made only once, because compiling takes time."""
         return self.engine.steps(inner_loss(self._network))
 
     def optimiser(self, name: str) -> Optimiser:
-        """The inner optimiser of that name; kept, like the steps."""
+        """Return the inner optimiser of this name; each one is made only once, because compiling takes time."""
         return self._optimisers.setdefault(name, self.engine.optimiser(name))
 
     @functools.cached_property
@@ -116,7 +125,7 @@ class Problem:
 
     @functools.cached_property
     def objective(self) -> RealLoss:
-        """What trained weights are judged by on real data."""
+        """The loss of trained weights on real data, which the outer loop minimises."""
         return classification(self._network, self.attack)
 
     @functools.cached_property
@@ -129,54 +138,54 @@ class Update:
     """One stochastic gradient of the outer objective."""
 
     objective: float
-    """Mean over networks; not finite when training diverged."""
+    """Mean loss over the networks of this process; not finite if their training diverged."""
     gradients: LearnedTensors
-    """Named like what is learned, one for each network of this process: (networks, *shape). The loop limits each and
-    takes the mean, over all processes."""
+    """Gradients by the names of the learned tensors, one for each network of this process: (networks, *shape). The loop
+    clips each one, and takes the mean over the networks of all processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OuterRate:
-    """How the outer loop moves one learned tensor."""
+    """The outer learning rate and the clipping of one learned tensor."""
 
     rate: float
-    """OuterRate learning rate."""
+    """Outer learning rate (of Adam)."""
     clip: float = 0.0
-    """Limit on the norm of each network's gradient, in medians of the last 100 norms; 0 for none. Hypergradients have a
-    heavy tail: without a limit one network in a hundred decides the update. But the tail may also be what says that
-    step sizes are too large (docs/LOG.md)."""
+    """Clip the gradient of each network at this multiple of the median of the last 100 norms; 0: no clipping. Without
+    clipping, one network in a hundred decides the update, because a few hypergradients are very large. For step sizes
+    these few may be the signal that the step sizes are too large (docs/LOG.md)."""
 
 
 class Method(abc.ABC):
-    """A way to distil: how to start, the gradient at an iteration, and the set that results.
+    """A distillation method: its start, its gradient at an iteration, and the set that it learns.
 
-    Subclasses are frozen dataclasses of settings. All randomness comes from ``rng.generator(problem.seed, purpose,
-    iteration, network)``, so that a run can be resumed at any iteration and shared out over processes: the gradient at
-    an iteration is that of ``distributed.rank_slice(networks)``, and the loop takes the mean over all.
+    Subclasses are frozen dataclasses of settings. All random numbers come from ``rng.generator(problem.seed, purpose,
+    iteration, network)``, so that a run can be resumed at any iteration and shared by processes: each process computes
+    the gradients of the networks ``distributed.rank_slice(networks)``, and the loop takes the mean over all networks.
     """
 
     name: ClassVar[str]
 
     def adapted(self, data: RealData) -> "Method":  # noqa: ARG002
-        """The settings as they are used on `data`, e.g. a batch no larger than the train split; stored with the run."""
+        """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self
 
     @abc.abstractmethod
     def start(self, problem: Problem) -> LearnedTensors:
-        """The learned tensors before the first iteration.
+        """Return the learned tensors before the first iteration.
 
         Raises:
-            UserError: settings and data do not fit each other.
+            UserError: the settings do not fit the data.
         """
 
     @abc.abstractmethod
     def rates(self) -> Mapping[str, OuterRate]:
-        """How each learned tensor is moved, by name."""
+        """Return the outer learning rate and the clipping of each learned tensor, by name."""
 
     @abc.abstractmethod
     def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
-        """The gradient at one outer iteration; a function of its arguments and of this process's share alone."""
+        """Return the gradients at one outer iteration; they depend only on the arguments and on the rank."""
 
     @abc.abstractmethod
     def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
-        """The synthetic examples, labels and step sizes."""
+        """Return the synthetic examples, labels and step sizes that the learned tensors stand for."""

@@ -26,8 +26,8 @@ from ..synthetic import (
 from ..training import OnReal, Program, hypergradient
 from .base import LearnedTensors, Method, OuterRate, Problem, Update
 
-LONGEST = 100_000
-"""Gradient steps of a program; each has a step size that is stored."""
+MOST_GRADIENT_STEPS = 100_000
+"""Gradient steps of the longest program (steps x epochs); the set stores a step size for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,34 +41,39 @@ class DatasetDistillation(Method):
     name: ClassVar[str] = "dataset-distillation"
 
     ipc: int = 10
-    """Images per class in all; shared evenly by the steps."""
+    """Images per class in total (ipc); a multiple of steps, because the steps share the images evenly."""
     steps: int = 10
-    """Gradient steps in an epoch, each on examples of its own."""
+    """Gradient steps in an epoch; each step trains on different examples."""
     epochs: int = 3
-    """Passes over the steps, each with step sizes of its own."""
+    """Passes over the steps; each pass has different step sizes."""
     start_from: Start = "real"
-    """What the examples start as: real images, or noise from N(0, 1) as in the paper."""
+    """How the examples start: as real images, or as noise from N(0, 1) as in the paper (Wang et al. 2018)."""
     step_size: float = 0.02
-    """Where every learned step size starts."""
+    """First value of every step size (inner learning rate); then the step sizes are learned."""
     networks: int = 1
-    """Networks (draws of initial weights) per outer iteration."""
+    """How many networks are trained in each outer iteration, each from different initial weights."""
     real_batch: int = 256
-    """Real examples per network and iteration (the paper: 1024); all of the train split where it has fewer."""
+    """Real examples per network and outer iteration (the paper: 1024), or the whole train split if it is smaller."""
     examples_rate: float = 0.01
-    """OuterRate learning rate of the examples."""
+    """Outer learning rate of the examples."""
     examples_clip: float = 0.5
-    """Limit on the norm of each network's hypergradient of the examples, in medians of the last norms; 0 for none."""
+    """Clip each network's gradient of the examples at this multiple of the median of the last 100 norms.
+    0: no clipping."""
     step_sizes_rate: float = 0.01
-    """OuterRate learning rate of the step sizes, before softplus."""
+    """Outer learning rate of the step sizes; it applies to the values before softplus."""
     step_sizes_clip: float = 0.0
-    """The same for the step sizes; 0 for none."""
+    """Clip each network's gradient of the step sizes at this multiple of the median of the last 100 norms.
+    0: no clipping."""
     coordinates: Coordinates = "auto"
-    """What examples are learned in: principal coordinates of the real data, or pixels as in the paper; auto takes
-    principal coordinates unless the images are too large for them."""
+    """Coordinates in which the examples are learned:
+    - principal: the principal components of the real images.
+    - pixels: as in the paper.
+    - auto: principal, or pixels if the images are too large for principal components."""
     window: int = 0
-    """Gradient steps differentiated through, at a random place (arXiv 2311.07025); 0 for all, as in the paper."""
+    """How many gradient steps in a row to differentiate through, at a random position (arXiv 2311.07025).
+    0: all steps, as in the paper."""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
-    """Of the inner training, and of everybody who trains on the set: gradient descent as in the paper."""
+    """Inner optimiser, which trains networks on the examples, now and in every later use of the set; the paper: sgd."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -78,29 +83,29 @@ class DatasetDistillation(Method):
             at_least(name, getattr(self, name), 0)
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
-        if self.program.length > LONGEST:
+        if self.program.length > MOST_GRADIENT_STEPS:
             raise UserError(
                 f"{self.steps} steps x {self.epochs} epochs are {self.program.length} gradient steps, but a program "
-                f"has at most {LONGEST}"
+                f"has at most {MOST_GRADIENT_STEPS}; lower steps or epochs"
             )
         if self.window > self.program.length:
             raise UserError(
                 f"window is {self.window}, but the program has {self.program.length} gradient steps "
-                f"({self.steps} steps x {self.epochs} epochs)"
+                f"({self.steps} steps x {self.epochs} epochs); take a window of at most {self.program.length}"
             )
 
     @property
     def program(self) -> Program:
-        """How the set is trained on."""
+        """The program of the set: its steps and epochs."""
         return Program(steps=self.steps, epochs=self.epochs)
 
     def adapted(self, data: RealData) -> "DatasetDistillation":
-        """With a real batch that the train split has, and coordinates that the images are not too large for."""
+        """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
         coordinates = choose_coordinates(data, self.coordinates)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
     def start(self, problem: Problem) -> LearnedTensors:
-        """Coordinates of the examples in program order, and the numbers that become step sizes."""
+        """Return the coordinates of the examples in program order, and the step sizes before softplus."""
         if problem.warm_start:
             self._must_fit(problem, problem.warm_start)
         start = problem.warm_start or Synthetic(
@@ -120,12 +125,13 @@ class DatasetDistillation(Method):
         }
 
     def _must_fit(self, problem: Problem, start: Synthetic) -> None:
-        """Raise a `UserError` for a warm start of another size or order: it may be any set."""
+        """Raise a `UserError` if the warm start has another number of examples, steps or epochs, or other labels."""
         (epochs, steps), batch = start.step_sizes.shape, start.labels.shape[1]
         if (epochs, steps, steps * batch) != (self.epochs, self.steps, self.ipc * problem.data.classes):
             raise UserError(
                 f"the warm start has {steps * batch} examples in {steps} steps x {epochs} epochs, but the settings ask "
-                f"for {self.ipc * problem.data.classes} in {self.steps} x {self.epochs}; give its own settings"
+                f"for {self.ipc * problem.data.classes} in {self.steps} x {self.epochs}; take ipc, steps and epochs of "
+                "the warm start"
             )
         if not torch.equal(start.labels, start_labels(problem.data, ipc=self.ipc, steps=self.steps)):
             raise UserError(
@@ -133,17 +139,17 @@ class DatasetDistillation(Method):
             )
 
     def rates(self) -> Mapping[str, OuterRate]:
-        """Each with a rate and a clip of its own."""
+        """Return the outer learning rates and the clipping of the examples and of the step sizes."""
         return {
             "examples": OuterRate(rate=self.examples_rate, clip=self.examples_clip),
             "step_sizes": OuterRate(rate=self.step_sizes_rate, clip=self.step_sizes_clip),
         }
 
     def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
-        """The exact hypergradient of each network."""
+        """Return the exact hypergradient of each network that this process computes."""
         mine = distributed.rank_slice(self.networks)
         parts = [
-            self._some(problem, learned, iteration, mine[first : first + problem.engine.together])
+            self._hypergradients(problem, learned, iteration, mine[first : first + problem.engine.together])
             for first in range(0, len(mine), problem.engine.together)
         ]
         objective, examples, step_sizes = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -155,10 +161,10 @@ class DatasetDistillation(Method):
             },
         )
 
-    def _some(
+    def _hypergradients(
         self, problem: Problem, learned: LearnedTensors, iteration: int, which: range
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Objective and hypergradients of these networks, as one batched program."""
+        """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
         data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
         thetas = problem.initial.draw(seed, iteration, which)
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
@@ -178,7 +184,7 @@ class DatasetDistillation(Method):
         return found.objective, found.examples, found.step_sizes
 
     def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
-        """Examples with hard labels and positive step sizes."""
+        """Return the examples in normalised pixels, with hard labels and positive step sizes."""
         return Synthetic(
             examples=basis(problem.data, self.coordinates).examples(learned["examples"]),
             labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
