@@ -119,7 +119,7 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
 def require_tables(found: Walk) -> None:
     """Raise a `UserError` if reading a folder as tables would not end.
 
-    The folder holds a pipe or a device, or so many other files (hidden ones too, which are not in `found`) that the
+    The folder holds a pipe or a device, or too many other files (hidden ones too, which are not in `found`): the
     `datasets` library would search it for minutes.
     """
     if count := found.others["pipes or devices"]:

@@ -104,7 +104,7 @@ def _in_data_folder(name: str) -> Path | None:
 
 
 def _kind(path: Path) -> Literal["a folder", "a file", "a device or a pipe", ""]:
-    """Return what is at a path, following links; empty if there is nothing or the path is invalid."""
+    """Return the kind of the entry at a path, following links; empty if there is none or the path is invalid."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

@@ -26,13 +26,13 @@ class DataSettings:
     resize: int | None = None
     """Height and width in pixels to resize to (bilinear, antialiased), 1 to 1024; None keeps the size."""
     fit: Fit = "stretch"
-    """What resizing does to an image that is not square: stretch it, crop it to the square in its middle, or pad it
-    with black borders to a square."""
+    """How resizing makes an image square: stretch it, crop it to the square in its middle, or pad it with black
+    borders."""
     pad: int = 0
-    """Black pixels added on each side after resizing, 0 to 256: resize=20 and pad=4 centre the 16x16 digits of USPS in
-    28x28, as the digits of MNIST are."""
+    """Black pixels added on each side after resizing, 0 to 256: resize=20 and pad=4 put the 16x16 digits of USPS in
+    the middle of 28x28 images, like the digits of MNIST."""
     validation: float = 0.1
-    """Share of each class of train that becomes validation, in (0, 1), where the source has no validation split."""
+    """Share of each class of train that becomes validation, in (0, 1), if the source has no validation split."""
     seed: int = 0
     """Seed of the validation split. The test split does not depend on it."""
     skip_unreadable: bool = False

@@ -20,7 +20,7 @@ def constants(module: nn.Module) -> dict[str, Any]:
     """Return a module's buffers, frozen parameters, and attributes with tensors, arrays or floats, by name."""
     found: dict[str, Any] = {}
     for path, layer in module.named_modules():
-        if isinstance(layer, _NormBase):  # its running statistics are measured anew
+        if isinstance(layer, _NormBase):  # its running statistics are measured again
             continue
         for key, value in _of(layer):
             found[f"{path}.{key}".removeprefix(".")] = value

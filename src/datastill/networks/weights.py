@@ -34,7 +34,7 @@ def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels
 
 
 def pretrained(module: nn.Module, name: str, adapt: str, *, last: str, hint: str = "") -> nn.Module:
-    """Load the weights of a file into a module, except into its last layer; freeze what is not adapted.
+    """Load the weights of a file into a module, except into its last layer; freeze layers that are not adapted.
 
     The last layer starts with weights 0 and biases 1, as in Wang et al. 2018.
 
