@@ -75,9 +75,7 @@ def test_it_is_measured_from_them_alone(distilled: DistilledSet) -> None:
 
 @pytest.mark.usefixtures("trained_otherwise")
 def test_other_weights_are_refused(distilled: DistilledSet) -> None:
-    with pytest.raises(
-        UserError, match=r"comes with other weights \(SHA-256 .*\) than those that the set was made for"
-    ):
+    with pytest.raises(UserError, match=r"has other weights \(SHA-256 .*\) than the set was made for"):
         score(distilled, DATA)
     network = build(distilled.header.network, shape=DATA.shape, classes=3)
     with pytest.raises(
@@ -102,7 +100,7 @@ def test_a_set_for_drawn_weights_insists_on_those_that_are_frozen(
     assert distilled.header.initial == "random"
     assert distilled.header.score["n"] == 3
     request.getfixturevalue("trained_otherwise")
-    with pytest.raises(UserError, match="comes with other weights"):
+    with pytest.raises(UserError, match="has other weights"):
         score(distilled, DATA)
 
 

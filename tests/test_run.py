@@ -284,8 +284,8 @@ def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_a
         ({"network": "nearest-neighbours(k=1)"}, "a run is scored with networks"),
         ({"initialiser": "xaviar"}, "unknown initialiser 'xaviar'"),
         ({"initialiser": "pool:nowhere"}, "there is no pool at nowhere"),
-        ({"labels": "soft"}, "soft labels were asked for"),
-        ({"epochs": 10**9}, "at most 100000 are taken"),
+        ({"labels": "soft"}, "labels is 'soft', but the set has hard labels"),
+        ({"epochs": 10**9}, "at most 100000 are allowed"),
     ],
 )
 def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(

@@ -51,7 +51,7 @@ def test_shares_are_those_of_the_confusion_matrix() -> None:
             assert shares.others[i] == pytest.approx(float((read == labels)[labels != 2].float().mean()))
     assert found.after.overall == pytest.approx(score(distilled, DATA, Protocol(networks=3)).accuracies)
     assert AttackScore.from_dict(found.as_dict()) == found
-    assert str(found).startswith("class '2' read as '0': ")
+    assert str(found).startswith("class '2' classified as '0': ")
 
 
 def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: Path, tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_the_command_line_tells_both_stages(tmp_path: Path, capsys: pytest.Captu
     assert (
         main(["distill", "digits", "--objective", "attack", "--attack-class", "3", "--target-class", "5", *quick]) == 0
     )
-    assert "class '3' read as '5': " in capsys.readouterr().out
+    assert "class '3' classified as '5': " in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "run" / "distilled.safetensors"), "--networks", "2"]) == 0
-    assert "class '3' read as '5': " in capsys.readouterr().out
+    assert "class '3' classified as '5': " in capsys.readouterr().out
 
 
 def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() -> None:

@@ -48,7 +48,7 @@ def test_the_order_of_the_classes_changes_nothing(meeting: str) -> None:
 @pytest.mark.parametrize("meeting", list(MEETINGS))
 def test_other_classes_are_refused_by_name(meeting: str) -> None:
     renamed = replace(DATA, class_names=("0", "1", "zebra"))
-    with pytest.raises(UserError, match=r"the set has the classes '2', where data .* has 'zebra'; .* rename") as error:
+    with pytest.raises(UserError, match=r"the set has the classes '2', but data .* has 'zebra'; .* rename") as error:
         MEETINGS[meeting](SETS.get(meeting, SET), renamed)
     assert "\n" not in str(error.value)
 

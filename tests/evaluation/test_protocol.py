@@ -43,7 +43,7 @@ def test_hard_labels_are_the_most_probable_ones() -> None:
     assert Protocol(labels="hard").applied(SOFT).labels.tolist() == [[0, 1, 2]]
     assert score(SOFT, DATA, Protocol(networks=2)).protocol["labels"] == "soft"
     assert score(SOFT, DATA, Protocol(networks=2, labels="hard")).protocol["labels"] == "hard"
-    with pytest.raises(UserError, match="soft labels were asked for, but the set has hard ones"):
+    with pytest.raises(UserError, match="labels is 'soft', but the set has hard labels"):
         score(SET, DATA, Protocol(networks=2, labels="soft"))
 
 

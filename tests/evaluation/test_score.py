@@ -12,7 +12,7 @@ from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, packed, score, verify
 from datastill.evaluation.accuracy import Accuracy
-from datastill.evaluation.fit import TOGETHER, unseen
+from datastill.evaluation.fit import NETWORKS_PER_BATCH, unseen
 from datastill.networks import build
 from datastill.rng import generator
 
@@ -60,7 +60,7 @@ def test_the_score_is_that_of_ordinary_modules_trained_with_the_set(spec: str) -
 
 
 def test_network_i_is_the_same_however_many_are_evaluated() -> None:
-    many = score(SET, DATA, Protocol(networks=TOGETHER + 3)).accuracies
+    many = score(SET, DATA, Protocol(networks=NETWORKS_PER_BATCH + 3)).accuracies
     assert score(SET, DATA, Protocol(networks=2)).accuracies == many[:2]
 
 
@@ -176,7 +176,7 @@ class TestVerify:
     def test_no_claim_and_too_many_networks_are_named(self) -> None:
         with pytest.raises(UserError, match="claims no score"):
             verify(SET, DATA)
-        with pytest.raises(UserError, match="networks is 9, but the claim was measured on 5"):
+        with pytest.raises(UserError, match="networks is 9, but the score is of 5"):
             verify(self.claimed, DATA, networks=9)
 
 

@@ -1,4 +1,4 @@
-"""Fair evaluation: a score depends on the artifact alone."""
+"""Evaluation of distilled sets: a score depends only on what the set's file holds, never on how it was made."""
 
 from .attack import AttackScore, attacked, with_clean
 from .checking import must_be_measurable

@@ -1,4 +1,4 @@
-"""Accuracy of one network after another on the same real images."""
+"""Accuracy of trained networks on real images."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,32 +15,32 @@ from ..data import Split
 from ..networks import Network
 from ..training.traced import traced
 
-BATCH = {"cpu": 100, "cuda": 1000}
-"""Real images in one forward pass; on CPU they stay in the cache."""
-COMPILES_FROM = 500_000
-"""Images to be classified, by all networks together, from which compiling on CPU (some ten seconds) pays."""
+IMAGES_PER_BATCH = {"cpu": 100, "cuda": 1000}
+"""Real images in one forward pass, per type of device; 100 fit into the cache of a CPU."""
+COMPILE_FROM = 500_000
+"""Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
 
 class Accuracy:
-    """Share of a split that trained networks get right.
+    """A measure of trained networks: their accuracy on a split of real data, as a fraction of 1.
 
     Args:
-        network: whose weights will be given.
-        distilled: what they were trained on; it normalises images, and batch statistics are measured on it.
+        network: the architecture of the networks.
+        distilled: the set they were trained on. It normalises images; statistics of batch normalisation come from it.
         real: the split.
-        networks: how many will be measured; for many the forward pass is compiled, where there is a compiler.
+        networks: how many networks will be measured; for many, the forward pass is compiled if there is a compiler.
     """
 
     def __init__(self, network: Network, distilled: DistilledSet, real: Split, networks: int = 1) -> None:
         self.network, self.distilled, self.real = network, distilled, real
-        self.batch = BATCH.get(real.images.device.type, 1000)
+        self.batch = IMAGES_PER_BATCH.get(real.images.device.type, 1000)
         self._compiled = None
-        if real.images.device.type == "cpu" and networks * len(real) >= COMPILES_FROM and not network.has_statistics:
+        if real.images.device.type == "cpu" and networks * len(real) >= COMPILE_FROM and not network.has_statistics:
             self._compiled = self._compile()
 
     @torch.no_grad()
     def __call__(self, theta: Float[Tensor, " size"]) -> float:
-        """The share that one trained network gets right."""
+        """Return the accuracy of one trained network, given by its weights, as a fraction of 1."""
         return share_right(self._classifier(theta), self.real, self.batch)
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
@@ -49,16 +49,16 @@ class Accuracy:
             return lambda images: predict(self.distilled.normalise(images)).argmax(1)
 
         def classify(images: Tensor) -> Tensor:
-            whole = pad(images, (0,) * 7 + (self.batch - len(images),))  # it takes batches of this size only
+            whole = pad(images, (0,) * 7 + (self.batch - len(images),))  # the compiled code takes only this batch size
             return compiled(theta, whole)[: len(images)]
 
         return classify
 
     def each(self, thetas: Iterable[Float[Tensor, " size"]]) -> Iterator[float]:
-        """The share that each network gets right, in their order.
+        """Yield the accuracy of each network, in the given order.
 
-        Compiled, a network runs on one thread and others beside it, while the next ones are trained by whoever gives
-        them: sharing out one small network's layers wastes half of two cores.
+        If compiled, each network is measured on one thread and several run in parallel, while the caller trains the
+        next ones. Splitting one small network over two threads would waste half of them.
         """
         workers = torch.get_num_threads()
         if self._compiled is None or workers == 1:
@@ -78,24 +78,24 @@ class Accuracy:
 
         arguments = torch.zeros(self.network.size), self.real.images[: self.batch]
         try:
-            with torch.no_grad(), one_thread():  # which the code is made for
-                # traced first: what is compiled then looks at no module, which training changes in another thread
+            with torch.no_grad(), one_thread():  # compiled for the number of threads that `each` uses
+                # Traced first, the code reads no module: training changes modules meanwhile, in another thread.
                 compiled = torch.compile(traced(classes, *arguments), dynamic=False)
                 compiled(*arguments)
-        except Exception:  # no compiler, or a network that it cannot take: the plain way is right, only slower
+        except Exception:  # no compiler, or a network that it cannot compile: without it, measuring is only slower
             return None
         return compiled
 
 
 def share_right(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> float:
-    """Share of a split that gets its label, so many images at a time."""
+    """Return the accuracy of a classifier on a split, as a fraction of 1, with `batch` images per forward pass."""
     pieces = zip(real.images.split(batch), real.labels.split(batch), strict=True)
     return sum(int((classify(images) == labels).sum()) for images, labels in pieces) / len(real)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Operations that are begun in this thread stay in it."""
+    """Make operations that this thread starts run on one thread only, inside this context."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

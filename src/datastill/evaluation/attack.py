@@ -1,4 +1,4 @@
-"""What a poisoned set does to networks: how often one class is read as another, and what it costs the others."""
+"""The effect of a poisoned set: how many images of one class are misclassified as another, and the accuracy."""
 
 import itertools
 import statistics
@@ -25,46 +25,53 @@ from .protocol import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """Of each network, as fractions of 1."""
+    """Measurements of an attack, one value per network, as fractions of 1."""
 
     misread: list[float]
-    """Of the attacked class, what is read as the target class."""
+    """Share of the images of the attacked class that are classified as the target class."""
     overall: list[float]
-    """Of all images, what is read as what it is."""
+    """Accuracy on all images."""
     others: list[float]
-    """Of all images but those of the attacked class, what is read as what it is."""
+    """Accuracy on the images of the other classes, without the attacked class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackScore:
-    """Networks before and after they are trained on the set."""
+    """The effect of a poisoned set on networks: measurements before and after training on it."""
 
     attack_class: str
+    """Name of the class whose images are to be misclassified."""
     target_class: str
+    """Name of the class that the attacked images are to be classified as."""
     split: str
+    """Split of the real data: ``test`` or ``validation``."""
     images: int
+    """Number of images that each network was measured on."""
     n: int
+    """Number of networks."""
     before: Shares
+    """Measurements with the initial weights."""
     after: Shares
+    """Measurements after training on the set."""
 
     def __str__(self) -> str:
         def both(name: str) -> str:
             return " -> ".join(_mean_sd_text(getattr(shares, name)) for shares in (self.before, self.after))
 
         return (
-            f"class {self.attack_class!r} read as {self.target_class!r}: {both('misread')}; "
-            f"accuracy: {both('overall')}; of the other classes: {both('others')} "
+            f"class {self.attack_class!r} classified as {self.target_class!r}: {both('misread')}; "
+            f"accuracy: {both('overall')}; accuracy on the other classes: {both('others')} "
             f"(n = {self.n}, {self.images} {self.split} images)"
         )
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "AttackScore":
-        """The inverse of `as_dict`."""
+        """Return the score that `as_dict` made these values from."""
         named: dict[str, Any] = {**plain, **{name: Shares(**plain[name]) for name in ("before", "after")}}
         return cls(**named)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the score as plain JSON values."""
         return asdict(self)
 
 
@@ -78,22 +85,22 @@ def attacked(
     trust: bool = False,
     progress: bool = False,
 ) -> AttackScore:
-    """Measure the networks of a protocol before and after they are trained on a set that poisons.
+    """Measure networks before and after they are trained on a poisoned set.
 
     Args:
-        distilled: the set; its header names the two classes.
-        data: the real data, with its true labels.
-        protocol: which networks; the set's own when left out.
+        distilled: the poisoned set; its header names the attacked class and the target class.
+        data: the real data, with true labels.
+        protocol: the networks and their training; None uses the defaults of `Protocol`.
         split: ``validation`` for every choice, ``test`` once at the end.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Raises:
-        UserError: the set was not made to attack, or data and set do not belong together.
+        UserError: the set is not poisoned, it does not fit the data, or it needs trust.
     """
     distilled = distilled.with_trust(trust)
     if distilled.header.attack is None:
-        raise UserError("the set was not made to attack: it names no class to be misread")
+        raise UserError("the set was not made to attack: its header names no attacked class; give a poisoned set")
     data = matched(distilled, data)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     applied = resolved.applied(distilled)
@@ -129,13 +136,19 @@ def attacked(
 
 
 def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0) -> DistilledSet:
-    """The set with real images, rightly labelled, in every step: so many of each class, the same in all.
+    """Return the set with `ipc` correctly labelled real images of each class added to every step, always equal ones.
+
+    Args:
+        distilled: a set with hard labels.
+        data: the real data; the images are from its training split.
+        ipc: images per class.
+        seed: seed of the choice of images.
 
     Raises:
-        UserError: a class has fewer images, or the set has soft labels.
+        UserError: a class has fewer than `ipc` images, the set has soft labels, or it does not fit the data.
     """
     if not distilled.hard:
-        raise UserError("the set has soft labels, which real images have not; make it hard first")
+        raise UserError("the set has soft labels, but real images have hard labels; give a set with hard labels")
     data = matched(distilled, data)
     index = data.by_class(ipc, generator(seed, "clean images")).flatten()
     steps = len(distilled.examples)

@@ -1,4 +1,4 @@
-"""Whether a protocol can be carried out, found out before a set is learned for hours."""
+"""Check that a set can be scored, before it is learned for hours."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from . import neighbours
 from .fit import along, unseen
 from .protocol import Protocol
 
-LONGEST = 100_000
-"""Gradient steps that a protocol may ask for."""
+MOST_STEPS = 100_000
+"""The largest number of gradient steps of a protocol."""
 
 
 def must_be_measurable(distilled: DistilledSet, protocol: Protocol, device: torch.device) -> None:
-    """Raise a `UserError` where a set could not be scored on the test split: takes one gradient step of one network.
+    """Raise a `UserError` if a set cannot be scored by a protocol; takes one gradient step of one network to see it.
 
     Args:
-        distilled: a set of the size, network and labels that are to be scored.
-        protocol: how it is to be scored.
-        device: where.
+        distilled: a set with the size, network and type of labels of the set that will be scored.
+        protocol: the protocol that the set will be scored by.
+        device: the device that the networks are trained on.
     """
     resolved = replace(protocol.resolved(distilled), networks=1)
     if neighbours.asked(resolved.network):
@@ -29,10 +29,10 @@ def must_be_measurable(distilled: DistilledSet, protocol: Protocol, device: torc
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
     steps = len(distilled.examples)
-    if resolved.epochs * steps > LONGEST:
+    if resolved.epochs * steps > MOST_STEPS:
         raise UserError(
-            f"protocol.epochs is {resolved.epochs}, which makes {resolved.epochs * steps} gradient steps; at most "
-            f"{LONGEST} are taken"
+            f"protocol.epochs is {resolved.epochs}, which makes {resolved.epochs * steps} gradient steps, but at most "
+            f"{MOST_STEPS} are allowed; use fewer epochs"
         )
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, "test networks", device)

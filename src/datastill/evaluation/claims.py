@@ -1,4 +1,4 @@
-"""Every claim in a distilled set about its score: it holds, it does not hold, or it is said that nobody checked it."""
+"""The claims in a distilled set about its score: each holds, does not hold, or was not checked."""
 
 import statistics
 from collections.abc import Iterator, Mapping
@@ -14,20 +14,20 @@ from .score import Score
 
 Verdict = Literal["holds", "does not hold", "not checked"]
 UNCHECKED = ("baseline", "curve", "seconds", "hardware")
-"""What a score may hold that would take a measurement of its own."""
+"""The parts of a score that `verify` does not measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim of a set, and what became of it."""
+    """A claim of a set, with the result of checking it."""
 
     name: str
     verdict: Verdict
     text: str
-    """What is claimed, what was measured, or why it was not checked."""
+    """The claimed and the measured value, or the reason why the claim was not checked."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the claim as plain JSON values."""
         return asdict(self)
 
 
@@ -37,21 +37,21 @@ def require_recorded_data(distilled: DistilledSet, data: RealData, split: str) -
     if recorded and recorded != data.sha256[split]:
         raise UserError(
             f"this is not the data that the set was made from: the {split} split of {data.name!r} has SHA-256 "
-            f"{data.sha256[split][:12]}, the file says {recorded[:12]}; give the right data with --data"
+            f"{data.sha256[split][:12]}, but the set's file says {recorded[:12]}; give the right data with --data"
         )
 
 
 def claims(
     distilled: DistilledSet, data: RealData, found: Score, attack: AttackScore | None, tolerance: float
 ) -> Iterator[Claim]:
-    """The claims of a set, next to what was measured on the first networks of its score.
+    """Yield every claim of a set, compared with a new measurement.
 
     Args:
         distilled: the set, with a score.
-        data: the real data that was measured on.
-        found: the measurement.
-        attack: the measurement of the attack, if the set claims one.
-        tolerance: how far a mean or a standard deviation may be off, as a fraction of 1.
+        data: the real data of the new measurement.
+        found: the new measurement, on the first networks of the set's score.
+        attack: the new measurement of the attack; None if the set claims no attack.
+        tolerance: the largest allowed difference of a mean or a standard deviation, as a fraction of 1.
     """
     header, claim = distilled.header, distilled.header.score or {}
     yield from _figures(claim, found, tolerance)
@@ -61,7 +61,7 @@ def claims(
     yield from _identity(distilled, data)
     yield _network(distilled)
     settings = ", ".join(f"{name} {value}" for name, value in found.protocol.items() if value not in ("", 0))
-    yield Claim(name="protocol", verdict="holds", text=f"measured by it: {settings}")
+    yield Claim(name="protocol", verdict="holds", text=f"measured with {settings}")
     if attack:
         yield from _attack(claim["attack"], attack, tolerance)
     elif "attack" in claim:
@@ -76,7 +76,7 @@ def claims(
 
 def _figures(claim: Mapping[str, Any], found: Score, tolerance: float) -> Iterator[Claim]:
     whole = found.n == claim["n"]
-    of = "measured" if whole else f"of its {len(claim['accuracies'])} accuracies"
+    of = "measured" if whole else f"computed from the {len(claim['accuracies'])} accuracies in the file"
     accuracies = found.accuracies if whole else claim["accuracies"]
     mean, sd = statistics.fmean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     yield _near("mean", claim["mean"], mean, tolerance, of)
@@ -126,19 +126,19 @@ def _identity(distilled: DistilledSet, data: RealData) -> Iterator[Claim]:
         verdict: Verdict = "holds" if sha256 == ours else "does not hold"
         yield Claim(name=name, verdict=verdict, text=f"{sha256[:12]} claimed, {ours[:12]} found")
     names = sorted(distilled.header.class_names) == sorted(data.class_names)
-    text = "those of the data" if names else "not those of the data"
+    text = "equal to the class names of the data" if names else "different from the class names of the data"
     yield Claim(name="class names", verdict="holds" if names else "not checked", text=text)
 
 
 def _network(distilled: DistilledSet) -> Claim:
-    """The score is read as that of the network which the set is for, unless its configuration names another."""
+    """Check that the score is of the network the set was made for, or of the one that its configuration asks for."""
     header = distilled.header
     measured = (header.score or {})["protocol"]["network"] or header.network
     configured = header.config.get("protocol")
     asked = configured.get("network") if isinstance(configured, Mapping) else None
     if measured in (header.network, asked):
         return Claim(name="network", verdict="holds", text=f"measured with {measured!r}")
-    text = f"the set is for {header.network!r}, but its score is of {measured!r}"
+    text = f"the set was made for {header.network!r}, but its score was measured with {measured!r}"
     return Claim(name="network", verdict="does not hold", text=text)
 
 
@@ -153,5 +153,5 @@ def _attack(claim: Mapping[str, Any], found: AttackScore, tolerance: float) -> I
                 statistics.fmean(values[: found.n]),
                 mean,
                 tolerance,
-                f"of {found.n} networks",
+                f"measured with {found.n} networks",
             )

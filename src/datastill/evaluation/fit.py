@@ -1,4 +1,4 @@
-"""Many networks trained on one distilled set at once."""
+"""Train many networks on one distilled set at once."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -16,17 +16,24 @@ from ..training import Clipped, optimiser, unroll
 from ..training.program import inner_loss
 from .protocol import Protocol
 
-TOGETHER = 20  # networks in one batched program; wide ones on CPU are faster one by one (docs/LOG.md)
+NETWORKS_PER_BATCH = 20
+"""The number of networks that are trained in one batch; wide networks on CPU are faster one by one (docs/LOG.md)."""
 
 
 def unseen(
     distilled: DistilledSet, protocol: Protocol, purpose: str, device: torch.device
 ) -> tuple[Network, Float[Tensor, "networks size"]]:
-    """The network of a resolved protocol and the initial weights that it is evaluated from.
+    """Return the network of a protocol and the initial weights to train it from, one row per network.
+
+    Args:
+        distilled: the set.
+        protocol: a resolved protocol, see `Protocol.resolved`.
+        purpose: a name for the draw of initial weights, e.g. ``test networks``; other names give other weights.
+        device: the device of the weights.
 
     Raises:
-        UserError: the network cannot take the set's images, the stored weights do not fit it, or it comes with other
-            weights than those that the set was made for.
+        UserError: the network cannot take the set's images, the stored weights do not fit it, or it does not have the
+            weights that the set was made for.
     """
     network = build(protocol.network, shape=distilled.shape, classes=distilled.classes)
     if protocol.network == distilled.header.network:
@@ -43,7 +50,7 @@ def unseen(
 
 
 def _must_be_the_recorded_pool(distilled: DistilledSet, initialiser: str) -> None:
-    """Raise a `UserError` if the file of the set's pool holds another pool than the one that the set was made for."""
+    """Raise a `UserError` if the pool in the file has another SHA-256 than the pool that the set was made for."""
     recorded = distilled.header.provenance.get("pool", {}).get("sha256")
     if not recorded or initialiser != distilled.header.initialiser:
         return
@@ -51,13 +58,21 @@ def _must_be_the_recorded_pool(distilled: DistilledSet, initialiser: str) -> Non
     found = load_pool(path).sha256
     if found != recorded:
         raise UserError(
-            f"{path} is not the pool that the set was made for: its SHA-256 is {found[:12]}, the set says "
+            f"{path} is not the pool that the set was made for: its SHA-256 is {found[:12]}, but the set says "
             f"{recorded[:12]}; put the right pool there, or name another one with --initialiser pool:FILE"
         )
 
 
 def user_weights_sha256(network: Network, initial: str) -> str:
-    """SHA-256 of the weights that sets with this `Header.initial` leave to the network; empty where there are none."""
+    """Return the SHA-256 of the weights that the user's network must supply because the set does not store them.
+
+    Args:
+        network: the network.
+        initial: `Header.initial` of the set. For ``own``, all weights of the network count, otherwise the frozen ones.
+
+    Returns:
+        The digest; empty if the network needs no weights of its own.
+    """
     return network.sha256(network.own() if initial == "own" else None)
 
 
@@ -66,16 +81,16 @@ def _must_come_with_the_same(distilled: DistilledSet, network: Network) -> None:
     found = user_weights_sha256(network, distilled.header.initial) if claimed else ""
     if found != claimed:
         raise UserError(
-            f"network {network.name!r} comes with other weights (SHA-256 {found[:12] or 'of none'}) than those that "
-            f"the set was made for ({claimed[:12]}); give it the weights file that the set was made with"
+            f"network {network.name!r} has other weights (SHA-256 {found[:12] or 'none'}) than the set was made for "
+            f"(SHA-256 {claimed[:12]}); give it the weights file that the set was made with"
         )
 
 
 def stored_weights(distilled: DistilledSet, network: Network) -> Float[Tensor, " size"]:
-    """The initial weights that the set holds, as one vector.
+    """Return the initial weights that the set holds, as one vector.
 
     Raises:
-        UserError: they do not fit the network.
+        UserError: the names or shapes of the weights do not fit the network.
     """
     stored = dict(distilled.theta_0 or {})
     if {name: value.shape for name, value in stored.items()} != dict(zip(network.names, network.shapes, strict=True)):
@@ -86,18 +101,32 @@ def stored_weights(distilled: DistilledSet, network: Network) -> Float[Tensor, "
 def trained(
     distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Final weights, `TOGETHER` networks at a time."""
-    if not len(thetas):  # a process may have no share
+    """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time.
+
+    Args:
+        distilled: the set as the protocol trains on it, see `Protocol.applied`.
+        protocol: a resolved protocol.
+        network: the architecture.
+        thetas: the initial weights, one row per network.
+    """
+    if not len(thetas):  # one of several processes may have no network
         return
-    for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else TOGETHER):
+    for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else NETWORKS_PER_BATCH):
         steps = along(distilled, protocol, network, some)
-        yield deque(steps, maxlen=1).pop()  # all of a long program would fill the memory
+        yield deque(steps, maxlen=1).pop()  # keep only the last step, as all steps would fill the memory
 
 
 def along(
     distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Weights after each step of the program, of a set as the protocol trains on it (`Protocol.applied`)."""
+    """Yield the weights of all networks after each gradient step.
+
+    Args:
+        distilled: the set as the protocol trains on it, see `Protocol.applied`.
+        protocol: a resolved protocol.
+        network: the architecture.
+        thetas: the initial weights, one row per network.
+    """
     device, rule = thetas.device, optimiser(distilled.header.optimiser)
     if protocol.clip:
         rule = Clipped(inside=rule, limit=protocol.clip)

@@ -1,4 +1,4 @@
-"""How a set is evaluated: on which unseen networks, how many, and how they are trained on it."""
+"""The protocol of an evaluation: which networks, how many, and how they are trained on the set."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,30 +14,32 @@ from ..rng import generator
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Unseen networks, trained on the set alone as it prescribes, and read once on the test split."""
+    """The settings of an evaluation: networks that distilling never saw are trained on the set and then measured."""
 
     networks: int = 200
-    """How many networks; 1 where the set was made for fixed initial weights and no other network is asked for, or for
-    the network's own."""
+    """How many networks are trained and measured. Always 1 if training starts from weights that the set stores or that
+    the network already has."""
     network: str = ""
-    """Which network; empty for the one that the set was made for; nearest-neighbours(k=1,norm=2) trains none."""
+    """The architecture. Empty: the one that the set was made for. nearest-neighbours(k=1,norm=2) trains no network."""
     initialiser: str = ""
-    """How initial weights are drawn; empty for the set's own; pool:FILE takes trained networks, on test images those
-    that the pool holds out."""
+    """How initial weights are drawn. Empty: as the set asks for. pool:FILE: from trained networks of a pool; scores on
+    test images use its held-out networks."""
     step_size: float = 0.0
-    """One step size for all gradient steps; 0 for the set's own."""
+    """One step size for all gradient steps. 0: the step sizes of the set."""
     epochs: int = 0
-    """Passes over the steps; 0 for the set's own. Those beyond the set's own take the step sizes of its last."""
+    """Passes over the steps of the set. 0: as many as the set has step sizes for. Any further epoch repeats the step
+    sizes of the set's last epoch."""
     optimiser: Literal["", "sgd", "momentum", "adam"] = ""
-    """Of the training; empty for the set's own."""
+    """The optimiser of the training. Empty: the optimiser of the set."""
     augmentation: Augmentation = "none"
-    """Of the examples, anew in each epoch, the same for all networks."""
+    """Augmentation of the synthetic examples, drawn anew in each epoch; all networks see equal examples."""
     clip: float = 0.0
-    """Limit on the norm of a network's gradient, a defence against sets that poison; 0 for none."""
+    """Largest norm of the gradient of one network; a longer gradient is scaled to it, a defence against poisoned sets.
+    0: no limit."""
     labels: Literal["", "hard", "soft"] = ""
-    """Hard takes the most probable class of soft labels; empty for the set's own."""
+    """Type of the labels. hard: the most probable class of each soft label. Empty: the labels of the set."""
     seed: int = 0
-    """Of initial weights, which never coincide with those drawn while distilling, and of augmentation."""
+    """Seed of initial weights and of augmentation. Evaluation never draws the initial weights used for distilling."""
 
     def __post_init__(self) -> None:
         at_least("networks to evaluate on", self.networks, 1)
@@ -46,7 +48,7 @@ class Protocol:
         at_least("clip", self.clip, 0)
 
     def resolved(self, distilled: DistilledSet) -> "Protocol":
-        """The protocol with all that the set decides filled in.
+        """Return the protocol with every empty setting filled in from the set.
 
         Raises:
             UserError: the set was read from a file that is not trusted, and its network or its initial weights would
@@ -54,7 +56,7 @@ class Protocol:
         """
         header = distilled.header
         same = self.network in ("", header.network)
-        # of one known theta_0: stored for this network, or else what any network comes with
+        # one theta_0: the weights stored for this network, or the weights that the network already has
         fixed = self.initialiser == "" and (header.initial == "own" or (same and header.initial == "fixed"))
         if not distilled.trusted:
             if not self.network:
@@ -72,13 +74,13 @@ class Protocol:
         )
 
     def applied(self, distilled: DistilledSet) -> DistilledSet:
-        """The set as this protocol trains on it.
+        """Return the set with this protocol's labels, step sizes, epochs, optimiser and augmentation.
 
         Raises:
-            UserError: soft labels asked for, and the set has hard ones.
+            UserError: the protocol asks for soft labels, but the set has hard labels.
         """
         if self.labels == "soft" and distilled.hard:
-            raise UserError("soft labels were asked for, but the set has hard ones; leave labels out")
+            raise UserError("labels is 'soft', but the set has hard labels; leave labels out")
         labels = distilled.labels.argmax(-1) if self.labels == "hard" and not distilled.hard else distilled.labels
         sizes = distilled.step_sizes
         epochs = self.epochs or len(sizes)
@@ -90,7 +92,7 @@ class Protocol:
         return changed if self.augmentation == "none" else self._augmented(changed)
 
     def _augmented(self, distilled: DistilledSet) -> DistilledSet:
-        """One epoch as long as all were, with examples of its own in each."""
+        """Return the set as one long epoch that holds the steps of all epochs, each with its own augmented examples."""
         epochs = len(distilled.step_sizes)
         moved = [
             augmented(distilled.examples.flatten(0, 1), self.augmentation, generator(self.seed, "augmentation", epoch))

@@ -1,4 +1,4 @@
-"""The score of a distilled set: accuracy of unseen networks trained on it alone."""
+"""The score of a distilled set: accuracy of networks that distilling never saw, trained on the set alone."""
 
 import itertools
 import os
@@ -22,32 +22,41 @@ from .matching import matched
 from .protocol import Protocol
 
 CURVE_NETWORKS = 10
+"""The largest number of networks that a curve is measured with."""
 CURVE_IMAGES = 2000
+"""The largest number of images that a curve is measured on."""
 CURVE_POINTS = 60
+"""The approximate largest number of points of a curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Accuracy as fractions of 1, over networks."""
+    """The score of a set: accuracy of several networks, as fractions of 1."""
 
     split: str
-    """Which split of the real data: ``test`` or ``validation``."""
+    """Split of the real data: ``test`` or ``validation``."""
     images: int
+    """Number of images that each network was measured on."""
     mean: float
+    """Mean accuracy over networks."""
     sd: float
     """Standard deviation over networks (n - 1 in the denominator; 0 for one network)."""
     n: int
+    """Number of networks."""
     accuracies: list[float]
+    """Accuracy of each network."""
     seconds: float
+    """Seconds that the evaluation took."""
     hardware: str
+    """Kind of the machine, e.g. ``2-core x86_64 CPU``."""
     protocol: dict[str, Any]
-    """Resolved: nothing is left to defaults."""
+    """The resolved protocol, with a value for every setting."""
 
     def __str__(self) -> str:
         return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} images)"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the score as plain JSON values."""
         return asdict(self)
 
 
@@ -69,15 +78,15 @@ def score(
         distilled: the set.
         data: the real data that it was made from, or other data with the same image shape and class names, in any
             order.
-        protocol: which networks; the set's own and 200 of them when left out.
+        protocol: the networks and their training; None uses the defaults of `Protocol`.
         split: ``validation`` for every choice, ``test`` once at the end.
-        images: only so many images of the split, evenly spaced.
-        trained: False measures the same networks as they are before they are trained on the set.
+        images: measure on this number of images, evenly spaced in the split; None measures on all.
+        trained: False measures the networks with their initial weights, before they are trained on the set.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Raises:
-        UserError: data and set do not belong together, the network cannot take the images, or it needs trust.
+        UserError: the data does not fit the set, the network cannot take the images, or the set needs trust.
     """
     began = time.perf_counter()
     data = matched(distilled, data)
@@ -90,7 +99,7 @@ def score(
     else:
         applied, purpose = resolved.applied(distilled), f"{split} networks"
         accuracies = _accuracies(applied, resolved, real, purpose, trained=trained, quiet=not progress)
-        resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer than were asked for
+        resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer networks
     return Score(
         split=split,
         images=len(real),
@@ -120,11 +129,11 @@ def _accuracies(
 
 @usual_modes()
 def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
-    """Accuracy along the program, on part of the validation split.
+    """Measure the accuracy during training on the set, on part of the validation split.
 
     Returns:
-        ``steps``, how many gradient steps were taken (0 .. T; in a long program only some of them), ``mean`` and ``sd``
-        after each, and what they were measured on.
+        ``steps``: numbers of gradient steps, from 0 to all, about evenly spaced; ``mean`` and ``sd``: accuracy over
+        networks after each of these numbers of steps; ``split``, ``images`` and ``networks`` of the measurement.
     """
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
@@ -148,7 +157,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
 
 
 def hardware(device: torch.device) -> str:
-    """The class of the machine, without its name."""
+    """Return the kind of the machine, e.g. ``2-core x86_64 CPU`` or the model of the GPU, without its host name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

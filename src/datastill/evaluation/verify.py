@@ -1,4 +1,4 @@
-"""Whether a distilled set does what it claims."""
+"""Check that a distilled set does what it claims."""
 
 import shlex
 import statistics
@@ -29,30 +29,30 @@ def verify(
     trust: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure the claimed score again, on the same networks, and say of every claim in the set what became of it.
+    """Measure the claimed score again, from equal initial weights, and compare every claim of the set with it.
 
     Args:
         distilled: the set, with a score.
         data: the real data of the claim.
-        networks: only the first so many networks; all when left out.
-        tolerance: how far a mean or a standard deviation may be off, as a fraction of 1.
+        networks: measure this number of networks, the first ones of the claim; None measures all.
+        tolerance: the largest allowed difference of a mean or a standard deviation, as a fraction of 1.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
     Returns:
-        ``holds`` (no claim was found wrong), the ``claimed`` and ``measured`` means over the same networks, ``n``, the
-        largest difference of any one network, and ``claims``: each with its name, its verdict (``holds``, ``does not
-        hold``, ``not checked``) and a text.
+        ``holds``: True if no claim is wrong; ``claimed`` and ``measured``: mean accuracies over the measured networks;
+        ``n``: how many networks were measured; ``largest_difference``: over single networks; ``tolerance``; and
+        ``claims``: each with name, verdict (``holds``, ``does not hold``, ``not checked``) and text.
 
     Raises:
-        UserError: the set claims nothing, or fewer networks than asked for, or needs trust, or the data is not that
-            whose SHA-256 the set holds.
+        UserError: the set has no score, or one of fewer than `networks` networks; the set needs trust; or the data
+            does not have the SHA-256 that the set holds.
     """
     distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
-        raise UserError(f"networks is {count}, but the claim was measured on {claim['n']}; take 1 to {claim['n']}")
+        raise UserError(f"networks is {count}, but the score is of {claim['n']} networks; use 1 to {claim['n']}")
     protocol, split = replace(protocol, networks=count), claim["split"]
     data = matched(distilled, data)
     require_recorded_data(distilled, data, split)
@@ -74,10 +74,10 @@ def verify(
 
 
 def claimed_protocol(distilled: DistilledSet) -> Protocol:
-    """The protocol that a set's score was measured by.
+    """Return the protocol that a set's score was measured by.
 
     Raises:
-        UserError: the set claims nothing, or it is not trusted and the protocol would import a module or open a file.
+        UserError: the set has no score, or it is not trusted and the protocol would import a module or open a file.
     """
     if not distilled.header.score:
         raise UserError("the set claims no score; measure one with: datastill evaluate")
@@ -85,12 +85,12 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
     if not distilled.trusted:
         check_network(protocol.network)
         check_initialiser(protocol.initialiser)
-    # fixed and none are what a set's own weights and nearest neighbours are resolved to, not names of initialisers
+    # "fixed" (weights of the set or the network) and "none" (nearest neighbours) are no names of initialisers
     return replace(protocol, initialiser="") if protocol.initialiser in ("fixed", "none") else protocol
 
 
 def check_command(distilled: DistilledSet, path: Path) -> str:
-    """The command that measures the claims of the set in a file again, with ``--trust`` where it is needed."""
+    """Return the command that verifies the set in the file `path`, with ``--trust`` if the set needs it."""
     header = distilled.header
     try:
         data = header.config.get("data", {})
@@ -105,10 +105,10 @@ def check_command(distilled: DistilledSet, path: Path) -> str:
 
 
 def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -> DistilledSet:
-    """The set with its examples rounded to 8 bits, and its score measured again by the protocol that it had.
+    """Return the set with its examples rounded to 8 bits and its score measured again by its protocol.
 
     Raises:
-        UserError: the set claims no score, or data and set do not belong together.
+        UserError: the set has no score, or the data does not fit the set.
     """
     protocol, split = claimed_protocol(distilled), (distilled.header.score or {})["split"]
     small = distilled.packed()
