@@ -305,7 +305,6 @@ def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(
             "initialiser kaiming is given, but has no effect",
         ),
         ({"initial": "pool:x", "initialiser": "kaiming"}, "has no effect: with initial pool:x no weights are drawn"),
-        ({"engine": Engine(mode="stored", keep_every=3)}, r"engine\.keep_every is given, but has no effect"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> None:

@@ -70,7 +70,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
     assert min(found.before.overall) > 0.8, "they were good"
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"<strong>{spread_of(found.after.misread)} %</strong>" in page
-    assert "are read as &#39;2&#39;, by 3 networks trained from those that the pool holds out" in page
+    assert "are classified as &#39;2&#39;, by 3 networks trained from networks that the pool holds out" in page
     assert f"before training on the set: {spread_of(found.before.others)} %" in page
 
 

@@ -132,8 +132,8 @@ def test_a_part_of_a_split_is_evenly_spaced() -> None:
 
 
 def test_data_of_another_shape_or_class_count_is_refused() -> None:
-    labels = torch.arange(40) % 4
-    other = load_data((torch.zeros(40, 4, 4, dtype=torch.uint8), labels), validation=0.25)
+    images = torch.arange(40, dtype=torch.uint8)[:, None, None].expand(40, 4, 4)
+    other = load_data((images, torch.arange(40) % 4), validation=0.25)
     with pytest.raises(UserError, match=r"\(1, 4, 4\) in 3 classes, but data .* has \(1, 4, 4\) in 4;"):
         score(SET, other)
 
