@@ -47,7 +47,9 @@ class PoolSettings:
     network: str = "lenet"
     """Architecture of the networks: a name or module:callable, with arguments in brackets: convnet(depth=2)."""
     initialiser: str = "xavier"
-    """How initial weights are drawn. pool:FILE fine-tunes the networks of that pool instead, in their order."""
+    """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, or own (the weights with which the
+    module is made: its default random ones, or those of weights=FILE). pool:FILE fine-tunes the networks of that pool
+    instead, in their order."""
     count: int = 200
     """How many networks to distil with (the paper: 2000). If 10 or more, the last tenth is for validation only."""
     held_out: int = 20

@@ -17,8 +17,8 @@ INITIALISERS: dict[str, Callable[..., Tensor] | None] = {
     "own": None,
 }
 """From the name of an initialiser to the function that fills weights of two or more dimensions. With ``own``, the
-module draws its weights by itself. With the others, biases are 0 and scales of normalisation layers are 1 (the 2018
-paper: xavier normal, biases 0)."""
+module keeps the weights with which it is made, its default random ones or loaded ones. With the others, biases are 0
+and scales of normalisation layers are 1 (the 2018 paper: xavier normal, biases 0)."""
 
 
 def check_initialiser(name: str) -> None:
