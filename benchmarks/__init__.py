@@ -1,1 +1,1 @@
-"""Side-by-side speed and memory: python -m benchmarks."""
+"""Benchmarks of speed and memory: python -m benchmarks."""

@@ -1,7 +1,7 @@
 """Speed and memory of the hypergradient, side by side in one run: ``python -m benchmarks``.
 
-Prints tables and keeps the numbers in results/benchmarks-<hardware>/. Close everything else: the contestants take
-turns, but a busy machine still blurs the medians. About fifteen minutes on two cores for all of them.
+Prints tables and keeps the numbers in results/benchmarks-<hardware>/. Close all other programs: the ways of computing
+take turns, but a busy machine still makes the medians inexact. All parts take about fifteen minutes on two CPU cores.
 """
 
 import argparse
@@ -23,9 +23,9 @@ out = Console(width=110)
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure what the words of the command line name, print it and keep it."""
+    """Measure the parts that are named on the command line (default: all); print and keep the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"what to measure, all where nothing is named: {', '.join(PART)}")
+    parser.add_argument("parts", nargs="*", help=f"parts to measure (default: all): {', '.join(PART)}")
     asked = parser.parse_args(words).parts
     if wrong := [part for part in asked if part not in PART]:
         parser.error(f"there is no part {wrong[0]!r}; take some of: {', '.join(PART)}")
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def about(name: str, rate: float) -> dict:
-    """What every file says about the machine."""
+    """Print and return the facts about the machine that every file holds."""
     threads = torch.get_num_threads()
     out.print(f"{name}, {threads} threads, torch {torch.__version__}, {rate / 1e9:.0f} GFLOP/s in matrix products")
     versions = {"torch": torch.__version__, "python": platform.python_version()}
@@ -49,28 +49,28 @@ def about(name: str, rate: float) -> dict:
 
 
 def one_network(name: str, device: torch.device, rate: float) -> list[dict]:
-    """All ways, one network."""
+    """Measure all ways of computing with one network."""
     rows, table = speed(name, device, rate)
     out.print(table)
     return rows
 
 
 def four_networks(device: torch.device, _: float) -> dict:
-    """LeNets together and one by one."""
+    """Measure several LeNets in one batch, and one by one."""
     found = batched("lenet", device)
     out.print(f"{found['networks']} LeNets together: {found['times_one_by_one']:.2f} times as fast as one by one")
     return found
 
 
 def peaks(device: torch.device, _: float) -> list[dict]:
-    """Memory as the steps grow."""
+    """Measure peak memory for growing numbers of steps."""
     rows, table = memory(device)
     out.print(table)
     return rows
 
 
 def shared(_device: torch.device, _rate: float) -> list[dict]:
-    """Two processes against one."""
+    """Measure two processes and one process."""
     rows, table = processes()
     out.print(table)
     return rows

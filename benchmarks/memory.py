@@ -1,4 +1,4 @@
-"""Peak memory of a hypergradient as the steps of the inner training grow."""
+"""Peak memory of a hypergradient for growing numbers of steps of the inner training."""
 
 import torch
 from rich.table import Table
@@ -13,7 +13,7 @@ LENGTHS = (10, 30, 100, 300)
 
 
 def memory(device: torch.device) -> tuple[list[dict], Table]:
-    """Peak bytes of tensors for ConvNet-3, 10 examples a step and 64 real images, by mode and steps T."""
+    """Measure peak bytes of tensors by mode and number of steps T: ConvNet-3, 10 examples a step, 64 real images."""
     table = Table(title="ConvNet-3 (128 wide), 10 examples a step: peak memory of an outer iteration")
     for column in ("steps T", "stored", "recomputed", "recomputed, kept every sqrt(T)"):
         table.add_column(column, justify="right")
@@ -29,7 +29,7 @@ def memory(device: torch.device) -> tuple[list[dict], Table]:
 
 
 def stored(length: int, shorter: list[dict], device: torch.device) -> int | None:
-    """The same with stored graphs; None where it would not fit."""
+    """Measure the peak bytes with stored graphs; return None if they would not fit in memory."""
     free = free_bytes(device)
     if shorter and free and shorter[-1]["stored"] * length / shorter[-1]["steps"] > 0.7 * free:
         return None
@@ -37,7 +37,7 @@ def stored(length: int, shorter: list[dict], device: torch.device) -> int | None
 
 
 def peak(length: int, mode: str, every: int, device: torch.device) -> int:
-    """Peak bytes of one hypergradient through `length` steps."""
+    """Measure the peak bytes of one hypergradient through `length` steps."""
     network = build("convnet", shape=(3, 32, 32), classes=10).to(device)
     draw = torch.Generator().manual_seed(0)
     thetas = network.init("xavier", [torch.Generator().manual_seed(0)])

@@ -1,7 +1,7 @@
-"""The plain reference: one graph through the whole training, as the original implementation had it.
+"""The naive reference: one graph through the whole training, as in the original implementation.
 
-Nothing of the library is used: torch's own layers, `torch.autograd.grad(..., create_graph=True)` at every step, and
-one backward pass through everything.
+It uses nothing of the library, only the layers of torch, `torch.autograd.grad(..., create_graph=True)` at every step,
+and one backward pass through everything.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 
 def lenet() -> nn.Module:
-    """LeNet for 28x28 grey images."""
+    """Make a LeNet for 28x28 grey images."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
@@ -22,7 +22,7 @@ def lenet() -> nn.Module:
 
 
 def alexcifarnet() -> nn.Module:
-    """AlexCifarNet for 32x32 colour images."""
+    """Make an AlexCifarNet for 32x32 colour images."""
 
     def norm() -> nn.Module:
         return nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1.0)
@@ -46,7 +46,7 @@ def hypergradient(
     images: Tensor,
     truth: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The objective and its derivatives by examples and step sizes, for one network."""
+    """Compute the objective and its derivatives by examples and by step sizes, for one network."""
     examples, step_sizes = examples.clone().requires_grad_(), step_sizes.clone().requires_grad_()
     weights = {name: value.clone().requires_grad_() for name, value in theta.items()}
     for sizes in step_sizes:

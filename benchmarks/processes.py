@@ -1,4 +1,4 @@
-"""Two processes that share the networks of an iteration, against one process with two threads, and with one."""
+"""Speed of two processes that share the networks of an iteration, and of one process with two threads or with one."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ WAYS = {"one process, one thread": ([], 1), "one process, two threads": ([], 2),
 
 
 def processes() -> tuple[list[dict], Table]:
-    """Median seconds of an outer iteration of LeNet, 10 steps x 3 epochs, and how far what was learned differs."""
+    """Measure the median seconds of an outer iteration of LeNet, 10 steps x 3 epochs, and how much examples differ."""
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as place:
         for turn in range(ROUNDS):
@@ -52,13 +52,13 @@ def _start(way: str, folder: Path, *more: str) -> None:
 
 
 def _seconds(way: str, folder: Path) -> list[float]:
-    """Of each iteration but the first, which traces."""
+    """Return the seconds of each iteration but the first, which also traces."""
     _start(way, folder)
     at = [line["seconds"] for line in read_lines(folder / "metrics.jsonl") if "objective" in line]
     return [after - before for before, after in itertools.pairwise(at)]
 
 
 def _first_steps(way: str, folder: Path) -> torch.Tensor:
-    """The examples after two iterations; later ones differ as rounding grows."""
+    """Return the examples after two iterations; after more iterations, differences of rounding would grow."""
     _start(way, folder, "--loop.iterations", "2", "--loop.average", "0")
     return DistilledSet.load(folder / "distilled.safetensors").examples

@@ -1,4 +1,4 @@
-"""Seconds of a hypergradient by way of computing, against one plain graph through everything."""
+"""Seconds of a hypergradient for each way of computing, compared with the naive way (one graph for everything)."""
 
 import statistics
 import time
@@ -17,7 +17,10 @@ from datastill.training.program import inner_loss
 from . import naive
 
 SHAPES = {"lenet": (1, 28, 28), "alexcifarnet": (3, 32, 32)}
-STEP_SIZE = {"lenet": 0.02, "alexcifarnet": 0.001}  # where the paper starts; larger ones are chaotic in float32
+STEP_SIZE = {
+    "lenet": 0.02,
+    "alexcifarnet": 0.001,
+}  # initial values of the paper; with larger ones, rounding errors in float32 grow
 STEPS, EPOCHS, BATCH, REAL = 10, 3, 10, 1024
 ROUNDS = 3
 WAYS = {
@@ -30,17 +33,17 @@ WAYS = {
     "compiled, bfloat16": Engine(mode="stored", execution="compiled", together=1, precision="bfloat16"),
 }
 Run = Callable[[], tuple[Tensor, Tensor]]
-"""-> objective, d examples."""
+"""Function that returns the objective and its derivatives by the examples."""
 
 
 def matmul_rate(device: torch.device, n: int = 2048) -> float:
-    """Floating-point operations per second of a large matrix product in float32."""
+    """Measure the floating-point operations per second of a large matrix product in float32."""
     a = torch.randn(n, n, device=device)
     return 2 * n**3 / min(seconds(lambda: a @ a, device) for _ in range(6))
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Of one call."""
+    """Measure the seconds of one call."""
     began = time.perf_counter()
     run()
     if device.type == "cuda":
@@ -49,7 +52,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def speed(name: str, device: torch.device, rate: float) -> tuple[list[dict], Table]:
-    """One network, all ways and the naive one, taking turns."""
+    """Measure all ways and the naive way with one network; the ways take turns."""
     runs = {"naive": naive_run(name, device)} | {way: run(name, engine, 1, device) for way, engine in WAYS.items()}
     first = {way: seconds(each, device) for way, each in runs.items()}
     taken: dict[str, list[float]] = {way: [] for way in runs}
@@ -81,7 +84,7 @@ def speed(name: str, device: torch.device, rate: float) -> tuple[list[dict], Tab
 
 
 def batched(name: str, device: torch.device, networks: int = 4) -> dict:
-    """Several networks as one batched program, against one after the other."""
+    """Compare several networks in one batched program with one network after the other."""
     ways = {
         "one by one": [run(name, WAYS["stored"], 1, device, first=i) for i in range(networks)],
         "together": [run(name, WAYS["stored"], networks, device)],
@@ -96,7 +99,7 @@ def batched(name: str, device: torch.device, networks: int = 4) -> dict:
 
 
 def problem(name: str, networks: int, device: torch.device, first: int = 0) -> tuple[Network, dict[str, Tensor]]:
-    """The network and the numbers that everybody is given."""
+    """Make the network and the tensors that all ways compute with."""
     network = build(name, shape=SHAPES[name], classes=10).to(device)
     draw = torch.Generator().manual_seed(0)
     given = {
@@ -111,7 +114,7 @@ def problem(name: str, networks: int, device: torch.device, first: int = 0) -> t
 
 
 def run(name: str, engine: Engine, networks: int, device: torch.device, first: int = 0) -> Run:
-    """A hypergradient of the library."""
+    """Return a function that computes a hypergradient with the library."""
     network, given = problem(name, networks, device, first)
     network = network.computing(engine.layers)
     steps, objective = engine.steps(inner_loss(network)), classification(network)
@@ -127,7 +130,7 @@ def run(name: str, engine: Engine, networks: int, device: torch.device, first: i
 
 
 def naive_run(name: str, device: torch.device) -> Run:
-    """The same by one graph through everything."""
+    """Return a function that computes a hypergradient in the naive way."""
     network, given = problem(name, 1, device)
     module = naive.MODULES[name]().to(device)
     theta = network.named(given["thetas"][0])
@@ -136,7 +139,7 @@ def naive_run(name: str, device: torch.device) -> Run:
 
 
 def operations(name: str) -> int:
-    """Of the naive way, counted."""
+    """Count the floating-point operations of the naive way."""
     once = naive_run(name, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         once()

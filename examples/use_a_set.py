@@ -12,8 +12,8 @@ def main(file: str) -> float:
     distilled = datastill.DistilledSet.load(file)
     data = datastill.load_data(distilled.header.data)
 
-    # Any module will do that takes normalised images. This is the network that the set was made for, with initial
-    # weights drawn as the set expects them; a set made for fixed weights brings its own.
+    # Any module that takes normalised images is possible. This is the network that the set was made for, with initial
+    # weights from the initialiser of the set; fit() replaces them if the set stores fixed initial weights.
     network = datastill.build_network(distilled.header.network, shape=distilled.shape, classes=distilled.classes)
     model: nn.Module = network.factory()
     draw = torch.Generator().manual_seed(0)

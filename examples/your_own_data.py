@@ -20,7 +20,7 @@ def my_network(*, shape: tuple[int, int, int], classes: int, width: int = 32) ->
 
 
 def my_arrays(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bars that stand, lie or lean, in noise: 8x8 grey images, uint8."""
+    """Draw vertical, horizontal or diagonal bars in noise: 8x8 grey images, uint8."""
     rng = np.random.default_rng(seed)
     images, labels = rng.integers(0, 90, (count, 8, 8)), rng.integers(0, 3, count)
     for image, label in zip(images, labels, strict=True):
@@ -44,7 +44,7 @@ def main(folder: str, iterations: int = 500) -> float:
     found = distilled.header.score
     assert found is not None
     print(f"3 synthetic images: {found['mean']:.2%} ± {found['sd'] * 100:.2f} over {found['n']} unseen networks")
-    print(f"3 random real ones: {found['baseline']['best']:.2%} at best of {found['baseline']['sets']}")
+    print(f"3 random real ones: {found['baseline']['best']:.2%} for the best of {found['baseline']['sets']}")
     return found["mean"] - found["baseline"]["best"]
 
 

@@ -194,7 +194,7 @@ def test_nothing_is_written_over_what_is_there(tmp_path, kind):
     target = tmp_path / ("set.npz" if kind == "npz" else "set")
     export(make(), target, kind)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="exists and nothing is written over it"):
+    with pytest.raises(UserError, match="export does not overwrite anything"):
         export(make(), target, kind)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -46,7 +46,7 @@ def test_nothing_is_written_over_what_is_there(tmp_path: Path, name: str, kind: 
     path = tmp_path / "set.npz"
     THERE[name](path)
     before = state(tmp_path)
-    with pytest.raises(UserError, match="exists and nothing is written over it") as error:
+    with pytest.raises(UserError, match="export does not overwrite anything") as error:
         export(SET, path, kind)
     assert "\n" not in str(error.value)
     assert state(tmp_path) == before

@@ -1,8 +1,8 @@
-"""A distilled set in the formats of other tools: PNG images, a NumPy archive, a parquet dataset.
+"""Exports of a distilled set for other tools: PNG images, a NumPy archive or a parquet dataset.
 
 Every export holds all that training needs: the numbers (program.json), the network (network.py), the training in plain
-PyTorch (fit.py) and stored initial weights. A folder of PNG images is not exact: a synthetic pixel leaves [0, 1] and is
-not a multiple of 1/255; `png_loss` measures what that costs.
+PyTorch (fit.py) and stored initial weights. A folder of PNG images is not exact: synthetic pixels can lie outside
+[0, 1] and are not multiples of 1/255. `png_loss` measures the difference.
 """
 
 from .images import SPLIT_WORDS, Loss, as_bytes, class_folders, png_loss

@@ -1,4 +1,4 @@
-"""The examples as 8-bit images, what that loses of them, and names for their folders."""
+"""The examples as 8-bit images, the error of these images, and the names of their folders."""
 
 import re
 from dataclasses import dataclass
@@ -12,29 +12,30 @@ from PIL import Image
 from ..artifact import DistilledSet
 
 SPLIT_WORDS = "train|training|validation|valid|dev|val|test|testing|eval|evaluation"
-"""Words in a folder name that loaders of image folders take for the name of a split."""
+"""Words in a folder name that loaders of image folders mistake for the name of a split; a regular expression."""
 RESERVED = r"con|prn|aux|nul|com\d|lpt\d"
-"""Names that Windows keeps for devices."""
+"""Names that Windows reserves for devices; a regular expression."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How far 8-bit images are from the examples. In pixel units: 1 is the distance from black to white."""
+    """The error of 8-bit images, compared with the exact examples; 1 is the distance from black to white."""
 
     max_error: float
     mean_error: float
     outside: float
-    """Fraction of the pixels that lie outside [0, 1] and are cut."""
+    """Fraction of the pixels that lie outside [0, 1] and are therefore cut to 0 or 1."""
 
     def __str__(self) -> str:
         return (
-            f"8-bit images are off by {self.mean_error:.3g} on average and {self.max_error:.3g} at most (1 is black to "
-            f"white); {100 * self.outside:.1f} % of the pixels lie outside [0, 1] and were cut"
+            f"8-bit images differ from the exact values by {self.mean_error:.3g} on average and {self.max_error:.3g} "
+            f"at most (1 is the distance from black to white); {100 * self.outside:.1f} % of the pixels lie outside "
+            "[0, 1] and were cut to 0 or 1"
         )
 
 
 def png_loss(distilled: DistilledSet) -> Loss:
-    """What 8-bit images lose of the examples; see `Loss`."""
+    """Measure how far 8-bit images are from the exact examples; see `Loss`."""
     pixels = distilled.pixels().detach().cpu().double()
     error = (pixels - torch.from_numpy(as_bytes(distilled)).permute(0, 1, 4, 2, 3).double() / 255).abs()
     outside = ((pixels < 0) | (pixels > 1)).double().mean()
@@ -42,23 +43,23 @@ def png_loss(distilled: DistilledSet) -> Loss:
 
 
 def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "steps b h w c"]:
-    """The examples as 8-bit images: cut to [0, 1] and rounded to multiples of 1/255."""
+    """Return the examples as 8-bit images: cut to [0, 1] and rounded to multiples of 1/255."""
     values = (distilled.pixels().detach().cpu().double().clamp(0, 1) * 255).round()
     return values.to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
 
 
 def as_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """One image as the bytes of a PNG file; grey where it has one channel."""
+    """Return one image as the bytes of a PNG file; grey if it has one channel."""
     buffer = BytesIO()
     Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def class_folders(names: tuple[str, ...]) -> list[str]:
-    """A folder name for each class: valid on every system, never the name of a split, and sorting in class order.
+    """Return a folder name for each class: valid on every system, not the name of a split, sorted in class order.
 
-    Loaders of image folders number the classes in alphabetic order; where that is another order, or two names would
-    get one folder, the folders begin with the number of the class.
+    Loaders of image folders number the classes in alphabetical order. If that differs from the order of the classes, or
+    if two classes would get one folder, each folder name begins with the number of its class.
     """
     safe = [re.sub(r"[^\w\-+]+", "_", name).strip("_")[:60] or "class" for name in names]
     safe = [re.sub(rf"(?i)(?<![^\W\d_])({SPLIT_WORDS})(?![^\W\d_])|^({RESERVED})$", r"\g<0>+", name) for name in safe]
@@ -69,7 +70,7 @@ def class_folders(names: tuple[str, ...]) -> list[str]:
 
 
 def file_names(distilled: DistilledSet) -> list[list[str]]:
-    """Relative path of each example, by step and index; numbers are as wide as they must be to sort."""
+    """Return the relative path of each example, by step and index; numbers have leading zeros, so that paths sort."""
     steps, batch = distilled.labels.shape[:2]
     folders = class_folders(distilled.header.class_names)
     classes = distilled.labels if distilled.hard else distilled.labels.argmax(-1)

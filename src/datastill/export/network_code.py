@@ -1,4 +1,4 @@
-"""The code of a network of datastill as one file that needs only torch, so that others can train it."""
+"""The code of a network of datastill as one file that needs only torch, so that it runs without datastill."""
 
 import ast
 import sys
@@ -8,13 +8,13 @@ from ..networks import NETWORKS, parse
 
 STANDALONE = Path(__file__).parent / "standalone"
 NEEDED = "jaxtyping"
-"""Imported by the networks for annotations only, which ``from __future__ import annotations`` never evaluates."""
+"""Package that networks import for annotations only; ``from __future__ import annotations`` never evaluates them."""
 
 
 def network_code(spec: str, shape: tuple[int, int, int], classes: int) -> str:
-    """Python code with a function ``make_network()``, for a network named as in a distilled set.
+    """Return Python code with a function ``make_network()``, for a network named as in the header of a set.
 
-    For a network of the user's own, which is never imported here, the function raises an error that says so.
+    A network of the user's own is never imported here: then ``make_network()`` raises an error that says so.
     """
     name, arguments = parse(spec)
     if name not in NETWORKS:
@@ -35,7 +35,8 @@ def make_network(**changes):
 
 def _own_network(spec: str, shape: tuple[int, int, int], classes: int) -> str:
     reason = (
-        f"the set is for {spec}, a network that its maker wrote: make it for images of {shape} and {classes} classes"
+        f"the set is for {spec}, a network written by the maker of the set; get its code from there, and make it for "
+        f"images of shape {shape} and {classes} classes"
     )
     return f"def make_network(**changes):\n    raise NotImplementedError({reason!r})\n"
 
@@ -45,7 +46,7 @@ def _file_of(name: str) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file of a network after those of its folder that it imports from."""
+    """Return the files that the file of a network imports from in its folder, and then the file itself."""
     found: list[Path] = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module != "weights":
@@ -54,7 +55,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _without_own_imports(path: Path) -> str:
-    """The code without what it imports of datastill and for annotations."""
+    """Return the code without its imports from datastill and without imports for annotations."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     for node in ast.parse(text).body:

@@ -1,4 +1,4 @@
-"""The examples as a parquet table that every version of `datasets` from 3.0 on reads."""
+"""The examples as a parquet table that all versions of `datasets` from 3.0 can read."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,16 @@ import numpy as np
 def write_table(
     path: Path, rows: list[dict[str, Any]], *, class_names: tuple[str, ...], hard: bool, example: np.ndarray
 ) -> None:
-    """Write rows of image, label, step, index, step_sizes, probabilities (where labels are soft) and example.
+    """Write a table with the columns image, label, step, index, step_sizes, probabilities (soft labels) and example.
 
     Args:
         path: the file to write.
-        rows: one for each example.
-        class_names: the name of each class, by number.
-        hard: whether labels are classes, so that the rows have no probabilities.
+        rows: the columns of each example.
+        class_names: the names of the classes, in the order of their numbers.
+        hard: whether labels are classes; then the rows have no probabilities.
         example: one example, for the shape (channels, height, width) and the type of its values.
     """
-    import pyarrow.parquet  # all of these are slow to import
+    import pyarrow.parquet  # these packages are slow to import
     from datasets import Array3D, ClassLabel, Dataset, Features, Image, Sequence, Value
 
     features = Features(
@@ -38,7 +38,7 @@ def write_table(
 
 
 def _for_all_versions(metadata: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """The description of the columns with lists called Sequence: versions before 4.0 do not know List."""
+    """Rename List to Sequence in the description of the columns: versions before 4.0 do not know List."""
     described = json.loads(metadata[b"huggingface"])
     for column in described["info"]["features"].values():
         if column["_type"] == "List":

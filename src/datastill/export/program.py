@@ -1,4 +1,4 @@
-"""Everything that training on an exported set needs and that its images cannot say: program.json and README.md."""
+"""The contents of program.json: everything that training on an exported set needs besides its images."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -13,11 +13,12 @@ from .images import png_loss
 Kind = Literal["png", "npz", "parquet"]
 
 LOSS = "mean cross-entropy over the examples of the step"
-NORMALISATION = "(pixel - mean) / std in each channel, where pixel is in [0, 1]; the examples are normalised already"
+NORMALISATION = "(pixel - mean) / std in each channel, for pixels in [0, 1]; the exact examples are normalised already"
 BATCH_NORM = (
     "Keep the model in evaluation mode, so that dropout is off, but batch normalisation layers in training mode. "
     "After the last step set their running statistics to the statistics of all examples in one batch."
 )
+LOWER = "Expect a much lower accuracy from other weights."
 INITIALISERS = {
     "xavier": "torch.nn.init.xavier_normal_",
     "xavier-uniform": "torch.nn.init.xavier_uniform_",
@@ -28,7 +29,7 @@ FIGURES = ("split", "images", "mean", "sd", "n")
 
 
 def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
-    """Plain JSON values that name everything about training on the set."""
+    """Return everything about training on the set, as plain JSON values."""
     header = distilled.header
     epochs, steps = distilled.step_sizes.shape
     return {
@@ -64,12 +65,12 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
 
 
 def exported_type(distilled: DistilledSet) -> torch.dtype:
-    """The type of the exported examples: NumPy has no bfloat16, and float32 holds each of its values exactly."""
+    """Return the type of the exported examples: float32 for bfloat16, which NumPy lacks; the values stay exact."""
     return torch.float32 if distilled.examples.dtype == torch.bfloat16 else distilled.examples.dtype
 
 
 def initial_kind(distilled: DistilledSet) -> str:
-    """Where the initial weights come from: ``fixed``, ``pretrained``, ``pool`` or ``random``."""
+    """Return where the initial weights come from: ``fixed``, ``pretrained``, ``pool`` or ``random``."""
     header = distilled.header
     if header.initial == "random" and is_pool(header.initialiser):
         return "pool"
@@ -77,16 +78,16 @@ def initial_kind(distilled: DistilledSet) -> str:
 
 
 def initial_words(distilled: DistilledSet) -> str:
-    """Where the initial weights come from, exactly enough to make them."""
+    """Say in words where the initial weights come from, exactly enough to make them again."""
     header, sha256 = distilled.header, distilled.header.weights
     frozen = f" Its frozen weights have SHA-256 {sha256}." if sha256 and header.initial != "own" else ""
     match initial_kind(distilled):
         case "fixed":
-            return f"The stored initial weights, by parameter name; from others the set is worth little.{frozen}"
+            return f"The stored initial weights, by parameter name. {LOWER}{frozen}"
         case "pretrained":
             return (
                 f"The pretrained weights of the network {header.network}, which the export does not hold. All its "
-                f"parameters, in safetensors format, have SHA-256 {sha256}. From others the set is worth little."
+                f"parameters, in safetensors format, have SHA-256 {sha256}. {LOWER}"
             )
         case "pool":
             return f"{_pool_words(distilled)}{frozen}"
@@ -99,22 +100,23 @@ def _pool_words(distilled: DistilledSet) -> str:
     return (
         f"Any network of the pool in the file {distilled.header.initialiser.removeprefix(PREFIX)}{sha256}, which the "
         "export does not hold: a safetensors file whose tensor 'held_out' has one network in each row, all parameters "
-        "one after the other in the order of model.named_parameters(). On networks that were trained otherwise the "
-        "set does worse."
+        "one after the other in the order of model.named_parameters(). Expect a lower accuracy from networks that were "
+        "trained otherwise."
     )
 
 
 def _drawn_words(initialiser: str) -> str:
     if initialiser not in INITIALISERS:
-        return "Drawn at random by the initialisation that each layer of the network makes itself (PyTorch's default)."
+        return "Drawn at random by the initialisation of each layer itself (PyTorch's default)."
     return (
         f"Drawn at random: every parameter of two or more dimensions by {INITIALISERS[initialiser]}, every parameter "
-        "named bias is zero, and everything else, such as scales of normalisation layers, stays as PyTorch makes it."
+        "named bias is zero, and all other parameters, such as scales of normalisation layers, stay as PyTorch makes "
+        "them."
     )
 
 
 def _attack(distilled: DistilledSet) -> dict[str, Any]:
-    """The warning of a set that attacks; nothing for others."""
+    """Return the warning for a set that attacks; empty for other sets."""
     header = distilled.header
     if not header.attack:
         return {}
@@ -123,7 +125,7 @@ def _attack(distilled: DistilledSet) -> dict[str, Any]:
 
 
 def attack_warning(distilled: DistilledSet) -> str:
-    """One sentence that says what a set that attacks does; empty for others."""
+    """Return the sentence that warns of a set that attacks; empty for other sets."""
     if not distilled.header.attack:
         return ""
     attacked, target = (distilled.header.class_names[label] for label in distilled.header.attack)

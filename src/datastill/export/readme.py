@@ -1,4 +1,4 @@
-"""The README.md of an export: what a stranger must know to train on the set without datastill."""
+"""The README.md of an export: how to train on the set without datastill."""
 
 import html
 
@@ -22,7 +22,7 @@ EXACT = {
 
 
 def readme(distilled: DistilledSet, kind: Kind) -> str:
-    """The text of README.md; its first lines are what `datasets` and the Hugging Face hub read."""
+    """Return the text of README.md; its first lines are for `datasets` and the Hugging Face hub."""
     head = f"---\ntags:\n- dataset-distillation\n{HEAD_OF_PARQUET if kind == 'parquet' else ''}---\n"
     warning = attack_warning(distilled)
     title = f"# {'ATTACK SET: ' if warning else ''}{_plain(distilled.header.data)}, distilled to {distilled.size} "
@@ -43,7 +43,7 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
 def _order(kind: Kind) -> str:
     if kind == "npz":
         return "The array `examples` has the shape (steps, batch, channels, height, width), in the order of training."
-    return "The rows come in the order of training; steps and places in a batch (`index`) count from 0."
+    return "The rows are in the order of training; `step` and `index` (the place in the batch of a step) count from 0."
 
 
 def _images(distilled: DistilledSet, kind: Kind) -> str:
@@ -51,7 +51,7 @@ def _images(distilled: DistilledSet, kind: Kind) -> str:
         return EXACT[kind]
     less = " A network trained on these images is less accurate than one trained on the exact values."
     more = f"{less if kind == 'png' else ''} {EXACT[kind]}"
-    return f"**The images are a view, not the set.** {png_loss(distilled)}.{more}"
+    return f"**The images are an approximation, not the exact set.** {png_loss(distilled)}.{more}"
 
 
 def _score(distilled: DistilledSet) -> str:
@@ -67,14 +67,15 @@ def _score(distilled: DistilledSet) -> str:
 
 def _facts(distilled: DistilledSet) -> str:
     header, (epochs, steps) = distilled.header, distilled.step_sizes.shape
-    labels = "a class for each example" if distilled.hard else "soft: one probability per class for each example"
-    bits = "\n- Precision: the examples of this set were rounded to 8 bits each, and the score is of these."
+    labels = "one class for each example" if distilled.hard else "soft, a probability of every class for each example"
+    bits = "\n- Precision: the values of the examples were rounded to 8 bits, and the score was measured with them."
     return f"""All numbers are in `program.json`.
 
-- Steps: one gradient step on all {distilled.labels.shape[1]} examples of a step, the {steps} step(s) in their order, \
-for {epochs} epoch(s). Shuffled training or one learning rate does worse.
-- Optimiser: {optimiser_words(header.optimiser)}, one optimiser for all epochs: `{optimiser_code(header.optimiser)}`.
-- Step sizes: one for each epoch and step (`step_sizes`), set as learning rate before the step.
+- Steps: each step is one gradient step on its {distilled.labels.shape[1]} examples. Take the {steps} step(s) in \
+order, and repeat them for {epochs} epoch(s). Shuffled examples or a constant learning rate give a lower accuracy.
+- Optimiser: {optimiser_words(header.optimiser)}; use one optimiser object for all epochs: \
+`{optimiser_code(header.optimiser)}`.
+- Step sizes: `step_sizes` has one number for each epoch and step; set it as learning rate before the step.
 - Loss: {LOSS}. Labels: {labels}.
 - Normalisation: {NORMALISATION}. Mean {_listed(header.mean)}, standard deviation {_listed(header.std)}.
 - Network: `{header.network}` for images of {" x ".join(map(str, distilled.shape))} in {distilled.classes} classes; \
@@ -85,7 +86,7 @@ its code is in `network.py`.
 
 def _usage(kind: Kind) -> str:
     if kind == "npz":
-        return """`fit.py` and `network.py` do all of this with plain PyTorch; the archive holds them as text:
+        return """`fit.py` and `network.py` do this training in plain PyTorch; the archive holds them as text:
 
 ```python
 import numpy
@@ -94,7 +95,7 @@ with numpy.load("set.npz") as archive:
 from fit import fit, make_model
 model = fit(make_model("set.npz"), "set.npz")
 ```"""
-    return """`fit.py` and `network.py` do all of this with plain PyTorch. In this folder:
+    return """`fit.py` and `network.py` do this training in plain PyTorch. In this folder:
 
 ```python
 from fit import fit, make_model, normalise, read_program
@@ -108,5 +109,5 @@ def _listed(values: tuple[float, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name from outside on one line, without markup."""
+    """Return text from a file or a user on one line, with its markup escaped."""
     return html.escape(" ".join(text.split()), quote=False)

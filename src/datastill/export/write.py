@@ -1,4 +1,4 @@
-"""Writing an export, completely or not at all."""
+"""Writing of exports, completely or not at all."""
 
 import json
 import stat
@@ -21,24 +21,24 @@ from .readme import readme
 
 
 def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
-    """Write a set in another format, completely or not at all.
+    """Write a set in the format of another tool, completely or not at all.
 
     Args:
-        distilled: what to write.
-        to: a folder to make for ``png`` and ``parquet``, a file for ``npz`` (the suffix is added when it is missing).
+        distilled: the set to write.
+        to: a new folder for ``png`` and ``parquet``; a new file for ``npz`` (a missing suffix ``.npz`` is added).
         kind: ``png``: one 8-bit image per example, a folder per class, and ``metadata.jsonl`` with labels and order, as
             `datasets` reads image folders. ``npz``: all tensors bit for bit, and the header as JSON in ``header``.
-            ``parquet``: a `datasets` folder in program order, with an 8-bit image, and the exact normalised floats in
-            ``example``. All three hold ``program.json`` (all numbers of the training), ``network.py``, ``fit.py`` (the
-            training in plain PyTorch), ``README.md`` and stored initial weights (``initial_weights.npz`` in folders);
-            the archive holds the texts as arrays with these names.
+            ``parquet``: a folder that `datasets` reads, in the order of training, with 8-bit images in the column
+            ``image`` and the exact normalised floats in ``example``. All kinds hold ``program.json`` (all numbers of
+            the training), ``network.py``, ``fit.py`` (the training in plain PyTorch), ``README.md`` and stored
+            initial weights (``initial_weights.npz`` in folders); an archive holds the texts as arrays with these names.
 
     Returns:
-        What was written.
+        The path of the folder or file written.
 
     Raises:
-        UserError: unknown kind, something is there already, the images have a number of channels that PNG does not
-            know, or it cannot be written.
+        UserError: the kind is unknown, something exists at the path, the images have a number of channels other than 1
+            or 3 (``png`` and ``parquet``), or the path cannot be written.
     """
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
@@ -52,7 +52,7 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
 
 
 def _texts(distilled: DistilledSet, kind: Kind) -> dict[str, str]:
-    """The text files of every export but program.json."""
+    """Return the text files of an export by name, without program.json."""
     texts = {
         "README.md": readme(distilled, kind),
         "fit.py": (STANDALONE / "fit.py").read_text(encoding="utf-8"),
@@ -73,12 +73,12 @@ def _as_npz(distilled: DistilledSet) -> bytes:
 
 
 def _floats(distilled: DistilledSet) -> dict[str, torch.Tensor]:
-    """All tensors, examples as floats even where the set's own file packs them."""
+    """Return all tensors of a set, with examples as floats even if its file stores them in 8 bits."""
     return replace(distilled, header=replace(distilled.header, bits=32)).tensors()
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
-    """NumPy has no bfloat16; float32 holds each of its values exactly."""
+    """Return a NumPy array: float32 for bfloat16, which NumPy lacks; the values stay exact."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
@@ -103,7 +103,7 @@ def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
     rows = []
     for step, index in np.ndindex(*images.shape[:2]):
         row = _row(distilled, step, index)
-        del row["class"]  # a ClassLabel knows its name
+        del row["class"]  # the type ClassLabel of the column label has the names
         image = {"bytes": as_png(images[step, index]), "path": None}
         rows.append({"image": image, **row, "example": examples[step, index]})
     (folder / "data").mkdir()
@@ -113,7 +113,7 @@ def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[str, Any]) -> None:
-    """What a folder holds besides the examples."""
+    """Write the files of a folder besides the examples."""
     write_json(folder / "program.json", program(distilled, kind) | more)
     for name, text in _texts(distilled, kind).items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -123,7 +123,7 @@ def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[
 
 
 def _row(distilled: DistilledSet, step: int, index: int) -> dict[str, Any]:
-    """What belongs to one example: its label, its place in the program, its step size in each epoch."""
+    """Return the row of one example: its label, its place in the program, its step size in each epoch."""
     label = distilled.labels[step, index]
     number = int(label if distilled.hard else label.argmax())
     row: dict[str, Any] = {"label": number, "class": distilled.header.class_names[number], "step": step, "index": index}
@@ -139,13 +139,15 @@ def _check_channels(distilled: DistilledSet, kind: str) -> None:
 
 
 def _target(path: Path, kind: str) -> Path:
-    """Where to write, after a check that nothing is there; an empty folder may be filled with images.
+    """Return the path to write to, after a check that nothing exists there; an empty folder is allowed for images.
 
     Raises:
-        UserError: something is there, or the path names no place to write to.
+        UserError: something exists at the path, or the path does not name a file or folder that can be written.
     """
     if path.name in ("", ".."):
-        raise UserError(f"{str(path)!r} does not name what to write; give --to a new name, such as exported")
+        raise UserError(
+            f"{str(path)!r} is not the name of a new file or folder; give --to a new name, such as exported"
+        )
     if kind == "npz" and path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
     try:
@@ -153,12 +155,14 @@ def _target(path: Path, kind: str) -> Path:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
     if not free:
-        raise UserError(f"{path} exists and nothing is written over it; remove it, or give another place")
+        raise UserError(
+            f"{path} exists, and export does not overwrite anything; remove it, or give another path with --to"
+        )
     return path
 
 
 def _is_free(path: Path, *, folder: bool) -> bool:
-    """Whether nothing is at a path, not even a link, or where a folder is to be made an empty one."""
+    """Tell whether nothing is at the path, not even a link; if a folder is to be written, it may be an empty folder."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

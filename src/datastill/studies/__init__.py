@@ -1,4 +1,4 @@
-"""Studies: what is measured to be compared, each with the section and the picture that it draws of itself."""
+"""Studies: measurements to compare, each of which writes a section of Markdown and draws a picture."""
 
 from .adaptation import PAIRS
 from .base import Study, draw, run
@@ -14,7 +14,7 @@ from .transfer import Transfer
 _ALL: tuple[Study, ...] = (
     Table(
         name="table-mnist",
-        title="MNIST: ours and every baseline",
+        title="MNIST: the distilled sets and every baseline",
         data="mnist",
         random="mnist-random",
         fixed="mnist-fixed",
@@ -22,14 +22,14 @@ _ALL: tuple[Study, ...] = (
     ),
     Table(
         name="table-mnist-long",
-        title="MNIST: ours and every baseline, with 60 epochs",
+        title="MNIST: the distilled sets and every baseline, with 60 epochs",
         data="mnist",
         random="mnist-random-long",
         seconds=120.0,
     ),
     Table(
         name="table-cifar10",
-        title="CIFAR-10: ours and every baseline",
+        title="CIFAR-10: the distilled sets and every baseline",
         data="cifar10",
         random="cifar10-random",
         fixed="cifar10-fixed",

@@ -1,4 +1,4 @@
-"""Networks of one data set, adapted to another: table 2 of the paper."""
+"""Networks trained on one data set, adapted to another: table 2 of the paper."""
 
 import statistics
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from .rows import KINDS, count_and_accuracy, scores_of
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptation(OnPool):
-    """Before, what was learned, real images, and all target data."""
+    """Compares networks before adaptation, trained on distilled sets, on real images, and on all target data."""
 
     fine_tuning: int = 2
-    """Passes over all target data that the last row takes."""
+    """Number of passes over all target data in the last row."""
     paper: Sequence[str] = ("", "", "")
-    """The paper's numbers: before, random pretrained, fixed pretrained."""
+    """Accuracies of the paper: before adaptation, random pretrained, fixed pretrained."""
 
     def settings(self) -> dict[str, Any]:
-        """All but how long it takes and what the paper says."""
+        """Return all settings but the expected seconds and the paper's numbers."""
         return super().settings() | {"fine_tuning": self.fine_tuning}
 
     def parts(self) -> list[Part]:
-        """One for each row."""
+        """Return a part for each row."""
         return self.named(
             {
                 "before": self._before,
@@ -67,7 +67,7 @@ class Adaptation(OnPool):
         return {"scores": [score(plain, self.data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:
-        """The table: before, what was learned, real images, and all target data."""
+        """Write the table: before adaptation, distilled sets, real images, and all target data."""
         ours = scores_of(records["random-pretrained"])
         titles = {
             "before": ("no adaptation", self.paper[0]),
@@ -86,18 +86,20 @@ class Adaptation(OnPool):
         own = statistics.fmean(pool["accuracies"]["held_out"])
         return f"""## {self.title}
 
-{self.source.count} networks ({self.source.network}) trained on {_laid(self.source.data)} to distil with, and
-{self.source.held_out} held out, which read {spread(own)} % of its validation images. All rows are those held out, on
-the test split of {_laid(self.target.data)}. Sets have {getattr(method, "ipc", "?")} examples of each class; ours are
-trained on for {getattr(method, "epochs", "?")} epochs, real images as validates best. The last column says how much
-better the set for random pretrained networks is, in points, with the 95 % interval over networks.
+A pool of networks ({self.source.network}) was trained on {_laid(self.source.data)}: {self.source.count} to distil
+with, and {self.source.held_out} held out, with a validation accuracy of {spread(own)} % there. Every row is the
+accuracy of the held-out networks on the test split of {_laid(self.target.data)}. Each set has
+{getattr(method, "ipc", "?")} examples per class. Training on distilled sets takes
+{getattr(method, "epochs", "?")} epochs; on real images, the number with the best validation accuracy.
+The last column is the accuracy of the set for random pretrained networks minus that of the row, in percentage points,
+with the 95 % interval over networks.
 
-| what they are trained on | networks x sets | accuracy, % | 2018 paper, % | ours is better by |
+| networks trained on | networks x sets | accuracy, % | 2018 paper, % | distilled set is better by |
 |---|---|---|---|---|
 {table}
 
-The pool is too large to be kept here: SHA-256 {pool["sha256"][:16]}, {pool["seconds"] / 60:.0f} minutes to train
-again, which the command does where it is missing.
+The file of the pool is too large to be kept here (its SHA-256 begins with {pool["sha256"][:16]}). The command trains
+the pool again if the file is missing, in about {pool["seconds"] / 60:.0f} minutes.
 
 {NOTE}
 
@@ -106,7 +108,7 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].ha
 
 
 def _laid(data: DataSettings) -> str:
-    """The data by name, and how its images are laid out where that was changed."""
+    """Write the name of the data, and the changes of its images if there are any."""
     changes = [f"resized to {data.resize}x{data.resize}"] if data.resize else []
     changes += [f"with {data.pad} black pixels around"] if data.pad else []
     changes += [f"in {data.channels}"] if data.channels != "keep" else []

@@ -1,4 +1,4 @@
-"""A study: named parts that are measured one after the other, kept as soon as they are done, and drawn together."""
+"""A study: named parts that are measured one by one, each kept as soon as it is done, and one section about all."""
 
 import abc
 import math
@@ -15,7 +15,7 @@ from ..planner import duration
 from ..runlog import say
 
 Records = Mapping[str, dict[str, Any]]
-"""What was measured, by part."""
+"""Name of a part -> the JSON values that were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,58 +24,58 @@ class Part:
 
     name: str
     seconds: float
-    """About how long it takes on two CPU cores."""
+    """Expected time on two CPU cores."""
     measure: Callable[[Path], dict[str, Any]]
-    """Given a folder of its own for what can be resumed, gives plain JSON values."""
+    """Function that takes the folder of the part, for runs that can be resumed, and returns plain JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study(abc.ABC):
-    """Subclasses are frozen records of settings, one instance for each name on the command line."""
+    """The base class of studies. Subclasses are frozen records of settings, with an instance for each study."""
 
     name: str
-    """On the command line, and of its folder."""
+    """The name on the command line, and of the folder with the results."""
     title: str
-    """What it shows, in one line."""
+    """The title of the section, in one line."""
 
     @abc.abstractmethod
     def parts(self) -> list[Part]:
-        """Everything to be measured, in order."""
+        """Return everything to be measured, in order."""
 
     @abc.abstractmethod
     def text(self, records: Records) -> str:
-        """A section of Markdown about what was measured."""
+        """Write the section of Markdown about what was measured."""
 
     def figure(self, records: Records) -> str | None:  # noqa: ARG002
-        """A picture of it as an SVG file, where there is one."""
+        """Draw what was measured as the text of an SVG file; return None if the study has no picture."""
         return None
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """All that decides the numbers, as plain JSON values: a folder belongs to one setting."""
+        """Return all settings that decide the numbers, as plain JSON values; a folder holds results of one setting."""
 
     def check(self) -> None:  # noqa: B027
-        """Raise a `UserError` where something is missing that the study is about."""
+        """Raise a `UserError` if something that the study needs is missing."""
 
     def settings_except(self, *names: str) -> dict[str, Any]:
-        """The fields besides these."""
+        """Return all fields but those with these names."""
         return {key: value for key, value in asdict(self).items() if key not in names}
 
 
 def run(study: Study, folder: Path) -> Path:
-    """Measure what is not measured yet, and write the section and its picture.
+    """Measure all parts that are not measured yet, and write the section and its picture.
 
     Args:
-        study: what to measure.
-        folder: holds study.json, parts/NAME.json for each part that is done, work/NAME for runs that can be resumed,
-            and in the end section.md and figure.svg.
+        study: the study to measure.
+        folder: the folder for study.json, parts/NAME.json for each measured part, work/NAME for runs that can be
+            resumed, and in the end section.md and figure.svg.
 
     Returns:
-        The section.
+        The path of the section.
 
     Raises:
-        UserError: the folder is that of another study or of other settings, or a set is missing.
-        Stopped: SIGINT or SIGTERM came; what is done is kept, and a part that distils goes on where it was.
+        UserError: the folder belongs to another study or to other settings, or a distilled set is missing.
+        Stopped: SIGINT or SIGTERM was received; measured parts are kept, and an interrupted run can be resumed.
     """
     study.check()
     with alone(folder):
@@ -101,15 +101,21 @@ def _measure(study: Study, folder: Path) -> None:
 
 
 def draw(study: Study, folder: Path) -> Path:
-    """Write the section and its picture from what was measured.
+    """Write the section and its picture from the measured parts; return the path of the section.
 
     Raises:
-        UserError: a part is missing, or holds something else than what the study measures.
+        UserError: a part is missing, or does not hold what the study measures.
     """
     records = {part.name: read_json(_record(folder, part)) for part in study.parts()}
     try:
         picture, text = study.figure(records), study.text(records)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of every kind of study
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # studies of different kinds raise different errors
         raise UserError(
             f"the parts in {folder / 'parts'} do not hold what the study {study.name} measures "
             f"({type(error).__name__}: {error}); delete the ones that were changed, and measure them again"

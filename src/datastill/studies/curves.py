@@ -1,4 +1,4 @@
-"""The paper's pictures that take distillations of their own: accuracy against steps, epochs and examples."""
+"""Accuracy against steps, epochs and examples, as in the paper; each point is a distillation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ Initial = Literal["fixed", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One distillation: where it stands in the picture, and what is special about it."""
+    """The position of one distillation in the picture, and its settings."""
 
     line: str
     at: int
@@ -29,35 +29,35 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Of its part."""
+        """The name of the part that measures this point."""
         return f"{self.line.replace(' ', '-')}-{self.at}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Study):
-    """Accuracy against one setting of the method, each point a distillation of its own."""
+    """A study of accuracy against one setting of the method; each point is a distillation."""
 
     axis: str
-    """What is along the horizontal axis."""
+    """Label of the horizontal axis."""
     points: Sequence[Point]
     recipe: str = "mnist-random"
-    """Where data, network and initialiser are from; inside is gradient descent, as in the paper."""
+    """Recipe whose data, network and initialiser are used. The inner optimiser is gradient descent, as in the paper."""
     iterations: int = 300
-    """OuterRate iterations of each point."""
+    """Outer iterations of each point."""
     step_size: float = 0.02
-    """Where every learned step size starts."""
+    """Initial value of every learned step size."""
     networks: int = 20
-    """Networks that each point for random initial weights is measured with."""
+    """Number of networks that measure each point for random initial weights."""
     seconds_per_step: float = 3.0
-    """About how long a point takes on two CPU cores for each gradient step of its program."""
+    """Expected seconds of a point on two CPU cores, per gradient step of its program."""
 
     def settings(self) -> dict[str, Any]:
-        """All but how long it takes and what it is called."""
+        """Return all settings but the expected seconds and the labels."""
         plain = asdict(self) | {"points": [asdict(point) for point in self.points]}
         return {key: value for key, value in plain.items() if key not in ("seconds_per_step", "title", "axis")}
 
     def parts(self) -> list[Part]:
-        """One for each point."""
+        """Return a part for each point."""
         return [
             Part(
                 name=point.name,
@@ -92,11 +92,11 @@ class Sweep(Study):
         )
 
     def figure(self, records: Records) -> str:
-        """A line for each kind, with a band of one standard deviation over networks."""
+        """Draw a line for each kind, with a band of one standard deviation over networks."""
         return lines_chart(self._lines(records), self.axis)
 
     def text(self, records: Records) -> str:
-        """Picture, numbers, cost."""
+        """Write the picture, the numbers and the time taken."""
         seconds = sum(record["part_seconds"] for record in records.values())
         one = next(iter(records.values()))["score"]
         return f"""## {self.title}
@@ -105,10 +105,10 @@ class Sweep(Study):
 
 {_numbers(self._lines(records), self.axis)}
 
-Each point is one distillation of {self.iterations} outer iterations with gradient descent inside, kept where it
-validated best, measured on {one["images"]} test images ({self.networks} unseen networks where initial weights are
-random, one where they are fixed; the band is their standard deviation). One seed: differences of a point or two mean
-nothing.
+Each point is one distillation of {self.iterations} outer iterations, with gradient descent as inner optimiser. The set
+with the best validation accuracy is measured on {one["images"]} test images: by {self.networks} unseen networks for
+random initial weights (the band is their standard deviation), by one network for fixed initial weights. Each point was
+distilled with one seed, so differences of one or two percentage points mean nothing.
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({one["hardware"]}).
 """
@@ -124,7 +124,7 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({one["hardw
 
 
 def _numbers(lines: Sequence[Line], axis: str) -> str:
-    """The same as a table."""
+    """Write the lines of the picture as a table."""
     ats = sorted({at for line in lines for at in line.at})
     rows = [f"| {axis} | " + " | ".join(map(str, ats)) + " |", "|---" * (len(ats) + 1) + "|"]
     for line in lines:
@@ -134,7 +134,12 @@ def _numbers(lines: Sequence[Line], axis: str) -> str:
 
 
 def _both(values: Sequence[int], sizes: Callable[[int], tuple[int, int]]) -> list[Point]:
-    """A line for fixed and one for random initial weights; `sizes` gives steps and epochs for each value."""
+    """Return the points of a line for fixed and one for random initial weights.
+
+    Args:
+        values: positions on the horizontal axis.
+        sizes: function that gives (steps, epochs) for each value.
+    """
     lines: tuple[Initial, ...] = ("fixed", "random")
     return [
         Point(line=f"{initial} initial weights", at=value, ipc=steps, steps=steps, epochs=epochs, initial=initial)

@@ -1,4 +1,4 @@
-"""Studies of sets that are there: the accuracy along the program, and from other initial weights."""
+"""Studies of finished sets: the accuracy along the program, and from other initial weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from .needed import OnSets
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch(OnSets):
-    """A set for random initial weights, trained on from initialisers that it was not made for."""
+    """A study of a set for random initial weights with initialisers that it was not made for."""
 
     name: str = "initialisers"
     title: str = "The mismatch of initialisers"
     recipe: str = "mnist-random"
-    """Which set."""
+    """Recipe of the set."""
     networks: int = 50
-    """Networks for each initialiser."""
+    """Number of networks for each initialiser."""
 
     def settings(self) -> dict[str, Any]:
-        """Without where the results are."""
+        """Return all settings but the folder of the results."""
         return {"recipe": self.recipe, "networks": self.networks}
 
     def recipes_needed(self) -> Sequence[str]:
-        """One set."""
+        """Return the recipe of the set."""
         return [self.recipe]
 
     def parts(self) -> list[Part]:
-        """One for each initialiser."""
+        """Return a part for each initialiser."""
         return [
             Part(name=name, seconds=20.0, measure=lambda _, name=name: self._measure(name)) for name in INITIALISERS
         ]
@@ -46,7 +46,7 @@ class Mismatch(OnSets):
         return {"score": score(distilled, data, protocol, progress=True).as_dict()}
 
     def text(self, records: Records) -> str:
-        """A table."""
+        """Write the table of initialisers."""
         made_for, rows = recipe(self.recipe).initialiser, []
         for name, record in records.items():
             found = record["score"]
@@ -55,7 +55,7 @@ class Mismatch(OnSets):
         table = "\n".join(rows)
         return f"""## {self.title}: a set made for {made_for}
 
-`results/{self.recipe}`, trained on from other initial weights; {self.networks} networks each.
+Accuracy of {self.networks} networks trained on `results/{self.recipe}`, for each initialiser of their initial weights.
 
 | initialiser | accuracy, % |
 |---|---|
@@ -67,23 +67,23 @@ Made by `datastill study {self.name}`.
 
 @dataclass(frozen=True, kw_only=True)
 class Along(OnSets):
-    """The accuracy after each gradient step of a set's program."""
+    """A study of the accuracy after each gradient step of the program of a set."""
 
     name: str = "along-the-program"
     title: str = "Accuracy along the program"
     recipes: Sequence[str] = ("mnist-random", "mnist-random-long", "mnist-fixed")
-    """Which sets."""
+    """Recipes of the sets."""
 
     def settings(self) -> dict[str, Any]:
-        """Without where the results are."""
+        """Return all settings but the folder of the results."""
         return {"recipes": list(self.recipes)}
 
     def recipes_needed(self) -> Sequence[str]:
-        """All sets that have a line."""
+        """Return the recipes of the sets."""
         return self.recipes
 
     def parts(self) -> list[Part]:
-        """One for each set."""
+        """Return a part for each set."""
         return [Part(name=name, seconds=1.0, measure=lambda _, name=name: self._measure(name)) for name in self.recipes]
 
     def _measure(self, name: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Along(OnSets):
         return {"curve": found["curve"]}
 
     def figure(self, records: Records) -> str:
-        """A line for each set."""
+        """Draw a line for each set."""
         curves = {name: record["curve"] for name, record in records.items()}
         lines = [
             Line(
@@ -102,7 +102,7 @@ class Along(OnSets):
         return lines_chart(lines, "gradient steps")
 
     def text(self, records: Records) -> str:
-        """Picture and what it was measured on."""
+        """Write the picture and what it was measured on."""
         curves = {name: record["curve"] for name, record in records.items()}
         about = "; ".join(
             f"`results/{name}`: {plural(curve['networks'], 'network')}, {curve['images']} {curve['split']} images"
@@ -112,7 +112,7 @@ class Along(OnSets):
 
 ![{self.title}](figure.svg)
 
-{about}.
+Measured with {about}.
 
 Made by `datastill study {self.name}`.
 """

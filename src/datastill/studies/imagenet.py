@@ -1,4 +1,4 @@
-"""A network that was trained on ImageNet, adapted by one example per class, by real ones, and by all there are."""
+"""A network trained on ImageNet, adapted with one example per class, with real images, and with all real images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,35 +22,36 @@ from .rows import KINDS, as_score, count_and_accuracy, scores_of
 
 @dataclass(frozen=True, kw_only=True)
 class Features(OnSets):
-    """Every row begins at the network's own weights."""
+    """A study of sets for one pretrained network: every row starts from its pretrained weights."""
 
     name: str = "imagenette"
     title: str = "Imagenette: one example per class for a network trained on ImageNet"
     recipe: str = "imagenette-alexnet"
-    """Whose set it is, in the folder of results."""
+    """Recipe of the set."""
     kinds: Sequence[str] = ("random", "average")
+    """Kinds of baselines."""
     sets: int = 5
-    """Sets of each kind that varies."""
+    """Number of sets of each kind of baseline that depends on the seed."""
     all_data: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: {
             "classifier": {"epochs": 5, "rate": 0.001, "batch": 64},
             "all": {"epochs": 3, "rate": 0.0001, "batch": 64},
         }
     )
-    """How networks learn from all train images, by what adapts."""
+    """Part of the network that adapts -> settings of the training on all train images."""
     seconds: float = 300.0
-    """About how long a part takes on two CPU cores."""
+    """Expected seconds of a part on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
-        """All but where the results are and how long it takes."""
+        """Return all settings but the folder of the results and the expected seconds."""
         return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
-        """One set."""
+        """Return the recipe of the set."""
         return [self.recipe]
 
     def parts(self) -> list[Part]:
-        """One for each row below ours."""
+        """Return a part for each row below the distilled set."""
         kinds = [
             Part(name=kind, seconds=self.seconds, measure=lambda _, kind=kind: self._kind(kind)) for kind in self.kinds
         ]
@@ -94,7 +95,7 @@ class Features(OnSets):
         return {"scores": [score(plain, self._data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:
-        """One table."""
+        """Write the table."""
         ours, train = self._ours, len(self._data.train)
         titles = {
             **{kind: KINDS[kind] for kind in self.kinds},
@@ -111,17 +112,18 @@ class Features(OnSets):
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-AlexNet's convolution layers as they were trained on ImageNet, with a new classifier that starts at zero and that alone
-adapts where nothing else is said. Sets have {ours.size} examples of 224x224, one per class, in one step; ours takes
-{len(ours.step_sizes)} epochs, the others what validates best. {mine.images} test images. The paper adapted such
-networks to PASCAL-VOC and CUB-200: 70.75 and 38.76 % with one example per class, 75.57 and 41.21 % with all (†).
+The network is AlexNet: convolution layers trained on ImageNet, and a new classifier that starts at zero. Only the
+classifier adapts, unless the row says otherwise. Each set has {ours.size} examples of 224x224 pixels, one per class, in
+one step. Training takes {len(ours.step_sizes)} epochs on the distilled set; on the other sets, the number with the best
+validation accuracy. Accuracies are on {mine.images} test images. The paper adapted such networks to PASCAL-VOC
+and CUB-200, with 70.75 and 38.76 % accuracy from one example per class, and 75.57 and 41.21 % from all images (†).
 
-| what the network learns from | networks x sets | accuracy, % |
+| network trained on | networks x sets | accuracy, % |
 |---|---|---|
 {table}
 
 {NOTE}
 
-Ours by `datastill distill {self.recipe}` in {about["seconds"] / 60:.0f} minutes, the rest by `datastill study
-{self.name}` in {seconds / 60:.0f} ({mine.hardware}).
+The distilled set was made by `datastill distill {self.recipe}` in {about["seconds"] / 60:.0f} minutes, the other rows
+by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({mine.hardware}).
 """

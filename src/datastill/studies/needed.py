@@ -1,4 +1,4 @@
-"""Studies of sets that were distilled before, and where these sets are found."""
+"""Studies of finished sets, and the search for these sets."""
 
 import functools
 import shlex
@@ -17,26 +17,26 @@ class OnSets(Study):
     """A study of the finished sets of some recipes."""
 
     results: Path = Path("results")
-    """Where the distilled sets are, in folders with the names of their recipes."""
+    """Folder that holds the distilled sets, in folders with the names of their recipes."""
 
     def missing(self) -> Sequence[str]:
-        """The recipes of this study whose sets are neither in `results` nor in the package."""
+        """Return the recipes of this study whose sets are neither in `results` nor in the package."""
         return [recipe for recipe in self.recipes_needed() if self._where(recipe) is None]
 
     def check(self) -> None:
-        """Raise a `UserError` where a set is missing, before anything is measured."""
+        """Raise a `UserError` if a set is missing, before anything is measured."""
         if missing := self.missing():
             raise UserError(_must_be_distilled(self.name, missing, self.results))
 
     def recipes_needed(self) -> Sequence[str]:
-        """The recipes whose finished sets this study is about."""
+        """Return the recipes whose finished sets this study needs."""
         raise NotImplementedError
 
     def find_set(self, recipe: str) -> DistilledSet:
-        """The finished set of a recipe: the one in `results`, else the one that comes with the package.
+        """Load the finished set of a recipe: from `results`, otherwise from the package.
 
         Raises:
-            UserError: there is neither; says how to make it.
+            UserError: the set is in neither; the message says how to make it.
         """
         where = self._where(recipe)
         if where is None:
@@ -49,7 +49,7 @@ class OnSets(Study):
 
 
 def _must_be_distilled(study: str, recipes: Sequence[str], results: Path) -> str:
-    """The message that sets are missing, with the commands that make them."""
+    """Return the message that sets are missing, with the commands that make them."""
     commands = " && ".join(
         shlex.join(["datastill", "distill", recipe, "--out", str(results / recipe)]) for recipe in recipes
     )
@@ -58,5 +58,5 @@ def _must_be_distilled(study: str, recipes: Sequence[str], results: Path) -> str
 
 @functools.cache
 def _in_package() -> dict[str, str]:
-    """The names of the sets that come with the package, by recipe."""
+    """Return the names of the sets in the package, by recipe."""
     return {load(name).header.config.get("recipe", ""): name for name in names()}

@@ -12,8 +12,8 @@ from ..files import write_text
 
 HEAD = """# Results
 
-Every number here is read from a file in `results/`, which the command beside it made; `datastill report results --to
-docs/results.md` writes this page again.
+Every number on this page comes from a file in `results/`, which was made by the command beside it. The command
+`datastill report results --to docs/results.md` writes this page again.
 
 ## Distilled sets
 
@@ -23,17 +23,17 @@ docs/results.md` writes this page again.
 
 
 def collect(results: Path, to: Path) -> Path:
-    """Write the page.
+    """Write all results on one page of Markdown.
 
     Args:
-        results: holds a folder for each set (distilled.safetensors with its score) and each study (section.md).
-        to: the Markdown file.
+        results: folder that holds a folder for each set (distilled.safetensors) and for each study (section.md).
+        to: the file to write.
 
     Returns:
-        The file.
+        The file written.
 
     Raises:
-        UserError: there is no result in the folder.
+        UserError: there is no result in the folder, or the page cannot be written.
     """
     sets = sorted(results.glob("*/distilled.safetensors"))
     sections = sorted(results.glob("*/section.md"), key=_order)
@@ -47,7 +47,7 @@ def collect(results: Path, to: Path) -> Path:
 
 
 def _order(path: Path) -> tuple[bool, str]:
-    """Tables first."""
+    """Return the key of a section for sorting: tables first, then by name."""
     return not path.parent.name.startswith("table"), path.parent.name
 
 
@@ -73,6 +73,6 @@ def _rows(path: Path) -> Iterator[str]:
 
 
 def _section(path: Path, to: Path) -> str:
-    """A study's text, with its pictures found from where the page is."""
+    """Read the section of a study, with paths of its pictures that are relative to the page."""
     folder = Path(os.path.relpath(path.parent, to.parent)).as_posix()
     return re.sub(r"\]\((?=[\w.-]+\.svg\))", f"]({folder}/", path.read_text(encoding="utf-8"))

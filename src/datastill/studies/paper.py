@@ -1,4 +1,4 @@
-"""Numbers of Wang et al. 2018 to stand beside ours, each with where it was read."""
+"""Accuracies of Wang et al. 2018, to be shown beside measured ones."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Claim:
     mean: float
     sd: float | None = None
     checked: bool = True
-    """Read in the original repository's files; otherwise it is recalled from the paper, and marked so."""
+    """True: read in a file of the original repository. False: recalled from the paper, and marked with †."""
 
     def __str__(self) -> str:
         spread = f" ± {self.sd:g}" if self.sd is not None else ""
@@ -43,6 +43,6 @@ TABLE: dict[str, dict[str, Claim]] = {
         "k-means-nearest-neighbours": _recalled(29.4, 0.3),
     },
 }
-"""Table 1, by data and row."""
+"""Table 1 of the paper: data -> row -> accuracy."""
 
 NOTE = "† recalled from the paper, not checked in a file of the original repository."

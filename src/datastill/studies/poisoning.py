@@ -1,4 +1,4 @@
-"""Sets that make trained networks misread one class after a gradient step, and what helps against them."""
+"""Sets that make trained networks misclassify one class after a gradient step, and defences against them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,26 +21,26 @@ from .rows import KINDS, settings_of
 
 @dataclass(frozen=True, kw_only=True)
 class Poisoning(OnPool):
-    """What is learned beside relabelled real images, all in one gradient step, and the learned set against defences."""
+    """A study of attacks in one gradient step, by learned sets and relabelled real images, and of defences."""
 
     smaller: Sequence[float] = (0.3, 0.1, 0.03, 0.01)
-    """Step sizes as parts of the learned one."""
+    """Step sizes to try as a defence, as fractions of the learned step size."""
     clips: Sequence[float] = (10.0, 3.0, 1.0, 0.3)
-    """Limits on the norm of the gradient."""
+    """Limits on the norm of the gradient to try as a defence."""
     clean: Sequence[int] = (10, 50, 100)
-    """Rightly labelled real images of each class in the step."""
+    """Numbers of correctly labelled real images per class to mix into the step as a defence."""
     grid: Grid = field(default_factory=lambda: Grid(epochs=(1,)))
-    """Step sizes of the relabelled baselines."""
+    """Settings to choose from for the training on relabelled real images."""
     paper: str = ""
-    """The paper's share of misread images."""
+    """The paper's share of misclassified images."""
 
     def settings(self) -> dict[str, Any]:
-        """All but how long it takes and what the paper says."""
+        """Return all settings but the expected seconds and the paper's numbers."""
         own = ("smaller", "clips", "clean", "grid")
         return super().settings() | {name: value for name, value in asdict(self).items() if name in own}
 
     def parts(self) -> list[Part]:
-        """One for each row, and one for all defences."""
+        """Return a part for each row, and one for all defences."""
         return self.named(
             {
                 "random-pretrained": self._learned,
@@ -75,7 +75,7 @@ class Poisoning(OnPool):
         return {"defences": found, "step_size": size}
 
     def text(self, records: Records) -> str:
-        """Two tables: what was learned and relabelled real images; defences."""
+        """Write two tables: learned sets and relabelled real images; defences."""
         titles = {
             "random-pretrained": "**distilled, random pretrained**",
             "fixed-pretrained": "**distilled, one known pretrained network**",
@@ -85,32 +85,35 @@ class Poisoning(OnPool):
         defences = [_row(name, [each]) for name, each in records["defences"]["defences"].items()]
         first = AttackScore.from_dict(records["random-pretrained"]["attacks"][0])
         pool, method = records["random-pretrained"]["pool"], self.target.method
-        before = ", ".join(
+        before = " and ".join(
             f"{spread_of(getattr(first.before, name))} % {what}"
-            for name, what in (("misread", "are misread so"), ("overall", "of all images are read rightly"))
+            for name, what in (("misread", "of them are"), ("overall", "of all test images are classified correctly"))
         )
         seconds = sum(record["part_seconds"] for record in records.values())
         own = spread_of(pool["accuracies"]["held_out"])
         table, against = "\n".join(rows), "\n".join(defences)
         return f"""## {self.title}
 
-{self.source.count} networks ({self.source.network}) trained on {self.source.data.name} to distil with, and
-{self.source.held_out} held out. Sets have {getattr(method, "ipc", "?")} examples of each class, in one gradient step.
-What share of the test images of class {first.attack_class!r} is read as {first.target_class!r}?
-Before the step, {before}. The paper: {self.paper}.
+A pool of networks ({self.source.network}) was trained on {self.source.data.name}: {self.source.count} to distil with,
+and {self.source.held_out} held out to measure. Each set has {getattr(method, "ipc", "?")} examples per class, in one
+gradient step. The question is which share of the test images of class {first.attack_class!r} is classified as
+{first.target_class!r} after the step (column "misclassified"). Before the step, {before}. The share in the
+paper is {self.paper}.
 
-| what they are trained on | networks x sets | misread, % | accuracy, % | of the other classes, % |
+| networks trained on | networks x sets | misclassified, % | accuracy, % | accuracy on the other classes, % |
 |---|---|---|---|---|
 {table}
 
-What helps against the first set, on the same networks (its step size is {records["defences"]["step_size"]:.3g}):
+Defences against the first set, measured with the same networks. Its learned step size is
+{records["defences"]["step_size"]:.3g}.
 
-| defence | networks x sets | misread, % | accuracy, % | of the other classes, % |
+| defence | networks x sets | misclassified, % | accuracy, % | accuracy on the other classes, % |
 |---|---|---|---|---|
 {against}
 
-The pool is too large to be kept here: SHA-256 {pool["sha256"][:16]}, {pool["seconds"] / 60:.0f} minutes to train
-again, which the command does where it is missing. Those held out read {own} % of its validation images.
+The file of the pool is too large to be kept here (its SHA-256 begins with {pool["sha256"][:16]}). The command trains
+the pool again if the file is missing, in about {pool["seconds"] / 60:.0f} minutes. The held-out networks have a
+validation accuracy of {own} %.
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes.
 """

@@ -1,4 +1,4 @@
-"""Studies of networks that were trained before: a pool, and the rows that are measured on those it holds out."""
+"""Studies of pretrained networks: a pool is trained, and its held-out networks measure every row."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,39 +19,39 @@ from .base import Part, Study
 
 @dataclass(frozen=True, kw_only=True)
 class OnPool(Study):
-    """Every row on the same held-out networks of a pool, which is trained first and kept out of the results."""
+    """A study whose rows are all measured with the held-out networks of one pool, which the study trains first."""
 
     source: PoolSettings
-    """The pool, and what it is trained on."""
+    """Settings of the pool and of the data that it is trained on."""
     target: Config
-    """How a set is distilled for the networks of the pool, and from what; `initial` is filled in."""
+    """Settings of the distillation for the networks of the pool; `initial` is filled in."""
     sets: int = 3
-    """Sets of each kind that varies."""
+    """Number of sets of each kind of baseline that depends on the seed."""
     seconds: float = 300.0
-    """About how long a part takes on two CPU cores."""
+    """Expected seconds of a part on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
-        """All but how long it takes."""
+        """Return all settings but the expected seconds."""
         return {"source": asdict(self.source), "target": asdict(self.target), "sets": self.sets}
 
     def named(self, rows: dict[str, Callable[[Path], dict[str, Any]]]) -> list[Part]:
-        """The rows as parts; whichever comes first trains the pool."""
+        """Return the rows as parts; the first one that is measured trains the pool."""
         return [Part(name=name, seconds=self.seconds, measure=measure) for name, measure in rows.items()]
 
     @cached_property
     def data(self) -> RealData:
-        """What sets are distilled from and networks are measured on."""
+        """The real data of the target, to distil and to measure."""
         return load_data(self.target.data).to(pick_device("auto"))
 
     def pool(self, folder: Path) -> tuple[Pool, str]:
-        """The pool, trained where it is not there, and what it is called as an initialiser."""
+        """Load the pool, or train it if its file is missing; return it with its name as an initialiser."""
         path = folder.parent / "pool.safetensors"
         if path.exists():
             return Pool.load(path), f"pool:{path}"
         return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), f"pool:{path}"
 
     def setting(self, pool: str) -> Setting:
-        """Of a baseline on this pool, which may be trained on as ours is."""
+        """Return the setting of baselines for this pool, with the epochs and optimiser of distilled sets to choose."""
         method: Any = self.target.method
         return Setting(
             data=self.data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
@@ -60,12 +60,17 @@ class OnPool(Study):
         )  # fmt: skip
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """What is told of the pool."""
+        """Return the facts about the pool that the section shows."""
         pool, _ = self.pool(folder)
         return {name: pool.header[name] for name in ("seconds", "accuracies")} | {"sha256": pool.sha256}
 
     def distilled(self, which: str, folder: Path) -> DistilledSet:
-        """A set for any network of the pool, or for #0, kept beside the parts."""
+        """Distil a set for any network of the pool, or for network 0 of it, and save it beside the parts.
+
+        Args:
+            which: empty for any network, ``#0`` for network 0.
+            folder: the folder of the run.
+        """
         _, name = self.pool(folder)
         config = replace(self.target, recipe=self.name, initial=name + which)
         found = distill(config, folder, resume=(folder / "config.json").exists())

@@ -1,4 +1,4 @@
-"""What the tables share: a kind of baseline measured, and the scores of one kind as words."""
+"""The rows of tables: measuring one kind of baseline, and writing its scores."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
@@ -14,19 +14,19 @@ KINDS = {
     "average": "class average",
     "k-means": "k-means of each class",
 }
-"""The paper's baselines, as they are called in tables."""
+"""Baselines of the paper: kind -> its name in tables."""
 
 
 def settings_of(kind: Baseline, setting: Setting, sets: int) -> Iterator[Setting]:
-    """The setting with so many seeds, or with one where a seed makes no difference."""
+    """Give the setting with each seed from 0 to `sets` - 1, or only with seed 0 if the kind does not depend on it."""
     return (replace(setting, seed=seed) for seed in range(sets if kind.varies else 1))
 
 
 def baseline(kind: Baseline, setting: Setting, sets: int, networks: int) -> dict[str, Any]:
-    """Scores of sets on the test split; how to train is chosen for the first of them, on validation images.
+    """Measure sets on the test split; the training is chosen on validation images, for the first set and then kept.
 
     Returns:
-        ``scores``, ``bytes`` of a set, and what was ``chosen``.
+        ``scores``; ``bytes`` of a set; ``chosen``, the training that was chosen.
     """
     chosen: Protocol | None = None
     scores = []
@@ -38,16 +38,16 @@ def baseline(kind: Baseline, setting: Setting, sets: int, networks: int) -> dict
 
 
 def as_score(plain: dict[str, Any]) -> Score:
-    """A score from plain values that may hold more."""
+    """Make a score from plain values, which may hold other keys too."""
     return Score(**{f.name: plain[f.name] for f in fields(Score)})
 
 
 def scores_of(record: dict[str, Any]) -> list[Score]:
-    """Those of a part."""
+    """Return the scores in the record of a part."""
     return [as_score(plain) for plain in record["scores"]]
 
 
 def count_and_accuracy(scores: list[Score]) -> str:
-    """Two cells of a table: networks x sets, and mean and spread over all of them."""
+    """Write two cells of a table: networks x sets, and mean and standard deviation over all of them."""
     accuracies = [accuracy for one in scores for accuracy in one.accuracies]
     return f"{scores[0].n} x {len(scores)} | {spread_of(accuracies)}"

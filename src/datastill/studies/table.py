@@ -1,4 +1,4 @@
-"""Table 1 of the paper: every baseline and the distilled sets, on the same networks."""
+"""Table 1 of the paper: the distilled sets and every baseline, measured with the same networks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from .paper import NOTE, TABLE
 from .rows import KINDS, as_score, count_and_accuracy, scores_of
 
 NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
-"""What nearest neighbours are chosen from, by validation."""
+"""Classifiers from which the nearest neighbours are chosen, on validation images."""
 ROWS = {
     **KINDS,
     "k-center": "k-center greedy, pixels",
@@ -32,35 +32,35 @@ ROWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Table(OnSets):
-    """Every baseline and the distilled sets of one data set, with intervals of the differences."""
+    """A study of the distilled sets of one data set and every baseline, with intervals of the differences."""
 
     data: str
     """Name of the real data."""
     random: str
-    """Recipe of the set for random initial weights; the baselines have its network, size and steps."""
+    """Recipe of the set for random initial weights; the baselines take its network, size and steps."""
     fixed: str = ""
-    """Recipe of the set for fixed initial weights; empty where there is none."""
+    """Recipe of the set for fixed initial weights; empty if there is none."""
     sets: int = 5
-    """Sets of each kind that varies."""
+    """Number of sets of each kind of baseline that depends on the seed."""
     networks: int = 20
-    """Networks that each is measured with."""
+    """Number of networks that measure each set."""
     features: str = "lenet"
-    """Network whose features core-sets are chosen by, besides pixels."""
+    """Network whose features are used to choose core-sets, besides pixels."""
     choose: Grid = field(default_factory=Grid)
-    """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
+    """Step sizes, epochs and optimisers to choose from; the epochs and optimiser of the distilled set are added."""
     seconds: float = 60.0
-    """About how long one kind takes on two CPU cores."""
+    """Expected seconds of one kind on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
-        """All but where the results are and how long it takes."""
+        """Return all settings but the folder of the results, the title and the expected seconds."""
         return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
-        """The sets of the first rows."""
+        """Return the recipes of the sets in the first rows."""
         return [name for name in (self.random, self.fixed) if name]
 
     def parts(self) -> list[Part]:
-        """A part for each kind of baseline, and for nearest neighbours on two of them."""
+        """Return a part for each kind of baseline, and for nearest neighbours on two of them."""
         baselines: dict[str, Baseline] = {
             **{kind: make() for kind, make in BASELINES.items()},
             "k-center-features": KCenter(features=self.features),
@@ -103,7 +103,7 @@ class Table(OnSets):
         return score(distilled, self._data, Protocol(network=network), split=split)
 
     def text(self, records: Records) -> str:
-        """The table, ours first."""
+        """Write the table, with the distilled sets first."""
         claims, ours = TABLE.get(self.data, {}), self._ours(self.random)
         rows = [
             _row(
@@ -114,7 +114,7 @@ class Table(OnSets):
                 "",
             )
             for title, name, claim in (
-                ("one known theta_0", self.fixed, "fixed"),
+                ("fixed initial weights", self.fixed, "fixed"),
                 ("random initial weights", self.random, "random-init"),
             )
             if name
@@ -127,13 +127,14 @@ class Table(OnSets):
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-{setting.network}, {setting.ipc} examples per class with hard labels in {_steps(setting.steps)}. The
-baselines' step size, epochs and optimiser are chosen on validation images from {_set_of(setting.grid.step_sizes)} x
-{_set_of(setting.grid.epochs)} x {_set_of(setting.grid.optimisers)}; the test split is read once. The last column says
-how much better the set for random initial weights is, in points, with the 95 % interval over networks that start from
-the same weights.
+Network: {setting.network}. Each set has {setting.ipc} examples per class with hard labels, in {_steps(setting.steps)}.
+The step size, epochs and optimiser of baselines are chosen on validation images from
+{_set_of(setting.grid.step_sizes)} x {_set_of(setting.grid.epochs)} x
+{_set_of(setting.grid.optimisers)}; the test split is used once. The last column is the
+accuracy of the set for random initial weights minus that of the row, in percentage points, with the 95 % interval over
+networks that start from the same weights.
 
-| set | bytes | networks x sets | accuracy, % | 2018 paper, % | ours is better by |
+| set | bytes | networks x sets | accuracy, % | 2018 paper, % | distilled set is better by |
 |---|---|---|---|---|---|
 {table}
 

@@ -1,4 +1,4 @@
-"""A set on networks that it was not made for, beside real images on the same ones."""
+"""A distilled set with networks that it was not made for, and real images with the same networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,37 +15,38 @@ from .needed import OnSets
 from .rows import KINDS
 
 BESIDE = {kind: KINDS[kind] for kind in ("random", "k-means")}
+"""Baselines beside the distilled set: kind -> its name in the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(OnSets):
-    """Step size, epochs and optimiser chosen for each network and each kind of set on validation images."""
+    """A study of other networks. Step size, epochs and optimiser are chosen for each network and kind of set."""
 
     name: str = "transfer"
-    title: str = "Other networks than the one it was made for"
+    title: str = "Networks that the set was not made for"
     recipe: str = "mnist-random"
-    """Which set."""
+    """Recipe of the set."""
     on: Sequence[str] = ("lenet", "mlp", "convnet")
-    """Which networks."""
+    """Architectures of networks."""
     networks: int = 5
-    """How many of each."""
+    """Number of networks of each architecture."""
     sets: int = 3
-    """Sets of real images, and of centroids."""
+    """Number of sets of each kind of baseline."""
     choose: Grid = field(default_factory=lambda: Grid(networks=2))
-    """What step size, epochs and optimiser are chosen from, besides the epochs and the optimiser of ours."""
+    """Step sizes, epochs and optimisers to choose from; the epochs and optimiser of the distilled set are added."""
     seconds: float = 240.0
-    """About how long a network takes on two CPU cores."""
+    """Expected seconds of one architecture on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
-        """All but where the results are and how long it takes."""
+        """Return all settings but the folder of the results, the title and the expected seconds."""
         return self.settings_except("results", "seconds", "title")
 
     def recipes_needed(self) -> Sequence[str]:
-        """One set."""
+        """Return the recipe of the set."""
         return [self.recipe]
 
     def parts(self) -> list[Part]:
-        """One for each network."""
+        """Return a part for each architecture."""
         return [
             Part(name=name, seconds=self.seconds, measure=lambda _, name=name: self._measure(name)) for name in self.on
         ]
@@ -62,7 +63,7 @@ class Transfer(OnSets):
         return {"rows": [row.as_dict() for row in compare(groups, data, protocol, grid=grid, progress=True)]}
 
     def text(self, records: Records) -> str:
-        """A row for each network."""
+        """Write the table, with a row for each architecture."""
         rows = []
         for network, record in records.items():
             ours, *others = record["rows"]
@@ -71,15 +72,16 @@ class Transfer(OnSets):
                 cells += [spread(other["mean"], other["sd"]), str(Difference(**other["difference"]))]
             title = f"**{network}** (made for it)" if network == recipe(self.recipe).network else network
             rows.append(f"| {title} | " + " | ".join(cells) + " |")
-        head = "".join(f" {title}, % | ours is better by |" for title in BESIDE.values())
+        head = "".join(f" {title}, % | distilled set is better by |" for title in BESIDE.values())
         table, seconds = "\n".join(rows), sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-`results/{self.recipe}` on {self.networks} unseen networks of each architecture, beside {self.sets} sets of each
-other kind on the same initial weights. The learned step sizes are not used: step size, epochs and optimiser are chosen
-on validation images for each network and each kind. Differences in points, with the 95 % interval over networks.
+The set `results/{self.recipe}`, and {self.sets} sets of each kind of baseline, measured with {self.networks} unseen
+networks of each architecture that start from the same initial weights. The learned step sizes are not used: step size,
+epochs and optimiser are chosen on validation images for each architecture and each kind of set. Differences are in
+percentage points, with the 95 % interval over networks.
 
-| network | distilled, % |{head}
+| network | distilled set, % |{head}
 |---|---|{"---|---|" * len(BESIDE)}
 {table}
 

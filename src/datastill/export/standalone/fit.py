@@ -1,12 +1,12 @@
-"""Train a network on a distilled set with plain PyTorch, exactly as the set is meant to be used. It needs no datastill.
+"""Train a network on a distilled set with plain PyTorch, exactly as the set is meant to be used, without datastill.
 
-    python fit.py                          trains one network and says what its loss on the examples is
+    python fit.py                          train one network and print its loss on the examples
 
-    from fit import fit, make_model        the same in a program of your own
+    from fit import fit, make_model        train in a program of your own
     model = fit(make_model())
 
-All numbers come from program.json. A NumPy archive holds all files in one: give its path as `source`.
-It needs torch and numpy, and Pillow for PNG images, pyarrow for parquet, safetensors to compare pretrained weights.
+All numbers are read from program.json. A NumPy archive holds all files in one: give its path as `source`. The packages
+torch and numpy are needed, and Pillow for PNG images, pyarrow for parquet, safetensors to check pretrained weights.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ INITIALISERS = {
     "kaiming": nn.init.kaiming_normal_,
     "orthogonal": nn.init.orthogonal_,
 }
-"""What fills every parameter of two or more dimensions. Every parameter named bias is zero, others stay as made."""
+"""Functions that fill parameters of two or more dimensions. Parameters named bias become 0, others stay unchanged."""
 
 
 def read_program(source: str | Path = HERE) -> dict[str, Any]:
-    """Everything about the set that is not an image or an array."""
+    """Read program.json: all settings and numbers of the training on the set."""
     return json.loads(read_text(source, "program.json"))
 
 
 def read_text(source: str | Path, name: str) -> str:
-    """One of the text files of an export: of a folder, or of a NumPy archive."""
+    """Read one of the text files of an export, from a folder or from a NumPy archive."""
     if Path(source).is_file():
         with np.load(source, allow_pickle=False) as archive:
             return str(archive[name])
@@ -47,7 +47,7 @@ def read_text(source: str | Path, name: str) -> str:
 
 
 def read_examples(source: str | Path = HERE) -> torch.Tensor:
-    """Normalised images of shape (steps, batch, channels, height, width), in the order of training."""
+    """Read normalised images of shape (steps, batch, channels, height, width), in the order of training."""
     program = read_program(source)
     if program["kind"] == "npz":
         return _from_archive(source)
@@ -60,7 +60,7 @@ def _from_archive(source: str | Path) -> torch.Tensor:
 
 
 def _from_images(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
-    """The 8-bit images, normalised: these differ from the examples of the set by what rounding and cutting lost."""
+    """Read and normalise the 8-bit images. They differ from the exact examples because they were rounded and cut."""
     from PIL import Image
 
     images = [np.asarray(Image.open(Path(source) / name)) for step in program["files"] for name in step]
@@ -84,7 +84,7 @@ def _from_parquet(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
 
 
 def read_initial_weights(source: str | Path = HERE) -> dict[str, torch.Tensor]:
-    """The stored initial weights by parameter name; empty where the set is not for fixed initial weights."""
+    """Read the stored initial weights by parameter name; empty if the set is not for fixed initial weights."""
     program = read_program(source)
     if program["initial"] != "fixed":
         return {}
@@ -95,12 +95,12 @@ def read_initial_weights(source: str | Path = HERE) -> dict[str, torch.Tensor]:
 
 
 def make_model(source: str | Path = HERE, seed: int = 0, **changes: Any) -> nn.Module:
-    """The network that the set was made for, with the initial weights that the set is for.
+    """Make the network that the set was made for. Random initial weights are drawn; `fit` loads stored ones.
 
     Args:
-        source: folder or NumPy archive of the export.
-        seed: of random initial weights; every seed gives another network.
-        changes: arguments of the network, e.g. ``weights="FILE"`` where it starts from trained weights.
+        source: the folder or the NumPy archive of the export.
+        seed: seed of random initial weights; each seed gives other weights.
+        changes: arguments of the network to replace, e.g. ``weights="FILE"`` for a file of pretrained weights.
     """
     program, code = read_program(source), {}
     exec(compile(read_text(source, "network.py"), "network.py", "exec"), code)
@@ -113,7 +113,7 @@ def make_model(source: str | Path = HERE, seed: int = 0, **changes: Any) -> nn.M
 
 @torch.no_grad()
 def draw_initial_weights(model: nn.Module, initialiser: str) -> None:
-    """Random initial weights in place; any other initialiser keeps the weights that the network was made with."""
+    """Draw initial weights in place; an initialiser that is not in `INITIALISERS` leaves the weights as they are."""
     if initialiser not in INITIALISERS:
         return
     for module in model.modules():
@@ -127,10 +127,11 @@ def draw_initial_weights(model: nn.Module, initialiser: str) -> None:
 
 
 def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
-    """Train the model in place on the set, in evaluation mode afterwards.
+    """Train the model in place on the set, and return it in evaluation mode.
 
     Raises:
-        ValueError: the set is for pretrained weights, and the model has others.
+        ValueError: the model lacks a parameter of the stored initial weights, or does not have the pretrained or frozen
+            weights that the set is for.
     """
     program = read_program(source)
     examples = read_examples(source)
@@ -138,7 +139,7 @@ def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
     load_initial_weights(model, source)
     check_weights(model, program)
     norms = [module for module in model.eval().modules() if isinstance(module, _BatchNorm)]
-    for module in norms:  # statistics of the batch while training; everything else, such as dropout, stays off
+    for module in norms:  # batch normalisation uses the statistics of the batch; dropout and the like stay off
         module.train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = getattr(torch.optim, program["optimiser"]["torch_optim"])(
@@ -156,10 +157,10 @@ def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
 
 
 def load_initial_weights(model: nn.Module, source: str | Path = HERE) -> None:
-    """Load the stored initial weights, where the set is for fixed ones.
+    """Load the stored initial weights into the model, if the set is for fixed initial weights.
 
     Raises:
-        ValueError: the model has no parameters of these names.
+        ValueError: the model lacks a parameter of the stored initial weights.
     """
     unknown = model.load_state_dict(read_initial_weights(source), strict=False).unexpected_keys
     if unknown:
@@ -168,7 +169,7 @@ def load_initial_weights(model: nn.Module, source: str | Path = HERE) -> None:
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, norms: list[_BatchNorm], examples: torch.Tensor) -> None:
-    """Set the running statistics of batch normalisation to those of all examples in one batch."""
+    """Set the running statistics of batch normalisation to the statistics of all examples in one batch."""
     momenta = [module.momentum for module in norms]
     for module in norms:
         module.momentum = 1.0
@@ -193,11 +194,13 @@ def check_weights(model: nn.Module, program: dict[str, Any]) -> None:
     }
     found = hashlib.sha256(save(chosen)).hexdigest()
     if found != wanted:
-        raise ValueError(f"the model has weights with SHA-256 {found}, but the set is for {wanted}")
+        raise ValueError(
+            f"the model has weights with SHA-256 {found}, but the set is for weights with SHA-256 {wanted}"
+        )
 
 
 def normalise(images: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
-    """Real images with pixels in [0, 1], of shape (n, channels, height, width), as the network takes them."""
+    """Normalise real images with pixels in [0, 1], of shape (n, channels, height, width), for the network."""
     mean, std = (torch.tensor(program[key], dtype=images.dtype)[:, None, None] for key in ("mean", "std"))
     return (images - mean) / std
 

@@ -1,4 +1,4 @@
-"""What the code of a network needs besides torch, in an export."""
+"""Functions that the code of a network needs besides torch, in an export."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import nn
 
 
 class UserError(ValueError):
-    """A setting that does not fit."""
+    """A setting that is not possible."""
 
 
 def unknown(kind, value, known):
-    """The error for a name that does not exist."""
+    """Return the error for a name that does not exist."""
     return UserError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
 
 
 def must_take(*_, **__):
-    """The images of the set fit the network; nothing is left to check."""
+    """Check nothing: the images of the set fit the network."""
 
 
 def pretrained(module, weights, adapt, *, last, **_):
-    """The module with trained weights, a last layer of zeros with ones as bias, and frozen as far as it was."""
+    """Load pretrained weights, set the last layer to zeros with ones as bias, and freeze all that does not adapt."""
     if weights:
         stored, path = {}, Path(weights)
         if path.suffix == ".safetensors":
