@@ -74,7 +74,9 @@ class Evaluate:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
         groups = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
         if self._several(groups) and self.curve:
-            raise UserError("--curve is for one set on one architecture; leave --curve out, or name one file")
+            raise UserError(
+                "--curve is for one set on one architecture; leave --curve out, or name one file without --on"
+            )
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
         return groups, real_data(next(iter(groups.values()))[0], self.data)

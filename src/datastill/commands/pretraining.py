@@ -26,8 +26,8 @@ class Pretrain:
     Examples:
       datastill pretrain digits --network mlp --count 20 --held-out 5
       datastill pretrain usps --data.resize 20 --data.pad 4 --count 50 --out pools/usps.safetensors
-      datastill distill mnist-random --initial pool:pools/usps.safetensors         start from any network of the pool
-      datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     start from network 3 of the pool
+      datastill distill mnist-random --initial pool:pools/usps.safetensors         from random networks of the pool
+      datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     from network 3 of the pool
     """
 
     name: Positional[str]

@@ -135,7 +135,8 @@ class DatasetDistillation(Method):
             )
         if not torch.equal(start.labels, start_labels(problem.data, ipc=self.ipc, steps=self.steps)):
             raise UserError(
-                "the warm start has other labels: this method learns examples in class order, each of one class"
+                "the warm start has other labels: this method learns examples in class order, each of one class; give "
+                "a set with hard labels in this order"
             )
 
     def rates(self) -> Mapping[str, OuterRate]:
