@@ -190,7 +190,11 @@ def test_sets_are_distilled_with_some_and_measured_with_the_others(path: Path, t
 
 def test_the_last_tenth_of_a_pool_is_for_validation(path: Path, tmp_path: Path) -> None:
     pool = Pool.load(path)
-    larger, file = replace(pool, training=torch.randn(25, pool.training.shape[1])), tmp_path / "larger"
+    accuracies = {**pool.header["accuracies"], "training": [0.9] * 25}
+    larger = replace(
+        pool, training=torch.randn(25, pool.training.shape[1]), header={**pool.header, "accuracies": accuracies}
+    )
+    file = tmp_path / "larger"
     larger.save(file)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
     assert torch.equal(networks_of(f"pool:{file}", network), larger.training[:23])
@@ -278,9 +282,8 @@ def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> No
     path = tmp_path / "pool.safetensors"
     pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
     config = toy_config(initial=f"pool:{path}", method=replace(toy_config().method, networks=1))
-    run = prepare(config, DATA)
     with pytest.raises(UserError, match="has no held-out networks to evaluate with"):
-        score(artifact(run, config.method.start(run.problem)), DATA)
+        prepare(config, DATA)  # before anything is distilled that could not be measured
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):
         PoolSettings(count=0)
 

@@ -81,8 +81,6 @@ class Config:
             yield "attack_class or target_class", "only --objective attack uses it"
         if self.initial not in ("random", "fixed") and self.initialiser not in (Config.initialiser, "own"):
             yield f"initialiser {self.initialiser}", f"with initial {self.initial} no weights are drawn; leave it out"
-        if self.engine.mode == "stored" and self.engine.keep_every > 1:
-            yield "engine.keep_every", "mode stored keeps the weights of every step; take --engine.mode recomputed"
 
     @property
     def attack(self) -> Attack | None:

@@ -151,7 +151,7 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     device = pick_device(config.device)
     distributed.require_divisible("networks per iteration", getattr(config.method, "networks", 1))
     data = (data or load_data(config.data)).to(device)
-    config = adapted(config, data)
+    asked, config = config, replace(config, method=config.method.adapted(data))
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
     if config.attack:
         config.attack.check(data.class_names)
@@ -170,15 +170,9 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     run = Run(config=config, problem=problem, data=data, earlier=earlier)
     # Settings that are impossible, or do not fit the data, are refused before anything is computed or written.
     must_be_measurable(artifact(run, config.method.start(problem)), config.protocol, device)
-    return run
-
-
-def adapted(config: Config, data: RealData) -> Config:
-    """Return the configuration with the method fitted to `data`, and print each setting that this changed."""
-    fitting = replace(config, method=config.method.adapted(data))
-    if changes := differences(config, fitting):
+    if changes := differences(asked, config):
         say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
-    return fitting
+    return run
 
 
 def pick_device(name: str) -> torch.device:

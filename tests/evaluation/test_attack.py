@@ -115,7 +115,7 @@ def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
     attack = Attack(attack_class=0, target_class=2)
     assert attack.relabel(torch.tensor([[0, 1], [2, 0]])).tolist() == [[2, 1], [2, 2]]
     run, attacking = (
-        prepare(toy_config(objective=name, target_class=2), DATA) for name in ("classification", "attack")
+        prepare(toy_config(**objective), DATA) for objective in ({}, {"objective": "attack", "target_class": 2})
     )
     theta = run.problem.initial.draw(0, 0, [0])
     images, labels = DATA.normalise(DATA.train.images[None, :32].flatten(0, 1))[None], DATA.train.labels[None, :32]
