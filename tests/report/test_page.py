@@ -154,7 +154,8 @@ def test_any_set_has_a_page(run_of, make, kind):
 def test_names_cannot_smuggle_markup_into_the_page(run_of, make):
     distilled = make()
     evil = "<script>alert('x')</script>"
-    header = {**distilled.header.__dict__, "data": evil, "network": evil, "class_names": tuple(f"{evil}{i}" for i in range(4)), "method": evil}
+    names = tuple(f"{evil}{i}" for i in range(4))
+    header = {**distilled.header.__dict__, "data": evil, "network": evil, "class_names": names, "method": evil}
     page = Page(
         write_report(run_of(DistilledSet(**{**distilled.__dict__, "header": type(distilled.header)(**header)})))
     )
