@@ -79,6 +79,9 @@ def _must_be_moments(stored: Any, parameter: Tensor) -> None:
         raise UserError(f"its optimiser does not hold {', '.join(sorted(ADAM_MOMENTS))} and step, as Adam does")
     like = {"step": torch.zeros(())} | dict.fromkeys(ADAM_MOMENTS, parameter)
     _must_be_like("optimiser", stored, like)
+    for name in ("step", "exp_avg_sq"):
+        if bool((stored[name] < 0).any()):
+            raise UserError(f"its optimiser holds negative numbers as {name}")
 
 
 def _must_be_tensors(what: str, value: Any) -> None:

@@ -1,24 +1,15 @@
-"""Pools, checkpoints, weights, configurations and studies, changed at random.
-
-``python -m tests.fuzz.inputs 1000`` changes each kind a thousand times and prints what came of it.
-"""
+"""Pools, checkpoints, weights and configurations, changed at random: what a run or an evaluation takes."""
 
 import json
 import random
-import sys
-import tempfile
-import traceback
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from datastill.errors import UserError
 from datastill.files import digest, read_json
 from datastill.loop import LoopSettings, optimise
 from datastill.networks import build
@@ -31,13 +22,10 @@ from datastill.run import prepare
 from ..methods.test_conformance import problem
 from ..test_loop import Noisy, closeness
 from ..toys import toy_config, toy_data
-from .mutations import changed, changed_bytes
+from .mutations import changed, changed_bytes, storable
 
 NETWORK = "mlp(width=4,depth=1)"
 DATA = toy_data()
-
-Attempt = Callable[[Path, random.Random], object]
-"""Writes a changed file into a folder and reads it: gives a value, or raises a `UserError`."""
 
 
 def pool(folder: Path, draw: random.Random) -> None:
@@ -59,7 +47,7 @@ def pool(folder: Path, draw: random.Random) -> None:
     if draw.random() < 0.7:
         header = changed(header, draw)
     else:
-        tensors = _tensors_of(changed(tensors, draw))
+        tensors = storable(changed(tensors, draw))
     text = json.dumps(header)
     save_file(tensors, folder / "pool", {"format": FORMAT, "header": text, "sha256": digest(text, tensors)})
     found = Pool.load(folder / "pool")
@@ -96,7 +84,7 @@ def weights(folder: Path, draw: random.Random) -> None:
     if not broken:
         state = changed(state, draw)
     if kind == "safetensors":
-        save_file(_tensors_of(state), path)
+        save_file(storable(state), path)
     else:
         torch.save(state, path, _use_new_zipfile_serialization=kind == "archive")
     if broken:
@@ -117,50 +105,3 @@ def configuration_bytes(folder: Path, draw: random.Random) -> None:
     content = json.dumps(as_dict(toy_config())).encode()
     (folder / "config.json").write_bytes(changed_bytes(content, draw))
     from_dict(read_json(folder / "config.json"))
-
-
-KINDS: dict[str, Attempt] = {
-    each.__name__: each for each in (pool, pool_bytes, checkpoint, weights, configuration, configuration_bytes)
-}
-"""What is changed and read, by name."""
-
-
-def _tensors_of(value: Any) -> dict[str, Tensor]:
-    """What a safetensors file can hold of a changed value."""
-    if not isinstance(value, dict):
-        return {}
-    return {str(k): v.clone() for k, v in value.items() if isinstance(v, Tensor) and v.numel() < 10**6}
-
-
-def attempt(kind: str, seed: int) -> str:
-    """Whether a changed file was ``read`` or ``refused`` in one line; anything else is raised."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            KINDS[kind](Path(folder), random.Random(f"{kind} {seed}"))
-        except UserError as error:
-            lines = str(error).splitlines()
-            if len(lines) != 1 or not lines[0].isprintable():
-                raise AssertionError(f"not one printable line: {str(error)!r}") from error
-            return "refused"
-    return "read"
-
-
-def main(tries: int) -> None:
-    """Try each kind and print counts; each traceback once for each place."""
-    for kind in KINDS:
-        counts, places = Counter[str](), dict[str, str]()
-        for seed in range(tries):
-            try:
-                counts[attempt(kind, seed)] += 1
-            except Exception as error:
-                counts["traceback"] += 1
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{type(error).__name__} in {where.filename}:{where.lineno}"
-                places.setdefault(place, f"{str(error)[:150]!r} (seed {seed})")
-        print(kind, dict(counts), flush=True)
-        for place, first in places.items():
-            print(f"    {place}: {first}")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

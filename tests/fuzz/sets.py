@@ -1,0 +1,141 @@
+"""Distilled sets, changed at random, most with a valid digest; all that takes a set must work on what is read."""
+
+import io
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from rich.console import Console
+from torch import nn
+
+from datastill import DistilledSet, Header, Protocol, load_data, score, verify
+from datastill.baselines import Setting
+from datastill.errors import UserError
+from datastill.evaluation import check_command
+from datastill.evaluation.verify import packed
+from datastill.export import export
+from datastill.files import digest
+from datastill.report import as_json, grid, summary
+from datastill.report.page import Run, render
+
+from .mutations import changed, changed_bytes, storable
+from .text import must_be_one_line
+
+DRAW = torch.Generator().manual_seed(0)
+DATA = load_data((torch.randint(0, 256, (60, 4, 4), generator=DRAW, dtype=torch.uint8).numpy(), [0, 1, 2] * 20))
+SCORE: dict[str, Any] = {
+    "split": "test",
+    "images": len(DATA.test),
+    "mean": 0.3,
+    "sd": 0.1,
+    "n": 3,
+    "accuracies": [0.2, 0.3, 0.4],
+    "seconds": 1.0,
+    "hardware": "2-core CPU",
+    "protocol": asdict(Protocol(networks=3, network="mlp(width=4)", initialiser="xavier", epochs=2)),
+    "curve": {"steps": [0, 1], "split": "validation", "images": 9, "networks": 3, "mean": [0.1, 0.2], "sd": [0, 0.1]},
+    "baseline": {"kind": "random real", "sets": 2, "best": 0.3, "mean": 0.2, "sd": 0.1414213562373095,
+                 "accuracies": [0.1, 0.3]},
+}  # fmt: skip
+SHARES = {"misread": [0.1, 0.2, 0.3], "overall": [0.1, 0.2, 0.3], "others": [0.1, 0.2, 0.3]}
+ATTACK = {"attack_class": "0", "target_class": "1", "split": "test", "images": len(DATA.test), "n": 3}
+HEADER = Header(
+    data="digits",
+    class_names=DATA.class_names,
+    mean=(0.5,),
+    std=(0.3,),
+    network="mlp(width=4)",
+    initialiser="xavier",
+    initial="random",
+    method="dataset-distillation",
+    config={"data": {"name": "digits", "resize": None, "pad": 0}, "loop": {"betas": [0.9, 0.99]}, "seed": 0},
+    provenance={"datastill": "0.1.0", "real_images": 1000, "seconds": 3.5, "hardware": "CPU", "validation": 0.5},
+    score=SCORE,
+)
+
+
+def _plain(**changes: Any) -> DistilledSet:
+    return DistilledSet(
+        examples=torch.randn(2, 3, 1, 4, 4, generator=DRAW),
+        labels=torch.arange(3).expand(2, 3).contiguous(),
+        step_sizes=torch.rand(2, 2, generator=DRAW) + 0.01,
+        header=replace(HEADER, **changes),
+    )
+
+
+def _bases() -> list[DistilledSet]:
+    plain = _plain()
+    weights = dict(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).state_dict())
+    attack = {**SCORE, "attack": {**ATTACK, "before": SHARES, "after": SHARES}}
+    return [
+        plain,
+        replace(plain, labels=torch.softmax(torch.randn(2, 3, 3, generator=DRAW), -1)),
+        replace(plain, header=replace(HEADER, initial="fixed"), theta_0=weights),
+        plain.packed().with_score(SCORE),
+        _plain(attack=(0, 1), score=attack),
+    ]
+
+
+BASES = _bases()
+
+
+def distilled_set(folder: Path, draw: random.Random) -> None:
+    """A set whose header, tensors or bytes are changed, and all that can be done with it."""
+    path = folder / "set.safetensors"
+    _write(path, draw)
+    use(DistilledSet.load(path), folder, draw)
+
+
+def _write(path: Path, draw: random.Random) -> None:
+    base = draw.choice(BASES)
+    header, tensors = json.loads(json.dumps(asdict(base.header))), base.tensors()
+    kind = draw.randrange(10)
+    if kind < 6:
+        header = changed(header, draw)
+    elif kind < 8:
+        tensors = storable(changed(tensors, draw))
+    text = json.dumps(header)
+    if kind == 8 and draw.random() < 0.3:
+        text = draw.choice(("[" * 100_000, "{}", "[]", "null", "", text[:50], "1" * 5000, '{"a":' * 5000, text + "x"))
+    metadata = {"format": "datastill/1", "header": text, "sha256": digest(text, tensors)}
+    content = safetensors.torch.save(tensors, metadata)
+    path.write_bytes(changed_bytes(content, draw) if kind == 9 or draw.random() < 0.02 else content)
+
+
+def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
+    """Everything that takes a set; `UserError` is an answer, too, where a file asks for what is not there."""
+    said = io.StringIO()
+    Console(file=said, width=100).print(summary(distilled))
+    must_be_one_line(said.getvalue().replace("\n", ""))
+    json.dumps(as_json(distilled), allow_nan=False)
+    check_command(distilled, folder)
+    distilled.normalise(torch.zeros(1, *distilled.shape, dtype=torch.uint8))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(distilled.examples[0, 0].numel(), distilled.classes))
+    calls: list[Callable[[], object]] = [
+        lambda: distilled.fit(model),
+        lambda: distilled.fit(model, use_initial=False),
+        lambda: score(distilled, DATA, Protocol(networks=2)),
+        lambda: verify(distilled, DATA, networks=1),
+        lambda: packed(distilled, DATA),
+        lambda: Setting.like(distilled, DATA).header,
+        lambda: grid(distilled),
+        lambda: export(distilled, folder / "png", "png"),
+        lambda: export(distilled, folder / "npz", "npz"),
+    ]
+    if draw.random() < 0.03:  # a second each
+        calls += [
+            lambda: render(
+                Run(folder=folder, distilled=distilled, config=None, lines=[], score=distilled.header.score)
+            ),
+            lambda: export(distilled, folder / "parquet", "parquet"),
+        ]
+    for call in calls:
+        try:
+            call()
+        except UserError as error:
+            must_be_one_line(str(error))
