@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from .fuzz.campaign import KINDS, attempt, hostile_code_ran
 
-TRIES = {"set": 60, "report": 12, "study": 20}
+TRIES = {"set": 60, "report": 5, "study": 20}
 """Files of a kind; 40 of every other."""
 
 

@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -199,16 +199,34 @@ def must_be_file(path: Path, largest: int | None = None) -> None:
         raise UserError(f"cannot read {path}: it has {about.st_size} bytes, and at most {largest} are expected")
 
 
+def read_text(path: Path, largest: int = MOST_JSON_BYTES, errors: Literal["strict", "replace"] = "strict") -> str:
+    """Return the text of a file in UTF-8.
+
+    Args:
+        path: the file.
+        largest: the most bytes that it may have.
+        errors: whether bytes that are not UTF-8 are refused, or replaced by U+FFFD.
+
+    Raises:
+        UserError: there is no such file, or it is too large, or no text.
+    """
+    must_be_file(path, largest)
+    try:
+        return path.read_text(encoding="utf-8", errors=errors)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
         UserError: the file is missing, too large, or not valid JSON.
     """
-    must_be_file(path, MOST_JSON_BYTES)
+    text = read_text(path)
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 

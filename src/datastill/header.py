@@ -114,7 +114,7 @@ MEASURED = record(
     {"misread": SHARES, "overall": SHARES, "others": SHARES},
     needed=("misread", "overall", "others"),
 )
-ATTACK = {
+ATTACK_FIELDS: Mapping[str, Check] = {
     "attack_class": text(1000),
     "target_class": text(1000),
     "split": one_of(*SPLITS),
@@ -123,14 +123,18 @@ ATTACK = {
     "before": MEASURED,
     "after": MEASURED,
 }
-CURVE = {
-    "steps": list_of(whole(0, MOST_STEPS), 1, 10_000),
-    "split": one_of(*SPLITS),
-    "images": SIZE,
-    "networks": whole(1, MOST_NETWORKS),
-    "mean": list_of(SHARE, 1, 10_000),
-    "sd": list_of(SHARE, 1, 10_000),
-}
+ATTACK = record(ATTACK_FIELDS, needed=tuple(ATTACK_FIELDS))
+CURVE = record(
+    {
+        "steps": list_of(whole(0, MOST_STEPS), 1, 10_000),
+        "split": one_of(*SPLITS),
+        "images": SIZE,
+        "networks": whole(1, MOST_NETWORKS),
+        "mean": list_of(SHARE, 1, 10_000),
+        "sd": list_of(SHARE, 1, 10_000),
+    },
+    needed=("mean", "sd"),
+)
 BASELINE = {
     "kind": text(200, 1),
     "sets": whole(1, MOST_NETWORKS),
@@ -150,8 +154,8 @@ SCORE = record(
         "seconds": number(0, 1e12),
         "hardware": text(200),
         "protocol": PROTOCOL,
-        "curve": record(CURVE, needed=("mean", "sd")),
-        "attack": record(ATTACK, needed=tuple(ATTACK)),
+        "curve": CURVE,
+        "attack": ATTACK,
         "baseline": record(BASELINE, needed=("kind", "mean", "sd")),
     },
     needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),
@@ -194,7 +198,7 @@ def read_header(written: str) -> Header:
     """
     stored = _parsed(written)
     plain(stored, "header")
-    records: dict[str, Check] = {"config": CONFIG, "provenance": PROVENANCE, "score": optional(SCORE)}
+    records: dict[str, Check] = {"config": CONFIG, "provenance": PROVENANCE, "score": optional(check_score)}
     try:
         record({**SCALARS, **records}, needed=NEEDED)(stored, "header")
     except UserError as error:
@@ -202,9 +206,7 @@ def read_header(written: str) -> Header:
     lists: dict[str, Any] = {"class_names": tuple, "attack": lambda value: value and tuple(value)}
     lists |= dict.fromkeys(("mean", "std"), lambda value: tuple(map(float, value)))
     named: dict[str, Any] = {name: lists[name](value) if name in lists else value for name, value in stored.items()}
-    header = Header(**named)
-    _check_score(header.score)
-    return header
+    return Header(**named)
 
 
 NEEDED = ("data", "class_names", "mean", "std", "network", "initialiser", "initial")
@@ -225,24 +227,35 @@ def _written_by(stored: Any) -> str:
     return f" (the file was written by datastill {version[:100]})" if isinstance(version, str) else ""
 
 
-def _check_score(score: Mapping[str, Any] | None) -> None:
-    """Raise a `UserError` if the figures of a score contradict each other."""
-    if score is None:
-        return
-    _check_figures(score, "score")
+def check_score(score: Any, where: str) -> None:
+    """Raise a `UserError` if a value is no score, or if its figures contradict each other."""
+    SCORE(score, where)
+    _check_figures(score, where)
     if score["protocol"]["networks"] != score["n"]:
-        raise UserError(f"score.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
+        raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
     if baseline := score.get("baseline"):
-        _check_figures(baseline, "score.baseline", count="sets")
+        _check_figures(baseline, f"{where}.baseline", count="sets")
     if curve := score.get("curve"):
-        if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
-            raise UserError("score.curve has lists of different lengths")
-        if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
-            raise UserError("score.curve.steps are not in ascending order")
+        check_curve(curve, f"{where}.curve")
     if attack := score.get("attack"):
-        lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
-        if lengths != {attack["n"]}:
-            raise UserError(f"score.attack.n is {attack['n']}, but its lists have {sorted(lengths)} values")
+        check_attack(attack, f"{where}.attack")
+
+
+def check_curve(curve: Any, where: str) -> None:
+    """Raise a `UserError` if a value is no curve along a program, or if its lists do not belong together."""
+    CURVE(curve, where)
+    if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
+        raise UserError(f"{where} has lists of different lengths")
+    if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
+        raise UserError(f"{where}.steps are not in ascending order")
+
+
+def check_attack(attack: Any, where: str) -> None:
+    """Raise a `UserError` if a value is no measurement of an attack, or if its lists do not belong together."""
+    ATTACK(attack, where)
+    lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
+    if lengths != {attack["n"]}:
+        raise UserError(f"{where}.n is {attack['n']}, but its lists have {sorted(lengths)} values")
 
 
 def _check_figures(score: Mapping[str, Any], where: str, count: str = "n") -> None:

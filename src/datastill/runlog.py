@@ -14,9 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import distributed
 from .errors import UserError
-from .files import write_text
+from .files import read_text, write_text
+from .schema import INTEGER_LIMIT, record, whole, wrong
 from .terminal import Terminal, printable
 
+MOST_BYTES = 2**30
+"""Bytes of the largest log that is read."""
 console = Terminal(stderr=True)
 """The terminal for messages, on standard error; standard output is for results."""
 
@@ -37,7 +40,7 @@ class JsonLines:
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         """Open `path` as an empty file; with `resume`, keep the complete records that it already holds."""
         old = read_lines(path) if resume else []
-        self._there = {_key(record) for record in old}
+        self._there = {_key(each) for each in old}
         self._path = path
         try:
             if resume and not _whole(path, old):
@@ -81,23 +84,52 @@ def _whole(path: Path, records: list[dict[str, Any]]) -> bool:
     return content.count(b"\n") == len(records) and content[-1:] in (b"", b"\n")
 
 
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None  # the last line of a killed run may be cut short
-    return record if isinstance(record, dict) else None
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return all complete records of a JSON-lines file; an empty list if it does not exist."""
+    """Return all records of a file of JSON lines; an empty list if it does not exist.
+
+    What is no JSON object is left out: the last line of a killed run may be cut short.
+
+    Raises:
+        UserError: it is not a file, or a record holds values that no run writes.
+    """
     if not path.exists():
         return []
-    return [
-        record
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if (record := _parse(line)) is not None
-    ]
+    text = read_text(path, MOST_BYTES, errors="replace")
+    records = [(number, _parse(line)) for number, line in enumerate(text.splitlines(), 1)]
+    return [_checked(record, f"{path}, line {number}") for number, record in records if isinstance(record, dict)]
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _checked(record: dict[str, Any], where: str) -> dict[str, Any]:
+    try:
+        RECORD(record, "the record")
+    except UserError as error:
+        raise UserError(f"{where}: {error}; delete this line") from error
+    return record
+
+
+def _figure(value: Any, where: str) -> None:
+    """Check a measured number: one that is not finite, or nothing (null), is written after a step that failed."""
+    if not (value is None or type(value) is float or (type(value) is int and abs(value) < INTEGER_LIMIT)):
+        raise wrong(value, where, "a number")
+
+
+RECORD = record(
+    {
+        "iteration": whole(0, INTEGER_LIMIT),
+        "objective": _figure,
+        "validation": record({"mean": _figure, "sd": _figure}, more=True),
+        "skipped": whole(0, INTEGER_LIMIT),
+    },
+    more=True,
+)
+"""The check of what a run writes after an iteration or a validation, as far as it is read again."""
 
 
 class ProgressLine:

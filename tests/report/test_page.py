@@ -130,13 +130,33 @@ def test_empty_broken_or_odd_metrics_are_survived(run_of, make, score_of):
     assert "without a single iteration" not in Page(write_report(folder)).text
 
 
-def test_a_score_without_details_or_beside_the_set_is_shown(run_of, make):
+def test_a_score_without_details_beside_the_set_is_shown(run_of, make, score_of):
     folder = run_of(make())
-    (folder / "score.json").write_text(json.dumps({"mean": 0.5, "sd": 0.0, "n": 1}))
+    one = {"n": 1, "mean": 0.5, "sd": 0.0, "accuracies": [0.5]}
+    short = {key: score_of()[key] for key in ("split", "images", "protocol")} | one
+    short["protocol"]["networks"] = 1
+    (folder / "score.json").write_text(json.dumps(short))
     text = Page(write_report(folder)).text
     assert "50.0 %" in text
     assert "test accuracy of 1 network" in text
-    assert "The score has no accuracies" in text
+    assert "One network has no spread" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("score.json", '{"mean": 0.5}', "score.json: score lacks 'split'; remove it, or run again"),
+        ("score.json", "[1]", "score.json: score is 'a list of 1', but must be a record of named values"),
+        ("config.json", '{"config": 3}', "config.json: config.config is 3, but must be a record"),
+        ("config.json", '{"command": "a\\u001b[2J"}', "config.command is .* without control characters"),
+        ("metrics.jsonl", '{"iteration": 1}\n{"iteration": "x"}', "line 2: the record.iteration is 'x', but must be"),
+    ],
+)
+def test_a_changed_file_of_a_run_is_named_with_what_is_wrong(run_of, make, name, content, message):
+    folder = run_of(make())
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        write_report(folder)
 
 
 @pytest.mark.parametrize(

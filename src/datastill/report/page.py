@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,11 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..evaluation import check_command
 from ..files import read_json, write_text
+from ..header import check_score
 from ..optimisers import optimiser_code, optimiser_words
 from ..pool import is_pool, parse
+from ..runlog import read_lines
+from ..schema import Check, plain, record, text
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
 from .remarks import remarks
@@ -103,9 +105,9 @@ def _read_run(folder: Path) -> Run:
     if not (folder / ARTIFACT).is_file():
         raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
     distilled = DistilledSet.load(folder / ARTIFACT)
-    config = _read_mapping(folder / CONFIG)
-    score = distilled.header.score or _read_mapping(folder / SCORE)
-    return Run(folder=folder, distilled=distilled, config=config, lines=_read_lines(folder / METRICS), score=score)
+    config = _read_record(folder / CONFIG, _check_config)
+    score = distilled.header.score or _read_record(folder / SCORE, check_score)
+    return Run(folder=folder, distilled=distilled, config=config, lines=read_lines(folder / METRICS), score=score)
 
 
 def render(run: Run) -> str:
@@ -279,29 +281,25 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any] | None:
+def _read_record(path: Path, check: Check) -> Mapping[str, Any] | None:
     """Read the JSON object in a file; return None if there is no such file.
 
     Raises:
-        UserError: the file is broken, or holds something other than a JSON object.
+        UserError: the file is broken, or holds something other than a run writes.
     """
-    found = read_json(path) if path.is_file() else None
-    if found is not None and not isinstance(found, Mapping):
-        raise UserError(f"{path} holds {type(found).__name__} instead of a JSON object; remove it, or run again")
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    try:
+        plain(found, path.stem)
+        check(found, path.stem)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; remove it, or run again") from error
     return found
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a metrics file, without lines that are incomplete because the run was killed."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+_check_config = record({"command": text(), "version": text(), "config": record({}, more=True)}, more=True)
+"""The check of the settings of a run, as far as the page shows them by name."""
 
 
 def _markup(svg: str | None) -> Markup | None:

@@ -10,9 +10,12 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import as_read, is_free, read_json, write_json, write_text
+from ..header import check_attack, check_curve, check_score
 from ..locks import alone
 from ..planner import duration
 from ..runlog import say
+from ..schema import list_of, number, plain, record, whole
+from ..terminal import one_line
 
 Records = Mapping[str, dict[str, Any]]
 """Name of a part -> the JSON values that were measured."""
@@ -93,8 +96,8 @@ def _measure(study: Study, folder: Path) -> None:
         + (f" ({done} are done)" if done else "")
         + f", about {duration(math.fsum(part.seconds for part in left))} on two CPU cores"
     )
-    for number, part in enumerate(left, done + 1):
-        say(f"part {number} of {len(parts)}: {part.name}, about {duration(part.seconds)}")
+    for i, part in enumerate(left, done + 1):
+        say(f"part {i} of {len(parts)}: {part.name}, about {duration(part.seconds)}")
         began = time.perf_counter()
         measured = part.measure(folder / "work" / part.name)
         write_json(_record(folder, part), measured | {"part_seconds": round(time.perf_counter() - began, 1)})
@@ -106,8 +109,8 @@ def draw(study: Study, folder: Path) -> Path:
     Raises:
         UserError: a part is missing, or does not hold what the study measures.
     """
-    records = {part.name: read_json(_record(folder, part)) for part in study.parts()}
     try:
+        records = {part.name: _measured(_record(folder, part)) for part in study.parts()}
         picture, text = study.figure(records), study.text(records)
     except (
         LookupError,
@@ -116,9 +119,10 @@ def draw(study: Study, folder: Path) -> Path:
         AttributeError,
         ArithmeticError,
     ) as error:  # studies of different kinds raise different errors
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise UserError(
-            f"the parts in {folder / 'parts'} do not hold what the study {study.name} measures "
-            f"({type(error).__name__}: {error}); delete the ones that were changed, and measure them again"
+            f"the parts in {folder / 'parts'} do not hold what the study {study.name} measures ({reason}); delete the "
+            "ones that were changed, and measure them again"
         ) from error
     if picture is not None:
         write_text(folder / "figure.svg", picture)
@@ -127,17 +131,46 @@ def draw(study: Study, folder: Path) -> Path:
     return section
 
 
+MEASURED = record(
+    {
+        "part_seconds": number(0, 1e12),
+        "score": check_score,
+        "scores": list_of(check_score, 1, 10_000),
+        "curve": check_curve,
+        "attacks": list_of(check_attack, 1, 10_000),
+        "bytes": whole(1, 2**62),
+    },
+    more=True,
+)
+"""The checks of what most parts hold."""
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Return what was measured in a part.
+
+    Raises:
+        UserError: the file is missing or broken, or a value that most studies measure is out of its range.
+    """
+    found = read_json(path)
+    try:
+        plain(found, "the part")
+        MEASURED(found, "the part")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete this file, and measure it again") from error
+    return found
+
+
 def _record(folder: Path, part: Part) -> Path:
     return folder / "parts" / f"{part.name}.json"
 
 
 def _belongs(study: Study, folder: Path) -> None:
-    record = folder / "study.json"
+    path = folder / "study.json"
     wanted = as_read({"study": study.name, "settings": study.settings()})
-    if record.exists():
-        if read_json(record) != wanted:
+    if path.exists():
+        if read_json(path) != wanted:
             raise UserError(f"{folder} holds a study of other settings; give another folder with --out")
     elif not is_free(folder):
         raise UserError(f"{folder} already holds other files; give another folder with --out")
     else:
-        write_json(record, wanted)
+        write_json(path, wanted)

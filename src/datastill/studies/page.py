@@ -8,7 +8,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..errors import UserError
-from ..files import write_text
+from ..files import read_text, write_text
 
 HEAD = """# Results
 
@@ -75,4 +75,4 @@ def _rows(path: Path) -> Iterator[str]:
 def _section(path: Path, to: Path) -> str:
     """Read the section of a study, with paths of its pictures that are relative to the page."""
     folder = Path(os.path.relpath(path.parent, to.parent)).as_posix()
-    return re.sub(r"\]\((?=[\w.-]+\.svg\))", f"]({folder}/", path.read_text(encoding="utf-8"))
+    return re.sub(r"\]\((?=[\w.-]+\.svg\))", f"]({folder}/", read_text(path))
