@@ -19,6 +19,8 @@ def campaign(kind: str, tries: int) -> int:
             if found not in counts:
                 print(f"    seed {seed}: {found}: {str(error)[:150]!a}", flush=True)
         counts[found] += 1
+        if (seed + 1) % 1000 == 0:
+            print(f"    after {seed + 1} files: {counts['read']} read, {counts['one line']} in one line", flush=True)
     bad = tries - counts["read"] - counts["one line"]
     print(f"{kind}: {tries} files: {counts['read']} read, {counts['one line']} refused in one line, {bad} tracebacks")
     for place, count in counts.most_common():

@@ -27,6 +27,31 @@ def test_what_is_written_is_what_is_parsed(name, arguments, space):
     assert [type(v) for v in found[1].values()] == [type(v) for v in arguments.values()]
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("'a,b=(c)'", "a,b=(c)"),
+        ('"it\'s"', "it's"),
+        ("[1, -2.5, 'x,y']", [1, -2.5, "x,y"]),
+        ("(3, (4, None))", (3, (4, None))),
+        ("-0.5", -0.5),
+        ("'3'", "3"),
+        ("None", None),
+        ("none", "none"),
+        ("classifier", "classifier"),
+        ("/data/my-weights.v2.safetensors", "/data/my-weights.v2.safetensors"),
+    ],
+)
+def test_values_are_constants_of_python_or_words(written, value):
+    assert parse(f"net(a=1,key={written}, b = true)") == ("net", {"a": 1, "key": value, "b": True})
+
+
+@pytest.mark.parametrize("value", ["'x", "[1,2", "(1,", "[x]", "'a'+'b'", "[" * 3000, "['a', {}]"])
+def test_a_value_that_is_not_closed_or_no_constant_is_refused(value):
+    with pytest.raises(UserError, match="not closed or no constant of Python"):
+        parse(f"net(a={value})")
+
+
 def test_a_bare_name_has_no_arguments():
     assert parse(" lenet ") == ("lenet", {}) == parse("lenet()")
 

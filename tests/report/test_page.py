@@ -139,7 +139,7 @@ def test_a_score_without_details_beside_the_set_is_shown(run_of, make, score_of)
     text = Page(write_report(folder)).text
     assert "50.0 %" in text
     assert "test accuracy of 1 network" in text
-    assert "One network has no spread" in text
+    assert "there is no spread" in text
 
 
 @pytest.mark.parametrize(

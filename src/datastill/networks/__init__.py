@@ -1,9 +1,11 @@
 """Networks by name, or the user's own as ``module:callable``."""
 
+import ast
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -39,7 +41,8 @@ MAX_DEPTH = 50
 MAX_PARAMETERS = 2**28
 """Largest allowed number of parameters in a network of the library: 1 GiB in float32."""
 
-Value = bool | int | float | str
+Value = bool | int | float | str | list[Any] | tuple[Any, ...] | None
+"""An argument of a network that can be written in its name."""
 
 __all__ = [
     "INITIALISERS",
@@ -123,7 +126,7 @@ def must_need_no_trust(spec: str) -> None:
 
     Weights files in the folder `weights` of `$DATASTILL_DATA` belong to the user and may be opened by bare name.
     """
-    numbers = [abs(each) for each in parse(spec)[1].values() if isinstance(each, int | float)]
+    numbers = [abs(each) for value in parse(spec)[1].values() for each in _numbers(value)]
     if not math.prod(max(1, each) for each in numbers) <= MAX_PRODUCT:
         raise untrusted(
             f"the network {spec!r}, a huge one (its numbers multiply to more than {MAX_PRODUCT})",
@@ -135,6 +138,13 @@ def must_need_no_trust(spec: str) -> None:
     file = weights_file(spec)
     if file and not is_at_hand(file):
         raise untrusted(f"the network {spec!r}, which opens the weights file {file!r}", "--network NAME(weights=FILE)")
+
+
+def _numbers(value: Value) -> list[int | float]:
+    """Return the numbers in a value, at any depth."""
+    if isinstance(value, list | tuple):
+        return [number for each in value for number in _numbers(each)]
+    return [value] if isinstance(value, int | float) else []
 
 
 def weights_file(spec: str) -> str:
@@ -153,22 +163,61 @@ def must_keep_weights(spec: str, initialiser: str) -> None:
 
 
 def parse(spec: str) -> tuple[str, dict[str, Value]]:
-    """Split ``"name(key=value,...)"`` into the name and its arguments."""
+    """Split ``"name(key=value,...)"`` into the name and its arguments.
+
+    A value is a number, ``true`` or ``false``, a Python constant (text in quotes, a list or tuple of constants, None),
+    or else text as it stands, e.g. ``weights=file.safetensors``. Commas within quotes or brackets belong to the value.
+    """
     name, bracket, inside = spec.strip().partition("(")
     if not bracket:
         return name, {}
     if not inside.endswith(")"):
         raise UserError(f"network {spec!r} has no closing bracket; write name(key=value,...)")
     arguments: dict[str, Value] = {}
-    for item in filter(None, (part.strip() for part in inside[:-1].split(","))):
+    for item in filter(None, map(str.strip, _items(inside[:-1]))):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise UserError(f"network {spec!r} has an argument {item!r} without a value; write name(key=value,...)")
-        arguments[key] = _value(value)
+        arguments[key] = _value(value, spec)
     return name, arguments
 
 
-def _value(text: str) -> Value:
+TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)
+"""A text in quotes, or one character."""
+
+
+def _items(inside: str) -> Iterator[str]:
+    """Split arguments at the commas that are not within quotes or brackets."""
+    item, depth = "", 0
+    for token in TOKEN.findall(inside):
+        depth += (token in "([") - (token in ")]")
+        if token == "," and depth <= 0:
+            yield item
+            item, depth = "", 0
+        else:
+            item += token
+    yield item
+
+
+_NO_CONSTANT = object()
+
+
+def _constant(text: str) -> Any:
+    """Return the Python constant, or the list or tuple of constants, that a text writes; else `_NO_CONSTANT`."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _NO_CONSTANT
+    return found if _is_value(found) else _NO_CONSTANT
+
+
+def _is_value(found: object) -> bool:
+    if isinstance(found, list | tuple):
+        return all(map(_is_value, found))
+    return found is None or isinstance(found, bool | int | float | str)
+
+
+def _value(text: str, spec: str) -> Value:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -176,7 +225,10 @@ def _value(text: str) -> Value:
             return kind(text)
         except ValueError:
             continue
-    return text
+    found = _constant(text)
+    if found is _NO_CONSTANT and text.startswith(("'", '"', "[", "(")):
+        raise UserError(f"network {spec!r} has the value {text!r}, which is not closed or no constant of Python")
+    return text if found is _NO_CONSTANT else found
 
 
 def _import(name: str) -> Callable[..., nn.Module]:
