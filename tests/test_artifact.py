@@ -437,7 +437,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     [
         ({"more": 1, "provenance": {"datastill": "9.9"}}, r"header holds 'more', .*by datastill 9\.9"),
         ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "temperature": 1}}}, "protocol holds 'temperature'"),
-        ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but score.accuracies give 0.3"),
+        ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but header.score.accuracies give 0.3"),
         ({"score": {**SCORE, "n": 10**9}}, "score.n is 1000000000, but must be a whole number from 1 to 100000"),
         ({"score": {**SCORE, "split": "train"}}, "score.split is 'train', but must be 'test' or 'validation'"),
         ({"class_names": "012"}, "class_names is '012', but must be a list"),
