@@ -312,5 +312,5 @@ def test_a_part_that_was_changed_is_refused_in_one_line(tmp_path: Path, changed:
         path = tmp_path / "parts" / f"{part.name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(changed)
-    with pytest.raises(UserError, match="delete .* measure .* again"):
+    with pytest.raises(UserError, match=r"; delete .* measure .* again"):
         draw(study, tmp_path)

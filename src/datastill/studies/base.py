@@ -109,9 +109,11 @@ def draw(study: Study, folder: Path) -> Path:
     Raises:
         UserError: a part is missing, or does not hold what the study measures.
     """
+    records = {part.name: _measured(_record(folder, part)) for part in study.parts()}
     try:
-        records = {part.name: _measured(_record(folder, part)) for part in study.parts()}
         picture, text = study.figure(records), study.text(records)
+    except UserError:
+        raise
     except (
         LookupError,
         TypeError,
