@@ -7,8 +7,11 @@ import pytest
 
 from datastill.commands.resuming import resumed
 from datastill.errors import UserError
-from datastill.files import write_json
+from datastill.files import read_json, write_json
 from datastill.recipes import Config, as_dict, recipe
+from datastill.run import _begin
+from datastill.seal import is_sealed, sealed
+from datastill.training import Engine
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,45 @@ def test_what_is_outside_the_folder_is_asked_for(changes: dict, message: str, tm
     assert "\n" not in str(told.value)
     assert resumed(tmp_path, asked, trust=True) == stored
     assert resumed(tmp_path, stored, trust=False) == stored, "the command names it"
+
+
+def test_what_this_user_began_here_needs_no_trust_until_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    asked = recipe("digits")
+    stored = replace(asked, network="no_such_module:net", data=replace(asked.data, name="/"))
+    _begin(tmp_path, stored, "datastill distill", Engine())
+    record = read_json(tmp_path / "config.json")
+    assert resumed(tmp_path, asked, trust=False) == stored
+    write_json(tmp_path / "config.json", record | {"config": as_dict(replace(stored, seed=7))})
+    with pytest.raises(UserError, match="no_such_module"):
+        resumed(tmp_path, asked, trust=False)
+    write_json(tmp_path / "config.json", record)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
+    with pytest.raises(UserError, match="no_such_module"):
+        resumed(tmp_path, asked, trust=False)
+
+
+def test_nobody_else_reads_the_key_of_seals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    record = sealed({"a": [1.5, None]})
+    assert is_sealed(record)
+    assert (tmp_path / "datastill" / "key").stat().st_mode & 0o077 == 0
+    assert sealed({"a": [1.5, None]}) == record
+
+
+@pytest.mark.parametrize("record", [{}, {"seal": ""}, {"seal": "ü"}, {"seal": 3}, [], None])
+def test_what_nobody_sealed_is_not_sealed(record: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert sealed({})["seal"]
+    assert not is_sealed(record)
+
+
+def test_without_a_folder_for_the_key_nothing_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert sealed({"a": 1}) == {"a": 1}
 
 
 @pytest.mark.parametrize("content", [None, [], {}, {"config": 3}, {"config": {"method": 3}}, {"config": {"x": 1}}])

@@ -11,6 +11,7 @@ from .identity import must_match
 from .loop import load
 from .recipes import Config, as_dict, from_dict
 from .runlog import say
+from .seal import is_sealed
 
 CONFIG = "config.json"
 """Name of the first file that a run writes: its settings, and how it computes."""
@@ -97,6 +98,11 @@ def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Conf
         raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new run elsewhere") from error
     except UserError as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from error
+
+
+def is_sealed_run(folder: Path) -> bool:
+    """Whether this user began the run in a folder on this machine, and nobody changed its settings since then."""
+    return (folder / CONFIG).exists() and is_sealed(read_json(folder / CONFIG))
 
 
 def _occupied(folder: Path) -> UserError:

@@ -32,6 +32,7 @@ from .records import updated
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .runlog import ProgressLine, say
+from .seal import sealed
 from .signals import signal_of
 from .training import Engine
 
@@ -194,7 +195,7 @@ def pick_device(name: str) -> torch.device:
 
 def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
     about = {"recipe": config.recipe, "command": command, "version": __version__}
-    write_json(folder / CONFIG, about | {"config": as_dict(config), "engine": asdict(engine)})
+    write_json(folder / CONFIG, sealed(as_read(about | {"config": as_dict(config), "engine": asdict(engine)})))
 
 
 def _engine(run: Run, folder: Path) -> Engine:

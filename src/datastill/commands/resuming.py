@@ -1,4 +1,4 @@
-"""Checking the stored settings of a run before it is resumed: the file may come from a stranger."""
+"""Checking the stored settings of a run before it is resumed: the file may come from a stranger, unless the user sealed it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from ..bundled import names
 from ..errors import UserError, untrusted
 from ..methods import name_of
 from ..recipes import Config, differences, recipe
-from ..resuming import stored_config
+from ..resuming import is_sealed_run, stored_config
 from ..trust import check_data, check_initialiser, check_network
 
 
@@ -17,11 +17,13 @@ def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
     Args:
         folder: the folder of the run.
         asked: the settings on the command line: the recipe, with the changes that the user gave.
-        trust: let the stored settings name modules and other files that the command line does not name.
+        trust: let the stored settings name modules and other files that the command line does not name. Settings
+            that this user sealed on this machine (`seal.sealed`) may do so without it.
 
     Raises:
         UserError: there is no run, the command line asks for other settings, or the stored settings need trust.
     """
+    trust = trust or is_sealed_run(folder)
     stored = stored_config(folder, trust=trust, named=name_of(asked.method))
     given = _given(asked)
     conflicts = [line for line in differences(stored, asked) if line.partition(":")[0] in given]

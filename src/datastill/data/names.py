@@ -56,8 +56,8 @@ def require_known(name: str, file: str) -> None:
     """
     if not is_known(name):
         raise UserError(
-            f"{file} asks for the data {name!r}, which is not in ${VARIABLE}; name the data with --data (data= in "
-            "Python), or allow what the file asks for with --trust (trust=True)"
+            f"{file} asks for the data {name!r}, which is not in ${VARIABLE}; name the data with --data (of distill: "
+            "--data.name; in Python data=), or allow what the file asks for with --trust (trust=True)"
         )
 
 
