@@ -1,59 +1,80 @@
-"""Kill tiny runs, pools and studies at random moments, and check that each ends as if it had not been killed.
+"""Kill tiny runs, pools and studies again and again, and check that each ends as if it had never been killed.
 
     python -m tests.kill --seconds 240 --seed 0
 
-Each chain begins one of them, sends SIGKILL, SIGTERM or SIGINT to it after a random time, and gives the command that
-goes on, until it has finished. Then the weights or examples must be bit for bit those of an uninterrupted one, the log
-must have every record once, and no other file may be there. Prints counts as JSON; the exit code is 1 if any chain was
-stuck, lost a record, left a file or ended otherwise. Not part of the ordinary tests, as it depends on time.
+A chain gives one of three commands, sends SIGKILL, SIGTERM or SIGINT to it, and gives the command that goes on, until
+it has finished. Half of the signals come after a random time, half at a random step of writing (a file is opened,
+locked, renamed or removed). In the end tensors, measured accuracies and the log must be those of an uninterrupted one,
+bit for bit, and no other file may be there.
+
+Prints counts as JSON; the exit code is 1 if any chain was stuck, lost a record, left a file or ended otherwise. Not
+part of the ordinary tests, as it depends on time. Each attempt is a fork of this process, which has imported the
+program already: otherwise nearly all of the time would go into imports, in which there is nothing to lose.
 """
 
 import argparse
+import importlib
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file
+import torch
+from sklearn.datasets import load_digits
 
-SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
-COMMAND = (sys.executable, "-m", "datastill")
-DISTIL = ("distill", "digits", "--method.networks", "2", "--method.epochs", "2", "--method.real-batch", "32",
-          "--engine.together", "2", "--loop.iterations", "60", "--loop.checkpoint-every", "1", "--loop.validate-every",
-          "20", "--random-sets", "1", "--protocol.networks", "3")  # fmt: skip
-PRETRAIN = ("pretrain", "digits", "--network", "mlp(width=8)", "--count", "9", "--held-out", "3", "--epochs", "1")
-STUDY = (sys.executable, "-m", "tests.kill", "--study")
-WRONG = ("stuck", "different", "stray files", "records lost or twice", "tracebacks")
-"""Counts that must be zero."""
-MOST = 60
+import datastill.pretraining
+from datastill.cli import main as command_line
+from datastill.files import read_tensors
+from datastill.studies import STUDIES
+from datastill.studies.curves import Point, Sweep
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+STEPS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "fcntl.flock"}
+"""Python's names for what a run does to files, besides opening one to write to it."""
+MOST_STEPS = {"distill": 90, "pretrain": 80, "study": 100}
+"""The latest step at which a signal is sent: about as many as a whole one takes."""
+MOST_ATTEMPTS = 60
 """Attempts after which a chain counts as stuck."""
+PATIENCE = 300.0
+"""Seconds after which an attempt counts as hanging."""
+TIMES = {"seconds", "part_seconds", "outer_seconds", "hardware"}
+"""Names of values that differ between two equal runs."""
+WRONG = ("stuck", "hanging", "different", "stray files", "records lost or twice", "tracebacks", "refused")
+"""Counts that must be zero."""
+DISTIL = ("distill", "digits", "--method.networks", "2", "--method.epochs", "2", "--method.real-batch", "32",
+          "--engine.together", "2", "--loop.iterations", "12", "--loop.checkpoint-every", "2", "--loop.validate-every",
+          "4", "--random-sets", "0", "--protocol.networks", "3", "--out", "run")  # fmt: skip
+PRETRAIN = ("pretrain", "digits", "--network", "mlp(width=8)", "--count", "9", "--held-out", "3", "--epochs", "1",
+            "--out", "pool/pool.safetensors")  # fmt: skip
+COMMANDS = {"distill": DISTIL, "pretrain": PRETRAIN, "study": ("study", "tiny", "--out", "study")}
 
 
 @dataclass(frozen=True)
-class Victim:
-    """What is killed, and the file that it makes."""
+class Whole:
+    """An uninterrupted one."""
 
-    begin: tuple[str, ...]
-    result: str
-    again: tuple[str, ...] | None = None
-    """The command that goes on, where it is another one."""
+    folder: Path
+    seconds: float
 
 
-VICTIMS = {
-    "distill": Victim((*COMMAND, *DISTIL, "--out", "run"), "run/distilled.safetensors",
-                      (*COMMAND, "distill", "--resume", "--out", "run")),
-    "pretrain": Victim((*COMMAND, *PRETRAIN, "--out", "pool/pool.safetensors"), "pool/pool.safetensors"),
-    "study": Victim((*STUDY, "study"), "study/work/steps-1/distilled.safetensors"),
-}  # fmt: skip
+@dataclass(frozen=True)
+class Blow:
+    """A signal and when it is sent: after some seconds, or at a step of writing, counted from 1."""
+
+    signum: signal.Signals
+    seconds: float = PATIENCE
+    step: int = 0
 
 
 def main() -> int:
@@ -61,116 +82,194 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--study", help="run the tiny study in this folder, and nothing else")
     options = parser.parse_args()
-    if options.study:
-        return tiny_study(Path(options.study))
+    prepare()
     counts, draw = Counter[str](), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
-        whole = {kind: uninterrupted(victim, Path(name) / kind) for kind, victim in VICTIMS.items()}
-        number, until = 0, time.monotonic() + options.seconds
+        whole = {kind: uninterrupted(kind, Path(name) / kind) for kind in COMMANDS}
+        until = time.monotonic() + options.seconds
         while time.monotonic() < until:
-            kind = list(VICTIMS)[number % len(VICTIMS)]
-            number += 1
-            chain(VICTIMS[kind], Path(name) / str(number), *whole[kind], draw, counts)
-            shutil.rmtree(Path(name) / str(number), ignore_errors=True)
+            for kind in COMMANDS:
+                folder = Path(tempfile.mkdtemp(dir=name))
+                chain(kind, folder, whole[kind], draw, counts)
+                shutil.rmtree(folder)
     wrong = {name: counts[name] for name in WRONG}
     print(json.dumps({**dict(sorted(counts.items())), **wrong}, indent=2))
     return int(any(wrong.values()))
 
 
-def uninterrupted(victim: Victim, folder: Path) -> tuple[Path, float]:
-    """The folder of a whole one, and the seconds that it took."""
+def prepare() -> None:
+    """Make the attempts quick, and what is measured in each process (the faster way to compute) fixed."""
+    for name in ("matplotlib.backends.backend_svg", "torch._dynamo", "tyro.constructors"):
+        importlib.import_module(name)  # imported by the program only when needed
+    load_digits()
+    points = [Point(line="steps", at=at, ipc=1, steps=1, epochs=at, initial="random") for at in (1, 2)]
+    STUDIES["tiny"] = Sweep(name="tiny", title="Tiny", axis="steps", recipe="digits", points=points, iterations=5,
+                            networks=2)  # fmt: skip
+    datastill.pretraining.faster = lambda *_: 4
+
+
+def uninterrupted(kind: str, folder: Path) -> Whole:
+    """One that nobody stops."""
     folder.mkdir()
     began = time.monotonic()
-    subprocess.run(victim.begin, cwd=folder, check=True, capture_output=True, env=environment())
-    return folder, time.monotonic() - began
+    code, said = attempt(COMMANDS[kind], folder, None)
+    if code:
+        raise RuntimeError(f"{kind} fails without any signal: {said}")
+    return Whole(folder, time.monotonic() - began)
 
 
-def chain(victim: Victim, folder: Path, whole: Path, seconds: float, draw: random.Random, counts: Counter[str]) -> None:
-    """One of them, killed again and again until it has finished."""
-    folder.mkdir()
-    for _ in range(MOST):
-        began = (folder / "run" / "config.json").exists()
-        command = victim.again if victim.again and began else victim.begin
-        if attempt(command, folder, seconds, draw, counts):
-            break
-    else:
-        counts["stuck"] += 1
-        print("stuck:", sorted(map(str, files(folder))), file=sys.stderr)
-        return
-    counts["chains"] += 1
-    compare(victim, folder, whole, counts)
+def chain(kind: str, folder: Path, whole: Whole, draw: random.Random, counts: Counter[str]) -> None:
+    """One of them, stopped again and again until it has finished."""
+    for _ in range(MOST_ATTEMPTS):
+        resume = ("--resume",) if (folder / "run" / "config.json").exists() else ()
+        blow = drawn(draw, whole.seconds, MOST_STEPS[kind])
+        code, said = attempt((*COMMANDS[kind], *resume), folder, blow)
+        if code == 0:
+            counts[f"{kind}: chains"] += 1
+            compare(folder, whole.folder, counts)
+            return
+        judge(kind, folder, code, said, counts)
+    counts["stuck"] += 1
+    print(f"stuck with {sorted(map(str, files(folder)))}", file=sys.stderr)
 
 
-def attempt(command: tuple[str, ...], folder: Path, seconds: float, draw: random.Random, counts: Counter[str]) -> bool:
-    """Give the command and send a signal to it at a random moment; whether it had finished before."""
-    name = draw.choice(list(SIGNALS))
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                               env=environment())  # fmt: skip
+def drawn(draw: random.Random, seconds: float, steps: int) -> Blow:
+    """A signal at a random moment, early ones more often, as each attempt has a beginning and few have an end."""
+    share, signum = draw.random() ** 2, draw.choice(SIGNALS)
+    if draw.random() < 0.5:
+        return Blow(signum, seconds=share * seconds)
+    return Blow(signum, step=1 + int(share * steps))
+
+
+def attempt(words: tuple[str, ...], folder: Path, blow: Blow | None) -> tuple[int, str]:
+    """Give a command in a process of its own; its exit code (minus the signal that ended it) and what it said."""
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if child == 0:
+            in_child(words, folder, blow, said.fileno())
+        if blow and not ended(child, blow.seconds):
+            os.kill(child, blow.signum)
+        status = waited(child)
+        said.seek(0)
+        return status, said.read()
+
+
+def in_child(words: tuple[str, ...], folder: Path, blow: Blow | None, said: int) -> None:
+    """Do as the program does that is started with these words in this folder."""
+    code = 1
     try:
-        said = process.communicate(timeout=draw.uniform(0.3, 1.0) * seconds)[1]
-    except subprocess.TimeoutExpired:
-        process.send_signal(SIGNALS[name])
-        said = process.communicate()[1]
-        counts[name] += 1
-    finished = process.returncode == 0
-    if not finished and "Traceback" in said and "datastill: " not in said and not while_importing(said):
-        counts["tracebacks"] += 1
-        print(said, file=sys.stderr)
-    if not finished and process.returncode not in (-9, -15, -2, 130, 143):
-        counts["refused"] += 1
-        print(process.returncode, said, file=sys.stderr)
-    return finished
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told this process to ignore it
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        os.dup2(said, 2)
+        os.chdir(folder)
+        if blow and blow.step:
+            sys.addaudithook(striking(blow))
+        code = command_line(words)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def while_importing(said: str) -> bool:
-    """Whether Python itself was stopped, before the program began."""
-    return re.search(r"KeyboardInterrupt\s*$", said) is not None and "in main" not in said
+def striking(blow: Blow) -> Callable[[str, Any], None]:
+    """A hook that sends the signal to its own process just before a step of writing."""
+    left = blow.step
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in STEPS or (event == "open" and is_writing(arguments[2])):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), blow.signum)
+
+    return hook
 
 
-def compare(victim: Victim, folder: Path, whole: Path, counts: Counter[str]) -> None:
+def is_writing(flags: object) -> bool:
+    """Whether a file is opened with these flags to write to it."""
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def ended(child: int, seconds: float) -> bool:
+    """Whether a process ends within this time; if so, it is still to be waited for."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def waited(child: int) -> int:
+    """The exit code of a process, or minus the number of the signal that ended it; 99 where it had to be ended."""
+    if ended(child, PATIENCE):
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return 99
+
+
+def judge(kind: str, folder: Path, code: int, said: str, counts: Counter[str]) -> None:
+    """Count how and where a command ended that did not finish."""
+    endings = {-9: "SIGKILL", -15: "SIGTERM", -2: "SIGINT", 143: "SIGTERM", 130: "SIGINT", 99: "hanging"}
+    ending = endings.get(code, "refused")
+    wrong = ending in WRONG or "Traceback" in said
+    counts[ending if ending in WRONG else f"{kind}: {ending}"] += 1
+    counts[f"{kind}: stopped after {newest(folder)}"] += 1
+    counts["tracebacks"] += "Traceback" in said
+    counts["stops that left a temporary file"] += any(path.name.endswith(".partial") for path in files(folder))
+    if wrong:
+        print(f"{kind}: exit code {code} after {newest(folder)}\n{said}", file=sys.stderr)
+
+
+def newest(folder: Path) -> str:
+    """The last file that was finished, which says how far a command had come."""
+    finished = [each for each in folder.rglob("*") if each.is_file() and not each.name.startswith(".")]
+    written = [each for each in finished if each.name != "metrics.jsonl"]
+    last = max(written, key=lambda each: each.stat().st_mtime_ns, default=Path("nothing")).name
+    return re.sub(r"^\d{5}\.", "one network, ", last)
+
+
+def compare(folder: Path, whole: Path, counts: Counter[str]) -> None:
     """Count what differs from the uninterrupted one."""
-    ours, theirs = load_file(folder / victim.result), load_file(whole / victim.result)
-    same = ours.keys() == theirs.keys() and all(bool((ours[key] == theirs[key]).all()) for key in theirs)
-    counts["bit-identical" if same else "different"] += 1
     stray = files(folder) ^ files(whole)
     counts["stray files"] += len(stray)
-    if stray:
-        print("stray or missing:", sorted(map(str, stray)), file=sys.stderr)
-    for log in whole.rglob("metrics.jsonl"):
-        if records(folder / log.relative_to(whole)) != records(log):
-            counts["records lost or twice"] += 1
+    shared = sorted(files(folder) & files(whole))
+    different = [path for path in shared if not is_same(folder / path, whole / path)]
+    lost = [path for path in different if path.name == "metrics.jsonl"]
+    counts["records lost or twice"] += len(lost)
+    counts["different" if len(different) > len(lost) else "bit-identical"] += 1
+    if stray or different:
+        print(f"stray or missing: {sorted(map(str, stray))}; different: {list(map(str, different))}", file=sys.stderr)
 
 
 def files(folder: Path) -> set[Path]:
-    """All files below a folder, relative to it."""
+    """All files and folders below a folder, relative to it."""
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def records(log: Path) -> list[dict[str, object]]:
-    """The lines of a log, without the time that they took."""
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in log.read_text().splitlines()]
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two files hold the same numbers; pages and pictures are drawn from these, and say how long it took."""
+    if one.suffix == ".safetensors":
+        return same_tensors(read_tensors(one)[1], read_tensors(other)[1])
+    if one.suffix in (".json", ".jsonl"):
+        return without_times(one) == without_times(other)
+    return True
 
 
-def environment() -> dict[str, str]:
-    """One thread for each process."""
-    path = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether names and all bits are the same."""
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def tiny_study(folder: Path) -> int:
-    """A study of two tiny distillations."""
-    from dataclasses import replace
-
-    import datastill.cli
-    from datastill.studies import STUDIES
-    from datastill.studies.curves import Point
-
-    points = [Point(line="steps", at=at, ipc=1, steps=1, epochs=at, initial="random") for at in (1, 2)]
-    tiny = replace(STUDIES["steps"], name="tiny", recipe="digits", points=points, iterations=20, networks=2)  # type: ignore[call-arg]
-    STUDIES["tiny"] = tiny
-    return datastill.cli.main(["study", "tiny", "--out", str(folder)])
+def without_times(path: Path) -> list[Any]:
+    """The values of a file of JSON, or of one with a value in each line, without the seconds that something took."""
+    content = path.read_text()
+    texts = content.splitlines() if path.suffix == ".jsonl" else [content]
+    return [json.loads(text, object_hook=lambda found: {k: v for k, v in found.items() if k not in TIMES})
+            for text in texts]  # fmt: skip
 
 
 if __name__ == "__main__":
