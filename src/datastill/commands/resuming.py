@@ -1,4 +1,4 @@
-"""Checking the stored settings of a run before it is resumed: the file may come from a stranger, unless the user sealed it."""
+"""Checking the stored settings of a run before it is resumed: a stranger may have sent the file."""
 
 from dataclasses import replace
 from pathlib import Path
