@@ -1,14 +1,17 @@
 """Problems and memory that the tests of plans share."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from datastill.costs import Cost
 from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.run import prepare
 from datastill.training import Engine
+from datastill.training.engine import Mode
 
 from .toys import toy_config, toy_data
 
@@ -44,6 +47,11 @@ def branching(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
 BRANCHING = "tests.planning:branching"
 
 
-MEMORY = {"stored": 10 * GIB, "recomputed": GIB}
+MEMORY: dict[Mode, int] = {"stored": 10 * GIB, "recomputed": GIB}
 TIGHT = 2 * GIB
 """Free bytes that one of these modes fits into."""
+
+
+def costing(memory: dict[Mode, int]) -> Callable[..., dict[Mode, Cost]]:
+    """Stands for `costs`: every iteration takes this memory."""
+    return lambda *_: {mode: Cost(memory=held, operations=10**9) for mode, held in memory.items()}

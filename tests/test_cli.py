@@ -19,6 +19,8 @@ from datastill import DistilledSet
 from datastill.cli import main
 from datastill.commands import COMMANDS
 
+from .planning import costing
+
 QUICK = ["--loop.iterations", "4", "--loop.validate-every", "2", "--protocol.networks", "3", "--random-sets", "0"]
 
 
@@ -205,7 +207,7 @@ def test_a_plan_as_json_is_json_and_leaves_nothing_behind(
 def test_too_little_memory_gives_one_line_and_another_mode_can_be_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datastill.planner, "peaks", lambda *_: {"stored": 50 * 2**20, "recomputed": 5 * 2**20})
+    monkeypatch.setattr(datastill.planner, "costs", costing({"stored": 50 * 2**20, "recomputed": 5 * 2**20}))
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: 10 * 2**20)
     assert main(["distill", "digits", "--engine.mode", "stored", *QUICK, "--out", str(tmp_path / "first")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -3,26 +3,26 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-import datastill.planner
+import datastill.costs
 import datastill.training.engine
+from datastill.costs import SHORTEST, Cost, Peak, cost, costs
 from datastill.errors import UserError
 from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.planner import (
     HEADROOM,
-    Peak,
     fitting,
     free_bytes,
-    peak,
-    peaks,
 )
 from datastill.training import Engine
+from datastill.training.program import Program
 
-from .planning import GIB, MEMORY, METHOD, TIGHT, given
+from .planning import GIB, MEMORY, METHOD, PLAINEST, TIGHT, given
 
 # --- memory
 
@@ -49,48 +49,74 @@ def test_views_of_what_was_there_before_take_no_memory() -> None:
     assert follower.peak < 100
 
 
-@pytest.mark.parametrize(("network", "ipc"), [("mlp(width=64,depth=1)", 4), ("convnet(width=8,depth=1,norm=none)", 8)])
-def test_the_predicted_memory_is_what_a_whole_iteration_takes(
-    network: str, ipc: int, monkeypatch: pytest.MonkeyPatch
+PROGRAMS = [
+    ("mlp(width=64,depth=1)", {"ipc": 4, "epochs": 4}),
+    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 5}),
+    ("mlp(width=8,depth=1)", {"ipc": 10, "steps": 10, "epochs": 3, "coordinates": "principal"}),
+    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 9, "window": 5, "networks": 2, "optimiser": "adam"}),
+    ("convnet(width=8,depth=1,norm=none)", {"ipc": 8, "epochs": 4, "networks": 2}),
+]
+
+
+@pytest.mark.parametrize(("network", "changes"), PROGRAMS)
+def test_what_is_continued_from_short_programs_is_what_a_whole_one_takes(
+    network: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = replace(METHOD, ipc=ipc, epochs=4, networks=1)
-    problem, short = given(network, method), {}
+    method = replace(METHOD, **{"networks": 1} | changes)
+    problem, steps = given(network, method), []
 
-    def noted(method: DatasetDistillation, problem: Problem) -> int:
-        short[problem.engine.mode, method.epochs] = found = peak(method, problem)
-        return found
+    def noted(method: DatasetDistillation, problem: Problem) -> Cost:
+        steps.append(method.program.length)
+        return cost(method, problem)
 
-    monkeypatch.setattr(datastill.planner, "peak", noted)
-    predicted = peaks(method, problem)
-    assert list(predicted) == ["stored", "recomputed"]
+    monkeypatch.setattr(datastill.costs, "cost", noted)
+    predicted = costs(method, problem)
+    assert max(steps) <= SHORTEST < method.program.length
+    middle = (method.program.length - method.window) // 2
+    monkeypatch.setattr(Program, "window", lambda *_: range(middle, middle + method.window))  # the mean place
     for mode, expected in predicted.items():
-        trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
-        assert peak(method, trial) == pytest.approx(expected, rel=0.1)
-    # two epochs of two steps more: copies of the weights in either mode, and activations of these steps in one
-    copies = 2 * 2 * 4 * problem.network.size
-    assert predicted["recomputed"] - short["recomputed", 2] == pytest.approx(copies, rel=0.1)
-    assert predicted["stored"] - short["stored", 2] > 2 * copies
+        whole = cost(method, replace(problem, engine=replace(PLAINEST, mode=mode, together=method.networks)))
+        assert whole.operations == expected.operations
+        assert whole.memory == pytest.approx(expected.memory, rel=0.1)
 
 
-def test_the_predicted_memory_is_right_for_a_program_of_one_step_an_epoch() -> None:
-    method = replace(METHOD, steps=1, epochs=5, networks=1)
-    problem = given("mlp(width=64,depth=1)", method)
-    for mode, expected in peaks(method, problem).items():
-        trial = replace(problem, engine=Engine(mode=mode, execution="eager", together=1))
-        assert peak(method, trial) == pytest.approx(expected, rel=0.1), mode
+def test_a_method_that_cannot_be_shortened_is_run_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatasetDistillation, "shortened", lambda *_: None)
+    method = replace(METHOD, epochs=4, networks=1)
+    for mode, found in costs(method, given(method=method)).items():
+        assert found == cost(method, replace(given(method=method), engine=replace(PLAINEST, mode=mode, together=1)))
 
 
 def test_keeping_weights_less_often_is_predicted_to_take_less() -> None:
-    engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4)
+    engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4, precision="float32")
     method = replace(METHOD, epochs=5, networks=1)
     problem = given("mlp(width=64,depth=1)", method, engine)
-    assert peak(method, problem) == pytest.approx(peaks(method, problem)["recomputed"], rel=0.1)
+    found = costs(method, problem)["recomputed"].memory
+    assert cost(method, problem).memory == pytest.approx(found, rel=0.1)
 
 
-def test_memory_is_continued_from_two_and_three_epochs_along_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {("stored", 2): 100, ("stored", 3): 130, ("recomputed", 2): 70, ("recomputed", 3): 60}
-    monkeypatch.setattr(datastill.planner, "peak", lambda method, problem: found[problem.engine.mode, method.epochs])
-    assert peaks(replace(METHOD, epochs=5), given()) == {"stored": 100 + 3 * 30, "recomputed": 70}
+def test_a_warm_start_does_not_stand_in_the_way_of_shorter_programs() -> None:
+    method = replace(METHOD, epochs=4, networks=1)
+    problem = given(method=method)
+    start = method.result(problem, method.start(problem))
+    assert costs(method, replace(problem, warm_start=start)) == costs(method, problem)
+
+
+def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        ("stored", 1, 2): Cost(memory=100, operations=1000),
+        ("stored", 1, 3): Cost(memory=130, operations=1100),
+        ("stored", 2, 2): Cost(memory=162, operations=1207),  # another step: 2 bytes and 7 operations more
+        ("recomputed", 1, 2): Cost(memory=70, operations=2000),
+        ("recomputed", 1, 3): Cost(memory=60, operations=2150),
+    }
+    monkeypatch.setattr(
+        datastill.costs, "cost", lambda method, problem: found[problem.engine.mode, method.steps, method.epochs]
+    )
+    assert costs(replace(METHOD, epochs=5), given()) == {
+        "stored": Cost(memory=100 + 8 * 30 + 2, operations=1000 + 8 * 100 + 7),
+        "recomputed": Cost(memory=70 + 2, operations=2000 + 8 * 150 + 7),
+    }
 
 
 def test_free_memory_is_what_the_system_says_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

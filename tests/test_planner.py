@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import datastill.planner
 import datastill.timing
 import datastill.training.engine
 import datastill.training.precision
+from datastill.costs import Cost, costs
 from datastill.errors import UserError
 from datastill.methods import Problem
 from datastill.planner import (
@@ -21,7 +23,6 @@ from datastill.planner import (
     Plan,
     choose,
     duration,
-    operations,
     plan,
     size,
 )
@@ -29,7 +30,7 @@ from datastill.timing import Timing, measure, of_seconds
 from datastill.training import Engine, Untraceable
 from datastill.training.precision import rate, slow
 
-from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, given
+from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, costing, given
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
     def said(count: int | None) -> None:
         monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: count)
-        monkeypatch.setattr(datastill.planner, "peaks", lambda *_: MEMORY)
+        monkeypatch.setattr(datastill.planner, "costs", costing(MEMORY))
 
     return said
 
@@ -86,7 +87,8 @@ def test_the_operations_are_those_counted_by_hand(
     method = replace(METHOD, **changes)
     one = hand_count(3 * method.ipc // 2, method.real_batch, 2 * method.epochs, widths)
     for together in (0, 2):  # how they are batched changes nothing
-        assert operations(method, given(network, method, Engine(together=together))) == method.networks * one
+        found = costs(method, given(network, method, Engine(together=together)))
+        assert found["stored"].operations == method.networks * one
 
 
 def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
@@ -95,7 +97,8 @@ def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
     product = 2 * (2 * 3) * 16 * 16  # two images of each of three classes, 16 values each
     problem = given(method=principal)
     assert len(problem.data.principal) == 2  # known before
-    assert operations(principal, problem) == operations(method, given(method=method)) + 2 * product
+    pixels = costs(method, given(method=method))["stored"].operations
+    assert costs(principal, problem)["stored"].operations == pixels + 2 * product
 
 
 # --- what is chosen
@@ -139,7 +142,9 @@ def test_a_mode_that_was_asked_for_and_does_not_fit_is_refused_before_a_run(
 
 
 def test_what_is_chosen_fits_into_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datastill.planner, "peak", lambda _, problem: GIB * problem.engine.together)
+    monkeypatch.setattr(
+        datastill.costs, "cost", lambda _, problem: Cost(memory=GIB * problem.engine.together, operations=1)
+    )
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: TIGHT)
     assert GIB * choose(METHOD, given(), 6).together <= TIGHT
     told = plan(METHOD, given(), 6)
@@ -329,10 +334,24 @@ def test_measuring_ends_in_time_with_what_it_has(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = calls_of(monkeypatch, {"eager": 5.0, "forward": 4.0, "traced": 3.0})
-    found = measure(METHOD, given(), WAYS, until=8.0)
+    found = measure(METHOD, given(), WAYS, until=10.0)  # after two calls 9 s are gone, and another one takes 4 s
     assert calls == ["eager", "forward"]
     assert [timing.seconds for timing in found] == [4.0, 5.0]
     assert "not measured, because there is no time: traced steps" in capsys.readouterr().err
+
+
+def test_a_plan_measures_one_way_however_late_it_is(
+    monkeypatch: pytest.MonkeyPatch, free: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    free(100 * GIB)
+    monkeypatch.setattr(datastill.planner, "slow", lambda *_: "")
+    calls = calls_of(monkeypatch, {"eager": 7.0, "traced": 7.0})
+    found = plan(METHOD, given(), LONG, until=-1.0)
+    assert calls == ["eager"]
+    assert [timing.seconds for timing in found.timings] == [7.0]
+    told = capsys.readouterr().err
+    for way in ("traced steps, stored", "eager steps, recomputed", "bfloat16"):
+        assert re.search(rf"not measured, because there is no time: .*{way}", told), way
 
 
 # --- precision
@@ -366,10 +385,10 @@ def test_a_precision_is_slow_by_its_rate(
 
 @pytest.mark.usefixtures("plenty")
 def test_a_plan_is_what_is_there_and_says_so() -> None:
-    problem = given(engine=Engine(execution="eager"))
+    problem = given(engine=Engine(execution="eager", precision="float32"))
     found = plan(METHOD, problem, 100)
     assert found.parameters == problem.network.size == 16 * 8 + 8 + 8 * 3 + 3
-    assert found.operations == operations(METHOD, problem)
+    assert found.operations == 10**9
     assert (found.memory, found.available) == (MEMORY, 100 * GIB)
     ways = {(timing.engine.mode, timing.engine.together) for timing in found.timings}
     assert ways == {("stored", 1), ("stored", 3), ("recomputed", 1), ("recomputed", 3)}

@@ -23,6 +23,7 @@ from datastill.resuming import stored_config
 from datastill.run import artifact, pick_device, prepare
 from datastill.training import Engine
 
+from .planning import costing
 from .toys import toy_config, toy_data, toy_set
 
 DATA = toy_data()
@@ -140,7 +141,7 @@ def test_a_set_says_how_it_was_computed(finished: Path) -> None:
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little is free that recomputed steps fit, and stored ones do not."""
     memory = {"stored": 6 * 2**30, "recomputed": 2**29}
-    monkeypatch.setattr(datastill.planner, "peaks", lambda *_: memory)
+    monkeypatch.setattr(datastill.planner, "costs", costing(memory))
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: 2**30)
 
 

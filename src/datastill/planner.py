@@ -4,21 +4,16 @@ Nothing is looked up: operations are counted, bytes are followed and seconds are
 iteration with the run's own data.
 """
 
-import gc
 import math
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from . import distributed
+from .costs import Cost, costs, own_networks
 from .errors import UserError
 from .methods import Method, Problem
 from .modes import usual_modes
@@ -33,7 +28,7 @@ MEASURES_FROM = 60.0
 COMPILES_FROM = 900.0
 """Seconds that a run must take before compiling, which takes a minute, is worth trying."""
 ENDS_AFTER = 25.0
-"""Seconds after which no further way is measured, and no way once more."""
+"""Seconds in which ways are measured before a run."""
 GAIN = 0.8
 """Share of the seconds in float32 that bfloat16 may take to be chosen: it rounds coarsely, for a reason only."""
 HEADROOM = 0.8
@@ -88,22 +83,18 @@ def choose(method: Method, problem: Problem, iterations: int) -> Engine:
     room = _room(method, problem)
     problem, modes = room.problem, room.modes
     engine = replace(problem.engine, mode=modes[0])
-    plainest = replace(plain(engine), together=engine.together or _networks(method))
+    plainest = replace(plain(engine), together=engine.together or own_networks(method))
     once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
     if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
-    return timed(method, problem, modes[:1], iterations, compiling=True)[0].engine
+    until = time.perf_counter() + ENDS_AFTER
+    return timed(method, problem, modes[:1], iterations, compiling=True, until=until)[0].engine
 
 
 def warn(problem: Problem) -> None:
     """Say that a precision that was asked for is slow here."""
     if problem.engine.precision != "auto" and (why := slow(problem.data.device, problem.engine.precision)):
         say(f"warning: {why}; take --engine.precision auto or float32")
-
-
-def _networks(method: Method) -> int:
-    """Of an iteration, in this process."""
-    return len(distributed.rank_slice(getattr(method, "networks", 1)))
 
 
 def plain(engine: Engine) -> Engine:
@@ -114,17 +105,26 @@ def plain(engine: Engine) -> Engine:
 
 
 @usual_modes()
-def plan(method: Method, problem: Problem, iterations: int) -> Plan:
-    """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled."""
+def plan(method: Method, problem: Problem, iterations: int, *, until: float | None = None) -> Plan:
+    """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled.
+
+    Args:
+        method: what will be run.
+        problem: with the engine as it was asked for.
+        iterations: outer iterations to come.
+        until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
+            measured in any case. `ENDS_AFTER` seconds from now when left out.
+    """
+    until = time.perf_counter() + ENDS_AFTER if until is None else until
     warn(problem)
-    say("following the memory of an outer iteration and counting its operations")
+    say("counting the operations and following the memory of an outer iteration, on a few of its gradient steps")
     room = _room(method, problem)
     return Plan(
         parameters=problem.network.size,
-        operations=operations(method, room.problem),
+        operations=room.costs["stored"].operations,
         memory=room.memory,
         available=room.available,
-        timings=timed(method, room.problem, room.modes, iterations, compiling=False),
+        timings=timed(method, room.problem, room.modes, iterations, compiling=False, until=until),
     )
 
 
@@ -133,17 +133,23 @@ class _Room:
     """What fits into memory: all networks together, or else one at a time."""
 
     problem: Problem
-    memory: dict[Mode, int]
+    costs: dict[Mode, Cost]
     available: int | None
     modes: list[Mode]
 
+    @property
+    def memory(self) -> dict[Mode, int]:
+        """Predicted peak bytes by mode."""
+        return {mode: cost.memory for mode, cost in self.costs.items()}
+
 
 def _room(method: Method, problem: Problem) -> _Room:
-    engine, memory, available = problem.engine, peaks(method, problem), free_bytes(problem.data.device)
+    engine, found, available = problem.engine, costs(method, problem), free_bytes(problem.data.device)
     try:
-        return _Room(problem=problem, memory=memory, available=available, modes=fitting(engine, memory, available))
+        modes = fitting(engine, {mode: cost.memory for mode, cost in found.items()}, available)
+        return _Room(problem=problem, costs=found, available=available, modes=modes)
     except UserError:
-        if engine.together or _networks(method) == 1:
+        if engine.together or own_networks(method) == 1:
             raise
         return _room(method, replace(problem, engine=replace(engine, together=1)))
 
@@ -166,7 +172,9 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
     raise UserError(f"mode {asked[-1]!r} needs about {needed}, but {free} of memory are free; {advice}")
 
 
-def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int, *, compiling: bool) -> list[Timing]:
+def timed(
+    method: Method, problem: Problem, modes: list[Mode], iterations: int, *, compiling: bool, until: float
+) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first.
 
     Executions are compared for the best mode and number of networks together, and precisions for the best of these.
@@ -177,20 +185,31 @@ def timed(method: Method, problem: Problem, modes: list[Mode], iterations: int, 
         modes: those that fit into memory.
         iterations: outer iterations to come.
         compiling: whether compiled steps may be tried, which takes a minute or two; only a long run does.
+        until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
+            measured in any case.
     """
-    engine, until = problem.engine, time.perf_counter() + ENDS_AFTER
-    together = [engine.together] if engine.together else sorted({1, _networks(method)})
+    engine = problem.engine
+    together = [engine.together] if engine.together else sorted({1, own_networks(method)})
     ways = [replace(plain(engine), mode=mode, together=count) for mode in modes for count in together]
-    say(f"measuring {len(ways)} ways to compute an outer iteration (memory, networks together)")
+    say(f"measuring {counted(len(ways), 'way')} to compute an outer iteration (memory, networks together)")
     found = measure(method, problem, ways, until=until)
     if engine.execution == "auto":
-        best, executions = found[0], _executions(found[0].seconds * iterations, compiling)
-        say(f"measuring {len(executions)} ways to compute a step: {', '.join(executions)}")
-        again = measure(method, problem, [replace(best.engine, execution=each) for each in executions], until=until)
-        found = sorted([*again, *found[1:]], key=of_seconds)
+        found = _with_executions(method, problem, found, _executions(found[0].seconds * iterations, compiling), until)
     if engine.precision == "auto":
         found = _with_half(method, problem, found, until)
     return found
+
+
+def _with_executions(
+    method: Method, problem: Problem, found: list[Timing], executions: list[Execution], until: float
+) -> list[Timing]:
+    """The timings with those of the best way by every execution, which take turns with it."""
+    say(f"measuring {counted(len(executions), 'way')} to compute a step: {', '.join(executions)}")
+    best = found[0]
+    ways = [replace(best.engine, execution=each) for each in executions]
+    again = measure(method, problem, ways, until=until - best.seconds, needed=False)
+    others = found[1:] if best.engine in [timing.engine for timing in again] else found
+    return sorted([*again, *others], key=of_seconds)
 
 
 def _executions(seconds: float, compiling: bool) -> list[Execution]:
@@ -214,99 +233,12 @@ def _with_half(method: Method, problem: Problem, found: list[Timing], until: flo
         return found
     say("measuring the best way in bfloat16")
     best = found[0]
-    half = measure(method, problem, [replace(best.engine, precision="bfloat16")], until=until, needed=False)
+    half = measure(
+        method, problem, [replace(best.engine, precision="bfloat16")], until=until - best.seconds, needed=False
+    )
     if half and half[0].seconds <= GAIN * best.seconds:
         return [*half, *found]
     return [best, *sorted([*found[1:], *half], key=of_seconds)]
-
-
-def operations(method: Method, problem: Problem) -> int:
-    """Floating-point operations of an outer iteration, counted while it runs."""
-    trial, learned = replace(problem, engine=_measurable(method, problem.engine, "stored")), method.start(problem)
-    with FlopCounterMode(display=False) as counter:
-        method.gradient(trial, learned, 0)
-    return counter.get_total_flops()
-
-
-def peaks(method: Method, problem: Problem) -> dict[Mode, int]:
-    """Predicted peak bytes by mode: measured for two and three epochs, and continued along a line."""
-    problem = replace(problem, warm_start=None)  # shorter methods do not fit it, and its values take no memory
-    once = _shorter(method, 1) if hasattr(method, "epochs") else method
-    once.gradient(  # makes what is made once and kept, which is not counted
-        replace(problem, engine=_measurable(method, problem.engine, "recomputed")), once.start(problem), 0
-    )
-    return {mode: _predicted(method, problem, mode) for mode in ("stored", "recomputed")}
-
-
-def _predicted(method: Method, problem: Problem, mode: Mode) -> int:
-    trial = replace(problem, engine=_measurable(method, problem.engine, mode))
-    epochs, steps = getattr(method, "epochs", 1), getattr(method, "steps", 1)
-    length = getattr(method, "window", 0) or epochs * steps  # steps that are differentiated through
-    if length <= 3 * steps:
-        return peak(method, trial)
-    two, three = (peak(_shorter(method, count), trial) for count in (2, 3))
-    each = max(three - two, 0) / steps
-    every = problem.engine.keep_every
-    held = length if mode == "stored" or every == 1 else -(-length // every) + min(every, length)
-    return round(two + (held - 2 * steps) * each)
-
-
-def _shorter(method: Method, epochs: int) -> Method:
-    """The method with so many epochs, and all of their steps differentiated through."""
-    whole = {"window": 0} if hasattr(method, "window") else {}
-    return replace(method, epochs=epochs, **whole)  # type: ignore[call-arg]
-
-
-def _measurable(method: Method, engine: Engine, mode: Mode) -> Engine:
-    together = engine.together or _networks(method)
-    return replace(engine, mode=mode, execution="eager", together=together, keep_every=1)
-
-
-def peak(method: Method, problem: Problem) -> int:
-    """The most bytes that the tensors of an outer iteration hold at once."""
-    learned = method.start(problem)
-    gc.collect()
-    with Peak() as follower:
-        method.gradient(problem, learned, 0)
-    return follower.peak
-
-
-class Peak(TorchDispatchMode):
-    """Follows the storages that are made inside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._seen: dict[int, Any] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        there = {tensor.untyped_storage()._cdata for tensor in _tensors(args)}
-        out = func(*args, **(kwargs or {}))
-        for tensor in _tensors(out):
-            if tensor.untyped_storage()._cdata not in there:  # not a view, nor changed in place
-                self._add(tensor.untyped_storage())
-        return out
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, held = storage._cdata, storage.nbytes()
-        if key in self._seen:
-            return
-
-        def gone(_: object) -> None:
-            self.now -= held
-            del self._seen[key]
-
-        self._seen[key] = weakref.ref(storage, gone)
-        self.now += held
-        self.peak = max(self.peak, self.now)
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _tensors(each)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -336,6 +268,11 @@ def advice(engine: Engine) -> Iterator[None]:
             f"memory ran out ({engine}); the last checkpoint is whole. Take --engine.mode recomputed, then "
             "--engine.keep-every 10, --engine.together 1 or a smaller --method.real-batch in a new run"
         ) from error
+
+
+def counted(count: int, thing: str) -> str:
+    """A count for people: 1 way, 2 ways."""
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -50,8 +50,8 @@ def measure(
         problem: the problem that will be run; its engine is ignored.
         ways: the ways to compute, as engines without the value auto.
         rounds: calls of each way after the first. A way that is ten times slower than the best is not called again.
-        until: value of `time.perf_counter` after which only a first way is still measured.
-        needed: at least one way must be possible.
+        until: value of `time.perf_counter` by which the last call ends, if it takes as long as one before it.
+        needed: at least one way must be possible, and the first way is measured even if there is no time.
 
     Raises:
         UserError: no way is possible, though one is needed.
@@ -60,7 +60,7 @@ def measure(
     first: dict[Engine, float] = {}
     trials = {way: replace(problem, engine=way) for way in ways}
     for way, trial in trials.items():
-        if first and time.perf_counter() > until:
+        if (first or not needed) and time.perf_counter() + min(first.values(), default=0.0) > until:
             say(f"not measured, because there is no time: {way}")
             continue
         try:
@@ -73,8 +73,7 @@ def measure(
     for turn in range(rounds):
         for way in first:
             slow = seconds[way] > SLOWER_THAN_BEST * min(seconds.values()) and (turn or _unprepared(way))
-            late = time.perf_counter() > until and min(seconds.values()) < math.inf
-            if not slow and not late:
+            if not slow and time.perf_counter() + min(first[way], seconds[way]) <= until:
                 seconds[way] = min(seconds[way], _seconds(method, trials[way], learned))
     timings = [Timing(engine=way, first=took, seconds=min(seconds[way], took)) for way, took in first.items()]
     return sorted(timings, key=of_seconds)

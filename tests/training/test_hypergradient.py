@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
+from datastill.costs import Peak
 from datastill.errors import UserError
 from datastill.networks import build
-from datastill.planner import Peak
 from datastill.training import hypergradient, unroll
 from datastill.training.program import inner_loss
 

@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from datastill.costs import Peak
 from datastill.errors import UserError
-from datastill.planner import Peak
 from datastill.training import OPTIMISERS, Hypergradient, OnReal, hypergradient, optimiser, unroll
 from datastill.training.optim import Momentum
 

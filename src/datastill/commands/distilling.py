@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,8 +20,12 @@ from ..planner import plan
 from ..recipes import Config, recipe
 from ..report import remarks
 from ..run import distill, prepare
+from ..runlog import say
 from .output import out, print_json
 from .resuming import resumed
+
+PLAN_SECONDS = 50.0
+"""Seconds after which `plan` begins no further measurement. One outer iteration is measured in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ def configuration(words: Sequence[str]) -> tuple[Config, list[str]]:
 class Plan:
     """Estimate the cost of a run on this machine: operations, memory of each mode, seconds of each way to compute.
 
-    Runs a few outer iterations to measure them, and saves nothing.
+    Runs a few outer iterations to measure them, in about a minute, and saves nothing.
 
     Examples:
       datastill plan mnist-random
@@ -107,8 +112,10 @@ class Plan:
 
     def run(self) -> int:
         """Print the estimate, and return the exit code."""
+        until = time.perf_counter() + PLAN_SECONDS
+        say(f"loading {self.config.data.name}")
         run = prepare(self.config)
-        found = plan(run.config.method, run.problem, self.config.loop.iterations)
+        found = plan(run.config.method, run.problem, self.config.loop.iterations, until=until)
         if self.json:
             return print_json(asdict(found))
         for line in found.lines(self.config.loop.iterations):

@@ -11,7 +11,11 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import UserError, at_least
+from ..runlog import say
 from .settings import DataSettings
+
+SLOW_VALUES = 1000
+"""Values of an image above which its principal coordinates take seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,6 +191,8 @@ class RealData:
         They are computed on at most 10000 evenly spaced images; `values` is channels x height x width.
         """
         flat = self.normalise(self.train.spaced(10000).images).flatten(1)
+        if flat.shape[1] > SLOW_VALUES:
+            say(f"computing the principal coordinates of images of {flat.shape[1]} values; this takes some seconds")
         variances, directions = torch.linalg.eigh(torch.cov(flat.T))
         return directions, variances.clamp(min=0).sqrt()
 

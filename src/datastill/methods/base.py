@@ -170,6 +170,17 @@ class Method(abc.ABC):
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self
 
+    def shortened(self, steps: int, epochs: int) -> "Method | None":  # noqa: ARG002
+        """The settings with another number of gradient steps, so that a plan can count the cost of a few of them.
+
+        Each step costs as much as a step of this method, and all steps are differentiated through. A method that
+        gives one has the fields `steps` and `epochs`.
+
+        Returns:
+            The settings; None if the cost of a step is not known, so that a plan runs whole iterations.
+        """
+        return None
+
     @abc.abstractmethod
     def start(self, problem: Problem) -> LearnedTensors:
         """Return the learned tensors before the first iteration.

@@ -104,6 +104,12 @@ class DatasetDistillation(Method):
         coordinates = choose_coordinates(data, self.coordinates)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
+    def shortened(self, steps: int, epochs: int) -> "DatasetDistillation | None":
+        """The settings with other `steps` and `epochs`, as many examples in each step, and without a window."""
+        if self.ipc % self.steps:
+            return None  # `start` refuses these settings
+        return replace(self, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs, window=0)
+
     def start(self, problem: Problem) -> LearnedTensors:
         """Return the coordinates of the examples in program order, and the step sizes before softplus."""
         if problem.warm_start:
