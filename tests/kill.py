@@ -13,6 +13,7 @@ program already: otherwise nearly all of the time would go into imports, in whic
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -88,11 +89,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         whole = {kind: uninterrupted(kind, Path(name) / kind) for kind in COMMANDS}
         until = time.monotonic() + options.seconds
-        while time.monotonic() < until:
-            for kind in COMMANDS:
-                folder = Path(tempfile.mkdtemp(dir=name))
-                chain(kind, folder, whole[kind], draw, counts)
-                shutil.rmtree(folder)
+        with contextlib.suppress(KeyboardInterrupt):  # whoever stops the campaign sees the counts so far
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            while time.monotonic() < until:
+                for kind in COMMANDS:
+                    chain(kind, Path(tempfile.mkdtemp(dir=name)), whole[kind], draw, counts)
     wrong = {name: counts[name] for name in WRONG}
     print(json.dumps({**dict(sorted(counts.items())), **wrong}, indent=2))
     return int(any(wrong.values()))
@@ -128,6 +129,7 @@ def chain(kind: str, folder: Path, whole: Whole, draw: random.Random, counts: Co
         if code == 0:
             counts[f"{kind}: chains"] += 1
             compare(folder, whole.folder, counts)
+            shutil.rmtree(folder)
             return
         judge(kind, folder, code, said, counts)
     counts["stuck"] += 1
@@ -148,9 +150,13 @@ def attempt(words: tuple[str, ...], folder: Path, blow: Blow | None) -> tuple[in
         child = os.fork()
         if child == 0:
             in_child(words, folder, blow, said.fileno())
-        if blow and not ended(child, blow.seconds):
-            os.kill(child, blow.signum)
-        status = waited(child)
+        try:
+            if blow and not ended(child, blow.seconds):
+                os.kill(child, blow.signum)
+            status = waited(child)
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGKILL)
+            raise
         said.seek(0)
         return status, said.read()
 
@@ -159,6 +165,7 @@ def in_child(words: tuple[str, ...], folder: Path, blow: Blow | None, said: int)
     """Do as the program does that is started with these words in this folder."""
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told this process to ignore it
         os.dup2(os.open(os.devnull, os.O_RDWR), 1)
         os.dup2(said, 2)

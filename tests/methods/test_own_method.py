@@ -44,7 +44,9 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
         assert main(["distill", f"--method={method}", *RUN, "--out", "parts"]) == 2
     capsys.readouterr()
     (folder / "parts" / "distilled.safetensors").unlink()
-    assert main(["distill", "--resume", "--out", "parts"]) == 2
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "another user"))
+        assert main(["distill", "--resume", "--out", "parts"]) == 2
     assert "--trust" in capsys.readouterr().err
     assert main(["distill", "--resume", "--method", method, "--method.rate", "0.1", "--out", "parts"]) == 0, (
         "its default"
