@@ -26,7 +26,7 @@ SOME = "digits or usps-random-10 or mnist-fixed or one_graph or it_is_the_closed
 
 @pytest.mark.parametrize("processor", IMITATED)
 def test_golden_curves_and_hypergradients_hold_on_another_processor(processor: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *TESTS]
     done = subprocess.run(
         [*command, "-k", SOME],
         env=os.environ | IMITATED[processor],

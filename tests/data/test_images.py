@@ -178,3 +178,10 @@ def test_the_array_of_the_user_is_copied():
 def test_arrays_that_are_not_images(images, message):
     with pytest.raises(UserError, match=message):
         from_array(images, "here")
+
+
+def test_values_halfway_between_two_levels_are_rounded_up_on_every_processor() -> None:
+    """In float32 the order of the additions, which differs by processor, decides how such a value is rounded."""
+    corners = torch.tensor([[0, 1], [1, 0]], dtype=torch.uint8)
+    halves = corners + torch.arange(254, dtype=torch.uint8)[:, None, None, None]  # the mean of image k is k + 1/2
+    assert resize(halves, 1).flatten().tolist() == list(range(1, 255))

@@ -15,8 +15,10 @@ Channels = Literal["keep", "grey", "colour"]
 
 Fit = Literal["stretch", "crop", "pad"]
 
+TIE = 1e-6
+"""Grey levels added before rounding: a value halfway between two levels is then rounded up on every processor."""
 BYTES_AT_ONCE = 2**24
-"""How many bytes of pixels are resized or converted at once; as floats they take four times this memory."""
+"""How many bytes of pixels are resized or converted at once; as doubles they take eight times this memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,8 @@ def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stret
     images = _square(images, fit)
     pieces = []
     for piece in _pieces(images):
-        sized = interpolate(piece.float(), size=(side, side), mode="bilinear", antialias=True)
-        pieces.append(sized.round_().clamp_(0, 255).to(torch.uint8))
+        sized = interpolate(piece.double(), size=(side, side), mode="bilinear", antialias=True)
+        pieces.append((sized + TIE).round_().clamp_(0, 255).to(torch.uint8))
     return torch.cat(pieces)
 
 
