@@ -12,7 +12,18 @@ from datastill.errors import UserError
 from datastill.methods import find_method
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"
-RUN = ["--method.rate", "0.05", "--loop.iterations", "4", "--loop.checkpoint-every", "2", "--protocol.networks", "2", "--random-sets", "0"]
+RUN = [
+    "--method.rate",
+    "0.05",
+    "--loop.iterations",
+    "4",
+    "--loop.checkpoint-every",
+    "2",
+    "--protocol.networks",
+    "2",
+    "--random-sets",
+    "0",
+]
 
 
 @pytest.fixture
