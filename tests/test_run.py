@@ -24,7 +24,7 @@ from datastill.run import artifact, pick_device, prepare
 from datastill.training import Engine
 
 from .planning import costing
-from .toys import toy_config, toy_data, toy_set
+from .toys import toy_config, toy_data
 
 DATA = toy_data()
 PLAIN = Engine(mode="recomputed", execution="eager", together=4)
@@ -339,63 +339,6 @@ def test_fixed_weights_are_kept_and_used(tmp_path: Path) -> None:
     assert distilled.header.score["n"] == 1
     again = DistilledSet.load(tmp_path / "fixed" / "distilled.safetensors")
     assert score(again, DATA).mean == distilled.header.score["mean"]
-
-
-@pytest.mark.parametrize("initial", ["random", "fixed"])
-@pytest.mark.parametrize("coordinates", ["pixels", "principal"])
-def test_a_warm_start_goes_on_from_a_finished_set(tmp_path: Path, initial: str, coordinates: str) -> None:
-    """With outer rates of nothing, the set, its step sizes and its initial weights are those of the warm start."""
-    first = distill(toy_config(initial=initial), tmp_path / "first", data=DATA)
-    still = replace(toy_config().method, examples_rate=1e-12, step_sizes_rate=1e-12, coordinates=coordinates)
-    config = toy_config(
-        initial=initial, method=still, warm_start=str(tmp_path / "first" / "distilled.safetensors"), seed=1
-    )
-    again = distill(config, tmp_path / "again", data=DATA)
-    torch.testing.assert_close(again.examples, first.examples, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(again.step_sizes, first.step_sizes, rtol=1e-4, atol=1e-6)
-    for name, value in (first.theta_0 or {}).items():
-        assert torch.equal((again.theta_0 or {})[name], value)
-    assert again.header.provenance["warm_start"] == first.header.provenance
-
-
-def test_a_warm_start_in_another_normalisation_has_the_same_pixels(tmp_path: Path) -> None:
-    first = toy_set(DATA, mean=(0.1,), std=(2.0,))
-    first.save(tmp_path / "set.safetensors")
-    config = toy_config(
-        method=DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=32),
-        warm_start=str(tmp_path / "set.safetensors"),
-    )
-    run = prepare(config, DATA)
-    again = artifact(run, config.method.start(run.problem))
-    torch.testing.assert_close(again.pixels(), first.pixels(), rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("header", "settings", "message"),
-    [
-        ({"class_names": ("a", "b", "c")}, {}, "has classes .'a', 'b', 'c'., but this run has .'0'"),
-        ({"optimiser": "adam"}, {}, "has inner optimiser adam, but this run has sgd"),
-        ({}, {"epochs": 3}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 3 in 1 x 3"),
-        ({}, {"ipc": 2}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 6 in 1 x 2"),
-    ],
-)
-def test_a_warm_start_that_does_not_fit_is_refused(tmp_path: Path, header: dict, settings: dict, message: str) -> None:
-    toy_set(DATA, **header).save(tmp_path / "set.safetensors")
-    method = DatasetDistillation(**({"ipc": 1, "steps": 1, "epochs": 2, "real_batch": 32} | settings))
-    config = toy_config(method=method, warm_start=str(tmp_path / "set.safetensors"))
-    with pytest.raises(UserError, match=message):
-        distill(config, tmp_path / "run", data=DATA)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_warm_start_with_other_labels_is_refused(tmp_path: Path) -> None:
-    distilled = toy_set(DATA)
-    replace(distilled, labels=distilled.labels.flip(1)).save(tmp_path / "set.safetensors")
-    method = DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=32)
-    with pytest.raises(UserError, match="has other labels"):
-        prepare(toy_config(method=method, warm_start=str(tmp_path / "set.safetensors")), DATA)
-    with pytest.raises(UserError, match="there is no distilled set at"):
-        prepare(toy_config(method=method, warm_start=str(tmp_path / "other.safetensors")), DATA)
 
 
 def test_distilling_beats_the_real_images_it_starts_from(tmp_path: Path) -> None:
