@@ -44,7 +44,7 @@ class LoopSettings:
     """How the outer learning rates fall: not at all, along half a cosine to 0, or exponentially to 1/30."""
     average: float = 0.99
     """Decay of the running average of the learned tensors, in [0, 1); 0: no average.
-    The average is validated, and the best one becomes the set."""
+    The average is validated, not the latest values; the average with the best accuracy becomes the set."""
     validate_every: int = 100
     """Outer iterations between validations; the learned tensors with the best validation accuracy become the set."""
     checkpoint_every: int = 50

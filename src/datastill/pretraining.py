@@ -47,11 +47,11 @@ class PoolSettings:
     network: str = "lenet"
     """Architecture of the networks: a name or module:callable, with arguments in brackets: convnet(depth=2)."""
     initialiser: str = "xavier"
-    """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, or own (the weights with which the
-    module is made: its default random ones, or those of weights=FILE). pool:FILE fine-tunes the networks of that pool
-    instead, in their order."""
+    """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, or own (the weights that the module
+    has when it is created: random, or from weights=FILE). pool:FILE draws none: network i starts from network i of
+    that pool."""
     count: int = 200
-    """How many networks to distil with (the paper: 2000). If 10 or more, the last tenth is for validation only."""
+    """How many networks for distilling (the paper: 2000). From 10 up, the last tenth of them is only for validation."""
     held_out: int = 20
     """How many networks to evaluate with. They are never used for distilling."""
     epochs: int = 2

@@ -33,10 +33,11 @@ class Distill:
     """Distil a dataset: learn synthetic examples, evaluate them on unseen networks, write a report.
 
     ``--method NAME`` chooses another method (datastill list methods), or your own class, written module:Class.
-    ``--method.SETTING`` then changes a setting of that method.
+    ``--method.SETTING`` then changes a setting of that method. The defaults below are those of the recipe digits;
+    ``datastill distill RECIPE --help`` shows those of another recipe.
 
     Examples:
-      datastill distill                                        8x8 digits that need no download: two minutes
+      datastill distill                                        8x8 digits, no download: two minutes with evaluation
       datastill distill mnist-random --out runs/mnist          a recipe by name (datastill list recipes)
       datastill distill mnist-random --network "convnet(depth=2)" --method.ipc 5 --method.steps 5
       datastill distill --data.name ./my-images --data.resize 28 --network lenet

@@ -57,7 +57,7 @@ class Evaluate:
     curve: bool = False
     """Also print the accuracy on validation images after each gradient step; for one set on one architecture."""
     trust: bool = False
-    """Let the files import modules and open other files that they name. Only for files that you trust."""
+    """Allow files to import modules, which runs their code, and to open other files. Only for files that you trust."""
     json: bool = False
     """Print the result as JSON."""
 

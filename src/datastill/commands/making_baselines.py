@@ -60,7 +60,8 @@ class MakeBaseline:
     nearest: bool = False
     """For k-means: use the real images nearest to the centroids, instead of the centroids."""
     features: str = ""
-    """For k-center and herding: compare images by pixels, or by the features of a network trained on the data first."""
+    """For k-center and herding: a network, e.g. lenet, which is first trained on the data and gives the features by
+    which images are compared. Empty: images are compared by their pixels."""
     out: Path | None = None
     """Folder for the sets; if not given: runs/KIND-DATA. Sets that are already there are not made again."""
     trust: bool = False

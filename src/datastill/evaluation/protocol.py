@@ -32,7 +32,7 @@ class Protocol:
     optimiser: Literal["", "sgd", "momentum", "adam"] = ""
     """The optimiser of the training. Empty: the optimiser of the set."""
     augmentation: Augmentation = "none"
-    """Augmentation of the synthetic examples, drawn anew in each epoch; all networks see equal examples."""
+    """Augmentation of the synthetic examples, drawn anew in each epoch, with the same draws for all networks."""
     clip: float = 0.0
     """Largest norm of the gradient of one network; a longer gradient is scaled to it, a defence against poisoned sets.
     0: no limit."""

@@ -41,7 +41,7 @@ class DatasetDistillation(Method):
     name: ClassVar[str] = "dataset-distillation"
 
     ipc: int = 10
-    """Images per class in total (ipc); a multiple of steps, because the steps share the images evenly."""
+    """Images per class (ipc), over all steps together. A multiple of steps: each step gets ipc / steps of them."""
     steps: int = 10
     """Gradient steps in an epoch; each step trains on different examples."""
     epochs: int = 3
@@ -60,7 +60,7 @@ class DatasetDistillation(Method):
     """Clip each network's gradient of the examples at this multiple of the median of the last 100 norms.
     0: no clipping."""
     step_sizes_rate: float = 0.01
-    """Outer learning rate of the step sizes; it applies to the values before softplus."""
+    """Outer learning rate of the step sizes. A step size is softplus(value), and this rate changes the value."""
     step_sizes_clip: float = 0.0
     """Clip each network's gradient of the step sizes at this multiple of the median of the last 100 norms.
     0: no clipping."""

@@ -23,8 +23,8 @@ class Engine:
     mode: Mode = "auto"
     """Exact hypergradient from stored graphs (fastest) or recomputed steps (less memory); auto measures and chooses."""
     execution: Execution = "auto"
-    """How a gradient step is computed: by autograd (eager), by forward over reverse derivatives (forward), as a list of
-    operations (traced), or as such a list compiled (compiled); auto measures and chooses."""
+    """How a gradient step is computed: eager (plain autograd), forward (forward-mode over reverse-mode derivatives),
+    traced (a recorded list of operations) or compiled (that list, compiled); auto measures and chooses."""
     keep_every: int = 1
     """Mode recomputed keeps the weights of every k-th step, in main memory. 1: it keeps the weights of every step, on
     the device."""
