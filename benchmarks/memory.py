@@ -3,9 +3,10 @@
 import torch
 from rich.table import Table
 
+from datastill.costs import Peak
 from datastill.networks import build
 from datastill.objectives import classification
-from datastill.planner import Peak, free_bytes, size
+from datastill.planner import free_bytes, size
 from datastill.training import OnReal, hypergradient
 from datastill.training.program import inner_loss
 
