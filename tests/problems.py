@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from datastill.networks import build
-from datastill.training import Hypergradient, Optimiser
+from datastill.program import Rule
+from datastill.training import Hypergradient
 from datastill.training.program import inner_loss
 
 SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
@@ -251,7 +252,7 @@ def classify(
     )
 
 
-def naive(problem: Problem, optimiser: Optimiser | None = None) -> Hypergradient:
+def naive(problem: Problem, optimiser: Rule | None = None) -> Hypergradient:
     """The same by the shortest code there is: one graph through everything, one network at a time."""
     rows = []
     for i in range(problem.thetas.shape[0]):

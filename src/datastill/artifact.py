@@ -22,7 +22,7 @@ from .errors import UserError
 from .files import digest, must_be_unchanged, read_tensors, write_whole
 from .header import Header, check_header, check_tensors, read_header
 from .modes import usual_modes
-from .optimisers import make_optimiser
+from .program import optimiser, torch_form
 from .user_images import as_pixels
 
 FORMAT = "datastill/1"
@@ -147,12 +147,12 @@ class DistilledSet:
                 model, or the model does not have the weights that the set was made for.
         """
         core = fitting.checked(model, self.examples[0])
-        optimiser = make_optimiser(self.header.optimiser, [p for p in core.parameters() if p.requires_grad])
+        rule = torch_form(optimiser(self.header.optimiser), [p for p in core.parameters() if p.requires_grad])
         if self.theta_0 is not None and use_initial:
             fitting.load_weights(core, self.theta_0, self.header.network)
         if self.header.initial == "own" and use_initial:
             fitting.must_have(core, self.header.weights, self.header.network)
-        fitting.train(core, optimiser, self.examples, self.labels, self.step_sizes, self.classes)
+        fitting.train(core, rule, self.examples, self.labels, self.step_sizes, self.classes)
         return model.eval()
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .files import parse_json
-from .optimisers import SETTINGS
+from .program import OPTIMISERS
 from .schema import Check, flag, list_of, number, one_of, optional, plain, record, text, whole
 
 MOST_CLASSES = 100_000
@@ -75,7 +75,7 @@ NAME = text(4096, 1)
 SHARE = number(0, 1)
 SHARES = list_of(SHARE, 1, MOST_NETWORKS)
 SIZE = whole(1, 10**9)
-OPTIMISER = one_of(*SETTINGS)
+OPTIMISER = one_of(*OPTIMISERS)
 
 SCALARS: Mapping[str, Check] = {
     "data": NAME,
@@ -102,7 +102,7 @@ PROTOCOL = record(
         "initialiser": text(4096),
         "step_size": number(0, LARGEST_VALUE),
         "epochs": whole(0, MOST_STEPS),
-        "optimiser": one_of("", *SETTINGS),
+        "optimiser": one_of("", *OPTIMISERS),
         "augmentation": text(100),
         "clip": number(0, LARGEST_VALUE),
         "labels": one_of("", "hard", "soft"),

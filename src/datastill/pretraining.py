@@ -26,9 +26,9 @@ from .modes import usual_modes
 from .networks import Network, build, must_keep_weights
 from .objectives import classification
 from .pool import Pool, is_pool, load_pool, parse, parts
+from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
-from .training import optimiser
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""

@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 
 from datastill.cli import main
-from datastill.optimisers import SETTINGS, make_optimiser, optimiser_code, optimiser_words
+from datastill.program import OPTIMISERS, optimiser, optimiser_code, optimiser_words, torch_form
 from datastill.report import as_json, grid, write_report
 from datastill.report.page import Run, render
-from datastill.training import OPTIMISERS
 
 
-@pytest.mark.parametrize("name", list(SETTINGS))
+@pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_show_and_page_name_the_optimiser_with_its_numbers(run_of, make, name, capsys):
     distilled = make()
     folder = run_of(replace(distilled, header=replace(distilled.header, optimiser=name)))
@@ -26,13 +25,13 @@ def test_show_and_page_name_the_optimiser_with_its_numbers(run_of, make, name, c
     assert page.count(optimiser_words(name)) >= 3  # beside the score, in the snippet and below it
 
 
-@pytest.mark.parametrize("name", list(SETTINGS))
+@pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_the_named_optimiser_is_the_one_that_sets_are_distilled_for(name):
     start, gradients = torch.tensor([[0.3, -0.2, 0.0]]).double(), torch.randn(4, 1, 3, dtype=torch.float64)
     state, rule = OPTIMISERS[name].start(start), OPTIMISERS[name]
     parameter = torch.nn.Parameter(start[0].clone())
     model = torch.nn.ParameterList([parameter])
-    ours = make_optimiser(name, list(model))
+    ours = torch_form(optimiser(name), list(model))
     code = eval(optimiser_code(name), {"torch": torch, "model": model, "step_size": 0.1})
     assert code.defaults == ours.defaults | {"lr": 0.1}
     for t, gradient in enumerate(gradients):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from datastill.training import Engine, hypergradient, optimiser
+from datastill.program import GradientDescent, optimiser
+from datastill.training import Engine, hypergradient
 from datastill.training.fused import Fused
-from datastill.training.optim import GradientDescent
 
 from ..problems import assert_same, classify
 

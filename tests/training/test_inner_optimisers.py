@@ -9,8 +9,8 @@ import torch
 
 from datastill.costs import Peak
 from datastill.errors import UserError
-from datastill.training import OPTIMISERS, Hypergradient, OnReal, hypergradient, optimiser, unroll
-from datastill.training.optim import Momentum
+from datastill.program import OPTIMISERS, Momentum, optimiser
+from datastill.training import Hypergradient, OnReal, hypergradient, unroll
 
 from ..problems import Problem, assert_differences, assert_same, classify, naive
 

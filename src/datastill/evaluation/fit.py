@@ -11,8 +11,9 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
 from ..pool import is_pool, load_pool, measured_with, parse
+from ..program import Clipped, Rule, optimiser
 from ..rng import generator
-from ..training import Clipped, optimiser, unroll
+from ..training import unroll
 from ..training.program import inner_loss
 from .protocol import Protocol
 
@@ -127,7 +128,8 @@ def along(
         network: the architecture.
         thetas: the initial weights, one row per network.
     """
-    device, rule = thetas.device, optimiser(distilled.header.optimiser)
+    device = thetas.device
+    rule: Rule = optimiser(distilled.header.optimiser)
     if protocol.clip:
         rule = Clipped(inside=rule, limit=protocol.clip)
     labels = distilled.labels.to(device) if distilled.hard else distilled.labels.to(thetas)

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import torch
 
 from ..artifact import DistilledSet
-from ..optimisers import optimiser_numbers
 from ..pool import PREFIX, is_pool
+from ..program import optimiser_numbers
 from .images import png_loss
 
 Kind = Literal["png", "npz", "parquet"]

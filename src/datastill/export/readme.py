@@ -3,7 +3,7 @@
 import html
 
 from ..artifact import DistilledSet
-from ..optimisers import optimiser_code, optimiser_words
+from ..program import optimiser_code, optimiser_words
 from .images import png_loss
 from .program import BATCH_NORM, LOSS, NORMALISATION, Kind, attack_warning, initial_words
 

@@ -15,9 +15,10 @@ from ..data import RealData
 from ..networks import Network
 from ..networks.initial import check_initialiser
 from ..objectives import Attack, classification
+from ..program import Rule
 from ..rng import generator
 from ..synthetic import Synthetic
-from ..training import Engine, Optimiser, RealLoss, Steps
+from ..training import Engine, RealLoss, Steps
 from ..training.program import inner_loss
 
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
@@ -115,12 +116,12 @@ class Problem:
         """Gradient steps of the network on synthetic examples; made only once, because compiling takes time."""
         return self.engine.steps(inner_loss(self._network))
 
-    def optimiser(self, name: str) -> Optimiser:
+    def optimiser(self, name: str) -> Rule:
         """Return the inner optimiser of this name; each one is made only once, because compiling takes time."""
         return self._optimisers.setdefault(name, self.engine.optimiser(name))
 
     @functools.cached_property
-    def _optimisers(self) -> dict[str, Optimiser]:
+    def _optimisers(self) -> dict[str, Rule]:
         return {}
 
     @functools.cached_property

@@ -16,8 +16,8 @@ from ..errors import UserError
 from ..evaluation import check_command
 from ..files import read_json, write_text
 from ..header import check_score
-from ..optimisers import optimiser_code, optimiser_words
 from ..pool import is_pool, parse
+from ..program import optimiser_code, optimiser_words
 from ..runlog import read_lines
 from ..schema import Check, plain, record, text
 from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..artifact import DistilledSet
-from ..optimisers import optimiser_numbers, optimiser_words
+from ..program import optimiser_numbers, optimiser_words
 from .figures import as_bytes, classes_of
 from .remarks import remarks
 from .words import attack_of, bytes_of, number, percent, plural, score_text, start_of

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 
 from ..errors import UserError, at_least
+from ..program import GradientDescent, Rule, optimiser
 from .fused import Fused
-from .optim import GradientDescent, Optimiser, optimiser
 from .steps import EagerSteps, ForwardSteps, InnerLoss, Steps
 from .traced import TracedSteps
 
@@ -79,7 +79,7 @@ class Engine:
                 return TracedSteps(loss, compiled=self.execution == "compiled")
         raise UserError("execution is 'auto', which is still to be chosen; take eager, forward, traced or compiled")
 
-    def optimiser(self, name: str) -> Optimiser:
+    def optimiser(self, name: str) -> Rule:
         """Return the inner optimiser called `name`; it is fused if the execution is compiled.
 
         Raises:

@@ -7,19 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .optim import Optimiser, State
+from ..program import Rule, State
 from .traced import traced, without_grad
 
 
-class Fused(Optimiser):
+class Fused(Rule):
     """An optimiser whose update and derivative of the update are traced and compiled once per shape.
 
     For 1.8 million weights on one CPU thread, Adam's update and its derivative take 9 ms instead of 137 (docs/LOG.md).
     """
 
-    name = "fused"
-
-    def __init__(self, rule: Optimiser) -> None:
+    def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
@@ -38,7 +36,7 @@ class Fused(Optimiser):
     def pull(
         self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor, cotangents: State
     ) -> tuple[State, Tensor, Float[Tensor, " networks"]]:
-        """Return the derivatives of `update`, as `Optimiser.pull` does."""
+        """Return the derivatives of `update`, as `Rule.pull` does."""
 
         def pull(gradient: Tensor, step_size: Tensor, t: Tensor, *rest: Tensor) -> Any:
             return self.rule.pull(rest[: len(state)], gradient, step_size, t, rest[len(state) :])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import UserError, at_least, unknown
 from ..modes import trainable, usual_modes
-from .optim import Optimiser, State
+from ..program import Rule, State
 from .program import Training, training
 from .steps import Back, InnerLoss, Steps
 
@@ -51,7 +51,7 @@ def hypergradient(
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
     *,
-    optimiser: Optimiser | None = None,
+    optimiser: Rule | None = None,
     mode: str = "stored",
     keep_every: int = 1,
     window: range | None = None,

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import UserError, at_least
 from ..modes import trainable
 from ..networks import Network
-from .optim import GradientDescent, Optimiser, State
+from ..program import GradientDescent, Rule, State
 from .steps import EagerSteps, InnerLoss, Steps
 
 
@@ -72,7 +72,7 @@ class Training:
     """The inner training of a stack of networks, in T gradient steps."""
 
     steps: Steps
-    optimiser: Optimiser
+    optimiser: Rule
     examples: Float[Tensor, "networks steps b c h w"]
     labels: Shaped[Tensor, "steps b *classes"]
     step_sizes: Float[Tensor, "epochs steps"]
@@ -103,7 +103,7 @@ def training(
     examples: Float[Tensor, "steps b c h w"],
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
-    optimiser: Optimiser | None,
+    optimiser: Rule | None,
 ) -> Training:
     """Make the training of `networks` networks on these examples. Defaults: `EagerSteps`, `GradientDescent`."""
     return Training(
@@ -121,7 +121,7 @@ def unroll(
     examples: Float[Tensor, "steps b c h w"],
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
-    optimiser: Optimiser | None = None,
+    optimiser: Rule | None = None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network on the synthetic examples; yield the weights after each step, theta_1 .. theta_T."""
     run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)

@@ -1,15 +1,31 @@
 """Inner optimisers against those of PyTorch, and their derivatives against autograd and closed forms."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from datastill.errors import UserError
-from datastill.training import OPTIMISERS, Clipped, optimiser
+from datastill.program import (
+    OPTIMISERS,
+    Adam,
+    AdamW,
+    Clipped,
+    GradientDescent,
+    Momentum,
+    OptimiserName,
+    limit_gradient,
+    name_of,
+    optimiser,
+    torch_form,
+)
 
 PEERS = {
     "sgd": lambda weights: torch.optim.SGD(weights, lr=1.0),
     "momentum": lambda weights: torch.optim.SGD(weights, lr=1.0, momentum=0.9),
     "adam": lambda weights: torch.optim.Adam(weights, lr=1.0, eps=1e-5),
+    "adamw": lambda weights: torch.optim.AdamW(weights, lr=1.0, eps=1e-5, weight_decay=0.01),
+    "momentum-decay": lambda weights: torch.optim.SGD(weights, lr=1.0, momentum=0.9, weight_decay=5e-4),
 }
 every = pytest.mark.parametrize("name", PEERS)
 both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -30,8 +46,10 @@ def after(name: str, steps: int, networks: int = 3, size: int = 5) -> tuple:
 
 
 def test_every_optimiser_has_a_peer_here_and_goes_by_its_own_name():
-    assert set(OPTIMISERS) == set(PEERS)
-    assert all(optimiser(name).name == name for name in PEERS)
+    assert set(OPTIMISERS) == set(PEERS) == set(get_args(OptimiserName))
+    assert all(name_of(optimiser(name)) == name for name in PEERS)
+    with pytest.raises(UserError, match=r"plain gradient descent with weight decay 0.3\) has no name; take one of sgd"):
+        name_of(GradientDescent(weight_decay=0.3))
 
 
 def test_clipped_gradients_are_those_of_torch_for_each_network():
@@ -142,5 +160,76 @@ def test_adam_has_finite_derivatives_at_the_smallest_gradients(dtype, t):
 
 
 def test_an_unknown_optimiser_is_refused_with_the_nearest_known_one():
-    with pytest.raises(UserError, match=r"unknown inner optimiser 'momentun': did you mean 'momentum'\?.*adam.*sgd"):
+    with pytest.raises(UserError, match=r"unknown optimiser 'momentun': did you mean 'momentum'\?.*adam.*sgd"):
         optimiser("momentun")
+
+
+DECAYED = {
+    "descent": (GradientDescent(weight_decay=0.3), lambda w: torch.optim.SGD(w, lr=1.0, weight_decay=0.3)),
+    "momentum": (
+        Momentum(decay=0.5, weight_decay=0.3),
+        lambda w: torch.optim.SGD(w, lr=1.0, momentum=0.5, weight_decay=0.3),
+    ),
+    "adam": (Adam(weight_decay=0.3), lambda w: torch.optim.Adam(w, lr=1.0, eps=1e-5, weight_decay=0.3)),
+    "adamw": (AdamW(weight_decay=0.3), lambda w: torch.optim.AdamW(w, lr=1.0, eps=1e-5, weight_decay=0.3)),
+}
+"""Rules with a large weight decay, and their peers in torch."""
+every_decayed = pytest.mark.parametrize(("rule", "peer"), DECAYED.values(), ids=DECAYED)
+
+
+@every_decayed
+def test_weight_decay_is_that_of_torch(rule, peer):
+    start = normal(2, 5, seed=0)
+    weights, state = start.clone().requires_grad_(), rule.start(start)
+    torchs = peer([weights])
+    for t in range(6):
+        weights.grad = normal(2, 5, seed=10 + t)
+        torchs.param_groups[0]["lr"] = 0.1 / (1 + t)
+        torchs.step()
+        state = rule.update(state, normal(2, 5, seed=10 + t), torch.tensor(0.1 / (1 + t), dtype=torch.float64), t)
+    torch.testing.assert_close(state[0], weights.detach(), rtol=1e-12, atol=1e-12)
+
+
+@every_decayed
+def test_the_way_back_through_weight_decay_is_the_central_difference(rule, peer):
+    state = rule.start(normal(3, 5, seed=0))
+    for t in range(3):
+        state = rule.update(state, normal(3, 5, seed=10 + t), torch.tensor(0.1, dtype=torch.float64), t)
+    assert_back_is_the_difference(rule, state, 3)
+
+
+def assert_back_is_the_difference(rule, state, t):
+    gradient, eta = normal(3, 5, seed=30), torch.tensor(0.2, dtype=torch.float64)
+    cotangents = tuple(normal(3, 5, seed=50 + i) for i in range(len(state)))
+    old, u, d_sizes = rule.pull(state, gradient, eta, t, cotangents)
+    directions = [normal(3, 5, seed=70 + i) for i in range(len(state) + 1)]
+
+    def moved(h):
+        *at, g = (each + h * d for each, d in zip((*state, gradient), directions, strict=True))
+        new = rule.update(tuple(at), g, eta + h, t)
+        return sum((a * b).sum(1) for a, b in zip(new, cotangents, strict=True))
+
+    along = d_sizes + sum((a * d).sum(1) for a, d in zip((*old, u), directions, strict=True))
+    torch.testing.assert_close(along, (moved(1e-6) - moved(-1e-6)) / 2e-6, rtol=1e-5, atol=1e-6)
+
+
+@every_decayed
+def test_without_a_gradient_weights_shrink_towards_zero(rule, peer):
+    state = rule.start(normal(2, 5, seed=0))
+    for t in range(5):
+        before, state = state, rule.update(state, torch.zeros(2, 5).double(), torch.tensor(0.01).double(), t)
+        assert (state[0].abs() < before[0].abs()).all()
+
+
+@pytest.mark.parametrize("limit", [0.5, 100.0])
+def test_a_limit_in_the_form_of_torch_is_that_of_the_rule(limit):
+    start, gradient = normal(1, 5, seed=0), normal(1, 5, seed=1)
+    weights = [torch.nn.Parameter(start[0, :2].clone()), torch.nn.Parameter(start[0, 2:].clone())]
+    weights[0].grad, weights[1].grad = gradient[0, :2].clone(), gradient[0, 2:].clone()
+    limit_gradient(weights, limit)
+    peer = torch_form(GradientDescent(), weights)
+    peer.param_groups[0]["lr"] = 0.5
+    peer.step()
+    rule = Clipped(inside=GradientDescent(), limit=limit)
+    (found,) = rule.update((start,), gradient, torch.tensor(0.5).double(), 0)
+    torch.testing.assert_close(found[0], torch.cat([each.detach() for each in weights]))
