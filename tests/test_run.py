@@ -268,7 +268,9 @@ def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_a
     images = torch.randint(0, 256, (60, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = load_data((images, torch.arange(60) % 2), name="photographs")
     config = toy_config(
-        method=DatasetDistillation(ipc=1, steps=1, epochs=1), loop=LoopSettings(iterations=1, validate_every=1)
+        data=data.settings,
+        method=DatasetDistillation(ipc=1, steps=1, epochs=1),
+        loop=LoopSettings(iterations=1, validate_every=1),
     )
     distill(config, tmp_path / "run", data=data)
     said = " ".join(capsys.readouterr().err.split())

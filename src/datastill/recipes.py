@@ -51,7 +51,8 @@ class Config:
     method: Method = field(default_factory=DatasetDistillation)
     """The distillation method."""
     warm_start: str = ""
-    """Distilled set whose examples and step sizes the run starts from: a file, or a name (datastill list sets)."""
+    """Distilled set whose examples and step sizes the run starts from: a file, or a name (datastill list sets).
+    Settings of the method for the start of examples and step sizes are then refused, as they have no effect."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """The outer optimisation, which learns the synthetic examples."""
     engine: Engine = field(default_factory=Engine)

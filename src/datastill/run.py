@@ -14,6 +14,7 @@ from . import __version__, distributed
 from .artifact import DistilledSet, Header
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
+from .effects import must_use_given_data, must_use_warm_start
 from .errors import UserError
 from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
 from .files import as_read, read_json, remove_leftovers, write_json
@@ -67,6 +68,8 @@ def distill(
     """
     folder = Path(folder)
     if data is not None:
+        if not resume:
+            must_use_given_data(config, data)
         config = replace(config, data=data.settings)
     if distributed.on_first_rank(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
@@ -83,7 +86,7 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
     real = distributed.on_every_rank(lambda: data or load_data(config.data))
     source = data_identity(real)
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
-    run = distributed.on_every_rank(lambda: prepare(config, real))
+    run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
     config = run.config
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
@@ -139,15 +142,17 @@ class Run:
     """The distilled set of the warm start; None without one."""
 
 
-def prepare(config: Config, data: RealData | None = None) -> Run:
+def prepare(config: Config, data: RealData | None = None, *, resume: bool = False) -> Run:
     """Load and check the data, the network and the initial weights that a configuration names.
 
     Args:
         config: the full configuration.
         data: the real data, if it is loaded already.
+        resume: the settings are of a run that began earlier, so that those without effect are not refused.
 
     Raises:
-        UserError: a setting is impossible, does not fit the data, or names something that cannot be loaded.
+        UserError: a setting is impossible, has no effect, does not fit the data, or names something that cannot be
+            loaded.
     """
     device = pick_device(config.device)
     distributed.require_divisible("networks per iteration", getattr(config.method, "networks", 1))
@@ -157,6 +162,8 @@ def prepare(config: Config, data: RealData | None = None) -> Run:
     if config.attack:
         config.attack.check(data.class_names)
     earlier = earlier_set(config, data)
+    if not resume:
+        must_use_warm_start(asked, earlier)
     data = data.with_classes(earlier.header.class_names) if earlier else data
     exact = data.in_precision(config.engine.weights)
     problem = Problem(

@@ -166,6 +166,9 @@ class Method(abc.ABC):
     """
 
     name: ClassVar[str]
+    given_by_warm_start: ClassVar[Mapping[str, str]] = {}
+    """The settings that a warm start replaces, each with the words for what the warm start gives instead, e.g.
+    ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error."""
 
     def adapted(self, data: RealData) -> "Method":  # noqa: ARG002
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""

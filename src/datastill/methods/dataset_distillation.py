@@ -39,6 +39,7 @@ class DatasetDistillation(Method):
     """
 
     name: ClassVar[str] = "dataset-distillation"
+    given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples", "step_size": "step sizes"}
 
     ipc: int = 10
     """Images per class (ipc), over all steps together. A multiple of steps: each step gets ipc / steps of them."""

@@ -1,0 +1,62 @@
+"""Settings that would do nothing in a run: each is refused by its name instead of being ignored in silence."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from .artifact import DistilledSet
+from .data import DataSettings, RealData
+from .errors import UserError
+from .recipes import RECIPES, Config, differences
+
+
+def changed_settings(config: Config) -> set[str]:
+    """Return the names of the settings, e.g. ``method.ipc``, that are neither the default nor that of the recipe."""
+    default = Config(method=type(config.method)())
+    of_recipe = RECIPES[config.recipe]() if config.recipe in RECIPES else default
+    return _names(default, config) & _names(of_recipe, config)
+
+
+def _names(standard: Config, config: Config) -> set[str]:
+    return {line.partition(":")[0] for line in differences(standard, config)}
+
+
+def must_use_warm_start(config: Config, earlier: DistilledSet | None) -> None:
+    """Raise a `UserError` if the user changed a setting whose value the warm start gives instead.
+
+    Args:
+        config: the settings of the run.
+        earlier: the distilled set of the warm start; None without one.
+    """
+    if earlier is None:
+        return
+    changed = changed_settings(config)
+    for setting, given in _given_by(config, earlier):
+        if setting in changed:
+            raise UserError(
+                f"{setting} is given, but has no effect: the run starts from the {given} of the warm start "
+                f"{config.warm_start}; leave {setting} out, or leave the warm start out"
+            )
+
+
+def _given_by(config: Config, earlier: DistilledSet) -> Iterator[tuple[str, str]]:
+    """Yield each setting that a warm start replaces, with the words for what it gives."""
+    for name, given in config.method.given_by_warm_start.items():
+        yield f"method.{name}", given
+    if config.initial == "fixed" and earlier.theta_0:
+        yield "initialiser", "stored initial weights"
+
+
+def must_use_given_data(config: Config, data: RealData) -> None:
+    """Raise a `UserError` if the user changed a setting of the data, but gave data that is loaded already.
+
+    The name of data in memory only describes it, so another name is no error.
+    """
+    used = replace(config, data=data.settings)
+    changed = changed_settings(config) & _names(used, config)
+    described = ("name", "in_memory") if config.data.in_memory else ("in_memory",)
+    for name in (field.name for field in fields(DataSettings)):
+        if f"data.{name}" in changed and name not in described:
+            raise UserError(
+                f"data.{name} is {getattr(config.data, name)!r}, but has no effect: the data is given with data=, and "
+                f"was loaded with {getattr(data.settings, name)!r}; give {name} to load_data, and leave it out here"
+            )
