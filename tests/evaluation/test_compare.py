@@ -112,6 +112,23 @@ def test_a_grid_is_searched_for_each_network_on_validation_images() -> None:
     assert chosen.mean > own.mean
 
 
+@pytest.mark.parametrize(
+    ("protocol", "networks", "grid", "message"),
+    [
+        ({"network": "lenet"}, ["mlp(width=4)"], None, "network is 'lenet', but has no effect"),
+        ({"step_size": 0.1}, [], Grid(), "step_size is 0.1, but has no effect: tuning chooses it"),
+        ({"epochs": 2}, [], Grid(), "epochs is 2, but has no effect"),
+        ({"optimiser": "adam"}, [], Grid(), "optimiser is adam, but has no effect"),
+        ({}, ["nearest-neighbours"], Grid(), "trains no network, so there is no step size to tune"),
+    ],
+)
+def test_settings_that_the_table_or_the_grid_replaces_are_refused(
+    protocol: dict, networks: list, grid: Grid | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        list(compare({"one": [SET]}, DATA, replace(FEW, **protocol), networks=networks, grid=grid))
+
+
 def test_an_empty_group_is_refused() -> None:
     with pytest.raises(UserError, match="there is no distilled set in nothing"):
         list(compare({"nothing": []}, DATA, FEW))

@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from datastill.data import Split, augmented
 from datastill.errors import UserError
-from datastill.evaluation import Protocol, score, verify
+from datastill.evaluation import Protocol, curve, score, verify
 
 from ..toys import toy_data, toy_set
 
@@ -117,6 +117,29 @@ class TestNearestNeighbours:
         found = score(many, DATA, Protocol(network="nearest-neighbours(k=3,norm=1)")).mean
         classifier = KNeighborsClassifier(3, p=1).fit(many.examples[0].flatten(1), many.labels[0])
         assert found == pytest.approx(classifier.score(SET.normalise(DATA.test.images).flatten(1), DATA.test.labels))
+
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [
+            ("initialiser", "kaiming"),
+            ("step_size", 2.0),
+            ("epochs", 3),
+            ("optimiser", "adam"),
+            ("clip", 1.0),
+            ("seed", 1),
+        ],
+    )
+    def test_settings_of_training_are_refused_by_name(self, setting: str, value: object) -> None:
+        with pytest.raises(UserError, match=f"^{setting} is {value}, but has no effect: nearest-neighbours trains no"):
+            score(SET, DATA, Protocol(network="nearest-neighbours", **{setting: value}))  # type: ignore[arg-type]
+
+    def test_augmentation_changes_the_examples_of_every_epoch(self) -> None:
+        asked = Protocol(network="nearest-neighbours(k=6)", augmentation="shift", epochs=2, seed=1)
+        assert score(SET, DATA, asked).n == 1  # six examples: three in each of two epochs
+
+    def test_there_is_no_curve(self) -> None:
+        with pytest.raises(UserError, match="trains no network, so there is no accuracy after each step"):
+            curve(SET, DATA, Protocol(network="nearest-neighbours"))
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -194,3 +194,13 @@ def test_a_packed_set_has_a_score_of_its_own_by_the_same_protocol() -> None:
     assert verify(small, DATA)["holds"]
     with pytest.raises(UserError, match="the set claims no score"):
         packed(SET, DATA)
+
+
+def test_it_is_said_if_fewer_networks_can_be_measured_than_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = build(SET.header.network, shape=DATA.shape, classes=DATA.classes)
+    theta = weights.init("xavier", [torch.Generator().manual_seed(0)])[0]
+    fixed = replace(SET, header=replace(SET.header, initial="fixed"), theta_0=weights.named(theta))
+    assert score(fixed, DATA, Protocol(networks=5), progress=True).n == 1
+    assert "networks is 5, but 1 can be measured" in capsys.readouterr().err
+    score(fixed, DATA, progress=True)
+    assert "can be measured" not in capsys.readouterr().err

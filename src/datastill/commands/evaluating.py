@@ -73,9 +73,10 @@ class Evaluate:
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
         groups = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
-        if self._several(groups) and self.curve:
+        if self.curve and (self.tune or self._several(groups)):
             raise UserError(
-                "--curve is for one set on one architecture; leave --curve out, or name one file without --on"
+                "--curve is for one set on one architecture; leave --curve out, or name one file without --on and "
+                "without --tune"
             )
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})

@@ -8,12 +8,14 @@ from typing import Any, Literal
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Header
 from ..baselines import BASELINES, Baseline, Setting, trained_by
 from ..bundled import load
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
+from ..files import as_read
+from ..pool import is_pool
 from ..run import pick_device
 from .evaluating import data_settings
 from .output import out, print_json
@@ -84,7 +86,7 @@ class MakeBaseline:
                 distilled = baseline.build(one, protocol)
                 found = score(distilled, setting.data, Protocol(networks=self.networks), progress=True)
                 distilled.with_score(found.as_dict()).save(path)
-            distilled = _load_made_set(path, baseline, one)
+            distilled = self._made_set(path, baseline, one)
             protocol = trained_by(distilled)
             scores.append(distilled.header.score or {})
         return self._print_result(folder, scores)
@@ -109,9 +111,37 @@ class MakeBaseline:
         asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}
         if like:
-            return Setting.like(like, data, source, **given)
+            return self._used(Setting.like(like, data, source, **given))
         given.setdefault("network", "mlp")
-        return Setting(data=data, source=source, **given)
+        return self._used(Setting(data=data, source=source, **given))
+
+    def _used(self, setting: Setting) -> Setting:
+        """Return the setting; raise a `UserError` if an option has no effect in it."""
+        if self.initialiser and setting.initial == "own":
+            raise UserError(
+                f"--initialiser {self.initialiser} has no effect: training starts from the pretrained weights of the "
+                "network (initial own), and none are drawn; leave it out, or give --initial random"
+            )
+        if self.ipc and self.kind == "average":
+            raise UserError("--ipc has no effect: there is one average image of each class; leave it out")
+        return setting
+
+    def _made_set(self, path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
+        """Load the set in a file that this command made with these settings.
+
+        Raises:
+            UserError: the set in the file was made or measured with other settings.
+        """
+        distilled = load(path)
+        record = dict(setting.header.config) | {"baseline": baseline.record(setting)}
+        then, now = _made_with(distilled.header), _made_with(replace(setting.header, config=as_read(record)))
+        networks = (distilled.header.score or {}).get("n")
+        if setting.initial != "own" and not is_pool(setting.initialiser):
+            then, now = then | {"networks": networks}, now | {"networks": self.networks}
+        both = then.keys() & now.keys()  # a set of an earlier version may lack a setting
+        if changed := [f"{name} {then[name]}, not {now[name]}" for name in sorted(both) if then[name] != now[name]]:
+            raise UserError(f"{path} holds another set ({'; '.join(changed)}); give another folder with --out")
+        return distilled
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
@@ -128,14 +158,9 @@ class MakeBaseline:
         return 0
 
 
-def _load_made_set(path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
-    """Load the set in a file that this command made with these settings.
-
-    Raises:
-        UserError: the set in the file was made with other settings.
-    """
-    distilled = load(path)
-    found = distilled.header.config.get("baseline")
-    if found != baseline.record(setting) or distilled.header.network != setting.network:
-        raise UserError(f"{path} holds another set ({found}); give another folder with --out")
-    return distilled
+def _made_with(header: Header) -> dict[str, Any]:
+    """Return what decides the images of a baseline and the training on them, by name."""
+    found = {name: getattr(header, name) for name in ("network", "initialiser", "initial", "weights")}
+    for part in ("data", "baseline"):
+        found |= {f"{part}.{name}": value for name, value in header.config.get(part, {}).items()}
+    return found

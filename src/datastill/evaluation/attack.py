@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..modes import usual_modes
 from ..rng import generator
 from ..runlog import ProgressLine
+from . import neighbours
 from .accuracy import Accuracy
 from .fit import trained, unseen
 from .matching import matched
@@ -103,6 +104,7 @@ def attacked(
         raise UserError("the set was not made to attack: its header names no attacked class; give a poisoned set")
     data = matched(distilled, data)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
+    neighbours.must_train(resolved, "measure of an attack")
     applied = resolved.applied(distilled)
     network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]

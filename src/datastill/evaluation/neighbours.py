@@ -8,6 +8,7 @@ from ..artifact import DistilledSet
 from ..data import Split
 from ..errors import UserError, at_least, unknown
 from ..networks import parse
+from .protocol import Protocol
 
 NAME = "nearest-neighbours"
 BATCH = 1000  # real images at a time: their distances to all examples are in memory
@@ -16,6 +17,33 @@ BATCH = 1000  # real images at a time: their distances to all examples are in me
 def asked(network: str) -> bool:
     """Whether a protocol asks for nearest neighbours instead of a network."""
     return parse(network)[0] == NAME
+
+
+def must_use(protocol: Protocol, distilled: DistilledSet) -> None:
+    """Raise a `UserError` if a protocol for nearest neighbours has a setting that only the training of networks uses.
+
+    Augmentation changes the examples; then epochs and seed have an effect too.
+
+    Args:
+        protocol: the protocol as it was asked for. The optimiser and the epochs of the set itself are no error.
+        distilled: the set.
+    """
+    default, own = Protocol(), {"epochs": len(distilled.step_sizes), "optimiser": distilled.header.optimiser}
+    names = ["initialiser", "step_size", "optimiser", "clip"]
+    names += ["epochs", "seed"] if protocol.augmentation == default.augmentation else []
+    for name in names:
+        value = getattr(protocol, name)
+        if value not in (getattr(default, name), own.get(name)):
+            raise UserError(
+                f"{name} is {value}, but has no effect: {protocol.network} trains no network; leave {name} out, or "
+                "measure nearest neighbours in another command"
+            )
+
+
+def must_train(protocol: Protocol, what: str) -> None:
+    """Raise a `UserError` if a protocol asks for nearest neighbours; `what` needs networks that are trained."""
+    if asked(protocol.network):
+        raise UserError(f"{protocol.network} trains no network, so there is no {what}; name a network instead")
 
 
 def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:

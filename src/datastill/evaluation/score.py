@@ -14,7 +14,7 @@ from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
 from ..modes import usual_modes
-from ..runlog import ProgressLine
+from ..runlog import ProgressLine, say
 from . import fit, neighbours
 from .accuracy import Accuracy
 from .fit import along, unseen
@@ -94,12 +94,15 @@ def score(
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
     if neighbours.asked(resolved.network):
+        neighbours.must_use(protocol or Protocol(), distilled)
         resolved = replace(resolved, networks=1, initialiser="none")
         accuracies = [neighbours.accuracy(resolved.applied(distilled), real, resolved.network)]
     else:
         applied, purpose = resolved.applied(distilled), f"{split} networks"
         accuracies = _accuracies(applied, resolved, real, purpose, trained=trained, quiet=not progress)
         resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer networks
+    if progress:
+        _say_if_fewer(len(accuracies), (protocol or Protocol()).networks)
     return Score(
         split=split,
         images=len(real),
@@ -111,6 +114,13 @@ def score(
         hardware=hardware(data.device),
         protocol=asdict(resolved),
     )
+
+
+def _say_if_fewer(measured: int, asked: int) -> None:
+    """Say that fewer networks were measured than the user asked for; nothing is said about the default number."""
+    if measured < asked and asked != Protocol.networks:
+        why = "the pool has no more" if measured > 1 else "there are no other initial weights to train from"
+        say(f"networks is {asked}, but {measured} can be measured: {why}")
 
 
 def _accuracies(
@@ -137,6 +147,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     """
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
+    neighbours.must_train(resolved, "accuracy after each step")
     distilled = resolved.applied(distilled)
     real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)

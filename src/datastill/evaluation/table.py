@@ -88,8 +88,13 @@ def compare(
         progress: show progress on the terminal.
 
     Raises:
-        UserError: a group is empty, or a set does not fit the data.
+        UserError: a group is empty, a set does not fit the data, or a setting has no effect.
     """
+    if networks and protocol.network:
+        raise UserError(
+            f"network is {protocol.network!r}, but has no effect: the table is for {', '.join(networks)}; "
+            "name this network with the others"
+        )
     for name, group in groups.items():
         if not group:
             raise UserError(f"there is no distilled set in {name}")

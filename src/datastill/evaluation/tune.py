@@ -7,8 +7,13 @@ from typing import Any, Literal
 
 from ..artifact import DistilledSet
 from ..data import RealData
+from ..errors import UserError
+from . import neighbours
 from .protocol import Protocol
 from .score import score
+
+CHOSEN = ("step_size", "epochs", "optimiser")
+"""The settings of a protocol that a grid chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,11 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
     """The protocol with the combination of the grid that has the best validation accuracy; the test split is not read.
 
     Among equal accuracies the first optimiser wins, then fewer epochs, then the smaller step size.
+
+    Raises:
+        UserError: the protocol has a value for what the grid chooses, or trains no network.
     """
+    _must_leave_open(protocol)
     grid = grid or Grid()
     few = replace(protocol, networks=grid.networks)
     choices = [
@@ -46,3 +55,12 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
     ]
     best = max(choices, key=lambda one: score(distilled, data, one, split="validation", images=grid.images).mean)
     return replace(best, networks=protocol.networks)
+
+
+def _must_leave_open(protocol: Protocol) -> None:
+    neighbours.must_train(protocol, "step size to tune")
+    for name in CHOSEN:
+        if value := getattr(protocol, name):
+            raise UserError(
+                f"{name} is {value}, but has no effect: tuning chooses it; leave {name} out, or do not tune"
+            )
