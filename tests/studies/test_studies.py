@@ -1,6 +1,5 @@
 """Studies: nothing is measured twice, what is stopped goes on, and the sections say what was measured."""
 
-import functools
 import json
 import statistics
 from dataclasses import dataclass, field, replace
@@ -165,7 +164,7 @@ def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
         loop=LoopSettings(iterations=20, validate_every=10),
     )  # fmt: skip
     monkeypatch.setattr("datastill.studies.imagenet.recipe", lambda _: config)
-    monkeypatch.setattr("datastill.studies.needed.load", functools.partial(load, trust=True))  # a module of the user
+    monkeypatch.setattr("datastill.studies.needed.named_recipe", lambda _: config)  # the recipe names the module
     distill(config, tmp_path / "results/imagenette-alexnet")
     study = Features(
         kinds=("random", "average"),
@@ -188,6 +187,23 @@ def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:
     assert "| kaiming |" in text
     text = run(Along(recipes=("digits",), results=RESULTS), tmp_path / "two").read_text()
     assert "`results/digits`: 10 networks" in text
+
+
+def test_only_a_set_with_the_network_of_its_recipe_is_trusted(tmp_path: Path) -> None:
+    """A set in the folder of results may come from a stranger: its network is not imported unless the user says so."""
+    study = Along(recipes=("imagenette-alexnet",), results=RESULTS)
+    assert study.find_set("imagenette-alexnet").trusted  # the recipe names the weights file
+    found = load(RESULTS / "digits")
+    (tmp_path / "digits").mkdir()
+    replace(found, header=replace(found.header, network="tests.pretrained:tiny")).save(
+        tmp_path / "digits/distilled.safetensors"
+    )
+    stranger = Mismatch(recipe="digits", networks=2, results=tmp_path)
+    assert not stranger.find_set("digits").trusted
+    with pytest.raises(UserError, match=r"runs code of the module 'tests.pretrained'.*--trust"):
+        run(stranger, tmp_path / "one")
+    assert replace(stranger, trust=True).find_set("digits").trusted
+    assert replace(stranger, trust=True).settings() == stranger.settings()
 
 
 def test_all_is_collected_on_one_page(tmp_path: Path) -> None:

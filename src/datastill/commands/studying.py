@@ -1,12 +1,12 @@
 """The command that measures a study: study."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from ..errors import unknown
-from ..studies import STUDIES, run
+from ..studies import STUDIES, OnSets, run
 from .output import out
 
 
@@ -28,11 +28,17 @@ class MakeStudy:
     """Name of the study (datastill list studies)."""
     out: Path | None = None
     """Folder of the study; if not given: results/NAME."""
+    trust: bool = False
+    """Let the sets of the study import modules, which runs their code, and open other files. Only for sets that you
+    trust; a set with the network of its recipe needs no trust."""
 
     def run(self) -> int:
         """Measure the parts that are missing, write the page, and return the exit code."""
         if self.name not in STUDIES:
             raise unknown("study", self.name, STUDIES)
-        section = run(STUDIES[self.name], self.out or Path("results") / self.name)
+        study = STUDIES[self.name]
+        if isinstance(study, OnSets):
+            study = replace(study, trust=self.trust)
+        section = run(study, self.out or Path("results") / self.name)
         out.print(f"wrote {section}")
         return 0

@@ -44,7 +44,7 @@ class Features(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the folder of the results and the expected seconds."""
-        return self.settings_except("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title", "trust")
 
     def recipes_needed(self) -> Sequence[str]:
         """Return the recipe of the set."""

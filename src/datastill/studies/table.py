@@ -53,7 +53,7 @@ class Table(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the folder of the results, the title and the expected seconds."""
-        return self.settings_except("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title", "trust")
 
     def recipes_needed(self) -> Sequence[str]:
         """Return the recipes of the sets in the first rows."""

@@ -39,7 +39,7 @@ class Transfer(OnSets):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the folder of the results, the title and the expected seconds."""
-        return self.settings_except("results", "seconds", "title")
+        return self.settings_except("results", "seconds", "title", "trust")
 
     def recipes_needed(self) -> Sequence[str]:
         """Return the recipe of the set."""
