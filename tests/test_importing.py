@@ -65,3 +65,30 @@ def test_a_folder_that_is_gone_is_no_obstacle(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
     assert import_named("colorsys")
+
+
+LIGHT = """
+import sys
+import datastill
+import torch
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 10))
+datastill.load("mnist-10").fit(model)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+HEAVY = {"attr", "cattrs", "datasets", "jinja2", "matplotlib", "pandas", "PIL", "rich", "scipy", "sklearn", "tyro"}
+
+
+def test_loading_a_set_and_training_on_it_imports_torch_and_little_else() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert {"datastill", "torch", "safetensors"} <= found
+    assert not found & HEAVY
+
+
+def test_every_public_name_is_found_at_first_use() -> None:
+    for name in datastill.__all__:
+        assert getattr(datastill, name) is not None
+    assert set(datastill.__all__) <= set(dir(datastill))
+    assert datastill.networks.build is datastill.build_network
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = datastill.no_such_name

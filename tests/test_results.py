@@ -1,16 +1,19 @@
 """What is claimed is in the files, made by the recipe of that name, and told as it is."""
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
-from datastill import DistilledSet, load_data, verify
+from datastill import DistilledSet, Protocol, load_data, score, verify
+from datastill.data import RealData
 from datastill.recipes import differences, from_dict, recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.json"))
+IMAGES_OF_WIDE_NETWORKS = 1500
 DATA = Path(os.environ.get("DATASTILL_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -56,10 +59,20 @@ def test_a_result_holds_on_some_of_its_networks(folder: Path, monkeypatch: pytes
     if distilled.header.data != "digits" and not (DATA / distilled.header.data).is_dir():
         pytest.skip(f"{distilled.header.data} is not in {DATA} (set DATASTILL_DATA)")
     monkeypatch.setenv("DATASTILL_DATA", str(DATA))
-    few = 1 if distilled.header.network == "alexcifarnet" else 3  # ten seconds each
     data = load_data(from_dict(distilled.header.config).data)
-    found = verify(distilled, data, networks=min(few, distilled.header.score["n"]))
-    assert found["holds"], found
+    if distilled.header.network == "alexcifarnet":
+        _must_hold_on_some_images(distilled, data)
+    else:
+        found = verify(distilled, data, networks=min(3, distilled.header.score["n"]))
+        assert found["holds"], found
+
+
+def _must_hold_on_some_images(distilled: DistilledSet, data: RealData) -> None:
+    """All images take this wide network half a minute: a part of them, and the deviation that drawing them gives."""
+    claimed = distilled.header.score["accuracies"][0]
+    found = score(distilled, data, Protocol(networks=1), images=IMAGES_OF_WIDE_NETWORKS)
+    deviation = math.sqrt(claimed * (1 - claimed) / IMAGES_OF_WIDE_NETWORKS)
+    assert abs(found.mean - claimed) < 3 * deviation
 
 
 def test_the_targets_are_met() -> None:

@@ -4,23 +4,26 @@ __version__ = "0.1.0"
 
 # ruff: noqa: E402
 from .caches import find_room
-from .importing import leave_out_current_folder
+from .importing import at_first_use, leave_out_current_folder
 
 leave_out_current_folder()  # before any other import: the current folder may hold a file of the same name
 find_room()  # before the libraries choose their cache folders
 
-from .artifact import DistilledSet, Header
-from .bundled import load
-from .data import DataSettings, RealData, load_data
-from .errors import UserError
-from .evaluation import Protocol, Score, score, verify
-from .loop import LoopSettings, Stopped
-from .methods.dataset_distillation import DatasetDistillation
-from .networks import Network
-from .networks import build as build_network
-from .recipes import Config, recipe
-from .run import distill
-from .training import hypergradient
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .artifact import DistilledSet, Header
+    from .bundled import load
+    from .data import DataSettings, RealData, load_data
+    from .errors import UserError
+    from .evaluation import Protocol, Score, score, verify
+    from .loop import LoopSettings, Stopped
+    from .methods.dataset_distillation import DatasetDistillation
+    from .networks import Network
+    from .networks import build as build_network
+    from .recipes import Config, recipe
+    from .run import distill
+    from .training import hypergradient
 
 __all__ = [
     "Config",
@@ -44,3 +47,24 @@ __all__ = [
     "score",
     "verify",
 ]
+
+__getattr__ = at_first_use(
+    "datastill",
+    {
+        "artifact": ("DistilledSet", "Header"),
+        "bundled": ("load",),
+        "data": ("DataSettings", "RealData", "load_data"),
+        "errors": ("UserError",),
+        "evaluation": ("Protocol", "Score", "score", "verify"),
+        "loop": ("LoopSettings", "Stopped"),
+        "methods.dataset_distillation": ("DatasetDistillation",),
+        "networks": ("Network", "build as build_network"),
+        "recipes": ("Config", "recipe"),
+        "run": ("distill",),
+        "training": ("hypergradient",),
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,10 +6,12 @@ folders. This module imports only the standard library, because the package impo
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 
 def import_named(name: str) -> ModuleType:
@@ -36,6 +38,31 @@ def _current_folder_last() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
+
+
+def at_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package that imports each module only when a name of it is first used (PEP 562).
+
+    Args:
+        package: the full name of the package.
+        homes: public names by the module that defines them. ``a as b`` gives the module's name ``a`` as ``b``.
+    """
+    found = {
+        given.split(" as ")[-1]: (home, given.split(" as ")[0]) for home, names in homes.items() for given in names
+    }
+
+    def get(name: str) -> Any:
+        if name in found:
+            home, inside = found[name]
+            value = getattr(importlib.import_module(f"{package}.{home}"), inside)
+        elif name.startswith("_") or not importlib.util.find_spec(f"{package}.{name}"):
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        else:
+            value = importlib.import_module(f"{package}.{name}")
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get
 
 
 def leave_out_current_folder() -> None:

@@ -1,7 +1,7 @@
 """Reports for people: pictures of the synthetic examples, an HTML page about a run, a summary in the terminal."""
 
-from .charts import Line, lines_chart
 from .figures import banner, caption, grid, picture_bytes
+from .lines import Line
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, summary
@@ -14,7 +14,6 @@ __all__ = [
     "bytes_of",
     "caption",
     "grid",
-    "lines_chart",
     "picture_bytes",
     "plural",
     "remarks",

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor
+
+from .lines import Line
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929C"
 """Colours by Okabe and Ito, which colour-blind readers can distinguish."""
@@ -118,16 +119,6 @@ def program_chart(curve: Mapping[str, Any], *, steps: int) -> str:
         axes.set_xlim(-0.02 * (length + 1), length + 0.02 * (length + 1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return out[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a chart: accuracies (fractions in [0, 1]) against whole numbers."""
-
-    name: str
-    at: Sequence[int]
-    mean: Sequence[float]
-    sd: Sequence[float]
 
 
 def lines_chart(lines: Sequence[Line], axis: str) -> str:

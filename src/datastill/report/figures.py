@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.font_manager
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
@@ -262,6 +261,8 @@ def _shortened(name: str, width: int) -> str:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib.font_manager  # half a second
+
     return ImageFont.truetype(matplotlib.font_manager.findfont("DejaVu Sans"), size)
 
 

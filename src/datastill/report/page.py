@@ -20,7 +20,6 @@ from ..pool import is_pool, parse
 from ..program import optimiser_code, optimiser_words
 from ..runlog import read_lines
 from ..schema import Check, plain, record, text
-from .charts import accuracy_chart, learning_chart, program_chart, step_size_chart
 from .figures import caption, grid
 from .remarks import remarks
 from .words import (
@@ -216,23 +215,26 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _charts(run: Run) -> Iterator[Chart]:
+    from . import charts  # imports matplotlib, which takes a second
+
     sizes = run.distilled.step_sizes
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
-    yield Chart(title="Learned step sizes", svg=_markup(step_size_chart(sizes)), text=step_size_text(sizes))
-    learning = learning_chart(run.lines)
+    yield Chart(title="Learned step sizes", svg=_markup(charts.step_size_chart(sizes)), text=step_size_text(sizes))
+    learning = charts.learning_chart(run.lines)
     text = "The objective is the loss on real data after training on the synthetic examples."
     none = f"The run folder has no {METRICS}, or a file without a single iteration."
     yield Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
     curve = score.get("curve")
-    program = program_chart(curve, steps=sizes.shape[1]) if curve else None
+    program = charts.program_chart(curve, steps=sizes.shape[1]) if curve else None
     text = "" if not curve else f"{plural(curve['networks'], 'network')}, " if curve.get("networks") else ""
     text += f"{number(curve['images'])} {curve.get('split', '')} images." if curve and curve.get("images") else ""
     none = "The score has no accuracy along the program." if score else unscored
     yield Chart(title="Accuracy along the program", svg=_markup(program), text=text if curve else none)
     single = score.get("accuracies") or []
     several = len(single) > 1
-    spread = accuracy_chart(single, score.get("baseline"), split=score.get("split", "test")) if several else None
+    split = score.get("split", "test")
+    spread = charts.accuracy_chart(single, score.get("baseline"), split=split) if several else None
     text = "The accuracy of each network" + ("." if score.get("baseline") else "; no baseline was measured.")
     why = (
         "One network was measured, so there is no spread."

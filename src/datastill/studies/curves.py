@@ -9,7 +9,7 @@ from ..evaluation import Protocol
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..recipes import Config, as_dict, recipe
-from ..report import Line, lines_chart, spread
+from ..report import Line, spread
 from ..run import distill
 from .base import Part, Records, Study
 
@@ -93,6 +93,8 @@ class Sweep(Study):
 
     def figure(self, records: Records) -> str:
         """Draw a line for each kind, with a band of one standard deviation over networks."""
+        from ..report.charts import lines_chart  # imports matplotlib, which takes a second
+
         return lines_chart(self._lines(records), self.axis)
 
     def text(self, records: Records) -> str:

@@ -8,7 +8,7 @@ from ..data import load_data
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..recipes import recipe
-from ..report import Line, lines_chart, plural, spread
+from ..report import Line, plural, spread
 from ..run import pick_device
 from .base import Part, Records
 from .needed import OnSets
@@ -92,6 +92,8 @@ class Along(OnSets):
 
     def figure(self, records: Records) -> str:
         """Draw a line for each set."""
+        from ..report.charts import lines_chart  # imports matplotlib, which takes a second
+
         curves = {name: record["curve"] for name, record in records.items()}
         lines = [
             Line(
