@@ -23,7 +23,7 @@ from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, prepare
 
-from .toys import toy_config, toy_data
+from .toys import toy_config, toy_data, toy_set, with_classes_reversed
 
 DATA = toy_data()
 NETWORK = "mlp(width=8,depth=1)"
@@ -254,6 +254,34 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
         assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="initial is 'radom'; take random, fixed, own, pool:FILE"):
         toy_config(initial="radom")
+
+
+def test_classes_in_another_order_are_put_into_the_order_of_the_pool(path: Path) -> None:
+    """Output k of a pool's network is class k of the pool, whatever the number of this class in the data is."""
+    other = with_classes_reversed(DATA)
+    run, plain = (prepare(toy_config(initial=f"pool:{path}"), data) for data in (other, DATA))
+    assert run.data.class_names == DATA.class_names
+    assert torch.equal(run.data.train.labels, plain.data.train.labels)
+    distilled = artifact(run, run.config.method.start(run.problem))
+    assert distilled.header.class_names == DATA.class_names
+
+
+def test_a_pool_with_classes_in_another_order_is_refused_where_the_order_is_fixed(path: Path, tmp_path: Path) -> None:
+    other, pool = with_classes_reversed(DATA), f"pool:{path}"
+    message = "has the classes in another order: class 0 is '0' there, but '2' here"
+    attack = toy_config(initial=pool, objective="attack")
+    with pytest.raises(UserError, match=message):
+        prepare(attack, other)
+    with pytest.raises(UserError, match=message):
+        score(toy_set(other), other, Protocol(initialiser=pool))
+    with pytest.raises(UserError, match=message):
+        pretrain(replace(SETTINGS, initialiser=pool), other, tmp_path / "next.safetensors")
+    assert not (tmp_path / "next.safetensors.parts").exists()
+
+
+def test_the_number_of_a_network_is_refused_for_pretraining(path: Path) -> None:
+    with pytest.raises(UserError, match="the number after # has no effect"):
+        replace(SETTINGS, initialiser=f"pool:{path}#1")
 
 
 def test_broken_files_are_told(path: Path, tmp_path: Path) -> None:

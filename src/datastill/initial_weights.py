@@ -7,7 +7,7 @@ from .errors import UserError
 from .evaluation import stored_weights
 from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
 from .networks import Network, must_keep_weights
-from .pool import is_pool, networks_of, parse
+from .pool import class_names_of, is_pool, must_have_order, networks_of, parse
 from .recipes import Config
 from .rng import generator
 from .synthetic import Synthetic
@@ -38,6 +38,23 @@ def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tup
     names = earlier.header.class_names, data.class_names
     reordered = sorted(names[0]) == sorted(names[1])
     return (names[0], names[0]) if reordered and not config.attack else names
+
+
+def class_order(config: Config, data: RealData, earlier: DistilledSet | None) -> tuple[str, ...]:
+    """Return the class names in the order of the warm start, or else of the pool that the run starts from.
+
+    Raises:
+        UserError: the pool has the classes in another order than the warm start, or than the data of an attack, which
+            names two classes by number.
+    """
+    order = earlier.header.class_names if earlier else data.class_names
+    if not is_pool(config.initial):
+        return order
+    names = class_names_of(config.initial)
+    if not earlier and not config.attack and sorted(names) == sorted(order):
+        return names
+    must_have_order(config.initial, order)
+    return order
 
 
 def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:

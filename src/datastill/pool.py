@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -229,6 +229,27 @@ def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Ten
     if not len(pool.held_out):
         raise UserError(f"the pool {path} has no held-out networks to evaluate with; pretrain one with --held-out 20")
     return pool.held_out
+
+
+def class_names_of(initialiser: str) -> tuple[str, ...]:
+    """Return the class names of the data that a pool was trained on: output k of its networks is class k of these."""
+    return tuple(load_pool(parse(initialiser)[0]).header["class_names"])
+
+
+def must_have_order(initialiser: str, class_names: Sequence[str]) -> None:
+    """Raise a `UserError` if an initialiser is a pool of networks for these classes in another order.
+
+    Networks for classes with other names can be used: class k of one data set then counts as class k of the other.
+    """
+    if not is_pool(initialiser):
+        return
+    theirs, ours = class_names_of(initialiser), tuple(class_names)
+    if theirs != ours and sorted(theirs) == sorted(ours):
+        k = next(k for k, name in enumerate(theirs) if name != ours[k])
+        raise UserError(
+            f"the pool {parse(initialiser)[0]} has the classes in another order: class {k} is {theirs[k]!r} there, but "
+            f"{ours[k]!r} here; pretrain a pool on data with the order of this one"
+        )
 
 
 def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]:

@@ -25,7 +25,7 @@ from .locks import alone
 from .modes import usual_modes
 from .networks import Network, build, must_keep_weights
 from .objectives import classification
-from .pool import Pool, is_pool, load_pool, parse, parts
+from .pool import Pool, is_pool, load_pool, must_have_order, parse, parts
 from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
@@ -68,6 +68,11 @@ class PoolSettings:
         at_least("held_out", self.held_out, 0)
         at_least("epochs", self.epochs, 1)
         at_least("batch", self.batch, 1)
+        if is_pool(self.initialiser) and parse(self.initialiser)[1] is not None:
+            raise UserError(
+                f"initialiser is {self.initialiser!r}, but network i starts from network i of the pool, so the number "
+                "after # has no effect; leave it out"
+            )
 
 
 @usual_modes()
@@ -83,6 +88,9 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
         UserError: the file or folder holds a pool of other settings, or the network cannot take the images.
     """
     settings = replace(settings, data=data.settings)
+    if settings.batch > len(data.train):
+        say(f"batch is {settings.batch}, but there are {len(data.train)} train images: each gradient step takes all")
+    must_have_order(settings.initialiser, data.class_names)
     folder = parts(path)
     if finished := distributed.on_first_rank(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")

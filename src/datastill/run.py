@@ -19,7 +19,7 @@ from .errors import UserError
 from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
 from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
-from .initial_weights import as_start, earlier_set, initial_weights, inner_optimiser
+from .initial_weights import as_start, class_order, earlier_set, initial_weights, inner_optimiser
 from .locks import alone
 from .loop import State, Stopped, optimise
 from .methods import FixedWeights, LearnedTensors, Problem
@@ -164,7 +164,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     earlier = earlier_set(config, data)
     if not resume:
         must_use_warm_start(asked, earlier)
-    data = data.with_classes(earlier.header.class_names) if earlier else data
+    data = data.with_classes(class_order(config, data, earlier))
     exact = data.in_precision(config.engine.weights)
     problem = Problem(
         data=exact,

@@ -85,6 +85,13 @@ def test_validation_of_the_source_is_used():
     assert len(data.train) == len(data.validation) == len(data.test) == 30
 
 
+@pytest.mark.parametrize(("setting", "value"), [("validation", 0.3), ("seed", 5)])
+def test_settings_of_a_cut_that_is_not_made_are_told(setting: str, value: float) -> None:
+    parts = {split: numbered(30) for split in ("train", "validation", "test")}
+    with pytest.warns(UserWarning, match=f"^{setting} of the data is {value}, but has no effect: 'arrays' has a valid"):
+        load_data(parts, **{setting: value})
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

@@ -15,7 +15,7 @@ from .. import distributed
 from ..artifact import DistilledSet
 from ..bundled import load
 from ..data import DataSettings, RealData, load_data
-from ..errors import UserError
+from ..errors import UserError, at_least
 from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
 from ..records import updated
 from ..report import bytes_of, score_text, spread
@@ -178,6 +178,7 @@ class Verify:
 
     def run(self) -> int:
         """Print which claims hold, and return the exit code: 0 if they hold, 1 if not."""
+        at_least("tolerance", self.tolerance, 0)
         distilled = load(self.file, trust=self.trust)
         found = verify(
             distilled,

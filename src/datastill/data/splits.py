@@ -107,7 +107,9 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
             f"({TEST_SHARE:.0%} of each class, the same images every time)",
             stacklevel=3,
         )
-    if "validation" not in splits:
+    if "validation" in splits:
+        _say_what_is_not_cut(name, settings)
+    else:
         draw = generator(settings.seed, "validation split")
         splits["train"], splits["validation"] = _cut(splits["train"], settings.validation, draw, together, 2)
     warn_of_shared(name, splits)
@@ -122,6 +124,17 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
         std=std,
         source=settings,
     )
+
+
+def _say_what_is_not_cut(name: str, settings: DataSettings) -> None:
+    """Warn that the settings for cutting off a validation split have no effect, if the user changed them."""
+    for setting in ("validation", "seed"):
+        if getattr(settings, setting) != getattr(DataSettings, setting):
+            warnings.warn(
+                f"{setting} of the data is {getattr(settings, setting)}, but has no effect: {name!r} has a validation "
+                "split, so none is cut off",
+                stacklevel=4,
+            )
 
 
 def stratified(

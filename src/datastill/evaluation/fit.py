@@ -10,7 +10,7 @@ from torch import Tensor
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
-from ..pool import is_pool, load_pool, measured_with, parse
+from ..pool import is_pool, load_pool, measured_with, must_have_order, parse
 from ..program import Clipped, Rule, optimiser
 from ..rng import generator
 from ..training import unroll
@@ -42,6 +42,7 @@ def unseen(
     network = network.to(device)
     if is_pool(protocol.initialiser):
         _must_be_the_recorded_pool(distilled, protocol.initialiser)
+        must_have_order(protocol.initialiser, distilled.header.class_names)
         return network, measured_with(protocol.initialiser, network, purpose)[: protocol.networks].to(device)
     if protocol.initialiser != "fixed":
         streams = [generator(protocol.seed, purpose, i) for i in range(protocol.networks)]

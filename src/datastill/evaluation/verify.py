@@ -8,7 +8,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
-from ..errors import UserError
+from ..errors import UserError, at_least
 from ..modes import usual_modes
 from ..records import updated
 from ..trust import check_data, check_initialiser, check_network
@@ -50,6 +50,7 @@ def verify(
     """
     distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
+    at_least("tolerance", tolerance, 0)
     count = claim["n"] if networks is None else networks
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the score is of {claim['n']} networks; use 1 to {claim['n']}")
