@@ -317,7 +317,6 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "modes",
         "records",
         "rng",
-        "schema",
         "user_images",
         "user_modules",
     ):

@@ -76,13 +76,13 @@ def rewritten(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"more": 1, "provenance": {"datastill": "9.9"}}, r"header holds 'more', .*by datastill 9\.9"),
-        ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "temperature": 1}}}, "protocol holds 'temperature'"),
+        ({"more": 1, "provenance": {"datastill": "9.9"}}, r"unknown name in header 'more': .*by datastill 9\.9"),
+        ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "heat": 1}}}, "name in header.score.protocol 'heat'"),
         ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but header.score.accuracies give 0.3"),
         ({"score": {**SCORE, "n": 10**9}}, "score.n is 1000000000, but must be a whole number from 1 to 100000"),
         ({"score": {**SCORE, "split": "train"}}, "score.split is 'train', but must be 'test' or 'validation'"),
         ({"class_names": "012"}, "class_names is '012', but must be a list"),
-        ({"network": "\x1b[31m"}, "network is .* but must be a text without control characters"),
+        ({"network": "\x1b[31m"}, "network is .* but must be a text of .* without control characters"),
         ({"config": {"a": float("nan")}}, "NaN is not a number in JSON"),
         ({"config": {"data": {"name": 7}}}, "config.data.name is 7"),
         ({"provenance": {"seconds": "long"}}, "provenance.seconds is 'long'"),
@@ -94,6 +94,6 @@ def test_a_header_is_checked_on_loading(tmp_path: Path, changes: dict, message: 
     assert str(caught.value).isprintable()
 
 
-def test_the_schema_knows_the_fields_of_the_protocol() -> None:
+def test_the_rule_of_scores_knows_the_fields_of_the_protocol() -> None:
     header = replace(HEADER, score={**SCORE, "protocol": asdict(datastill.Protocol(networks=3))})
     datastill.header.SCORE(header.score, "score")

@@ -7,10 +7,21 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .records import fits, shown
+from .records import FINITE, INTEGER_LIMIT, LARGEST_FLOAT, list_of, number, record, shown, whole
 
-NUMBERS = {"iteration": int, "best_iteration": int, "skipped": int, "best_mean": float, "seconds": float}
-"""The numbers in a checkpoint, with their types."""
+COUNT = whole(0, INTEGER_LIMIT)
+POSITIVE = number(0, LARGEST_FLOAT)
+NUMBERS = {
+    "iteration": COUNT,
+    "best_iteration": COUNT,
+    "skipped": COUNT,
+    "best_mean": number(-1, LARGEST_FLOAT),
+    "seconds": POSITIVE,
+}
+"""The rules of the numbers in a checkpoint."""
+STATE = record(NUMBERS | {"identity": record({}, more=True)}, needed=tuple(NUMBERS), more=True)
+"""The rule of what a checkpoint holds besides tensors."""
+NORMS = list_of(POSITIVE, 0, 1_000_000)
 ADAM_SETTINGS = {"params", "lr", "betas", "eps", "weight_decay", "amsgrad", "maximize"}
 """The settings of Adam that every version of torch has; newer versions have more."""
 ADAM_MOMENTS = {"exp_avg", "exp_avg_sq"}
@@ -19,20 +30,13 @@ ADAM_MOMENTS = {"exp_avg", "exp_avg_sq"}
 
 def must_be_state(plain: Any) -> None:
     """Raise a `UserError` unless `plain` holds the values of a `loop.State` that are consistent with each other."""
-    if not isinstance(plain, Mapping):
-        raise UserError(f"it holds a {type(plain).__name__} instead of the state of a run")
-    for name, kind in NUMBERS.items():
-        value: Any = plain.get(name)
-        if not fits(kind, value) or value < (-1 if name == "best_mean" else 0):
-            raise UserError(f"it has {shown(value)} as {name}")
+    STATE(plain, "state")
     learned: Any = plain.get("learned")
     _must_be_tensors("learned", learned)
     _must_be_like("averaged", cast(Any, plain.get("averaged")), learned)
     if plain.get("best"):
         _must_be_like("best", plain["best"], learned)
     _must_be_norms(plain.get("norms"), learned)
-    if not fits(Mapping[str, Any], plain.get("identity", {})):
-        raise UserError(f"it has {shown(plain['identity'])} as identity")
 
 
 def must_continue(
@@ -66,7 +70,7 @@ def _same_settings(stored: Any, fresh: list[dict[str, Any]]) -> bool:
         isinstance(one, Mapping)
         and set(one) >= ADAM_SETTINGS
         and all(one[key] == value for key, value in other.items() if key in one and key != "lr")
-        and fits(float, one["lr"])
+        and FINITE.fits(one["lr"])
         for one, other in zip(stored, fresh, strict=True)
     )
 
@@ -111,5 +115,4 @@ def _must_be_norms(norms: Any, learned: Mapping[str, Tensor]) -> None:
     if not isinstance(norms, Mapping) or set(norms) != set(learned):
         raise UserError(f"its norms are not those of the learned tensors, {', '.join(sorted(learned))}")
     for name, values in norms.items():
-        if not isinstance(values, list) or not all(fits(float, each) and each >= 0 for each in values):
-            raise UserError(f"its norms of {name!r} are not a list of positive numbers")
+        NORMS(values, f"state.norms.{name}")

@@ -6,7 +6,7 @@ Every value in a file is checked here, once, so that no later code fails on a wr
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,20 @@ from torch import Tensor
 from .errors import UserError
 from .files import parse_json
 from .program import OPTIMISERS
-from .schema import Check, flag, list_of, number, one_of, optional, plain, record, text, whole
+from .records import (
+    FLAG,
+    Rule,
+    list_of,
+    must_be_json,
+    must_have_types,
+    number,
+    one_of,
+    optional,
+    read,
+    record,
+    text,
+    whole,
+)
 
 MOST_CLASSES = 100_000
 """The largest number of classes of a set."""
@@ -27,73 +40,12 @@ LARGEST_VALUE = 1e9
 SPLITS = ("test", "validation")
 FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """The header of a distilled set: what its tensors mean and how they were made. All values are plain JSON."""
-
-    data: str
-    """Name of the real data, or the path that it was read from."""
-    class_names: tuple[str, ...]
-    """Names of the classes, in the order of the labels."""
-    mean: tuple[float, ...]
-    """Mean of the pixels per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
-    std: tuple[float, ...]
-    """Standard deviation of the pixels per channel."""
-    network: str
-    """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
-    initialiser: str
-    """How the initial weights of the network are drawn, e.g. ``xavier``."""
-    initial: str
-    """Initial weights that the set was made for. ``fixed``: one draw, stored in the file; ``random``: any draw of the
-    initialiser; ``own``: weights that the user's network already has, e.g. pretrained weights, not stored here."""
-    weights: str = ""
-    """SHA-256 of the weights that the user's network must already have: its frozen parameters, or all parameters if
-    ``initial`` is ``own``. Empty if there are none."""
-    space: str = "normalised"
-    """How the examples are stored: always ``normalised``, as a network takes them."""
-    bits: int = 32
-    """Bits per value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
-    order: str = "ordered"
-    """Order of the steps: always ``ordered``, the stored order, each step once per epoch."""
-    optimiser: str = "sgd"
-    """Optimiser of the training: ``sgd`` (gradient descent), ``momentum`` (of 0.9) or ``adam`` (epsilon 1e-5)."""
-    attack: tuple[int, int] | None = None
-    """(attacked class, target class) of a poisoned set; None for an ordinary set."""
-    method: str = ""
-    """Name of the method that made the set."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """The resolved configuration of the run; the run can be repeated from it."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """How the set was made: versions, hardware class, seconds, iterations."""
-    score: Mapping[str, Any] | None = None
-    """The measured score with its protocol; None if it was not measured."""
-
-
 SHA256 = text(64, 64)
 NAME = text(4096, 1)
 SHARE = number(0, 1)
 SHARES = list_of(SHARE, 1, MOST_NETWORKS)
 SIZE = whole(1, 10**9)
 OPTIMISER = one_of(*OPTIMISERS)
-
-SCALARS: Mapping[str, Check] = {
-    "data": NAME,
-    "class_names": list_of(text(1000), 1, MOST_CLASSES),
-    "mean": list_of(number(-1e6, 1e6), 1, 10_000),
-    "std": list_of(number(1e-9, 1e6), 1, 10_000),
-    "network": NAME,
-    "initialiser": NAME,
-    "initial": one_of("fixed", "random", "own"),
-    "weights": text(64),
-    "space": one_of("normalised"),
-    "bits": one_of(32, 8),
-    "order": one_of("ordered"),
-    "optimiser": OPTIMISER,
-    "attack": optional(list_of(whole(0, MOST_CLASSES - 1), 2, 2)),
-    "method": text(200),
-}
-"""The checks of the fields of `Header` that are single values or lists."""
 
 PROTOCOL = record(
     {
@@ -110,11 +62,20 @@ PROTOCOL = record(
     },
     needed=("networks", "network", "initialiser"),
 )
+
+
+def _attack_agrees(attack: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if the lists of an attack do not belong together."""
+    lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
+    if lengths != {attack["n"]}:
+        raise UserError(f"{where}.n is {attack['n']}, but its lists have {sorted(lengths)} values")
+
+
 MEASURED = record(
     {"misread": SHARES, "overall": SHARES, "others": SHARES},
     needed=("misread", "overall", "others"),
 )
-ATTACK_FIELDS: Mapping[str, Check] = {
+ATTACK_FIELDS: Mapping[str, Rule] = {
     "attack_class": text(1000),
     "target_class": text(1000),
     "split": one_of(*SPLITS),
@@ -123,7 +84,17 @@ ATTACK_FIELDS: Mapping[str, Check] = {
     "before": MEASURED,
     "after": MEASURED,
 }
-ATTACK = record(ATTACK_FIELDS, needed=tuple(ATTACK_FIELDS))
+ATTACK = record(ATTACK_FIELDS, needed=tuple(ATTACK_FIELDS), also=_attack_agrees)
+
+
+def _curve_agrees(curve: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if the lists of a curve do not belong together."""
+    if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
+        raise UserError(f"{where} has lists of different lengths")
+    if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
+        raise UserError(f"{where}.steps are not in ascending order")
+
+
 CURVE = record(
     {
         "steps": list_of(whole(0, MOST_STEPS), 1, 10_000),
@@ -134,15 +105,45 @@ CURVE = record(
         "sd": list_of(SHARE, 1, 10_000),
     },
     needed=("mean", "sd"),
+    also=_curve_agrees,
 )
-BASELINE = {
-    "kind": text(200, 1),
-    "sets": whole(1, MOST_NETWORKS),
-    "best": optional(SHARE),
-    "mean": SHARE,
-    "sd": SHARE,
-    "accuracies": SHARES,
-}
+
+
+def _figures_agree(score: Mapping[str, Any], where: str, count: str = "n") -> None:
+    """Raise a `UserError` unless the number, mean, standard deviation and maximum agree with the accuracies."""
+    if "accuracies" not in score:
+        return
+    accuracies = score["accuracies"]
+    found = {
+        count: len(accuracies),
+        "mean": statistics.fmean(accuracies),
+        "sd": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "best": max(accuracies),
+    }
+    for name, value in found.items():
+        if score.get(name) is not None and abs(score[name] - value) > 1e-6:
+            raise UserError(f"{where}.{name} is {score[name]:.6g}, but {where}.accuracies give {value:.6g}")
+
+
+def _score_agrees(score: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if figures of a score contradict each other."""
+    _figures_agree(score, where)
+    if score["protocol"]["networks"] != score["n"]:
+        raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
+
+
+BASELINE = record(
+    {
+        "kind": text(200, 1),
+        "sets": whole(1, MOST_NETWORKS),
+        "best": optional(SHARE),
+        "mean": SHARE,
+        "sd": SHARE,
+        "accuracies": SHARES,
+    },
+    needed=("kind", "mean", "sd"),
+    also=lambda baseline, where: _figures_agree(baseline, where, count="sets"),
+)
 SCORE = record(
     {
         "split": one_of(*SPLITS),
@@ -156,9 +157,10 @@ SCORE = record(
         "protocol": PROTOCOL,
         "curve": CURVE,
         "attack": ATTACK,
-        "baseline": record(BASELINE, needed=("kind", "mean", "sd")),
+        "baseline": BASELINE,
     },
     needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),
+    also=_score_agrees,
 )
 CONFIG = record(
     {
@@ -169,7 +171,7 @@ CONFIG = record(
                 "pad": whole(0, 100_000),
                 "validation": number(0, 1),
                 "seed": whole(-(2**62), 2**62),
-                "in_memory": flag,
+                "in_memory": FLAG,
             },
             more=True,
         )
@@ -190,6 +192,48 @@ PROVENANCE = record(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """The header of a distilled set: what its tensors mean and how they were made. All values are plain JSON."""
+
+    data: Annotated[str, NAME]
+    """Name of the real data, or the path that it was read from."""
+    class_names: Annotated[tuple[str, ...], list_of(text(1000), 1, MOST_CLASSES)]
+    """Names of the classes, in the order of the labels."""
+    mean: Annotated[tuple[float, ...], list_of(number(-1e6, 1e6), 1, 10_000)]
+    """Mean of the pixels per channel; a pixel p in [0, 1] is normalised as (p - mean) / std."""
+    std: Annotated[tuple[float, ...], list_of(number(1e-9, 1e6), 1, 10_000)]
+    """Standard deviation of the pixels per channel."""
+    network: Annotated[str, NAME]
+    """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
+    initialiser: Annotated[str, NAME]
+    """How the initial weights of the network are drawn, e.g. ``xavier``."""
+    initial: Annotated[str, one_of("fixed", "random", "own")]
+    """Initial weights that the set was made for. ``fixed``: one draw, stored in the file; ``random``: any draw of the
+    initialiser; ``own``: weights that the user's network already has, e.g. pretrained weights, not stored here."""
+    weights: Annotated[str, text(64)] = ""
+    """SHA-256 of the weights that the user's network must already have: its frozen parameters, or all parameters if
+    ``initial`` is ``own``. Empty if there are none."""
+    space: Annotated[str, one_of("normalised")] = "normalised"
+    """How the examples are stored: always ``normalised``, as a network takes them."""
+    bits: Annotated[int, one_of(32, 8)] = 32
+    """Bits per value of the examples in the file: 32, or 8 with a scale and an offset for each image."""
+    order: Annotated[str, one_of("ordered")] = "ordered"
+    """Order of the steps: always ``ordered``, the stored order, each step once per epoch."""
+    optimiser: Annotated[str, OPTIMISER] = "sgd"
+    """Optimiser of the training: ``sgd`` (gradient descent), ``momentum`` (of 0.9) or ``adam`` (epsilon 1e-5)."""
+    attack: Annotated[tuple[int, int] | None, optional(list_of(whole(0, MOST_CLASSES - 1), 2, 2))] = None
+    """(attacked class, target class) of a poisoned set; None for an ordinary set."""
+    method: Annotated[str, text(200)] = ""
+    """Name of the method that made the set."""
+    config: Annotated[Mapping[str, Any], CONFIG] = field(default_factory=dict)
+    """The resolved configuration of the run; the run can be repeated from it."""
+    provenance: Annotated[Mapping[str, Any], PROVENANCE] = field(default_factory=dict)
+    """How the set was made: versions, hardware class, seconds, iterations."""
+    score: Annotated[Mapping[str, Any] | None, optional(SCORE)] = None
+    """The measured score with its protocol; None if it was not measured."""
+
+
 def read_header(written: str) -> Header:
     """Return the header that the JSON text of a file holds.
 
@@ -197,20 +241,11 @@ def read_header(written: str) -> Header:
         UserError: the text is not JSON, a value has a wrong type or range, or a name is not known.
     """
     stored = _parsed(written)
-    plain(stored, "header")
-    records: dict[str, Check] = {"config": CONFIG, "provenance": PROVENANCE, "score": optional(check_score)}
+    must_be_json(stored, "header")
     try:
-        record({**SCALARS, **records}, needed=NEEDED)(stored, "header")
+        return read(Header, stored, "header")
     except UserError as error:
         raise UserError(f"{error}{_written_by(stored)}") from error
-    lists: dict[str, Any] = {"class_names": tuple, "attack": lambda value: value and tuple(value)}
-    lists |= dict.fromkeys(("mean", "std"), lambda value: tuple(map(float, value)))
-    named: dict[str, Any] = {name: lists[name](value) if name in lists else value for name, value in stored.items()}
-    return Header(**named)
-
-
-NEEDED = ("data", "class_names", "mean", "std", "network", "initialiser", "initial")
-"""Fields that every header has; files of earlier versions may lack the other fields."""
 
 
 def _parsed(written: str) -> Any:
@@ -227,57 +262,9 @@ def _written_by(stored: Any) -> str:
     return f" (the file was written by datastill {version[:100]})" if isinstance(version, str) else ""
 
 
-def check_score(score: Any, where: str) -> None:
-    """Raise a `UserError` if a value is no score, or if its figures contradict each other."""
-    SCORE(score, where)
-    _check_figures(score, where)
-    if score["protocol"]["networks"] != score["n"]:
-        raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
-    if baseline := score.get("baseline"):
-        _check_figures(baseline, f"{where}.baseline", count="sets")
-    if curve := score.get("curve"):
-        check_curve(curve, f"{where}.curve")
-    if attack := score.get("attack"):
-        check_attack(attack, f"{where}.attack")
-
-
-def check_curve(curve: Any, where: str) -> None:
-    """Raise a `UserError` if a value is no curve along a program, or if its lists do not belong together."""
-    CURVE(curve, where)
-    if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
-        raise UserError(f"{where} has lists of different lengths")
-    if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
-        raise UserError(f"{where}.steps are not in ascending order")
-
-
-def check_attack(attack: Any, where: str) -> None:
-    """Raise a `UserError` if a value is no measurement of an attack, or if its lists do not belong together."""
-    ATTACK(attack, where)
-    lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
-    if lengths != {attack["n"]}:
-        raise UserError(f"{where}.n is {attack['n']}, but its lists have {sorted(lengths)} values")
-
-
-def _check_figures(score: Mapping[str, Any], where: str, count: str = "n") -> None:
-    """Raise a `UserError` unless the number, mean, standard deviation and maximum agree with the accuracies."""
-    if "accuracies" not in score:
-        return
-    accuracies = score["accuracies"]
-    found = {
-        count: len(accuracies),
-        "mean": statistics.fmean(accuracies),
-        "sd": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
-        "best": max(accuracies),
-    }
-    for name, value in found.items():
-        if score.get(name) is not None and abs(score[name] - value) > 1e-6:
-            raise UserError(f"{where}.{name} is {score[name]:.6g}, but {where}.accuracies give {value:.6g}")
-
-
 def check_header(header: Header) -> None:
-    """Raise a `UserError` unless every field in `SCALARS` has a value of the right type and range."""
-    for name, check in SCALARS.items():
-        check(getattr(header, name), name)
+    """Raise a `UserError` unless every field has a value of the right type and range, and they fit each other."""
+    must_have_types(header)
     names = header.class_names
     if len(set(names)) < len(names):
         double = next(name for i, name in enumerate(names) if name in names[:i])

@@ -16,28 +16,31 @@ from torch import Tensor
 from .errors import UserError
 from .files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from .networks import Network
-from .records import fits, shown
+from .records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
 
 FORMAT = "datastill-pool/1"
 PREFIX = "pool:"
 """Beginning of an initialiser that names the file of a pool."""
 SPLITS = ("training", "held_out")
-FIELDS = {
-    "settings": Mapping[str, Any],
-    "shape": tuple[int, int, int],
-    "classes": int,
-    "class_names": tuple[str, ...],
-    "mean": tuple[float, ...],
-    "std": tuple[float, ...],
-    "parameters": Mapping[str, Any],
-    "accuracies": Mapping[str, Any],
-    "seconds": float,
-    "torch": str,
-    "frozen": str | None,
-}
-"""Names and types of the fields in the header of a pool. ``frozen`` is absent if no parameter is frozen."""
 TEST_NETWORKS = "test networks"
 """The purpose of networks that are measured on test images. Only this purpose may use held-out networks."""
+MOST_NETWORKS = 10_000_000
+"""The largest number of networks in a pool, of classes, and of numbers in a shape."""
+FIELDS = {
+    "settings": record({"network": TEXT}, needed=("network",), more=True),
+    "shape": list_of(WHOLE, 3, 3),
+    "classes": WHOLE,
+    "class_names": list_of(TEXT, 1, MOST_NETWORKS),
+    "mean": list_of(FINITE, 1, MOST_NETWORKS),
+    "std": list_of(FINITE, 1, MOST_NETWORKS),
+    "parameters": mapping_of(list_of(whole(0, INTEGER_LIMIT), 0, 100)),
+    "accuracies": record(dict.fromkeys(SPLITS, list_of(number(0, 1), 0, MOST_NETWORKS)), needed=SPLITS),
+    "seconds": FINITE,
+    "torch": TEXT,
+    "frozen": optional(TEXT),
+}
+HEADER = record(FIELDS, needed=[name for name in FIELDS if name != "frozen"])
+"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,32 +127,18 @@ class Pool:
 
 
 def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `UserError` unless a header has all `FIELDS` of a pool, with their types, and fits the tensors."""
-    if not isinstance(header, dict):
-        raise UserError("its header is not a JSON object")
-    for name, kind in FIELDS.items():
-        value = header.get(name)
-        if not fits(kind, tuple(value) if isinstance(value, list) else value):
-            raise UserError(f"its header has {shown(value)} as {name}")
-    if not fits(str, header["settings"].get("network")):
-        raise UserError("its settings name no network")
+    """Raise a `UserError` unless a header has all fields of a pool, with their types, and fits the tensors."""
+    HEADER(header, "header")
     if len(header["class_names"]) != header["classes"]:
         raise UserError(f"it has {len(header['class_names'])} class names for {header['classes']} classes")
-    size = sum(_size(name, shape) for name, shape in header["parameters"].items())
     if set(tensors) != set(SPLITS):
         raise UserError(f"it holds the tensors {', '.join(sorted(tensors)[:5])} instead of {' and '.join(SPLITS)}")
+    size = sum(map(math.prod, header["parameters"].values()))
     for name, value in tensors.items():
-        _must_hold_networks(name, value, size, header["accuracies"].get(name))
+        _must_hold_networks(name, value, size, len(header["accuracies"][name]))
 
 
-def _size(name: str, shape: Any) -> int:
-    """Return how many numbers a parameter of this shape has."""
-    if not isinstance(shape, list) or not all(fits(int, side) and side >= 0 for side in shape):
-        raise UserError(f"its header has {shown(shape)} as the shape of the parameter {name!r}")
-    return math.prod(shape)
-
-
-def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: Any) -> None:
+def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: int) -> None:
     if value.dtype != torch.float32 or value.dim() != 2 or value.shape[1] != size:
         raise UserError(
             f"{name} is {value.dtype} of shape {tuple(value.shape)}, but must be float32 with {size} columns"
@@ -158,10 +147,8 @@ def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: Any) ->
         raise UserError(f"{name} holds weights that are not finite")
     if name == "training" and not len(value):
         raise UserError("it holds no networks to distil with")
-    if not fits(tuple[float, ...], tuple(accuracies) if isinstance(accuracies, list) else accuracies):
-        raise UserError(f"its header has {shown(accuracies)} as accuracies of {name}")
-    if len(accuracies) != len(value) or not all(0 <= accuracy <= 1 for accuracy in accuracies):
-        raise UserError(f"its accuracies of {name} are not {len(value)} numbers from 0 to 1")
+    if accuracies != len(value):
+        raise UserError(f"it has {accuracies} accuracies of {name} for {len(value)} networks")
 
 
 def load_pool(path: str) -> Pool:

@@ -1,7 +1,7 @@
 """Recipes: named full configurations, as functions that return a frozen `Config`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import tyro
@@ -14,7 +14,7 @@ from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
 from .objectives import Attack
 from .pool import PREFIX, is_pool
-from .records import must_have_types, updated
+from .records import must_have_types, read, tagged
 from .training import Engine
 
 
@@ -320,15 +320,8 @@ def from_dict(plain: Any, *, trust: bool = True) -> Config:
         UserError: `plain` is not an object, or has an unknown method or setting, a value that a setting cannot have,
             or a method that needs trust.
     """
-    if not isinstance(plain, Mapping):
-        raise UserError(f"a configuration must be a JSON object, but is a {type(plain).__name__}")
-    settings = plain.get("method", {})
-    if not isinstance(settings, Mapping):
-        raise UserError(f"method must be a JSON object, but is a {type(settings).__name__}")
-    settings = dict(settings)
-    name = settings.pop("name", DatasetDistillation.name)
-    method = find_method(str(name), trust=trust)()
-    return updated(replace(Config(), method=method), {**plain, "method": settings})
+    method = tagged("name", DatasetDistillation.name, lambda name: find_method(name, trust=trust))
+    return read(Config, plain, rules={Method: method})
 
 
 def differences(one: Config, other: Config) -> list[str]:

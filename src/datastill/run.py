@@ -29,7 +29,7 @@ from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
 from .recipes import Config, as_dict, differences
-from .records import updated
+from .records import read
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .runlog import ProgressLine, say
@@ -210,7 +210,7 @@ def _engine(run: Run, folder: Path) -> Engine:
     path = folder / CONFIG
     record = distributed.on_first_rank(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
-        return updated(Engine(), record["engine"], "engine.")
+        return read(Engine, record["engine"], "engine")
     found = distributed.on_every_rank(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
     engine = distributed.gathered([found])[0]
     say(f"how to compute: {engine}")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import distributed
 from .errors import UserError
 from .files import read_text, write_text
-from .schema import INTEGER_LIMIT, record, whole, wrong
+from .records import INTEGER_LIMIT, WHOLE, Rule, optional, record, whole
 from .terminal import Terminal, printable
 
 MOST_BYTES = 2**30
@@ -114,22 +114,18 @@ def _checked(record: dict[str, Any], where: str) -> dict[str, Any]:
     return record
 
 
-def _figure(value: Any, where: str) -> None:
-    """Check a measured number: one that is not finite, or nothing (null), is written after a step that failed."""
-    if not (value is None or type(value) is float or (type(value) is int and abs(value) < INTEGER_LIMIT)):
-        raise wrong(value, where, "a number")
-
-
+FIGURE = optional(Rule("a number", lambda value: isinstance(value, float) or WHOLE.fits(value)))
+"""The rule of a measured number: one that is not finite, or nothing (null), is written after a step that failed."""
 RECORD = record(
     {
         "iteration": whole(0, INTEGER_LIMIT),
-        "objective": _figure,
-        "validation": record({"mean": _figure, "sd": _figure}, more=True),
+        "objective": FIGURE,
+        "validation": record({"mean": FIGURE, "sd": FIGURE}, more=True),
         "skipped": whole(0, INTEGER_LIMIT),
     },
     more=True,
 )
-"""The check of what a run writes after an iteration or a validation, as far as it is read again."""
+"""The rule of what a run writes after an iteration or a validation, as far as it is read again."""
 
 
 class ProgressLine:

@@ -16,6 +16,7 @@ from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.objectives import Attack
 from datastill.pretraining import PoolSettings, pretrain
+from datastill.records import read as read_record
 from datastill.report import spread_of
 from datastill.run import prepare, validate
 
@@ -50,7 +51,7 @@ def test_shares_are_those_of_the_confusion_matrix() -> None:
             assert shares.overall[i] == pytest.approx(float((read == labels).float().mean()))
             assert shares.others[i] == pytest.approx(float((read == labels)[labels != 2].float().mean()))
     assert found.after.overall == pytest.approx(score(distilled, DATA, Protocol(networks=3)).accuracies)
-    assert AttackScore.from_dict(found.as_dict()) == found
+    assert read_record(AttackScore, found.as_dict(), "attack") == found
     assert str(found).startswith("class '2' classified as '0': ")
 
 
@@ -62,7 +63,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
     config = replace(config, loop=replace(config.loop, iterations=150, validate_every=50))
     distilled = distill(config, tmp_path / "run", data=DATA)
     assert DistilledSet.load(tmp_path / "run" / "distilled.safetensors").header.attack == (1, 2)
-    found = AttackScore.from_dict(distilled.header.score["attack"])
+    found = read_record(AttackScore, distilled.header.score["attack"], "attack")
     before, after = (sum(shares.misread) / found.n for shares in (found.before, found.after))
     assert (found.n, found.attack_class, found.target_class) == (3, "1", "2")
     assert before < 0.2

@@ -146,7 +146,7 @@ def test_a_score_without_details_beside_the_set_is_shown(run_of, make, score_of)
     ("name", "content", "message"),
     [
         ("score.json", '{"mean": 0.5}', "score.json: score lacks 'split'; remove it, or run again"),
-        ("score.json", "[1]", "score.json: score is 'a list of 1', but must be a record of named values"),
+        ("score.json", "[1]", "score.json: score is a list of 1, but must be a record of named values"),
         ("config.json", '{"config": 3}', "config.json: config.config is 3, but must be a record"),
         ("config.json", '{"command": "a\\u001b[2J"}', "config.command is .* without control characters"),
         ("metrics.jsonl", '{"iteration": 1}\n{"iteration": "x"}', "line 2: the record.iteration is 'x', but must be"),

@@ -18,6 +18,7 @@ from ..evaluation import AttackScore, check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import Config, recipe
+from ..records import read
 from ..report import remarks
 from ..run import distill, prepare
 from ..runlog import say
@@ -134,7 +135,7 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
         )
     )
     if attack := score.get("attack"):
-        out.print(str(AttackScore.from_dict(attack)))
+        out.print(str(read(AttackScore, attack, "attack")))
     if baseline := score.get("baseline"):
         out.print(
             f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "

@@ -17,7 +17,7 @@ from ..bundled import load
 from ..data import DataSettings, RealData, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
-from ..records import updated
+from ..records import read
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from ..trust import check_data
@@ -241,7 +241,7 @@ def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
         UserError: the set was read from a file that is not trusted, and names data that is not on this machine.
     """
     stored = distilled.header.config.get("data", {"name": distilled.header.data})
-    settings = updated(DataSettings(), stored, "config.data.")
+    settings = read(DataSettings, stored, "config.data")
     if not (name or settings.in_memory or distilled.trusted):
         check_data(settings.name)
     return settings.named(name)

@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -28,11 +28,11 @@ from .protocol import Protocol
 class Shares:
     """Measurements of an attack, one value per network, as fractions of 1."""
 
-    misread: list[float]
+    misread: tuple[float, ...]
     """Share of the images of the attacked class that are classified as the target class."""
-    overall: list[float]
+    overall: tuple[float, ...]
     """Accuracy on all images."""
-    others: list[float]
+    others: tuple[float, ...]
     """Accuracy on the images of the other classes, without the attacked class."""
 
 
@@ -64,12 +64,6 @@ class AttackScore:
             f"accuracy: {both('overall')}; accuracy on the other classes: {both('others')} "
             f"(n = {self.n}, {self.images} {self.split} images)"
         )
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "AttackScore":
-        """Return the score that `as_dict` made these values from."""
-        named: dict[str, Any] = {**plain, **{name: Shares(**plain[name]) for name in ("before", "after")}}
-        return cls(**named)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as plain JSON values."""
@@ -164,10 +158,10 @@ def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0)
 
 
 def _shares(rows: list[tuple[float, float, float]]) -> Shares:
-    misread, overall, others = (list(column) for column in zip(*rows, strict=True))
+    misread, overall, others = zip(*rows, strict=True)
     return Shares(misread=misread, overall=overall, others=others)
 
 
-def _mean_sd_text(values: list[float]) -> str:
+def _mean_sd_text(values: Sequence[float]) -> str:
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.fmean(values):.1f}{spread} %"

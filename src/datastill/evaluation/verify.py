@@ -10,7 +10,7 @@ from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..modes import usual_modes
-from ..records import updated
+from ..records import read
 from ..trust import check_data, check_initialiser, check_network
 from .attack import attacked
 from .claims import claims, require_recorded_data
@@ -82,7 +82,7 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
     """
     if not distilled.header.score:
         raise UserError("the set claims no score; measure one with: datastill evaluate")
-    protocol = updated(Protocol(), distilled.header.score["protocol"], "score.protocol.")
+    protocol = read(Protocol, distilled.header.score["protocol"], "score.protocol")
     if not distilled.trusted:
         check_network(protocol.network)
         check_initialiser(protocol.initialiser)

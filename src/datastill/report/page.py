@@ -15,11 +15,11 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..evaluation import check_command
 from ..files import read_json, write_text
-from ..header import check_score
+from ..header import SCORE as SCORE_RULE
 from ..pool import is_pool, parse
 from ..program import optimiser_code, optimiser_words
+from ..records import TEXT, Rule, must_be_json, record
 from ..runlog import read_lines
-from ..schema import Check, plain, record, text
 from .figures import caption, grid
 from .remarks import remarks
 from .words import (
@@ -104,8 +104,8 @@ def _read_run(folder: Path) -> Run:
     if not (folder / ARTIFACT).is_file():
         raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
     distilled = DistilledSet.load(folder / ARTIFACT)
-    config = _read_record(folder / CONFIG, _check_config)
-    score = distilled.header.score or _read_record(folder / SCORE, check_score)
+    config = _read_record(folder / CONFIG, RUN_RULE)
+    score = distilled.header.score or _read_record(folder / SCORE, SCORE_RULE)
     return Run(folder=folder, distilled=distilled, config=config, lines=read_lines(folder / METRICS), score=score)
 
 
@@ -283,7 +283,7 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _read_record(path: Path, check: Check) -> Mapping[str, Any] | None:
+def _read_record(path: Path, rule: Rule) -> Mapping[str, Any] | None:
     """Read the JSON object in a file; return None if there is no such file.
 
     Raises:
@@ -293,15 +293,15 @@ def _read_record(path: Path, check: Check) -> Mapping[str, Any] | None:
         return None
     found = read_json(path)
     try:
-        plain(found, path.stem)
-        check(found, path.stem)
+        must_be_json(found, path.stem)
+        rule(found, path.stem)
     except UserError as error:
         raise UserError(f"{path}: {error}; remove it, or run again") from error
     return found
 
 
-_check_config = record({"command": text(), "version": text(), "config": record({}, more=True)}, more=True)
-"""The check of the settings of a run, as far as the page shows them by name."""
+RUN_RULE = record({"command": TEXT, "version": TEXT, "config": record({}, more=True)}, more=True)
+"""The rule of the settings of a run, as far as the page shows them by name."""
 
 
 def _markup(svg: str | None) -> Markup | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import as_read, is_free, read_json, write_json, write_text
-from ..header import check_attack, check_curve, check_score
+from ..header import ATTACK, CURVE, SCORE
 from ..locks import alone
 from ..planner import duration
+from ..records import list_of, must_be_json, number, record, whole
 from ..runlog import say
-from ..schema import list_of, number, plain, record, whole
 from ..terminal import one_line
 
 Records = Mapping[str, dict[str, Any]]
@@ -136,15 +136,15 @@ def draw(study: Study, folder: Path) -> Path:
 MEASURED = record(
     {
         "part_seconds": number(0, 1e12),
-        "score": check_score,
-        "scores": list_of(check_score, 1, 10_000),
-        "curve": check_curve,
-        "attacks": list_of(check_attack, 1, 10_000),
+        "score": SCORE,
+        "scores": list_of(SCORE, 1, 10_000),
+        "curve": CURVE,
+        "attacks": list_of(ATTACK, 1, 10_000),
         "bytes": whole(1, 2**62),
     },
     more=True,
 )
-"""The checks of what most parts hold."""
+"""The rule of what most parts hold."""
 
 
 def _measured(path: Path) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _measured(path: Path) -> dict[str, Any]:
     """
     found = read_json(path)
     try:
-        plain(found, "the part")
+        must_be_json(found, "the part")
         MEASURED(found, "the part")
     except UserError as error:
         raise UserError(f"{path}: {error}; delete this file, and measure it again") from error

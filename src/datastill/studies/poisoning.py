@@ -13,6 +13,7 @@ from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..pretraining import PoolSettings
 from ..recipes import Config
+from ..records import read
 from ..report import spread_of
 from .base import Part, Records
 from .pools import OnPool
@@ -83,7 +84,7 @@ class Poisoning(OnPool):
         }
         rows = [_row(titles[name], records[name]["attacks"]) for name in titles]
         defences = [_row(name, [each]) for name, each in records["defences"]["defences"].items()]
-        first = AttackScore.from_dict(records["random-pretrained"]["attacks"][0])
+        first = read(AttackScore, records["random-pretrained"]["attacks"][0], "attack")
         pool, method = records["random-pretrained"]["pool"], self.target.method
         before = " and ".join(
             f"{spread_of(getattr(first.before, name))} % {what}"
@@ -124,7 +125,7 @@ def _attack(distilled: DistilledSet) -> Mapping[str, Any]:
 
 
 def _row(title: str, plain: Sequence[Mapping[str, Any]]) -> str:
-    found = [AttackScore.from_dict(each) for each in plain]
+    found = [read(AttackScore, each, "attack") for each in plain]
     cells = (
         spread_of([value for one in found for value in getattr(one.after, name)])
         for name in ("misread", "overall", "others")
