@@ -5,7 +5,7 @@ Every value in a file is checked here, once, so that no later code fails on a wr
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import torch
@@ -263,8 +263,11 @@ def _written_by(stored: Any) -> str:
 
 
 def check_header(header: Header) -> None:
-    """Raise a `UserError` unless every field has a value of the right type and range, and they fit each other."""
-    must_have_types(header)
+    """Raise a `UserError` unless what a user gives has the right types and ranges, and fits together.
+
+    What a run adds (configuration, provenance, score) is checked where it is read from a file.
+    """
+    must_have_types(replace(header, config={}, provenance={}, score=None))
     names = header.class_names
     if len(set(names)) < len(names):
         double = next(name for i, name in enumerate(names) if name in names[:i])
