@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
+from datastill.cli import main
 from datastill.errors import UserError
+from datastill.evaluation import check_command
 from datastill.evaluation.claims import UNCHECKED
+from datastill.report import write_report
 
 DATA = load_data("digits")
 INDEX = DATA.by_class(1, torch.Generator().manual_seed(0)).flatten()
@@ -83,6 +87,34 @@ def test_other_data_under_this_name_is_refused() -> None:
         verify(HONEST, other)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "pack"])
+def test_measuring_on_other_data_is_said(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sets of arrays are both called "arrays": only their digests differ."""
+    file, other = tmp_path / "set.safetensors", replace(DATA, test=DATA.test.take(torch.arange(10, len(DATA.test))))
+    HONEST.save(file)
+    more = ["--networks", "2"] if command == "evaluate" else ["--to", str(tmp_path / "small.safetensors")]
+    for data, said in ((DATA, False), (other, True)):
+        monkeypatch.setattr("datastill.commands.evaluating.load_data", lambda _, data=data: data)
+        assert main([command, str(file), *more]) == 0
+        assert ("this is not the data that the set was made from: the test split" in capsys.readouterr().err) is said
+
+
+def test_the_command_to_check_a_set_of_data_without_a_name_asks_for_the_data(tmp_path: Path) -> None:
+    given = replace(HONEST.header, data="arrays", config={"data": {"name": "arrays", "in_memory": True}})
+    file = tmp_path / "set.safetensors"
+    assert check_command(HONEST, file) == f"datastill verify {file}"
+    assert check_command(replace(HONEST, header=given), file) == f"datastill verify {file} --data FOLDER"
+    theirs = replace(HONEST, header=replace(given, network="their_module:network"))
+    assert check_command(theirs, file) == f"datastill verify {file} --data FOLDER --trust"
+    page = tmp_path / "page.html"
+    (tmp_path / "run").mkdir()
+    replace(HONEST, header=given).save(tmp_path / "run/distilled.safetensors")
+    write_report(tmp_path / "run", page)
+    assert "replace FOLDER by a folder that holds it" in page.read_text()
+
+
 def test_files_without_a_digest_of_the_data_say_so() -> None:
     found = verify(forged({"provenance": {}}), DATA)
     claim = next(each for each in found["claims"] if each["name"] == "identity of the data")
@@ -93,6 +125,17 @@ def test_files_without_a_digest_of_the_data_say_so() -> None:
 def test_what_would_take_a_measurement_of_its_own_is_said_to_be_unchecked() -> None:
     found = verdicts(forged({}, **dict.fromkeys(UNCHECKED, 1.0)))
     assert {found[name] for name in UNCHECKED} == {"not checked"}
+
+
+def test_the_first_line_names_what_was_not_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datastill.commands.evaluating.load_data", lambda _: DATA)
+    baseline = {"kind": "random real", "sets": 20, "best": 0.1, "mean": 0.1, "sd": 0.0, "accuracies": [0.1] * 20}
+    forged({}, baseline=baseline).save(tmp_path / "set.safetensors")
+    assert main(["verify", str(tmp_path / "set.safetensors")]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "points; not checked: baseline, seconds, hardware, config, provenance)" in first
 
 
 def test_some_networks_say_nothing_of_the_others() -> None:

@@ -16,10 +16,24 @@ from ..artifact import DistilledSet
 from ..bundled import load
 from ..data import DataSettings, RealData, load_data
 from ..errors import UserError, at_least
-from ..evaluation import Grid, Protocol, Row, attacked, comparable, compare, curve, packed, score, verify
+from ..evaluation import (
+    Grid,
+    Protocol,
+    Row,
+    attacked,
+    comparable,
+    compare,
+    curve,
+    matched,
+    other_data,
+    packed,
+    score,
+    verify,
+)
 from ..records import read
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
+from ..runlog import say
 from ..trust import check_data
 from .output import out, print_json
 
@@ -80,7 +94,11 @@ class Evaluate:
             )
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
-        return groups, real_data(next(iter(groups.values()))[0], self.data)
+        data = real_data(next(iter(groups.values()))[0], self.data)
+        for name, sets in groups.items():
+            for one in sets:
+                _say_if_other(name, one, data, self.split)
+        return groups, data
 
     def _several(self, groups: Mapping[str, list[DistilledSet]]) -> bool:
         return bool(self.on) or sum(map(len, groups.values())) > 1
@@ -191,10 +209,11 @@ class Verify:
             print_json(found)
         else:
             verdict = "holds" if found["holds"] else "DOES NOT HOLD"
+            unchecked = [each["name"] for each in found["claims"] if each["verdict"] == "not checked"]
             out.print(
                 f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
                 f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points; "
-                f"{sum(each['verdict'] == 'not checked' for each in found['claims'])} claims were not checked)",
+                f"not checked: {', '.join(unchecked) or 'nothing'})",
             )
             for each in found["claims"]:
                 out.print(f"  {each['verdict']:<15}{each['name']}: {each['text']}")
@@ -221,7 +240,9 @@ class Pack:
     def run(self) -> int:
         """Write the smaller set, print both scores, and return the exit code."""
         distilled = load(self.file, trust=self.trust)
-        small = packed(distilled, real_data(distilled, self.data), progress=True)
+        data = real_data(distilled, self.data)
+        _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))
+        small = packed(distilled, data, progress=True)
         small.save(self.to)
         before, after = (score_text(each.header.score or {}) for each in (distilled, small))
         sizes = f"{bytes_of(distilled.nbytes)} before, {bytes_of(small.nbytes)} after"
@@ -232,6 +253,12 @@ class Pack:
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:
     """Load the real data that a set was made from, or the data called `name`, with the data settings of the set."""
     return load_data(data_settings(distilled, name)).to(pick_device("auto"))
+
+
+def _say_if_other(name: str, distilled: DistilledSet, data: RealData, split: str) -> None:
+    """Say in one line if a set is measured on other data than it was made from."""
+    if why := other_data(distilled, matched(distilled, data), split):
+        say(f"{name}: {why}")
 
 
 def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:

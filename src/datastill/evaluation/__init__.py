@@ -2,6 +2,7 @@
 
 from .attack import AttackScore, attacked, with_clean
 from .checking import must_be_measurable
+from .claims import other_data
 from .compare import Difference, comparable, difference
 from .fit import stored_weights, user_weights_sha256
 from .matching import matched
@@ -27,6 +28,7 @@ __all__ = [
     "hardware",
     "matched",
     "must_be_measurable",
+    "other_data",
     "packed",
     "score",
     "stored_weights",

@@ -33,12 +33,25 @@ class Claim:
 
 def require_recorded_data(distilled: DistilledSet, data: RealData, split: str) -> None:
     """Raise a `UserError` if the set's file holds the SHA-256 of a split and the data's split has another one."""
+    if why := other_data(distilled, data, split):
+        raise UserError(f"{why}; give the right data with --data")
+
+
+def other_data(distilled: DistilledSet, data: RealData, split: str) -> str:
+    """Return one line that says that a split is not of the data that the set was made from; empty if nothing differs.
+
+    Args:
+        distilled: the set; a set of an older version holds no SHA-256 of its data, so that nothing is known.
+        data: the real data, with its classes in the order of the set.
+        split: the split to compare.
+    """
     recorded = _recorded_data(distilled).get(split)
-    if recorded and recorded != data.sha256[split]:
-        raise UserError(
-            f"this is not the data that the set was made from: the {split} split of {data.name!r} has SHA-256 "
-            f"{data.sha256[split][:12]}, but the set's file says {recorded[:12]}; give the right data with --data"
-        )
+    if not recorded or recorded == data.sha256[split]:
+        return ""
+    return (
+        f"this is not the data that the set was made from: the {split} split of {data.name!r} has SHA-256 "
+        f"{data.sha256[split][:12]}, but the set's file says {recorded[:12]}"
+    )
 
 
 def claims(

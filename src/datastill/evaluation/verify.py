@@ -91,18 +91,24 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
 
 
 def check_command(distilled: DistilledSet, path: Path) -> str:
-    """Return the command that verifies the set in the file `path`, with ``--trust`` if the set needs it."""
-    header = distilled.header
+    """Return the command that verifies the set in the file `path`, with the options that the set needs.
+
+    ``--trust`` is for a set that names modules or other files; ``--data FOLDER`` is for data that was given in Python,
+    which has no name: FOLDER is to be replaced by a folder that holds this data.
+    """
+    header, command = distilled.header, f"datastill verify {shlex.quote(str(path))}"
+    data = header.config.get("data", {})
+    if data.get("in_memory"):
+        command += " --data FOLDER"
     try:
-        data = header.config.get("data", {})
         if not data.get("in_memory"):
             check_data(data.get("name", header.data))
         check_network(header.network)
         if header.initial == "random":
             check_initialiser(header.initialiser)
     except UserError:
-        return f"datastill verify {shlex.quote(str(path))} --trust"
-    return f"datastill verify {shlex.quote(str(path))}"
+        return f"{command} --trust"
+    return command
 
 
 def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -> DistilledSet:
