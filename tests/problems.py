@@ -5,7 +5,7 @@ by hand; nothing here runs the package's own training. All numbers are float64.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +47,19 @@ class Problem:
         return self.loss, self.objective, self.thetas, self.examples, self.labels, self.step_sizes
 
 
+def parts(found: Hypergradient) -> dict[str, Tensor]:
+    """All tensors of a hypergradient, by name."""
+    return found.batches | {name: getattr(found, name) for name in ("objective", "step_sizes", "initial", "final")}
+
+
 def assert_same(found: Hypergradient, expected: Hypergradient, *, tolerance: float = 1e-9) -> None:
     """Every field agrees, relative to the largest entry of that field."""
-    for field in fields(Hypergradient):
-        a, b = getattr(found, field.name), getattr(expected, field.name)
+    ours, theirs = parts(found), parts(expected)
+    assert ours.keys() == theirs.keys()
+    for name, b in theirs.items():
         scale = float(b.abs().max()) + 1e-12
         torch.testing.assert_close(
-            a, b, rtol=0, atol=tolerance * scale, msg=lambda text, name=field.name: f"{name}: {text}"
+            ours[name], b, rtol=0, atol=tolerance * scale, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
@@ -98,7 +104,7 @@ def quadratic(*, networks: int = 2, epochs: int = 2, steps: int = 3, batch: int 
     d_x = (weight.view(1, steps, 1, 1) * v.view(networks, 1, 1, size)).expand(networks, steps, batch, size)
     exact = Hypergradient(
         objective=0.5 * v.square().sum(1),
-        examples=d_x.reshape(networks, *examples.shape),
+        batches={"inputs": d_x.reshape(networks, *examples.shape)},
         step_sizes=d_eta.view(networks, epochs, steps),
         initial=shrink.prod() * v,
         final=before[-1],
@@ -136,7 +142,7 @@ def curvature(*, networks: int = 2, epochs: int = 2, steps: int = 3, batch: int 
     d_x = -(eta[:, None] * each).view(networks, epochs, steps, 1, size).sum(1)
     exact = Hypergradient(
         objective=0.5 * v.square().sum(1),
-        examples=d_x.expand(networks, steps, batch, size).reshape(networks, *examples.shape),
+        batches={"inputs": d_x.expand(networks, steps, batch, size).reshape(networks, *examples.shape)},
         step_sizes=-(a * each).sum(2).view(networks, epochs, steps),
         initial=v * f.prod(0),
         final=final,
@@ -200,7 +206,7 @@ def _one_step(seed, networks, batch, size, *, value, first, second, classes) -> 
     d_x = -eta * (r[:, :, None] * v[:, None] + (s * xv)[:, :, None] * thetas[:, None])
     exact = Hypergradient(
         objective=0.5 * v.square().sum(1),
-        examples=d_x.view(networks, *examples.shape),
+        batches={"inputs": d_x.view(networks, *examples.shape)},
         step_sizes=-(gradient * v).sum(1).view(networks, 1, 1),
         initial=v - eta * (s * xv) @ X,
         final=final,
@@ -252,25 +258,34 @@ def classify(
     )
 
 
-def naive(problem: Problem, optimiser: Rule | None = None) -> Hypergradient:
-    """The same by the shortest code there is: one graph through everything, one network at a time."""
+def naive(
+    problem: Problem, optimiser: Rule | None = None, *, soft: bool = False, window: range | None = None
+) -> Hypergradient:
+    """The same by the shortest code there is: one graph through everything, one network at a time. `soft`: and for the
+    labels. `window`: the gradient steps, as `hypergradient` takes them."""
     rows = []
     for i in range(problem.thetas.shape[0]):
         start = problem.thetas[i : i + 1].clone().requires_grad_()
         x, etas = problem.examples.clone().requires_grad_(), problem.step_sizes.clone().requires_grad_()
+        y = problem.labels.clone().requires_grad_(soft)
         theta, state = start, optimiser.start(start) if optimiser else (start,)
-        for t, eta in enumerate(etas.flatten()):
+        for t, eta in enumerate(etas.flatten()[: window.stop if window else None]):
             step = t % etas.shape[1]
-            value = problem.loss(theta, x[step][None], problem.labels[step]).sum()
+            value = problem.loss(theta, x[step][None], y[step][None]).sum()
             (gradient,) = torch.autograd.grad(value, theta, create_graph=True)
             state = optimiser.update(state, gradient, eta, t) if optimiser else (theta - eta * gradient,)
+            if window and t == window.start - 1:
+                state = tuple(each.detach().requires_grad_() for each in state)
+                start = state[0]
             theta = state[0]
         others = problem.thetas.detach()
         objective = problem.objective(torch.cat([others[:i], theta, others[i + 1 :]]))[i]
-        d_x, d_eta, d_start = torch.autograd.grad(objective, (x, etas, start))
-        rows.append((objective.detach(), d_x, d_eta, d_start[0], theta.detach()[0]))
-    objective, d_x, d_eta, d_start, final = (torch.stack(column) for column in zip(*rows, strict=True))
-    return Hypergradient(objective=objective, examples=d_x, step_sizes=d_eta, initial=d_start, final=final)
+        learned = (x, y) if soft else (x,)
+        d_eta, d_start, *d_batch = torch.autograd.grad(objective, (etas, start, *learned))
+        rows.append((objective.detach(), d_eta, d_start[0], theta.detach()[0], *d_batch))
+    objective, d_eta, d_start, final, *d_batch = (torch.stack(column) for column in zip(*rows, strict=True))
+    batches = dict(zip(("inputs", "targets"), d_batch, strict=False))
+    return Hypergradient(objective=objective, batches=batches, step_sizes=d_eta, initial=d_start, final=final)
 
 
 def smooth(*, shape: tuple[int, int, int], classes: int, width: int = 6) -> nn.Module:
@@ -281,10 +296,16 @@ def smooth(*, shape: tuple[int, int, int], classes: int, width: int = 6) -> nn.M
     )
 
 
+PLACES = {"inputs": "examples", "targets": "labels"}
+"""From the name of a tensor of a batch to its name in a `Problem`."""
+
+
 def assert_differences(problem: Problem, found, objective, *, step: float, atol: float) -> None:
     """What was found is the central difference of `objective` (problem -> (networks,)) along random directions."""
     g = torch.Generator().manual_seed(77)
-    for which, gradient in (("thetas", found.initial), ("examples", found.examples), ("step_sizes", found.step_sizes)):
+    gradients = {"thetas": found.initial, "step_sizes": found.step_sizes}
+    gradients |= {PLACES[name]: gradient for name, gradient in found.batches.items()}
+    for which, gradient in gradients.items():
         value = getattr(problem, which)
         for _ in range(3):
             direction = torch.randn(value.shape, generator=g, dtype=torch.float64)

@@ -60,7 +60,7 @@ def test_a_wrong_rate_or_hypergradient_is_seen(monkeypatch: pytest.MonkeyPatch) 
 
     def wrong(*arguments: object, **settings: object) -> Hypergradient:
         found = exact(*arguments, **settings)
-        return replace(found, examples=1.02 * found.examples)
+        return replace(found, batches={"inputs": 1.02 * found.examples})
 
     monkeypatch.setattr(datastill.methods.dataset_distillation, "hypergradient", wrong)
     assert distance(curve("digits"), golden) > 1e-2

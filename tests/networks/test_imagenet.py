@@ -13,8 +13,10 @@ from datastill.networks import build, must_keep_weights
 from datastill.networks.alexnet import alexnet
 from datastill.networks.squeezenet import squeezenet
 from datastill.networks.weights import WEIGHTS_FOLDER, find
-from datastill.training import EagerSteps, ForwardSteps, TracedSteps
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps
 from datastill.training.program import inner_loss
+
+from ..training.cases import derivatives
 
 SHAPE = (3, 63, 63)  # the smallest that AlexNet takes
 CONVOLUTIONS = {
@@ -286,8 +288,8 @@ def test_all_ways_to_compute_a_step_agree(name: str, adapt: str, file: Path, tmp
     y, u = torch.tensor([0, 1]), torch.randn(theta.shape, generator=draw).double()
     expected = None
     for kind in (EagerSteps, ForwardSteps, TracedSteps):
-        gradient, back = kind(inner_loss(network)).linearise(theta, x, y)
-        found = (gradient, *back(u))
+        gradient, back = kind(inner_loss(network)).linearise(theta, Batch(x, y[None]))
+        found = (gradient, *derivatives(back, u))
         for a, b in zip(found, expected or found, strict=True):
             assert b.abs().max() > 0
             torch.testing.assert_close(a, b, rtol=0, atol=1e-9 * float(b.abs().max()))

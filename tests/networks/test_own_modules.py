@@ -15,8 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from datastill.errors import UserError
 from datastill.networks import Network
 from datastill.networks.twice import TwiceDifferentiable
-from datastill.training import EagerSteps, ForwardSteps, TracedSteps
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps
 from datastill.training.program import inner_loss
+
+from ..training.cases import derivatives, shared
 
 SHAPE = (1, 4, 4)
 
@@ -25,12 +27,13 @@ def network_of(make: Callable[[], Any]) -> Network:
     return Network(make, shape=SHAPE, classes=3, name="mine")
 
 
-def given(network: Network, count: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights, images, labels and a direction, in float64."""
+def given(network: Network, count: int = 1) -> tuple[Tensor, Batch, Tensor]:
+    """Weights, a batch and a direction, in float64."""
     draw = torch.Generator().manual_seed(0)
     thetas = network.init("own", [torch.Generator().manual_seed(i) for i in range(count)]).double()
     images = torch.randn(count, 4, *SHAPE, generator=draw, dtype=torch.float64)
-    return thetas, images, torch.tensor([0, 1, 2, 0]), torch.randn(thetas.shape, generator=draw, dtype=torch.float64)
+    labels, u = torch.tensor([0, 1, 2, 0]), torch.randn(thetas.shape, generator=draw, dtype=torch.float64)
+    return thetas, shared(images, labels), u
 
 
 class Apply(nn.Module):
@@ -79,20 +82,20 @@ class Attention(nn.Module):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_way_to_compute_a_step_differentiates_attention_twice(kind: str, networks: int) -> None:
     network = network_of(lambda: Attention(kind))
-    thetas, x, y, u = given(network, networks)
+    thetas, batch, u = given(network, networks)
     loss, h = inner_loss(network), 1e-5
     gradient = EagerSteps(loss).gradient
-    along = (gradient(thetas + h * u, x, y) - gradient(thetas - h * u, x, y)) / (2 * h)
+    along = (gradient(thetas + h * u, batch) - gradient(thetas - h * u, batch)) / (2 * h)
     for steps in (EagerSteps(loss), TracedSteps(loss), ForwardSteps(loss)):
-        found, back = steps.linearise(thetas, x, y)
-        torch.testing.assert_close(found, gradient(thetas, x, y))
+        found, back = steps.linearise(thetas, batch)
+        torch.testing.assert_close(found, gradient(thetas, batch))
         torch.testing.assert_close(back(u)[0], along, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["function", "multihead", "encoder"])
 def test_attention_gives_the_numbers_of_the_module_itself(kind: str) -> None:
     network = network_of(lambda: Attention(kind))
-    (theta,), (x,), _, _ = given(network)
+    (theta,), ((x,), _), _ = given(network)
     module = network.factory().double().eval()
     module.load_state_dict(network.named(theta))
     torch.testing.assert_close(network.apply(theta, x), module(x))
@@ -116,10 +119,10 @@ def test_mathematical_attention_is_that_of_torch(options: dict[str, Any]) -> Non
 def test_attention_leaves_the_settings_of_the_process_alone() -> None:
     """Two threads at once, and afterwards every kernel is allowed as before."""
     network, found = network_of(lambda: Attention("function")), []
-    thetas, x, y, u = given(network)
+    thetas, batch, u = given(network)
 
     def work() -> None:
-        found.extend(EagerSteps(inner_loss(network_of(lambda: Attention("function")))).linearise(thetas, x, y)[1](u))
+        found.extend(EagerSteps(inner_loss(network_of(lambda: Attention("function")))).linearise(thetas, batch)[1](u))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -130,7 +133,7 @@ def test_attention_leaves_the_settings_of_the_process_alone() -> None:
     assert torch.backends.cuda.flash_sdp_enabled()
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         assert not torch.backends.cuda.math_sdp_enabled()
-        network.apply(thetas[0], x[0])
+        network.apply(thetas[0], batch.inputs[0])
         assert not torch.backends.cuda.math_sdp_enabled()
 
 
@@ -155,7 +158,8 @@ class Recurrent(nn.Module):
 def test_a_module_under_several_names_has_one_set_of_weights() -> None:
     network = network_of(lambda: Recurrent(2)).to("cpu")
     assert network.names == ["blocks.0.weight", "blocks.0.bias", "out.weight", "out.bias"]
-    thetas, x, y, u = given(network, 2)
+    thetas, batch, u = given(network, 2)
+    x = batch.inputs
     named = network.named(thetas[0])
     state = x[0].flatten(1)
     for _ in range(3):
@@ -164,7 +168,7 @@ def test_a_module_under_several_names_has_one_set_of_weights() -> None:
     torch.testing.assert_close(network.apply_many(thetas, x)[0], expected)
     torch.testing.assert_close(network.predictor(thetas[0], x[0])(x[0]), expected)
     found = [
-        steps.linearise(thetas, x, y)[1](u)
+        derivatives(steps.linearise(thetas, batch)[1], u)
         for steps in (EagerSteps(inner_loss(network)), TracedSteps(inner_loss(network)))
     ]
     torch.testing.assert_close(found[0], found[1])
@@ -201,16 +205,17 @@ class Scaled(nn.Module):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_a_module_in_a_usual_wrapping_works_like_the_plain_one(kind: str) -> None:
     network = network_of(WORKING[kind])
-    thetas, x, y, u = given(network, 2)
+    thetas, batch, u = given(network, 2)
+    x = batch.inputs
     assert all(word not in name for name in network.names for word in ("_orig_mod", "module."))
     module = network.factory().double().eval()
     module.load_state_dict(network.named(thetas[0]), strict=False)
     logits = network.apply_many(thetas, x)
     torch.testing.assert_close(logits[0], module(x[0]), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(network.predictor(thetas[0], x[0])(x[0]), logits[0])
-    back = EagerSteps(inner_loss(network)).linearise(thetas, x, y)[1]
+    back = EagerSteps(inner_loss(network)).linearise(thetas, batch)[1]
     h, gradient = 1e-5, EagerSteps(inner_loss(network)).gradient
-    along = (gradient(thetas + h * u, x, y) - gradient(thetas - h * u, x, y)) / (2 * h)
+    along = (gradient(thetas + h * u, batch) - gradient(thetas - h * u, batch)) / (2 * h)
     torch.testing.assert_close(back(u)[0], along, rtol=1e-4, atol=1e-7)
 
 

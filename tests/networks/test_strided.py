@@ -9,7 +9,7 @@ CRASHING = """
 import torch
 from torch import nn
 from datastill.networks import Network, build
-from datastill.training import EagerSteps
+from datastill.training import Batch, EagerSteps
 from datastill.training.program import inner_loss
 
 class Strided(nn.Module):
@@ -30,7 +30,7 @@ for network in networks:
     thetas = network.init("xavier", [torch.Generator().manual_seed(0)])
     x = torch.randn(1, 10, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     for _ in range(4):
-        gradient, back = EagerSteps(inner_loss(network)).linearise(thetas, x, torch.arange(10))
+        gradient, back = EagerSteps(inner_loss(network)).linearise(thetas, Batch(x, torch.arange(10)[None]))
         assert back(gradient)[0].isfinite().all()
 print("whole")
 """

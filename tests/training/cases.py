@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from datastill.networks import Network, build
 from datastill.networks.resnet import Block
 from datastill.objectives import classification
-from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps
+from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps
 from datastill.training.program import inner_loss
 
 from ..problems import SMALL, classify
@@ -30,12 +30,23 @@ def shape_of(spec: str) -> tuple[int, int, int]:
 
 
 def arguments(spec: str, *, networks: int = 2, soft: bool = False, seed: int = 0, batch: int = 2):
-    """The inner loss of a network, (weights, examples, labels) of one step, and u."""
+    """The inner loss of a network, (weights, batch) of one step, and u."""
     problem = classify(spec, shape_of(spec), networks=networks, soft=soft, seed=seed, batch=batch, steps=1, epochs=1)
     g = torch.Generator().manual_seed(seed + 500)
     x = torch.randn(networks, *problem.examples[0].shape, generator=g, dtype=torch.float64)
     u = torch.randn(problem.thetas.shape, generator=g, dtype=torch.float64)
-    return problem.loss, (problem.thetas, x, problem.labels[0]), u
+    return problem.loss, (problem.thetas, shared(x, problem.labels[0])), u
+
+
+def shared(x: Tensor, labels: Tensor) -> Batch:
+    """A batch whose labels are those of every network."""
+    return Batch(x, labels.expand(len(x), *labels.shape))
+
+
+def derivatives(back, u: Tensor) -> list[Tensor]:
+    """H u, then the mixed derivatives."""
+    hessian_u, mixed = back(u)
+    return [hessian_u, *mixed.values()]
 
 
 def real(spec: str, thetas: Tensor, count: int) -> OnReal:
@@ -64,7 +75,7 @@ class Around(nn.Module):
 
 
 def around(middle, networks: int = 1):
-    """The inner loss of a network, (weights, examples, labels) and u, as `arguments`."""
+    """The inner loss of a network, (weights, batch) and u, as `arguments`."""
     return of_module(Around(middle), networks)
 
 
@@ -73,4 +84,4 @@ def of_module(module: nn.Module, networks: int = 1):
     g = torch.Generator().manual_seed(3)
     thetas, u = 0.5 * torch.randn(2, networks, network.size, generator=g, dtype=torch.float64)
     x = torch.randn(networks, 5, 1, 4, 4, generator=g, dtype=torch.float64)
-    return inner_loss(network), (thetas, x, torch.tensor([0, 1, 2, 1, 0])), u
+    return inner_loss(network), (thetas, shared(x, torch.tensor([0, 1, 2, 1, 0]))), u

@@ -15,6 +15,7 @@ from datastill.training.program import inner_loss
 
 from ..problems import classify, smooth
 from ..toys import toy_config, toy_data
+from .cases import shared
 
 CONVNET = "convnet(width=8,depth=2)"
 EXECUTIONS = {"eager": EagerSteps, "forward": ForwardSteps, "traced": TracedSteps, "compiled": TracedSteps}
@@ -107,7 +108,7 @@ def test_layers_in_half_precision_take_and_give_single_and_round_in_between(netw
     close(half.apply_many(thetas, x), full.apply_many(thetas, x))
     assert full.dtype is None
     y = torch.tensor([0, 1, 2, 0])
-    close(*(EagerSteps(inner_loss(network)).gradient(thetas, x, y) for network in (half, full)))
+    close(*(EagerSteps(inner_loss(network)).gradient(thetas, shared(x, y)) for network in (half, full)))
 
 
 def test_computing_in_no_other_precision_changes_nothing():

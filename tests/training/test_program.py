@@ -92,9 +92,9 @@ def test_the_inner_loss_is_the_mean_cross_entropy_of_each_network_on_its_own_exa
     expected = torch.stack(
         [cross_entropy(network.apply(theta, x), labels) for theta, x in zip(thetas, examples, strict=True)]
     )
-    torch.testing.assert_close(inner_loss(network)(thetas, examples, labels), expected)
+    torch.testing.assert_close(inner_loss(network)(thetas, examples, labels.expand(3, -1)), expected)
     soft = one_hot(labels, 3).float()
-    torch.testing.assert_close(inner_loss(network)(thetas, examples, soft), expected)
+    torch.testing.assert_close(inner_loss(network)(thetas, examples, soft.expand(3, -1, -1)), expected)
 
 
 @pytest.mark.parametrize(

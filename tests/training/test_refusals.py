@@ -10,7 +10,7 @@ from datastill.errors import UserError
 from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps, Untraceable, hypergradient, traced
 from datastill.training.steps import explain_missing_derivative
 
-from .cases import SMOOTH, arguments, around, close, of_module
+from .cases import SMOOTH, arguments, around, close, derivatives, of_module
 
 # --- what cannot be traced, compiled or differentiated
 
@@ -27,7 +27,7 @@ def test_a_network_that_branches_on_values_cannot_be_traced_and_is_told_so(what)
     assert issubclass(Untraceable, UserError)
     gradient, back = EagerSteps(loss).linearise(*at)
     expected, forward = ForwardSteps(loss).linearise(*at)
-    close((gradient, *back(u)), (expected, *forward(u)))
+    close((gradient, *derivatives(back, u)), (expected, *derivatives(forward, u)))
 
 
 def without_gradient(h: Tensor) -> Tensor:
@@ -62,16 +62,16 @@ def wrong(**marks):
     ],
 )
 def test_steps_of_a_network_with_something_odd_in_it_are_those_of_autograd_or_refused(kind, middle):
-    loss, (thetas, x, y), u = around(middle)
+    loss, (thetas, batch), u = around(middle)
     steps = kind(loss)
     for factor in (1, -2):
         try:
-            gradient, back = steps.linearise(factor * thetas, x, y)
-            found = (gradient, *back(u))
+            gradient, back = steps.linearise(factor * thetas, batch)
+            found = (gradient, *derivatives(back, u))
         except UserError:
             return
-        expected, expected_back = EagerSteps(loss).linearise(factor * thetas, x, y)
-        close(found, (expected, *expected_back(u)))
+        expected, expected_back = EagerSteps(loss).linearise(factor * thetas, batch)
+        close(found, (expected, *derivatives(expected_back, u)))
 
 
 def test_an_objective_that_branches_on_values_cannot_be_traced_either():
@@ -124,14 +124,14 @@ class Sampling(nn.Module):
 
 
 def test_an_operation_without_forward_derivative_is_named_and_autograd_does_it():
-    loss, (thetas, x, y), u = of_module(Sampling())
-    _, back = ForwardSteps(loss).linearise(thetas, x, y)
+    loss, (thetas, batch), u = of_module(Sampling())
+    _, back = ForwardSteps(loss).linearise(thetas, batch)
     with pytest.raises(UserError, match=r"uses grid_sampler_2d, which has no forward derivative; .*execution=eager"):
         back(u)
     for kind in (EagerSteps, TracedSteps):
         steps, h = kind(loss), 1e-5
-        hessian_u, _ = steps.linearise(thetas, x, y)[1](u)
-        along = (steps.gradient(thetas + h * u, x, y) - steps.gradient(thetas - h * u, x, y)) / (2 * h)
+        hessian_u, _ = steps.linearise(thetas, batch)[1](u)
+        along = (steps.gradient(thetas + h * u, batch) - steps.gradient(thetas - h * u, batch)) / (2 * h)
         torch.testing.assert_close(hessian_u, along, rtol=1e-6, atol=1e-8)
 
 
@@ -162,10 +162,10 @@ class Once(torch.autograd.Function):
 )
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_an_operation_without_second_derivative_is_refused_as_no_mode_can_do_without_it(middle, name, mode):
-    loss, (thetas, x, y), _ = around(middle)
+    loss, (thetas, (x, y)), _ = around(middle)
     sizes = torch.ones(1, 1, dtype=torch.float64)
     with pytest.raises(UserError, match=f"uses '?{name}'?, which has no second derivative; no mode can do without it"):
-        hypergradient(loss, lambda t: t.sum(1), thetas, x, y[None], sizes, mode=mode)
+        hypergradient(loss, lambda t: t.sum(1), thetas, x, y, sizes, mode=mode)
 
 
 def test_a_loss_with_attention_of_its_own_is_told_how_to_be_differentiated_twice():
@@ -173,9 +173,9 @@ def test_a_loss_with_attention_of_its_own_is_told_how_to_be_differentiated_twice
         q = x.flatten(2)[:, None, :, :9] * thetas[:, None, None, :9]
         return F.scaled_dot_product_attention(q, q, q).square().sum((1, 2, 3))
 
-    (thetas, x, y), u = around(torch.tanh)[1:]
+    (thetas, batch), u = around(torch.tanh)[1:]
     with pytest.raises(UserError, match=r"call this inside: with torch.nn.attention.sdpa_kernel"):
-        EagerSteps(loss).linearise(thetas, x, y)[1](u)
+        EagerSteps(loss).linearise(thetas, batch)[1](u)
 
 
 def test_other_errors_are_left_as_they_are():

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from datastill.networks import build
-from datastill.training import EagerSteps, ForwardSteps, OnReal, TracedSteps, hypergradient
+from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, hypergradient
 
 from ..problems import CLOSED_FORM, SMALL, assert_same
-from .cases import SLOW, SMOOTH, arguments, close, every_kind, real, shape_of
+from .cases import SLOW, SMOOTH, arguments, close, derivatives, every_kind, real, shape_of
 
 # --- the same numbers
 
@@ -30,7 +30,7 @@ def test_forward_steps_are_those_of_autograd(spec, networks, soft):
     loss, at, u = arguments(spec, networks=networks, soft=soft)
     gradient, back = ForwardSteps(loss).linearise(*at)
     expected, expected_back = EagerSteps(loss).linearise(*at)
-    close((gradient, *back(u)), (expected, *expected_back(u)))
+    close((gradient, *derivatives(back, u)), (expected, *derivatives(expected_back, u)))
     close([ForwardSteps(loss).gradient(*at)], [expected])
 
 
@@ -41,7 +41,7 @@ def test_forward_steps_differentiate_the_normalisation_of_a_network_in_channels_
     loss, at, u = arguments(spec, networks=1)
     gradient, back = ForwardSteps(loss).linearise(*at)
     expected, expected_back = EagerSteps(loss).linearise(*at)
-    close((gradient, *back(u)), (expected, *expected_back(u)))
+    close((gradient, *derivatives(back, u)), (expected, *derivatives(expected_back, u)))
 
 
 @pytest.mark.parametrize(("spec", "networks", "soft"), TRACED)
@@ -51,7 +51,7 @@ def test_traced_steps_are_those_of_autograd_at_other_values_than_those_they_were
     steps.linearise(*arguments(spec, networks=networks, soft=soft, seed=1)[1])
     gradient, back = steps.linearise(*at)
     expected, expected_back = EagerSteps(loss).linearise(*at)
-    close((gradient, *back(u)), (expected, *expected_back(u)))
+    close((gradient, *derivatives(back, u)), (expected, *derivatives(expected_back, u)))
 
 
 @pytest.mark.parametrize(("spec", "networks", "soft"), FIRST_ORDER)
@@ -75,35 +75,37 @@ def test_steps_of_every_kind_give_the_closed_form(kind, make, mode):
 
 @every_kind
 def test_the_way_back_is_the_derivative_of_the_gradient(kind):
-    loss, (thetas, x, y), u = arguments(SMOOTH)
+    loss, (thetas, (x, y)), u = arguments(SMOOTH)
     steps, h = kind(loss), 1e-5
-    _, back = steps.linearise(thetas, x, y)
-    hessian_u, mixed_u = back(u)
-    along = (steps.gradient(thetas + h * u, x, y) - steps.gradient(thetas - h * u, x, y)) / (2 * h)
+    _, back = steps.linearise(thetas, Batch(x, y))
+    hessian_u, mixed_u = derivatives(back, u)
+    along = (steps.gradient(thetas + h * u, Batch(x, y)) - steps.gradient(thetas - h * u, Batch(x, y))) / (2 * h)
     torch.testing.assert_close(hessian_u, along, rtol=1e-6, atol=1e-8)
     d = torch.randn(x.shape, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    moved = (steps.gradient(thetas, x + h * d, y) - steps.gradient(thetas, x - h * d, y)) / (2 * h)
+    moved = (steps.gradient(thetas, Batch(x + h * d, y)) - steps.gradient(thetas, Batch(x - h * d, y))) / (2 * h)
     torch.testing.assert_close((mixed_u * d).flatten(1).sum(1), (moved * u).sum(1), rtol=1e-6, atol=1e-8)
 
 
 @every_kind
 def test_the_way_back_can_be_gone_once_only_or_not_at_all_and_holds_no_graph(kind):
     loss, at, u = arguments(SMOOTH)
-    at = tuple(each.requires_grad_() if each.is_floating_point() else each for each in at)
+    for each in (at[0], at[1].inputs):
+        each.requires_grad_()
     gradient, back = kind(loss).linearise(*at)
-    assert not any(each.requires_grad for each in (gradient, *back(u), kind(loss).gradient(*at)))
-    assert all(each.grad is None for each in at if each.is_floating_point())
+    assert not any(each.requires_grad for each in (gradient, *derivatives(back, u), kind(loss).gradient(*at)))
+    assert at[0].grad is None
+    assert at[1].inputs.grad is None
 
 
 @every_kind
 def test_networks_do_not_feel_each_other(kind):
-    loss, (thetas, x, y), u = arguments(SMOOTH, networks=3)
+    loss, (thetas, (x, y)), u = arguments(SMOOTH, networks=3)
     steps = kind(loss)
-    gradient, back = steps.linearise(thetas, x, y)
-    together = (gradient, *back(u))
+    gradient, back = steps.linearise(thetas, Batch(x, y))
+    together = (gradient, *derivatives(back, u))
     for i in range(3):
-        alone, back_alone = steps.linearise(thetas[i : i + 1], x[i : i + 1], y)
-        close([each[i : i + 1] for each in together], (alone, *back_alone(u[i : i + 1])))
+        alone, back_alone = steps.linearise(thetas[i : i + 1], Batch(x[i : i + 1], y[i : i + 1]))
+        close([each[i : i + 1] for each in together], (alone, *derivatives(back_alone, u[i : i + 1])))
 
 
 # --- on real images, in pieces

@@ -10,7 +10,7 @@ from torch.func import functionalize, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
-from datastill.training import EagerSteps, TracedSteps, hypergradient, traced
+from datastill.training import Batch, EagerSteps, TracedSteps, hypergradient, traced
 from datastill.training.traced import cut, is_pointwise, is_view, opaque_pools
 
 from ..problems import CLOSED_FORM, assert_same, classify
@@ -18,6 +18,8 @@ from .cases import (
     SMOOTH,
     arguments,
     close,
+    derivatives,
+    shared,
 )
 
 # --- how a trace is cut
@@ -115,28 +117,29 @@ def test_the_first_part_of_a_step_knows_no_u_and_the_second_is_linear_in_it(spec
     loss, at, u = arguments(spec, networks=1)
     gradient, back = TracedSteps(loss).linearise(*at)
     ((before, after),) = cuts
-    kept = before(*at)[1:]
+    kept = before(at[0], *at[1])[1:]
     assert len(inputs(before)) == 3
     assert len(inputs(after)) == 4 + len(kept) > 5
     whole = operations(before).count("aten.convolution.default")
     assert whole == 2  # both layers, forward; those of the second part have u in them
     w = torch.randn(u.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    of_u, of_w = back(u), back(w)
-    close(back(2 * u), [2 * each for each in of_u], 1e-14)
-    close(back(u + w), [a + b for a, b in zip(of_u, of_w, strict=True)], 1e-13)
-    assert all(torch.equal(a, b) for a, b in zip(back(u), of_u, strict=True))  # what is kept is not written over
-    assert not any(each.any() for each in back(torch.zeros_like(u)))
+    of_u, of_w = derivatives(back, u), derivatives(back, w)
+    close(derivatives(back, 2 * u), [2 * each for each in of_u], 1e-14)
+    close(derivatives(back, u + w), [a + b for a, b in zip(of_u, of_w, strict=True)], 1e-13)
+    again = derivatives(back, u)  # what is kept is not written over
+    assert all(torch.equal(a, b) for a, b in zip(again, of_u, strict=True))
+    assert not any(each.any() for each in derivatives(back, torch.zeros_like(u)))
     torch.testing.assert_close((of_u[0] * w).sum(), (of_w[0] * u).sum())  # a Hessian is symmetric
     assert gradient.abs().max() > 0
 
 
 def test_ways_back_of_several_steps_keep_what_is_theirs():
-    loss, (thetas, x, y), u = arguments(SMOOTH)
+    loss, (thetas, batch), u = arguments(SMOOTH)
     steps = TracedSteps(loss)
-    _, first = steps.linearise(thetas, x, y)
-    before = first(u)
-    _, second = steps.linearise(2 * thetas, x, y)
-    assert all(torch.equal(a, b) for a, b in zip(first(u), before, strict=True))
+    _, first = steps.linearise(thetas, batch)
+    before = derivatives(first, u)
+    _, second = steps.linearise(2 * thetas, batch)
+    assert all(torch.equal(a, b) for a, b in zip(derivatives(first, u), before, strict=True))
     assert not torch.allclose(second(u)[0], before[0])
 
 
@@ -157,7 +160,7 @@ def counted(loss):
 def test_a_trace_is_made_once_for_each_shape_and_type():
     problem = CLOSED_FORM["logistic_regression"]()
     loss, calls = counted(problem.loss)
-    thetas, x, y = problem.thetas, problem.examples[0].expand(2, -1, -1, -1, -1), problem.labels[0]
+    thetas, x, y = problem.thetas, problem.examples[0].expand(2, -1, -1, -1, -1), problem.labels[0].expand(2, -1)
     u, steps = torch.ones_like(thetas), TracedSteps(loss)
 
     def new(call) -> bool:
@@ -165,18 +168,18 @@ def test_a_trace_is_made_once_for_each_shape_and_type():
         call()
         return len(calls) > before
 
-    single = (thetas.float(), x.float(), y.float())
+    single = (thetas.float(), Batch(x.float(), y.float()))
     for call in (
-        lambda: steps.gradient(thetas, x, y),
-        lambda: steps.gradient(thetas[:1], x[:1], y),
-        lambda: steps.gradient(thetas, x[:, :1], y[:1]),
+        lambda: steps.gradient(thetas, Batch(x, y)),
+        lambda: steps.gradient(thetas[:1], Batch(x[:1], y[:1])),
+        lambda: steps.gradient(thetas, Batch(x[:, :1], y[:, :1])),
         lambda: steps.gradient(*single),
-        lambda: steps.linearise(thetas, x, y)[1](u),
+        lambda: steps.linearise(thetas, Batch(x, y))[1](u),
         lambda: steps.linearise(*single),
     ):
         assert new(call)
         assert not new(call)
-    assert not new(lambda: steps.gradient(thetas + 1, 2 * x, 1 - y))
+    assert not new(lambda: steps.gradient(thetas + 1, Batch(2 * x, 1 - y)))
 
 
 def test_traces_do_not_grow_with_the_length_of_the_program():
@@ -254,7 +257,7 @@ def compiled():
     problem = classify("tests.training.test_traced:pooling", (1, 4, 4), batch=4)
     thetas, x = problem.thetas.float(), problem.examples[0].expand(2, -1, -1, -1, -1).float()
     steps = TracedSteps(problem.loss, compiled=True)
-    steps.linearise(thetas, x, problem.labels[0])
+    steps.linearise(thetas, shared(x, problem.labels[0]))
     return steps, problem
 
 
@@ -263,11 +266,11 @@ def test_compiled_steps_are_those_of_autograd(compiled):
     g = torch.Generator().manual_seed(1)
     thetas, u = (torch.randn(problem.thetas.shape, generator=g, dtype=torch.float64) for _ in range(2))
     x = torch.randn(2, *problem.examples[0].shape, generator=g, dtype=torch.float64)
-    gradient, back = steps.linearise(thetas.float(), x.float(), problem.labels[1])
-    expected, expected_back = EagerSteps(problem.loss).linearise(thetas, x, problem.labels[1])
-    found = (gradient, *back(u.float()))
+    gradient, back = steps.linearise(thetas.float(), shared(x.float(), problem.labels[1]))
+    expected, expected_back = EagerSteps(problem.loss).linearise(thetas, shared(x, problem.labels[1]))
+    found = (gradient, *derivatives(back, u.float()))
     assert all(each.dtype == torch.float32 for each in found)
-    close([each.double() for each in found], (expected, *expected_back(u)), 1e-4)
+    close([each.double() for each in found], (expected, *derivatives(expected_back, u)), 1e-4)
 
 
 def test_a_hypergradient_through_compiled_steps_is_that_of_autograd(compiled):
@@ -287,9 +290,9 @@ def test_a_hypergradient_through_compiled_steps_is_that_of_autograd(compiled):
 def test_compiled_steps_keep_what_is_theirs(compiled):
     steps, problem = compiled
     thetas, x = problem.thetas.float(), problem.examples[0].expand(2, -1, -1, -1, -1).float()
-    gradient, first = steps.linearise(thetas, x, problem.labels[0])
-    before, copy = first(torch.ones_like(thetas)), gradient.clone()
-    _, second = steps.linearise(2 * thetas, x, problem.labels[0])
+    gradient, first = steps.linearise(thetas, shared(x, problem.labels[0]))
+    before, copy = derivatives(first, torch.ones_like(thetas)), gradient.clone()
+    _, second = steps.linearise(2 * thetas, shared(x, problem.labels[0]))
     second(torch.ones_like(thetas))
     assert torch.equal(gradient, copy)
-    assert all(torch.equal(a, b) for a, b in zip(first(torch.ones_like(thetas)), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(derivatives(first, torch.ones_like(thetas)), before, strict=True))

@@ -3,10 +3,11 @@
 from .engine import Engine
 from .hypergradient import Hypergradient, hypergradient
 from .program import Program, unroll
-from .steps import EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
+from .steps import Batch, EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
 from .traced import TracedSteps, Untraceable
 
 __all__ = [
+    "Batch",
     "EagerSteps",
     "Engine",
     "ForwardSteps",

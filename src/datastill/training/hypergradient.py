@@ -5,13 +5,16 @@ Let theta_{t+1} = theta_t - eta_t g_t, g_t = dl(x_t; theta_t)/dtheta and v = dL/
 
     dL/dtheta_t = v - eta_t H_t v,      dL/dx_t += -eta_t d<g_t, v>/dx,      dL/deta_t = -<g_t, v>.
 
-For another inner optimiser, u = dL/dg_t replaces -eta_t v (see `optim`). The pair of H_t u and d<g_t, u>/dx is a linear
-map of u, the `Back` of a step. Mode ``stored`` makes this map during training and keeps it; mode ``recomputed`` keeps
-only weights during training, and makes the map on the way back.
+For another inner optimiser, u = dL/dg_t replaces -eta_t v (see `optim`). For soft labels y, the mixed
+derivative is d<g_t, u>/dy. H_t u and the mixed derivatives are a linear map of u, the `Back` of a step. Mode ``stored``
+makes this map during training and keeps it; mode ``recomputed`` keeps only weights during training, and makes the map
+on the way back.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -21,7 +24,7 @@ from ..errors import UserError, at_least, unknown
 from ..modes import trainable, usual_modes
 from ..program import Rule, State
 from .program import Training, training
-from .steps import Back, InnerLoss, Steps
+from .steps import INPUTS, Back, InnerLoss, Mixed, Steps
 
 MODES = ("stored", "recomputed")
 
@@ -32,14 +35,24 @@ class Hypergradient:
 
     objective: Float[Tensor, " networks"]
     """L, the objective at the trained weights."""
-    examples: Float[Tensor, "networks steps b c h w"]
-    """dL/dx, the gradient for the examples, summed over epochs."""
+    batches: dict[str, Float[Tensor, "networks steps b *shape"]]
+    """The gradient for each tensor of the batches that was asked for, by its name, summed over epochs."""
     step_sizes: Float[Tensor, "networks epochs steps"]
     """dL/deta, the gradient for the step sizes."""
     initial: Float[Tensor, "networks size"]
     """dL/dtheta_0, the gradient for the initial weights."""
     final: Float[Tensor, "networks size"]
     """theta_T, the trained weights."""
+
+    @property
+    def examples(self) -> Float[Tensor, "networks steps b c h w"]:
+        """dL/dx, the gradient for the examples."""
+        return self.batches["inputs"]
+
+    @property
+    def labels(self) -> Float[Tensor, "networks steps b *classes"]:
+        """dL/dy, the gradient for soft labels."""
+        return self.batches["targets"]
 
 
 @usual_modes()
@@ -55,6 +68,7 @@ def hypergradient(
     mode: str = "stored",
     keep_every: int = 1,
     window: range | None = None,
+    wanted: Sequence[str] = INPUTS,
 ) -> Hypergradient:
     """Train every network on the examples, evaluate the objective, and differentiate it through the training.
 
@@ -73,9 +87,12 @@ def hypergradient(
         window: the gradient steps to differentiate, counted from 0; None for all T steps. Earlier steps are trained but
             not differentiated, and training ends with the window. The result is the exact gradient for the weights
             at the start of the window (Feng et al. 2023, arXiv 2311.07025).
+        wanted: the names of the tensors of a batch to differentiate for: ``inputs`` (examples), ``targets`` (soft
+            labels). Gradients for others are not computed.
 
     Raises:
-        UserError: `mode` is unknown, or `window` is not within the T steps.
+        UserError: `mode` is unknown, `window` is not within the T steps, or a tensor in `wanted` is unknown or has no
+            derivative, as hard labels.
     """
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
@@ -87,36 +104,53 @@ def hypergradient(
         raise UserError(
             f"window {window.start}..{window.stop} is not within the {length} steps of the program; change it"
         )
+    _must_have_derivatives(run.batch(0), wanted)
     state = run.optimiser.start(trainable(thetas.detach()))
     for t in range(window.start):
         state = run.forward(state, t)
-    state, back = _stored(run, state, window) if mode == "stored" else _recomputed(run, state, window, keep_every)
+    kept = _stored if mode == "stored" else functools.partial(_recomputed, every=keep_every)
+    state, back = kept(run, state, window, wanted)
 
     values, v = run.steps.evaluate(objective, state[0])
     cotangents = (v, *(torch.zeros_like(v) for _ in state[1:]))
-    d_examples = torch.zeros_like(run.examples, memory_format=torch.contiguous_format)
+    batches: dict[str, Tensor] = {}
     d_sizes = thetas.new_zeros(len(thetas), *step_sizes.shape)
     for t, before, gradient, through in back:
         epoch, step = run.order[t]
         eta = run.step_sizes[epoch, step]
         cotangents, u, d_sizes[:, epoch, step] = run.optimiser.pull(before, gradient, eta, t, cotangents)
-        hessian_u, mixed_u = through(u)
-        d_examples[:, step] += mixed_u
+        hessian_u, mixed = through(u)
+        _add(batches, mixed, step, step_sizes.shape[1])
         cotangents = (cotangents[0] + hessian_u, *cotangents[1:])
-    return Hypergradient(
-        objective=values, examples=d_examples, step_sizes=d_sizes, initial=cotangents[0], final=state[0]
-    )
+    return Hypergradient(objective=values, batches=batches, step_sizes=d_sizes, initial=cotangents[0], final=state[0])
+
+
+def _must_have_derivatives(batch: Any, wanted: Sequence[str]) -> None:
+    """Raise a `UserError` if a name in `wanted` is no tensor of a batch, or one of integers."""
+    for name in wanted:
+        if name not in batch._fields:
+            raise unknown("tensor of a batch", name, batch._fields)
+        if not getattr(batch, name).is_floating_point():
+            raise UserError(f"{name} are integers, which have no derivative; give numbers, such as soft labels")
+
+
+def _add(batches: dict[str, Tensor], mixed: Mixed, step: int, steps: int) -> None:
+    """Add the mixed derivatives of a gradient step to the gradient for the batches of all steps."""
+    for name, each in mixed.items():
+        if name not in batches:
+            batches[name] = each.new_zeros(len(each), steps, *each.shape[1:])
+        batches[name][:, step] += each
 
 
 Reverse = Iterator[tuple[int, State, Tensor, Back]]
 """For each step, from last to first: t, the state before step t, its gradient and its `Back`."""
 
 
-def _stored(run: Training, state: State, window: range) -> tuple[State, Reverse]:
+def _stored(run: Training, state: State, window: range, wanted: Sequence[str]) -> tuple[State, Reverse]:
     """Return the state after the window, and the way back, with the `Back` of each step kept during training."""
     kept = []
     for t in window:
-        gradient, back = run.steps.linearise(state[0], *run.batch(t))
+        gradient, back = run.steps.linearise(state[0], run.batch(t), wanted)
         kept.append((t, state, gradient, back))
         state = run.update(state, gradient, t)
 
@@ -127,7 +161,7 @@ def _stored(run: Training, state: State, window: range) -> tuple[State, Reverse]
     return state, reverse()
 
 
-def _recomputed(run: Training, state: State, window: range, every: int) -> tuple[State, Reverse]:
+def _recomputed(run: Training, state: State, window: range, wanted: Sequence[str], every: int) -> tuple[State, Reverse]:
     """Return the state after the window, and the way back, computed from the kept state of every `every`-th step."""
     kept: list[tuple[State, range]] = []
     for t in window:
@@ -143,7 +177,7 @@ def _recomputed(run: Training, state: State, window: range, every: int) -> tuple
                 states.append(run.forward(states[-1], t))
             for t in reversed(segment):
                 before = states.pop()
-                yield t, before, *run.steps.linearise(before[0], *run.batch(t))
+                yield t, before, *run.steps.linearise(before[0], run.batch(t), wanted)
 
     return state, reverse()
 

@@ -13,7 +13,7 @@ from ..errors import UserError, at_least
 from ..modes import trainable
 from ..networks import Network
 from ..program import GradientDescent, Rule, State
-from .steps import EagerSteps, InnerLoss, Steps
+from .steps import Batch, EagerSteps, InnerLoss, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def inner_loss(network: Network) -> InnerLoss:
     """Return the loss of a gradient step: mean cross-entropy on one batch of synthetic examples."""
 
     def losses(thetas: Tensor, examples: Tensor, labels: Tensor) -> Tensor:
-        return mean_cross_entropy(network.apply_many(thetas, examples), labels.expand(thetas.shape[0], *labels.shape))
+        return mean_cross_entropy(network.apply_many(thetas, examples), labels)
 
     return losses
 
@@ -74,7 +74,7 @@ class Training:
     steps: Steps
     optimiser: Rule
     examples: Float[Tensor, "networks steps b c h w"]
-    labels: Shaped[Tensor, "steps b *classes"]
+    labels: Shaped[Tensor, "networks steps b *classes"]
     step_sizes: Float[Tensor, "epochs steps"]
 
     @functools.cached_property
@@ -83,10 +83,10 @@ class Training:
         epochs, steps = self.step_sizes.shape
         return list(Program(steps=steps, epochs=epochs))
 
-    def batch(self, t: int) -> tuple[Tensor, Tensor]:
-        """Return the examples (networks, b, c, h, w) and labels of step t."""
+    def batch(self, t: int) -> Batch:
+        """Return the examples and labels of step t."""
         _, step = self.order[t]
-        return self.examples[:, step], self.labels[step]
+        return Batch(self.examples[:, step], self.labels[:, step])
 
     def update(self, state: State, gradient: Tensor, t: int) -> State:
         """Return the state after step t, given the gradient of step t."""
@@ -94,7 +94,7 @@ class Training:
 
     def forward(self, state: State, t: int) -> State:
         """Return the state after step t, given the state before it."""
-        return self.update(state, self.steps.gradient(state[0], *self.batch(t)), t)
+        return self.update(state, self.steps.gradient(state[0], self.batch(t)), t)
 
 
 def training(
@@ -110,7 +110,7 @@ def training(
         steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
         optimiser=optimiser or GradientDescent(),
         examples=trainable(examples.detach()).expand(networks, *examples.shape),
-        labels=trainable(labels),
+        labels=trainable(labels.detach()).expand(networks, *labels.shape),
         step_sizes=trainable(step_sizes.detach()),
     )
 

@@ -2,9 +2,10 @@
 
 import abc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -14,18 +15,34 @@ from torch.func import grad, jvp
 from ..errors import UserError
 from ..networks.forward import ForwardDifferentiable
 
-InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(weights (networks, size), examples (networks, b, c, h, w), labels (b,) or (b, classes)) -> losses (networks,)."""
 
-Back = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""The way back through a step: u (networks, size) -> (H u, d<g, u>/dx), with its gradient g and Hessian H."""
+class Batch(NamedTuple):
+    """The tensors of a gradient step. A loss that takes more than these gets them from another named tuple."""
+
+    inputs: Float[Tensor, "networks b c h w"]
+    """The synthetic examples, for each network."""
+    targets: Shaped[Tensor, "networks b *classes"]
+    """Their labels: integer classes (hard), or probabilities (soft)."""
+
+
+INPUTS = ("inputs",)
+"""The name of the tensor of a `Batch` that is learned by default."""
+
+InnerLoss = Callable[..., Tensor]
+"""(weights (networks, size), *batch) -> losses (networks,). The tensors of a batch are given in their order: inputs
+(networks, b, c, h, w), targets (networks, b) or (networks, b, classes)."""
+
+Mixed = dict[str, Tensor]
+"""d<g, u>/d(tensor of a batch), by the name of the tensor; each has the shape of its tensor."""
+
+Back = Callable[[Tensor], tuple[Tensor, Mixed]]
+"""The way back through a step: u (networks, size) -> H u and the mixed derivatives of <g, u>, where g is the gradient
+of the step and H its Hessian."""
 
 RealLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), real images (networks, b, c, h, w), labels (networks, b)) -> means over b (networks,)."""
 
 Weights = Float[Tensor, "networks size"]
-Images = Float[Tensor, "networks b c h w"]
-Labels = Shaped[Tensor, "b *classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +68,19 @@ class Steps(abc.ABC):
     """Computes the gradients of an inner loss. All subclasses return equal numbers, up to rounding."""
 
     @abc.abstractmethod
-    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
-        """Return dl/dtheta of each network."""
+    def gradient(self, thetas: Weights, batch: Any) -> Weights:
+        """Return dl/dtheta of each network. `batch` is a `Batch` or another named tuple of tensors."""
 
     @abc.abstractmethod
-    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
-        """Return the gradient and the way back through this step."""
+    def linearise(self, thetas: Weights, batch: Any, wanted: Sequence[str] = INPUTS) -> tuple[Weights, Back]:
+        """Return the gradient and the way back through this step.
+
+        Args:
+            thetas: the weights of each network.
+            batch: a `Batch` or another named tuple of tensors.
+            wanted: the names of the tensors of the batch whose mixed derivatives the way back gives; no others are
+                computed. These tensors must be floating-point numbers.
+        """
 
     @abc.abstractmethod
     def differentiate(
@@ -111,25 +135,29 @@ class EagerSteps(Steps):
         self.loss = loss
         self._checked = False
 
-    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
+    def gradient(self, thetas: Weights, batch: Any) -> Weights:
         """Return dl/dtheta of each network."""
         thetas = thetas.detach().requires_grad_()
         with torch.enable_grad():
-            return torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas)[0]
+            return torch.autograd.grad(self.loss(thetas, *batch).sum(), thetas)[0]
 
-    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+    def linearise(self, thetas: Weights, batch: Any, wanted: Sequence[str] = INPUTS) -> tuple[Weights, Back]:
         """Return the gradient and the way back, which holds the graph of the gradient in memory."""
-        thetas, x = thetas.detach().requires_grad_(), x.detach().requires_grad_()
+        thetas = thetas.detach().requires_grad_()
+        learned = {name: getattr(batch, name).detach().requires_grad_() for name in wanted}
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.loss(thetas, x, y).sum(), thetas, create_graph=True)
+            loss = self.loss(thetas, *batch._replace(**learned)).sum()
+            (gradient,) = torch.autograd.grad(loss, thetas, create_graph=True)
         if not self._checked:
             _differentiable_twice(gradient)
             self._checked = True
 
-        def back(u: Tensor) -> tuple[Tensor, Tensor]:
+        def back(u: Tensor) -> tuple[Tensor, Mixed]:
             with explain_missing_derivative("second", "no mode can do without it: take another layer in its place"):
-                hessian_u, mixed_u = torch.autograd.grad(gradient, (thetas, x), u, materialize_grads=True)
-            return hessian_u, mixed_u
+                hessian_u, *mixed = torch.autograd.grad(
+                    gradient, (thetas, *learned.values()), u, materialize_grads=True
+                )
+            return hessian_u, dict(zip(learned, mixed, strict=True))
 
         return gradient.detach(), back
 
@@ -165,22 +193,23 @@ class ForwardSteps(EagerSteps):
 
     They are wrong for networks that use `torch.no_grad`, which forward derivatives ignore; `detach` is fine.
 
-    H u and d<g, u>/dx are the tangents of (dl/dtheta, dl/dx) as theta moves along u: second derivatives commute.
+    H u and d<g, u>/dx are the tangents of (dl/dtheta, dl/dx) as theta moves along u: second derivatives commute. This
+    holds for each tensor x of the batch.
     """
 
-    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+    def linearise(self, thetas: Weights, batch: Any, wanted: Sequence[str] = INPUTS) -> tuple[Weights, Back]:
         """Return the gradient and the way back, which keeps only the arguments in memory."""
 
-        def total(weights: Tensor, images: Tensor) -> Tensor:
+        def total(weights: Tensor, learned: Mixed) -> Tensor:
             with ForwardDifferentiable():
-                return self.loss(weights, images, y).sum()
+                return self.loss(weights, *batch._replace(**learned)).sum()
 
         gradients = grad(total, argnums=(0, 1))
-        thetas, x = thetas.detach(), x.detach()
+        thetas, learned = thetas.detach(), {name: getattr(batch, name).detach() for name in wanted}
 
-        def back(u: Tensor) -> tuple[Tensor, Tensor]:
+        def back(u: Tensor) -> tuple[Tensor, Mixed]:
             with explain_missing_derivative("forward", "take execution=eager"):
-                hessian_u, mixed_u = jvp(lambda weights: gradients(weights, x), (thetas,), (u,))[1]
-            return hessian_u, mixed_u
+                hessian_u, mixed = jvp(lambda weights: gradients(weights, learned), (thetas,), (u,))[1]
+            return hessian_u, mixed
 
-        return self.gradient(thetas, x, y), back
+        return self.gradient(thetas, batch), back

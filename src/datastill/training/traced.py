@@ -3,6 +3,7 @@
 The gradient and the way back are traced together, reverse over reverse, as one function F(theta, x, y, u). Operations
 that do not depend on u compute the gradient. Their results that the other operations need are kept for the way back.
 If a compiler cut the graph, it would keep masks instead of activations, and storing masks is slow on CPUs.
+Here x and y stand for all tensors of a batch, each of which may be learned.
 """
 
 import functools
@@ -17,7 +18,7 @@ from torch.func import functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..errors import UserError
-from .steps import Back, EagerSteps, Images, InnerLoss, Labels, OnReal, RealLoss, Steps, Weights
+from .steps import INPUTS, Back, EagerSteps, InnerLoss, Mixed, OnReal, RealLoss, Steps, Weights
 
 
 class Untraceable(UserError):  # noqa: N818 (the name says it without "Error")
@@ -42,21 +43,22 @@ class TracedSteps(Steps):
         self.loss, self.compiled = loss, compiled
         self._graphs: dict[Any, Any] = {}
 
-    def gradient(self, thetas: Weights, x: Images, y: Labels) -> Weights:
+    def gradient(self, thetas: Weights, batch: Any) -> Weights:
         """Return dl/dtheta of each network."""
-        x = x.contiguous()
-        found = self._found("gradient", (thetas, x, y), self._trace_gradient)
-        return found(thetas, x, y)
+        batch = [each.contiguous() for each in batch]
+        found = self._found("gradient", (thetas, *batch), self._trace_gradient)
+        return found(thetas, *batch)
 
-    def linearise(self, thetas: Weights, x: Images, y: Labels) -> tuple[Weights, Back]:
+    def linearise(self, thetas: Weights, batch: Any, wanted: Sequence[str] = INPUTS) -> tuple[Weights, Back]:
         """Return the gradient and the way back, which holds the activations that it needs."""
-        x = x.contiguous()
-        forward, backward = self._found("linearise", (thetas, x, y), self._trace_both)
-        gradient, *kept = forward(thetas, x, y)
+        batch = batch._make(each.contiguous() for each in batch)
+        trace = functools.partial(self._trace_both, [batch._fields.index(name) for name in wanted])
+        forward, backward = self._found(("linearise", *wanted), (thetas, *batch), trace)
+        gradient, *kept = forward(thetas, *batch)
 
-        def back(u: Tensor) -> tuple[Tensor, Tensor]:
-            hessian_u, mixed_u = backward(thetas, x, y, u.contiguous(), *kept)
-            return hessian_u, mixed_u
+        def back(u: Tensor) -> tuple[Tensor, Mixed]:
+            hessian_u, *mixed = backward(thetas, *batch, u.contiguous(), *kept)
+            return hessian_u, dict(zip(wanted, mixed, strict=True))
 
         return gradient, back
 
@@ -86,11 +88,11 @@ class TracedSteps(Steps):
                 ) from error
         return self._graphs[key]
 
-    def _trace_gradient(self, thetas: Tensor, x: Tensor, y: Tensor) -> Graph:
-        def gradient(thetas: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return grad(lambda weights: self.loss(weights, x, y).sum())(thetas)
+    def _trace_gradient(self, *arguments: Tensor) -> Graph:
+        def gradient(thetas: Tensor, *batch: Tensor) -> Tensor:
+            return grad(lambda weights: self.loss(weights, *batch).sum())(thetas)
 
-        return self._finished(traced(gradient, thetas, x, y), thetas, x, y)
+        return self._finished(traced(gradient, *arguments), *arguments)
 
     def _trace_objective(self, loss: RealLoss, thetas: Tensor, images: Tensor, labels: Tensor) -> Graph:
         def both(thetas: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,20 +104,25 @@ class TracedSteps(Steps):
 
         return self._finished(traced(both, thetas, images, labels), thetas, images, labels)
 
-    def _trace_both(self, thetas: Tensor, x: Tensor, y: Tensor) -> tuple[Graph, Graph]:
-        def both(thetas: Tensor, x: Tensor, y: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            def along(weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-                gradient = grad(lambda w: self.loss(w, images, y).sum())(weights)
+    def _trace_both(self, wanted: Sequence[int], thetas: Tensor, *batch: Tensor) -> tuple[Graph, Graph]:
+        """Trace the gradient and the way back to the weights and the tensors of the batch at the places `wanted`."""
+
+        def both(thetas: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+            *batch, u = others
+
+            def along(weights: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+                gradient = grad(lambda w: self.loss(w, *batch).sum())(weights)
                 return (gradient * u).sum(), gradient
 
-            (hessian_u, mixed_u), gradient = grad(along, argnums=(0, 1), has_aux=True)(thetas, x)
-            return gradient, hessian_u, mixed_u
+            places = (0, *(place + 1 for place in wanted))
+            (hessian_u, *mixed), gradient = grad(along, argnums=places, has_aux=True)(thetas, *batch)
+            return gradient, hessian_u, *mixed
 
         u = torch.ones_like(thetas)
-        forward, backward = cut(traced(both, thetas, x, y, u), is_pointwise if self.compiled else is_view)
-        forward = self._finished(forward, thetas, x, y)
-        _, *kept = forward(thetas, x, y)
-        return forward, self._finished(backward, thetas, x, y, u, *kept)
+        forward, backward = cut(traced(both, thetas, *batch, u), is_pointwise if self.compiled else is_view)
+        forward = self._finished(forward, thetas, *batch)
+        _, *kept = forward(thetas, *batch)
+        return forward, self._finished(backward, thetas, *batch, u, *kept)
 
     def _finished(self, graph: fx.GraphModule, *arguments: Tensor) -> Graph:
         if not self.compiled:
@@ -187,14 +194,14 @@ def is_pointwise(node: fx.Node) -> bool:
 
 
 def cut(graph: fx.GraphModule, repeats: Callable[[fx.Node], bool]) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Split a traced (theta, x, y, u) -> (g, H u, d<g, u>/dx) into what comes before u and what comes after.
+    """Split a traced (theta, x, y, u) -> (g, H u, d<g, u>/dx, ...) into what comes before u and what comes after.
 
     Args:
         graph: the trace.
         repeats: says whether the second part repeats an operation; results of other operations are kept.
 
     Returns:
-        (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx).
+        (theta, x, y) -> (g, *kept) and (theta, x, y, u, *kept) -> (H u, d<g, u>/dx, ...).
     """
     nodes = list(graph.graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
