@@ -31,6 +31,7 @@ def test_a_result_is_whole_and_small(folder: Path) -> None:
     assert names == {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json"}
     known = DistilledSet.load(folder / "distilled.safetensors").initial_nbytes  # it must hold them
     assert sum(path.stat().st_size for path in folder.iterdir()) - known < 7_000_000
+    assert (folder / "metrics.jsonl").stat().st_size < 150_000, "every k-th iteration is enough to be read and compared"
 
 
 def test_a_result_is_that_of_the_recipe_as_it_is_now(folder: Path) -> None:
