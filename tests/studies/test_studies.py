@@ -14,7 +14,7 @@ from datastill.bundled import load
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.errors import UserError
-from datastill.evaluation import Grid
+from datastill.evaluation import Grid, Protocol
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.pool import Pool
@@ -296,24 +296,40 @@ def test_an_unknown_study_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown study 'stepps': did you mean 'steps'?" in capsys.readouterr().err
 
 
-def test_what_a_study_needs_is_listed_and_told_before_anything_is_measured(
+def test_sets_that_a_study_makes_first_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a folder of results, the sets that come with the package are found, the others are asked for."""
     monkeypatch.chdir(tmp_path)
     assert main(["list", "studies", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["studies"]
     for name, study in STUDIES.items():
         missing = study.missing() if isinstance(study, OnSets) else []
-        assert listed[name] == study.title + (f" (distil first: {', '.join(missing)})" if missing else "")
-        if not missing:
-            continue
-        assert main(["study", name]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert all(f"datastill distill {recipe} --out results/{recipe}" in said for recipe in missing)
+        assert listed[name] == study.title + (f" (first distils {', '.join(missing)})" if missing else "")
     assert STUDIES["table-mnist-long"].missing() == [], "mnist-100 comes with the package"
-    assert list(tmp_path.iterdir()) == []
+    assert STUDIES["table-mnist"].missing() == ["mnist-random", "mnist-fixed"]
+
+
+def test_a_study_distils_the_sets_that_are_missing_where_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an empty folder, without a checkout; what was stopped goes on."""
+    monkeypatch.chdir(tmp_path)
+    short = replace(
+        recipe("digits"), random_sets=0, loop=LoopSettings(iterations=1), protocol=Protocol(networks=2)
+    )  # fmt: skip
+    monkeypatch.setattr("datastill.studies.needed.named_recipe", lambda _: short)
+    study = Along(recipes=("digits",))
+    assert study.missing() == ["digits"]
+    text = run(study, Path("results/along")).read_text()
+    assert "`results/digits`: 2 networks" in text
+    made = Path("results/digits/distilled.safetensors").read_bytes()
+    run(study, Path("results/along"))
+    assert Path("results/digits/distilled.safetensors").read_bytes() == made
+
+
+def test_a_section_about_sets_that_are_missing_says_how_they_are_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no set of the recipe mnist-fixed in .*: datastill study along-the-program"):
+        replace(STUDIES["along-the-program"], results=tmp_path).find_set("mnist-fixed")
 
 
 def test_sets_in_the_folder_of_results_come_before_those_of_the_package() -> None:

@@ -155,6 +155,6 @@ def _about_set(distilled: DistilledSet) -> str:
 
 
 def _about_study(study: Study) -> str:
-    """Return the title of a study, and the names of the sets that must be distilled before it."""
+    """Return the title of a study, and the names of the sets that it distils first, because they are missing."""
     missing = study.missing() if isinstance(study, OnSets) else []
-    return f"{study.title} (distil first: {', '.join(missing)})" if missing else study.title
+    return f"{study.title} (first distils {', '.join(missing)})" if missing else study.title

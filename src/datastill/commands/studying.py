@@ -15,7 +15,8 @@ class MakeStudy:
     """Measure a study, and write its tables and charts: a comparison with all baselines, or a figure of the paper.
 
     The command first prints how long it takes. If it is stopped, run it again: finished parts are not measured again.
-    Some studies compare sets that must be distilled first; `datastill list studies` names these sets.
+    Some studies compare finished sets. Those that are neither in the folder results nor in the package are distilled
+    first; `datastill list studies` names them.
 
     Examples:
       datastill study steps                       accuracy against the number of steps

@@ -57,8 +57,8 @@ class Study(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """Return all settings that decide the numbers, as plain JSON values; a folder holds results of one setting."""
 
-    def check(self) -> None:  # noqa: B027
-        """Raise a `UserError` if something that the study needs is missing."""
+    def prepare(self) -> None:  # noqa: B027
+        """Make what all parts of the study need, as far as it is missing."""
 
     def settings_except(self, *names: str) -> dict[str, Any]:
         """Return all fields but those with these names."""
@@ -77,12 +77,13 @@ def run(study: Study, folder: Path) -> Path:
         The path of the section.
 
     Raises:
-        UserError: the folder belongs to another study or to other settings, or a distilled set is missing.
+        UserError: the folder belongs to another study or to other settings, or what the study needs cannot be
+            made.
         Stopped: SIGINT or SIGTERM was received; measured parts are kept, and an interrupted run can be resumed.
     """
-    study.check()
     with alone(folder):
         _belongs(study, folder)
+        study.prepare()
         _measure(study, folder)
         return draw(study, folder)
 

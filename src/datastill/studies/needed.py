@@ -1,7 +1,6 @@
-"""Studies of finished sets, and the search for these sets."""
+"""Studies of finished sets: the sets are found in a folder or in the package, or distilled first."""
 
 import functools
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,9 @@ from ..artifact import DistilledSet
 from ..bundled import load, names
 from ..errors import UserError
 from ..recipes import recipe as named_recipe
+from ..resuming import CONFIG, SET
+from ..run import distill
+from ..runlog import say
 from .base import Study
 
 
@@ -18,7 +20,8 @@ class OnSets(Study):
     """A study of the finished sets of some recipes."""
 
     results: Path = Path("results")
-    """Folder that holds the distilled sets, in folders with the names of their recipes."""
+    """Folder that holds the distilled sets, in folders with the names of their recipes. Sets that are neither there nor
+    in the package are distilled there."""
     trust: bool = False
     """Let the sets import modules and open files other than those that their recipes name."""
 
@@ -26,10 +29,12 @@ class OnSets(Study):
         """Return the recipes of this study whose sets are neither in `results` nor in the package."""
         return [recipe for recipe in self.recipes_needed() if self._where(recipe) is None]
 
-    def check(self) -> None:
-        """Raise a `UserError` if a set is missing, before anything is measured."""
-        if missing := self.missing():
-            raise UserError(_must_be_distilled(self.name, missing, self.results))
+    def prepare(self) -> None:
+        """Distil the sets that are missing; what was stopped goes on."""
+        for recipe in self.missing():
+            folder = self.results / recipe
+            say(f"the study {self.name} needs the set of the recipe {recipe}, which is distilled first, in {folder}")
+            distill(named_recipe(recipe), folder, resume=(folder / CONFIG).exists())
 
     def recipes_needed(self) -> Sequence[str]:
         """Return the recipes whose finished sets this study needs."""
@@ -41,25 +46,19 @@ class OnSets(Study):
         A set with the network of its recipe is trusted, because the recipe names the files of this network.
 
         Raises:
-            UserError: the set is in neither; the message says how to make it.
+            UserError: the set is in neither.
         """
         where = self._where(recipe)
         if where is None:
-            raise UserError(_must_be_distilled(self.name, [recipe], self.results))
+            raise UserError(
+                f"there is no set of the recipe {recipe} in {self.results}; it is made by: datastill study {self.name}"
+            )
         found = load(where, trust=self.trust)
         return found.with_trust(found.header.network == named_recipe(recipe).network)
 
     def _where(self, recipe: str) -> Path | str | None:
-        path = self.results / recipe / "distilled.safetensors"
+        path = self.results / recipe / SET
         return path if path.exists() else _in_package().get(recipe)
-
-
-def _must_be_distilled(study: str, recipes: Sequence[str], results: Path) -> str:
-    """Return the message that sets are missing, with the commands that make them."""
-    commands = " && ".join(
-        shlex.join(["datastill", "distill", recipe, "--out", str(results / recipe)]) for recipe in recipes
-    )
-    return f"study {study} needs distilled sets that are not in the folder {results}; make them first: {commands}"
 
 
 @functools.cache
