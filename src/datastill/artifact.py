@@ -22,7 +22,7 @@ from .errors import UserError
 from .files import digest, must_be_unchanged, read_tensors, write_whole
 from .header import Header, check_header, check_tensors, read_header
 from .modes import usual_modes
-from .program import optimiser, torch_form
+from .program import CrossEntropy, Ordered, Program, name_of, optimiser
 from .user_images import as_pixels
 
 FORMAT = "datastill/1"
@@ -78,6 +78,37 @@ class DistilledSet:
         return self.labels.dim() == 2
 
     @property
+    def inputs(self) -> Float[Tensor, "n c h w"]:
+        """The examples of all steps in one row, as `program` takes them."""
+        return self.examples.flatten(0, 1)
+
+    @property
+    def targets(self) -> Shaped[Tensor, "n *classes"]:
+        """The labels of all steps in one row, as `program` takes them."""
+        return self.labels.flatten(0, 1)
+
+    @property
+    def program(self) -> Program:
+        """How networks are trained on the set."""
+        return Program(order=Ordered(step_sizes=self.step_sizes), optimiser=optimiser(self.header.optimiser))
+
+    def with_program(self, program: Program) -> "DistilledSet":
+        """Return a copy of the set with another program, and no score: measure it again.
+
+        Raises:
+            UserError: a file of this format cannot hold the program.
+        """
+        order = program.order
+        plain = program.augmentation is None and not program.clip and program.loss == CrossEntropy()
+        if not isinstance(order, Ordered) or not plain:
+            raise UserError(
+                "a set can store a program of ordered steps with cross-entropy, without augmentation and without a "
+                "limit on gradients; train by another program with fit(model, program=...)"
+            )
+        header = replace(self.header, optimiser=name_of(program.optimiser), score=None)
+        return replace(self, step_sizes=order.step_sizes, header=header)
+
+    @property
     def size(self) -> int:
         """Number of examples."""
         return self.labels.shape[0] * self.labels.shape[1]
@@ -120,10 +151,12 @@ class DistilledSet:
 
     def as_dataset(self) -> TensorDataset:
         """Return the set as pairs (normalised image, label) in training order, for a `torch.utils.data.DataLoader`."""
-        return TensorDataset(self.examples.flatten(0, 1), self.labels.flatten(0, 1))
+        return TensorDataset(self.inputs, self.targets)
 
     @usual_modes()
-    def fit(self, model: nn.Module, *, use_initial: bool = True) -> nn.Module:
+    def fit(
+        self, model: nn.Module, *, use_initial: bool = True, program: Program | None = None, seed: int = 0
+    ) -> nn.Module:
         """Train `model` in place on the set as it is meant to be used: ordered steps with the learned step sizes.
 
         Dropout is off during these steps, as it was while distilling. The model may be wrapped in `DataParallel` or
@@ -137,6 +170,8 @@ class DistilledSet:
             use_initial: if `header.initial` is ``fixed``, load the stored initial weights first; if it is ``own``,
                 require that the model has the weights that the set was made for. False trains from the model's
                 weights, whatever they are; expect a much lower accuracy.
+            program: train by another program than that of the set; expect another accuracy than its score.
+            seed: the seed of all that is random in the program; the program of a set has nothing random.
 
         Returns:
             `model`, in evaluation mode; its running statistics of batch normalisation are those of the examples.
@@ -147,12 +182,11 @@ class DistilledSet:
                 model, or the model does not have the weights that the set was made for.
         """
         core = fitting.checked(model, self.examples[0])
-        rule = torch_form(optimiser(self.header.optimiser), [p for p in core.parameters() if p.requires_grad])
         if self.theta_0 is not None and use_initial:
             fitting.load_weights(core, self.theta_0, self.header.network)
         if self.header.initial == "own" and use_initial:
             fitting.must_have(core, self.header.weights, self.header.network)
-        fitting.train(core, rule, self.examples, self.labels, self.step_sizes, self.classes)
+        fitting.train(core, program or self.program, self.inputs, self.targets, classes=self.classes, seed=seed)
         return model.eval()
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import UserError
 from .files import digest
 from .modes import trainable
+from .program import Program, train_module
 from .user_modules import (
     check_logits,
     fill_lazy_layers,
@@ -74,37 +74,32 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 def train(
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    examples: Float[Tensor, "steps b c h w"],
-    labels: Shaped[Tensor, "steps b *classes"],
-    step_sizes: Float[Tensor, "epochs steps"],
+    program: Program,
+    inputs: Float[Tensor, "n c h w"],
+    targets: Shaped[Tensor, "n *classes"],
+    *,
     classes: int,
+    seed: int = 0,
 ) -> None:
-    """Train the model in place: every gradient step of every epoch, in order.
+    """Train the model in place by a program.
 
     Dropout is off, and batch normalisation uses the statistics of each batch. Afterwards the model is in evaluation
     mode, and its running statistics of batch normalisation are computed from all examples.
 
     Raises:
-        UserError: the model cannot take the examples, or does not return one logit per class.
+        UserError: the model cannot take the examples, or does not return one logit per class; the program does not fit
+            the number of examples.
     """
     norms = [layer for layer in model.eval().modules() if isinstance(layer, _BatchNorm)]
     for layer in norms:
         layer.train()
     parameters = _trained(model)
     device, dtype = parameters[0].device, parameters[0].dtype
-    examples, labels = trainable(examples).to(device, dtype), trainable(labels).to(device)
-    for sizes in step_sizes.tolist():
-        for images, wanted, size in zip(examples, labels, sizes, strict=True):
-            optimiser.param_groups[0]["lr"] = size
-            optimiser.zero_grad()
-            logits = _logits(model, images, classes)
-            soft = wanted.is_floating_point()
-            cross_entropy(logits, wanted.to(logits.dtype) if soft else wanted).backward(inputs=parameters)
-            optimiser.step()
-    optimiser.zero_grad()
+    inputs = trainable(inputs).to(device, dtype)
+    targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
+    train_module(lambda images: _logits(model, images, classes), parameters, inputs, targets, program, seed)
     if norms:
-        _measure_statistics(model, norms, examples.flatten(0, 1))
+        _measure_statistics(model, norms, inputs)
     model.eval()
 
 

@@ -1,5 +1,15 @@
-"""How networks are trained on synthetic examples."""
+"""How networks are trained on synthetic examples: the only place that knows what a gradient step on them is.
 
+A `Program` holds all that such a training needs besides the examples and the initial weights: the order of its steps
+(`Ordered` or `Shuffled`), the loss, the optimiser and the augmentation. ``program.steps(n, seed)`` yields each gradient
+step (which examples, step size, seed of the augmentation), and ``program.batch(inputs, targets, step)`` gives its
+examples. Whoever trains on a set reads these two: `train_stack` (evaluation), `train_module` (`DistilledSet.fit`) and
+the inner training of unrolling. Nothing is copied per epoch.
+"""
+
+from .augmentation import Augmentation, Draw, ShiftFlip
+from .losses import CrossEntropy, Divergence, Loss, SquaredError
+from .named import AUGMENTATIONS, PROGRAMS, AugmentationName, ProgramName, augmentation_name
 from .optimisers import (
     OPTIMISERS,
     Adam,
@@ -14,19 +24,40 @@ from .optimisers import (
     name_of,
     optimiser,
 )
+from .orders import Ordered, Shuffled, Step
+from .program import Program
+from .siamese import Siamese
 from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, optimiser_words, torch_form
+from .train import train_module, train_stack
 
 __all__ = [
+    "AUGMENTATIONS",
     "OPTIMISERS",
+    "PROGRAMS",
     "Adam",
     "AdamW",
+    "Augmentation",
+    "AugmentationName",
     "Clipped",
+    "CrossEntropy",
+    "Divergence",
+    "Draw",
     "GradientDescent",
+    "Loss",
     "Momentum",
     "Optimiser",
     "OptimiserName",
+    "Ordered",
+    "Program",
+    "ProgramName",
     "Rule",
+    "ShiftFlip",
+    "Shuffled",
+    "Siamese",
+    "SquaredError",
     "State",
+    "Step",
+    "augmentation_name",
     "limit_gradient",
     "name_of",
     "optimiser",
@@ -34,4 +65,6 @@ __all__ = [
     "optimiser_numbers",
     "optimiser_words",
     "torch_form",
+    "train_module",
+    "train_stack",
 ]

@@ -1,0 +1,38 @@
+"""The programs and augmentations that have a name, e.g. for ``--program shuffled-300``."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from .augmentation import Augmentation, ShiftFlip
+from .optimisers import OPTIMISERS
+from .orders import Shuffled
+from .program import Program
+from .siamese import ALL, Siamese
+
+AugmentationName = Literal["none", "shift", "shift-flip", "siamese", "siamese-no-flip"]
+"""The names of `AUGMENTATIONS`."""
+AUGMENTATIONS: Mapping[str, Augmentation | None] = {
+    "none": None,
+    "shift": ShiftFlip(flip=False),
+    "shift-flip": ShiftFlip(flip=True),
+    "siamese": Siamese(shared=False),
+    "siamese-no-flip": Siamese(operations=tuple(name for name in ALL if name != "flip"), shared=False),
+}
+"""Augmentations for training on a finished set; in the siamese ones each image has its own numbers."""
+
+ProgramName = Literal["own", "shuffled-300"]
+"""The names of programs: ``own`` is the program of the set, and every other name is in `PROGRAMS`."""
+PROGRAMS: Mapping[str, Program] = {
+    "shuffled-300": Program(
+        order=Shuffled(epochs=300, batch=256, step_size=0.01, schedule="drop"),
+        optimiser=OPTIMISERS["momentum-decay"],
+        augmentation=AUGMENTATIONS["siamese"],
+    ),
+}
+"""``shuffled-300``: how most papers since 2020 use a set with a ConvNet (Zhao and Bilen 2021, arXiv 2102.08259), with
+300 epochs where they take 300 to 1000. Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
+
+
+def augmentation_name(augmentation: Augmentation | None) -> str:
+    """Return the name of an augmentation in `AUGMENTATIONS`, or a description of its settings."""
+    return next((name for name, known in AUGMENTATIONS.items() if known == augmentation), str(augmentation))

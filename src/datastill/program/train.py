@@ -1,0 +1,80 @@
+"""Training by a program: of a stack of flat weight vectors, and of a user's module. Both give equal weights."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from .program import Program
+from .torch_form import limit_gradient, torch_form
+
+StackLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(weights (networks, size), examples (networks, b, *shape), targets (networks, b, *classes)) -> losses (networks,)."""
+
+
+def train_stack(
+    loss: StackLoss,
+    thetas: Float[Tensor, "networks size"],
+    inputs: Float[Tensor, "n *shape"],
+    targets: Shaped[Tensor, "n *classes"],
+    program: Program,
+    seed: int = 0,
+) -> Iterator[Float[Tensor, "networks size"]]:
+    """Train each network of a stack by a program; yield the weights after each step, theta_1 .. theta_T.
+
+    All networks take equal batches with equal draws of the augmentation. No graph is kept.
+
+    Args:
+        loss: the loss of each network, differentiable once.
+        thetas: initial weights; examples and soft targets must have their type and device.
+        inputs: synthetic examples, normalised.
+        targets: integer classes (n,), or one number per class (n, classes).
+        program: how they are trained.
+        seed: the seed of all that is random in the program.
+
+    Raises:
+        UserError: the program does not fit this number of examples.
+    """
+    program, rule = program.to(thetas), program.rule
+    state = rule.start(thetas.detach())
+    for t, step in enumerate(program.steps(len(inputs), seed)):
+        x, y = (each.expand(len(thetas), *each.shape) for each in program.batch(inputs, targets, step))
+        weights = state[0].detach().requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(loss(weights, x, y).sum(), weights)
+        state = rule.update(state, gradient, step.size, t)
+        yield state[0]
+
+
+def train_module(
+    logits: Callable[[Tensor], Float[Tensor, "b classes"]],
+    parameters: list[nn.Parameter],
+    inputs: Float[Tensor, "n *shape"],
+    targets: Shaped[Tensor, "n *classes"],
+    program: Program,
+    seed: int = 0,
+) -> None:
+    """Train the parameters of a module in place by a program.
+
+    Args:
+        logits: the module, a function of examples.
+        parameters: the parameters to train; examples must have their type and device.
+        inputs: synthetic examples, normalised.
+        targets: integer classes (n,), or one number per class (n, classes).
+        program: how they are trained.
+        seed: the seed of all that is random in the program.
+
+    Raises:
+        UserError: the program does not fit this number of examples.
+    """
+    optimiser = torch_form(program.optimiser, parameters)
+    for step in program.steps(len(inputs), seed):
+        x, y = program.batch(inputs, targets, step)
+        optimiser.param_groups[0]["lr"] = float(step.size)
+        optimiser.zero_grad()
+        program.loss(logits(x), y).mean().backward(inputs=parameters)
+        if program.clip:
+            limit_gradient(parameters, program.clip)
+        optimiser.step()
+    optimiser.zero_grad()
