@@ -52,6 +52,7 @@ PROTOCOL = record(
         "networks": whole(1, MOST_NETWORKS),
         "network": text(4096),
         "initialiser": text(4096),
+        "program": text(100),
         "step_size": number(0, LARGEST_VALUE),
         "epochs": whole(0, MOST_STEPS),
         "optimiser": one_of("", *OPTIMISERS),

@@ -6,9 +6,10 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from datastill.data import Split, augmented
+from datastill.data import Split
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
+from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled
 
 from ..toys import toy_data, toy_set
 
@@ -20,17 +21,22 @@ SOFT = replace(SET, labels=torch.tensor([[[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1
 def test_left_to_itself_a_protocol_changes_nothing() -> None:
     resolved = Protocol(networks=3).resolved(SET)
     assert "" not in vars(resolved).values()
-    applied = resolved.applied(SET)
-    for name, tensor in SET.tensors().items():
-        assert torch.equal(applied.tensors()[name], tensor)
-    assert applied.header == SET.header
+    program = resolved.program_of(SET)
+    assert torch.equal(program.order.step_sizes, SET.step_sizes)
+    assert (program.optimiser, program.loss) == (SET.program.optimiser, SET.program.loss)
+    assert (program.augmentation, program.clip) == (None, 0)
+    assert torch.equal(resolved.targets_of(SET), SET.targets)
 
 
 def test_step_sizes_and_epochs_are_those_asked_for() -> None:
     two = replace(SET, step_sizes=torch.tensor([[0.5], [0.2]]))
-    assert Protocol(epochs=1).applied(two).step_sizes.flatten().tolist() == [0.5]
-    assert Protocol(epochs=3).applied(two).step_sizes.flatten().tolist() == pytest.approx([0.5, 0.2, 0.2])
-    assert Protocol(epochs=2, step_size=0.25).applied(two).step_sizes.flatten().tolist() == [0.25, 0.25]
+
+    def sizes(protocol: Protocol) -> list[float]:
+        return [float(step.size) for step in protocol.program_of(two).steps(two.size)]
+
+    assert sizes(Protocol(epochs=1)) == [0.5]
+    assert sizes(Protocol(epochs=3)) == pytest.approx([0.5, 0.2, 0.2])
+    assert sizes(Protocol(epochs=2, step_size=0.25)) == [0.25, 0.25]
 
 
 def test_the_optimiser_is_that_asked_for() -> None:
@@ -40,7 +46,7 @@ def test_the_optimiser_is_that_asked_for() -> None:
 
 
 def test_hard_labels_are_the_most_probable_ones() -> None:
-    assert Protocol(labels="hard").applied(SOFT).labels.tolist() == [[0, 1, 2]]
+    assert Protocol(labels="hard").targets_of(SOFT).tolist() == [0, 1, 2]
     assert score(SOFT, DATA, Protocol(networks=2)).protocol["labels"] == "soft"
     assert score(SOFT, DATA, Protocol(networks=2, labels="hard")).protocol["labels"] == "hard"
     with pytest.raises(UserError, match="labels is 'soft', but the set has hard labels"):
@@ -53,50 +59,49 @@ def test_a_score_is_verified_under_the_protocol_that_it_was_measured_by() -> Non
     assert verify(claimed, DATA)["largest_difference"] == 0
 
 
-class TestAugmentation:
-    """Images moved and mirrored."""
+class TestNamedProgram:
+    """The program of the field, for any set."""
 
-    images = torch.arange(2 * 3 * 16 * 17).float().view(2, 3, 16, 17)
+    FIELD = Protocol(networks=2, program="shuffled-300")
 
-    def test_a_shift_moves_all_that_stays_within_the_frame(self) -> None:
-        many = self.images[:1].expand(40, -1, -1, -1)
-        moved = augmented(many, "shift", torch.Generator().manual_seed(0))
-        inner = self.images[0, :, 2:-2, 2:-2]
-        places = set()
-        for image in moved:
-            at = [(y, x) for y in range(5) for x in range(5) if torch.equal(image[:, y : y + 12, x : x + 13], inner)]
-            assert len(at) == 1
-            places.add(at[0])
-        assert len(places) > 15, "of 25, each image moves by itself"
+    def test_it_is_recorded_with_all_its_settings(self) -> None:
+        resolved = self.FIELD.resolved(SET)
+        assert (resolved.program, resolved.epochs, resolved.optimiser) == ("shuffled-300", 300, "momentum-decay")
+        assert resolved.augmentation == "siamese"
+        assert resolved.program_of(SET).order == PROGRAMS["shuffled-300"].order
 
-    def test_a_flip_mirrors_half_of_them(self) -> None:
-        symmetric = self.images + self.images.flip(3)
-        many = symmetric[:1, :, :1, :].expand(200, -1, 16, -1)  # moving up and down changes nothing
-        ramp = self.images[:1, :, :1, :].expand(200, -1, 16, -1)
-        torch.testing.assert_close(
-            augmented(many, "shift-flip", torch.Generator().manual_seed(0))[..., 8],
-            augmented(many, "shift-flip", torch.Generator().manual_seed(0))[..., 8].flip(0).flip(0),
-        )
-        rising = augmented(ramp, "shift-flip", torch.Generator().manual_seed(0)).diff(dim=3).sum((1, 2, 3)) > 0
-        assert 70 < int(rising.sum()) < 130
+    def test_a_protocol_edits_it(self) -> None:
+        edited = replace(self.FIELD, epochs=7, step_size=0.3, optimiser="adamw", augmentation="shift", clip=2.0)
+        program = edited.resolved(SET).program_of(SET)
+        assert program.order == Shuffled(epochs=7, step_size=0.3)
+        assert (program.optimiser, program.augmentation, program.clip) == (AdamW(), ShiftFlip(flip=False), 2.0)
+        assert replace(self.FIELD, augmentation="none").program_of(SET).augmentation is None
 
-    def test_none_is_nothing(self) -> None:
-        assert augmented(self.images, "none", torch.Generator()) is self.images
+    def test_a_score_under_it_is_verified(self) -> None:
+        few = replace(self.FIELD, epochs=4)
+        claimed = SET.with_score(score(SET, DATA, few).as_dict())
+        assert claimed.header.score["protocol"]["program"] == "shuffled-300"
+        assert verify(claimed, DATA)["largest_difference"] == 0
+        assert score(SET, DATA, few).accuracies != score(SET, DATA, replace(few, seed=1)).accuracies
 
-    def test_every_epoch_has_examples_of_its_own_and_every_step_its_size(self) -> None:
-        set_ = replace(SET, step_sizes=torch.tensor([[0.5], [0.2]]))
-        applied = Protocol(augmentation="shift").applied(set_)
-        assert applied.examples.shape == (2, *SET.examples.shape[1:])
-        assert applied.step_sizes.tolist() == [pytest.approx([0.5, 0.2])]
-        assert not torch.equal(applied.examples[0], applied.examples[1])
-        assert torch.equal(applied.labels, SET.labels.repeat(2, 1))
+    def test_it_trains_a_set_of_real_images_well(self) -> None:
+        images, labels = DATA.train.images[:30], DATA.train.labels[:30]
+        many = replace(SET, examples=DATA.normalise(images)[None], labels=labels[None], step_sizes=torch.ones(1, 1))
+        assert score(many, DATA, replace(self.FIELD, augmentation="none", step_size=0.1, epochs=40)).mean > 0.9
 
-    def test_it_is_the_same_for_the_same_seed(self) -> None:
-        one, again, other = (
-            Protocol(augmentation="shift", seed=seed, epochs=9).applied(SET).examples for seed in (1, 1, 2)
-        )
-        assert torch.equal(one, again)
-        assert not torch.equal(one, other)
+    def test_the_curve_goes_along_it(self) -> None:
+        found = curve(SET, DATA, replace(self.FIELD, epochs=6))
+        assert found["steps"] == list(range(7))
+
+
+@pytest.mark.parametrize("augmentation", ["shift", "siamese-no-flip"])
+def test_augmentation_changes_a_score_and_follows_from_the_seed(augmentation: str) -> None:
+    plain, one, again, other = (
+        score(SET, DATA, Protocol(networks=3, epochs=9, augmentation=kind, seed=seed)).accuracies
+        for kind, seed in (("none", 1), (augmentation, 1), (augmentation, 1), (augmentation, 2))
+    )
+    assert one == again
+    assert plain != one != other
 
 
 class TestNearestNeighbours:
@@ -122,6 +127,8 @@ class TestNearestNeighbours:
         ("setting", "value"),
         [
             ("initialiser", "kaiming"),
+            ("program", "shuffled-300"),
+            ("augmentation", "shift"),
             ("step_size", 2.0),
             ("epochs", 3),
             ("optimiser", "adam"),
@@ -132,10 +139,6 @@ class TestNearestNeighbours:
     def test_settings_of_training_are_refused_by_name(self, setting: str, value: object) -> None:
         with pytest.raises(UserError, match=f"^{setting} is {value}, but has no effect: nearest-neighbours trains no"):
             score(SET, DATA, Protocol(network="nearest-neighbours", **{setting: value}))  # type: ignore[arg-type]
-
-    def test_augmentation_changes_the_examples_of_every_epoch(self) -> None:
-        asked = Protocol(network="nearest-neighbours(k=6)", augmentation="shift", epochs=2, seed=1)
-        assert score(SET, DATA, asked).n == 1  # six examples: three in each of two epochs
 
     def test_there_is_no_curve(self) -> None:
         with pytest.raises(UserError, match="trains no network, so there is no accuracy after each step"):

@@ -147,7 +147,7 @@ class Baseline(abc.ABC):
         chosen = protocol or tuned(
             plain, setting.data_to_choose_on, Protocol(seed=setting.seed), self.grid(setting, plain)
         )
-        return chosen.applied(plain)
+        return plain.with_program(chosen.program_of(plain))
 
     def record(self, setting: Setting) -> dict[str, Any]:
         """All settings that decide the images, besides the data; stored with the set."""

@@ -1,6 +1,5 @@
 """Real data: named sets, folders, tables, torch datasets and arrays, as uint8 tensors with their statistics."""
 
-from .augment import Augmentation, augmented
 from .names import KNOWN, KnownSet, is_known, require_known
 from .real import RealData, Split, read_as
 from .settings import DataSettings
@@ -8,12 +7,10 @@ from .sources import load_data
 
 __all__ = [
     "KNOWN",
-    "Augmentation",
     "DataSettings",
     "KnownSet",
     "RealData",
     "Split",
-    "augmented",
     "is_known",
     "load_data",
     "read_as",

@@ -99,13 +99,12 @@ def attacked(
     data = matched(distilled, data)
     resolved, real = (protocol or Protocol()).resolved(distilled), getattr(data, split)
     neighbours.must_train(resolved, "measure of an attack")
-    applied = resolved.applied(distilled)
-    network, thetas = unseen(applied, resolved, f"{split} networks", data.device)
+    network, thetas = unseen(distilled, resolved, f"{split} networks", data.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]
     victim, target = distilled.header.attack
     of_class = real.labels == victim
     mine, rest = real.take(of_class.nonzero()[:, 0]), real.take((~of_class).nonzero()[:, 0])
-    measures = [Accuracy(network, applied, images) for images in (mine.read_as(victim, target), mine, rest)]
+    measures = [Accuracy(network, distilled, images) for images in (mine.read_as(victim, target), mine, rest)]
     share = len(mine) / len(real)
 
     def measured(theta: Float[Tensor, " size"]) -> tuple[float, float, float]:
@@ -114,7 +113,7 @@ def attacked(
 
     before, after = [], []
     with ProgressLine("attack", total=len(thetas), unit="network", quiet=not progress) as line:
-        finals = itertools.chain.from_iterable(trained(applied, resolved, network, thetas))
+        finals = itertools.chain.from_iterable(trained(distilled, resolved, network, thetas))
         for theta, final in zip(thetas, finals, strict=True):
             before.append(measured(theta))
             after.append(measured(final))

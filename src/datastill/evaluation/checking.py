@@ -28,12 +28,11 @@ def must_be_measurable(distilled: DistilledSet, protocol: Protocol, device: torc
             f"a run is scored with networks, not by {resolved.network!r}; leave --protocol.network out, and score the "
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
-    steps = len(distilled.examples)
-    if resolved.epochs * steps > MOST_STEPS:
+    steps = resolved.program_of(distilled).length(distilled.size)
+    if steps > MOST_STEPS:
         raise UserError(
-            f"protocol.epochs is {resolved.epochs}, which makes {resolved.epochs * steps} gradient steps, but at most "
-            f"{MOST_STEPS} are allowed; use fewer epochs"
+            f"protocol.epochs is {resolved.epochs}, which makes {steps} gradient steps, but at most {MOST_STEPS} are "
+            "allowed; use fewer epochs"
         )
-    applied = resolved.applied(distilled)
-    network, thetas = unseen(applied, resolved, "test networks", device)
-    next(along(applied, resolved, network, thetas))
+    network, thetas = unseen(distilled, resolved, "test networks", device)
+    next(along(distilled, resolved, network, thetas))

@@ -11,10 +11,8 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
 from ..pool import is_pool, load_pool, measured_with, must_have_order, parse
-from ..program import Clipped, Rule, optimiser
+from ..program import train_stack
 from ..rng import generator
-from ..training import unroll
-from ..training.program import inner_loss
 from .protocol import Protocol
 
 NETWORKS_PER_BATCH = 20
@@ -106,7 +104,7 @@ def trained(
     """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time.
 
     Args:
-        distilled: the set as the protocol trains on it, see `Protocol.applied`.
+        distilled: the set.
         protocol: a resolved protocol.
         network: the architecture.
         thetas: the initial weights, one row per network.
@@ -124,15 +122,16 @@ def along(
     """Yield the weights of all networks after each gradient step.
 
     Args:
-        distilled: the set as the protocol trains on it, see `Protocol.applied`.
+        distilled: the set.
         protocol: a resolved protocol.
         network: the architecture.
         thetas: the initial weights, one row per network.
     """
-    device = thetas.device
-    rule: Rule = optimiser(distilled.header.optimiser)
-    if protocol.clip:
-        rule = Clipped(inside=rule, limit=protocol.clip)
-    labels = distilled.labels.to(device) if distilled.hard else distilled.labels.to(thetas)
-    tensors = (distilled.examples.to(thetas), labels, distilled.step_sizes.to(thetas))
-    return unroll(inner_loss(network), thetas, *tensors, rule)
+    program = protocol.program_of(distilled)
+    targets = protocol.targets_of(distilled)
+    targets = targets.to(thetas) if targets.is_floating_point() else targets.to(thetas.device)
+
+    def loss(weights: Tensor, images: Tensor, wanted: Tensor) -> Float[Tensor, " networks"]:
+        return program.loss.means(network.apply_many(weights, images), wanted)
+
+    return train_stack(loss, thetas, distilled.inputs.to(thetas), targets, program, protocol.seed)

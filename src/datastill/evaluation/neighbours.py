@@ -22,16 +22,18 @@ def asked(network: str) -> bool:
 def must_use(protocol: Protocol, distilled: DistilledSet) -> None:
     """Raise a `UserError` if a protocol for nearest neighbours has a setting that only the training of networks uses.
 
-    Augmentation changes the examples; then epochs and seed have an effect too.
-
     Args:
-        protocol: the protocol as it was asked for. The optimiser and the epochs of the set itself are no error.
+        protocol: the protocol as it was asked for. The settings of the set's own program are no error.
         distilled: the set.
     """
-    default, own = Protocol(), {"epochs": len(distilled.step_sizes), "optimiser": distilled.header.optimiser}
-    names = ["initialiser", "step_size", "optimiser", "clip"]
-    names += ["epochs", "seed"] if protocol.augmentation == default.augmentation else []
-    for name in names:
+    default = Protocol()
+    own = {
+        "program": "own",
+        "epochs": len(distilled.step_sizes),
+        "optimiser": distilled.header.optimiser,
+        "augmentation": "none",
+    }
+    for name in ("initialiser", "program", "step_size", "epochs", "optimiser", "augmentation", "clip", "seed"):
         value = getattr(protocol, name)
         if value not in (getattr(default, name), own.get(name)):
             raise UserError(

@@ -96,10 +96,10 @@ def score(
     if neighbours.asked(resolved.network):
         neighbours.must_use(protocol or Protocol(), distilled)
         resolved = replace(resolved, networks=1, initialiser="none")
-        accuracies = [neighbours.accuracy(resolved.applied(distilled), real, resolved.network)]
+        accuracies = [neighbours.accuracy(distilled, real, resolved.network)]
     else:
-        applied, purpose = resolved.applied(distilled), f"{split} networks"
-        accuracies = _accuracies(applied, resolved, real, purpose, trained=trained, quiet=not progress)
+        purpose = f"{split} networks"
+        accuracies = _accuracies(distilled, resolved, real, purpose, trained=trained, quiet=not progress)
         resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer networks
     if progress:
         _say_if_fewer(len(accuracies), (protocol or Protocol()).networks)
@@ -148,12 +148,11 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
     neighbours.must_train(resolved, "accuracy after each step")
-    distilled = resolved.applied(distilled)
     real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]
     accuracy = Accuracy(network, distilled, real)
-    length = distilled.step_sizes.numel()
+    length = resolved.program_of(distilled).length(distilled.size)
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
     stages = itertools.chain([thetas], along(distilled, resolved, network, thetas))
     rows = [[accuracy(theta) for theta in stage] for step, stage in enumerate(stages) if step in shown]

@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
+from ..program import OptimiserName
 from . import neighbours
 from .protocol import Protocol
 from .score import score
@@ -22,7 +23,7 @@ class Grid:
 
     step_sizes: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
     epochs: Sequence[int] = (1, 3, 5)
-    optimisers: Sequence[Literal["sgd", "momentum", "adam"]] = ("sgd",)
+    optimisers: Sequence[OptimiserName] = ("sgd",)
     networks: int = 4
     """How many networks measure each combination."""
     images: int = 500
