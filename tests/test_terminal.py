@@ -1,5 +1,6 @@
 """What reaches a terminal: whole lines for people, whatever the terminal is and whatever names hold."""
 
+import io
 import json
 import os
 import pty
@@ -7,18 +8,23 @@ import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 import datastill
 from datastill import cli
 from datastill.cli import main
+from datastill.commands.evaluating import _as_table
 from datastill.commands.output import out
 from datastill.errors import UserError
+from datastill.evaluation import Difference, Row, Score
+from datastill.report import summary
 from datastill.terminal import json_text, one_line, printable
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\r\x9b2J\u202egnp\u2028.safetensors"
@@ -35,6 +41,62 @@ def test_text_is_taken_as_it_is_and_never_broken(capsys: pytest.CaptureFixture[s
     text = f"wrote {MARKUP} " + "x" * 200
     out.print(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+NAME = "a-set-with-a-long-name-" * 4
+CELLS = (NAME, "65.0 ± 12.9", "+37.5 [+5.7, +69.3]", "123 kB", "hard labels, %", "sd between sets", "gap to first")
+
+
+def comparison() -> Table:
+    """The table of two sets that `evaluate` prints."""
+    scores = [
+        Score(
+            split="test", images=10, mean=0.65, sd=0.1, n=2, accuracies=accuracies, seconds=0.0, hardware="",
+            protocol={"network": "mlp", "initialiser": "xavier", "seed": 0},
+        )
+        for accuracies in ([0.5, 0.6], [0.7, 0.8])
+    ]  # fmt: skip
+    behind = Difference(mean=0.375, low=0.057, high=0.693, n=2, paired=True, confidence=0.95)
+    about = {"method": "", "examples": 10, "bytes": 123_456, "network": "mlp", "sets": 2, "scores": scores}
+    first = Row(name=NAME, labels="hard", difference=None, **about)
+    return _as_table("mlp", [first, Row(name="b", labels="soft", difference=behind, **about)])
+
+
+def test_a_table_is_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    out.print(comparison())
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    for cell in CELLS:
+        assert cell in printed
+    assert len([line for line in printed.splitlines() if "123 kB" in line]) == 2  # a row is one line
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_a_table_is_wrapped_and_never_cut_on_a_narrow_terminal(width: int) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    console.print(comparison())
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    shown = Counter(file.getvalue())
+    for cell in CELLS:
+        assert not Counter("".join(cell.split())) - shown, cell
+    assert shown["…"] == 0
+
+
+def test_the_summary_of_a_set_is_whole_in_a_pipe_and_wrapped_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = datastill.load("mnist-10")
+    found = replace(found, header=replace(found.header, provenance={"data_sha256": {"test": "ab" * 32}}))
+    found.save(tmp_path / "set.safetensors")
+    assert main(["show", str(tmp_path / "set.safetensors")]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert f"test data        SHA-256 {'ab' * 32}" in lines
+    file = io.StringIO()
+    Console(file=file, width=40, force_terminal=True, color_system=None).print(summary(found))
+    assert file.getvalue().count("ab") >= 30
+    assert "…" not in file.getvalue()
 
 
 def test_cells_of_tables_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,8 @@ from rich.text import Text
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """All control characters except the tab and the end of a line, and all that change the direction of writing."""
 _ASCII = {"±": "+-", "×": "x", "…": "...", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "·": "-"}
+WIDEST = 100_000
+"""The largest width of a table in a pipe or file, in characters."""
 CLOSED = 141
 """The exit code if the program that reads the output has ended, as in ``datastill list | head -1``."""
 
@@ -60,13 +62,30 @@ class Terminal(Console):
         self.push_render_hook(_Escape())
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-        """Print as rich does, except that texts are never broken into lines: a path stays whole in a pipe."""
-        texts = all(isinstance(each, str | Text) for each in objects)
-        super().print(*objects, soft_wrap=texts if soft_wrap is None else soft_wrap, **options)
+        """Print as rich does, except that texts are never broken into lines, nor tables if there is no terminal.
+
+        So a path, or the row of a table, is one line in a pipe.
+        """
+        if all(isinstance(each, str | Text) for each in objects):
+            super().print(*objects, soft_wrap=True if soft_wrap is None else soft_wrap, **options)
+        elif self.is_terminal:
+            super().print(*objects, soft_wrap=soft_wrap, **options)
+        else:
+            super().print(*(_Whole(each) for each in objects), crop=False, soft_wrap=soft_wrap, **options)
 
     def on_broken_pipe(self) -> None:
         """Raise `BrokenPipeError`, which `in_program` handles in one way for every command."""
         raise BrokenPipeError
+
+
+class _Whole:
+    """A renderable, such as a table, that is as wide as it needs to be."""
+
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        yield from console.render(self.inner, options.update(width=WIDEST))
 
 
 class _Escape(RenderHook):

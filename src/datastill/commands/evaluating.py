@@ -157,10 +157,10 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
 def _as_table(network: str, rows: Sequence[Row]) -> Table:
     """Return the rows of one architecture as a table for the terminal."""
     kinds = sorted({row.labels for row in rows})
-    table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, title=network, title_justify="left")
-    table.add_column("set", overflow="fold", min_width=16)
+    table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, title=network, title_justify="left")
+    table.add_column("set", overflow="fold")
     for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "sd between sets", "gap to first", "size"):
-        table.add_column(column, no_wrap=True, justify="right")
+        table.add_column(column, overflow="fold", justify="right")
     for row in rows:
         accuracy = spread(row.mean, row.sd if row.n > 1 else None)
         accuracies = (accuracy if kind == row.labels else "" for kind in kinds)

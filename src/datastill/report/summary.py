@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..artifact import DistilledSet
+from ..evaluation import check_command
 from ..program import optimiser_numbers, optimiser_words
 from .figures import as_bytes, classes_of
 from .remarks import remarks
@@ -29,12 +31,12 @@ def summary(distilled: DistilledSet) -> RenderableType:
     """Return a table of all facts about a set, with a small picture if the terminal has colours and is wide enough."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in _facts(distilled):
         table.add_row(name, Text(value, style="bold" if name == "score" else ""))
     use = Text("from datastill import DistilledSet\nmodel = DistilledSet.load(FILE).fit(model)", style="cyan")
     table.add_row("use it", use)
-    table.add_row("check it", Text("datastill verify FILE", style="cyan"))
+    table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
     return Group(table, Picture(distilled))
 
 
