@@ -3,21 +3,24 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 import datastill.costs
+import datastill.memory
 import datastill.training.engine
 from datastill.costs import SHORTEST, Cost, Peak, cost, costs
 from datastill.errors import UserError
+from datastill.memory import free_bytes
 from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.planner import (
     HEADROOM,
     fitting,
-    free_bytes,
 )
 from datastill.training import Engine
 from datastill.training.program import Program
@@ -119,28 +122,61 @@ def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
-def test_free_memory_is_what_the_system_says_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = "MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\nBuffers: 5 kB\n"
-    for text, expected in ((told, 2048 * 1024), ("MemTotal: 9 kB\n", None)):
-        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
-        assert free_bytes(torch.device("cpu")) == expected
+GROUP = {
+    "memory.max": "1000\n",
+    "memory.current": "700\n",
+    "memory.stat": "anon 500\ninactive_file 150\n",
+}
+OLD_GROUP = {
+    "memory.limit_in_bytes": "1000\n",
+    "memory.usage_in_bytes": "700\n",
+    "memory.stat": "cache 9\ntotal_inactive_file 150\n",
+}
 
-    def missing(_: Path) -> str:
-        raise FileNotFoundError
 
-    monkeypatch.setattr(Path, "read_text", missing)
-    assert free_bytes(torch.device("cpu")) is None
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/jobs/7", {"jobs/7": GROUP}, 450),
+        ("0::/", {"": GROUP}, 450),
+        ("0::/jobs/7", {"jobs/7": GROUP, "jobs": GROUP | {"memory.max": "600"}}, 50),  # the limit of all jobs together
+        ("0::/jobs/7", {"jobs/7": GROUP | {"memory.max": "max"}}, 5000),  # no limit
+        ("0::/jobs/7", {"jobs/7": GROUP | {"memory.current": "2000"}}, 0),
+        ("0::/jobs/7", {"jobs/8": GROUP}, 5000),  # another job
+        ("9:memory:/jobs/7", {"memory/jobs/7": OLD_GROUP}, 450),
+        ("9:memory:/hidden", {"memory": OLD_GROUP}, 450),  # a container sees its own group as the outermost
+        ("3:cpu,cpuacct:/jobs/7\n", {"jobs/7": GROUP}, 5000),
+        ("0::/jobs/7", {"jobs/7": GROUP | {"memory.max": "100000"}}, 5000),  # more than the system has
+        (None, {"jobs/7": GROUP}, 5000),  # no groups on this system
+    ],
+)
+def test_free_memory_is_the_systems_or_what_a_group_leaves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str | None, files: dict[str, dict[str, str]], expected: int
+) -> None:
+    for folder, contents in files.items():
+        (tmp_path / "groups" / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (tmp_path / "groups" / folder / name).write_text(content)
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(datastill.memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(datastill.memory, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    assert free_bytes(torch.device("cpu")) == expected
+
+
+def test_free_memory_of_this_machine_is_found() -> None:
+    assert 0 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
 def test_the_modes_that_fit_are_those_within_the_share_of_the_free_memory() -> None:
     for available, expected in (
-        (None, ["stored", "recomputed"]),
         (math.ceil(10 * GIB / HEADROOM), ["stored", "recomputed"]),
         (math.floor(10 * GIB / HEADROOM) - 1, ["recomputed"]),
         (math.ceil(GIB / HEADROOM), ["recomputed"]),
     ):
         assert fitting(Engine(), MEMORY, available) == expected
-    assert fitting(Engine(mode="stored"), MEMORY, None) == ["stored"]
+    assert fitting(Engine(mode="stored"), MEMORY, 100 * GIB) == ["stored"]
     assert fitting(Engine(mode="recomputed"), MEMORY, 100 * GIB) == ["recomputed"]
 
 

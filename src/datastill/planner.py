@@ -4,17 +4,16 @@ Nothing is looked up: operations are counted, bytes are followed and seconds are
 iteration with the run's own data.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from .costs import Cost, costs, own_networks
 from .errors import UserError
+from .memory import free_bytes
 from .methods import Method, Problem
 from .modes import usual_modes
 from .runlog import say
@@ -44,14 +43,14 @@ class Plan:
     """Floating-point operations of an outer iteration, a multiplication and an addition being two."""
     memory: dict[Mode, int]
     """Predicted peak bytes of tensors by mode, besides data and weights that are there before."""
-    available: int | None
-    """Free bytes, where the system tells."""
+    available: int
+    """Free bytes."""
     timings: list[Timing]
     """Fastest first."""
 
     def lines(self, iterations: int) -> Iterator[str]:
         """The plan for people."""
-        free = f"of {size(self.available)} free" if self.available is not None else "(free memory unknown)"
+        free = f"of {size(self.available)} free"
         yield f"parameters                {self.parameters:,}"
         yield f"operations per iteration  {self.operations / 1e9:,.2f} GFLOP"
         for mode, needed in self.memory.items():
@@ -134,7 +133,7 @@ class _Room:
 
     problem: Problem
     costs: dict[Mode, Cost]
-    available: int | None
+    available: int
     modes: list[Mode]
 
     @property
@@ -154,7 +153,7 @@ def _room(method: Method, problem: Problem) -> _Room:
         return _room(method, replace(problem, engine=replace(engine, together=1)))
 
 
-def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> list[Mode]:
+def fitting(engine: Engine, memory: dict[Mode, int], available: int) -> list[Mode]:
     """The modes asked for that fit into memory, least work first.
 
     Raises:
@@ -162,13 +161,13 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int | None) -> l
     """
     every: list[Mode] = ["recomputed"] if engine.keep_every > 1 else list(memory)  # stored graphs keep all weights
     asked = every if engine.mode == "auto" else [engine.mode]
-    limit = math.inf if available is None else HEADROOM * available
+    limit = HEADROOM * available
     fits = [mode for mode in asked if memory[mode] <= limit]
     if fits:
         return fits
     others = [mode for mode in memory if memory[mode] <= limit]
     advice = f"take mode={others[0]}" if others else "take fewer networks together, a smaller real_batch or keep_every"
-    needed, free = size(memory[asked[-1]]), size(available or 0)
+    needed, free = size(memory[asked[-1]]), size(available)
     raise UserError(f"mode {asked[-1]!r} needs about {needed}, but {free} of memory are free; {advice}")
 
 
@@ -239,17 +238,6 @@ def _with_half(method: Method, problem: Problem, found: list[Timing], until: flo
     if half and half[0].seconds <= GAIN * best.seconds:
         return [*half, *found]
     return [best, *sorted([*found[1:], *half], key=of_seconds)]
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on the device; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
 
 
 @contextmanager
