@@ -94,6 +94,24 @@ def test_a_header_is_checked_on_loading(tmp_path: Path, changes: dict, message: 
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "their_module:make(note='x')"},
+        {"config": {"network": "their_module:make"}},
+        {"score": {**SCORE, "mean": 0.9, "protocol": {**SCORE["protocol"], "network": "their_module:make"}}},
+    ],
+)
+def test_a_broken_header_that_asks_for_a_module_is_refused_with_the_name_of_the_module(
+    tmp_path: Path, changes: dict
+) -> None:
+    """A reader sees first what the file would run, whatever else is wrong with it."""
+    with pytest.raises(
+        UserError, match=r"asks for the network .their_module.*, which runs code of the module 'their_module'.*mean"
+    ):
+        DistilledSet.load(rewritten(tmp_path / "a.safetensors", **({"score": {**SCORE, "mean": 0.9}} | changes)))
+
+
 def test_the_rule_of_scores_knows_the_fields_of_the_protocol() -> None:
     header = replace(HEADER, score={**SCORE, "protocol": asdict(datastill.Protocol(networks=3))})
     datastill.header.SCORE(header.score, "score")

@@ -25,6 +25,7 @@ from .records import (
     optional,
     read,
     record,
+    shown,
     text,
     whole,
 )
@@ -246,7 +247,20 @@ def read_header(written: str) -> Header:
     try:
         return read(Header, stored, "header")
     except UserError as error:
-        raise UserError(f"{error}{_written_by(stored)}") from error
+        raise UserError(f"{_asks_for(stored)}{error}{_written_by(stored)}") from error
+
+
+def _asks_for(stored: Any) -> str:
+    """Return a text with the module that a broken header would run; an empty text if it names none."""
+    places = (("network",), ("score", "protocol", "network"), ("config", "network"), ("config", "protocol", "network"))
+    for place in places:
+        name = stored
+        for key in place:
+            name = name.get(key) if isinstance(name, Mapping) else None
+        if isinstance(name, str) and ":" in name.partition("(")[0]:
+            module = name.partition(":")[0].strip()
+            return f"it asks for the network {shown(name)}, which runs code of the module {shown(module)}; moreover, "
+    return ""
 
 
 def _parsed(written: str) -> Any:
