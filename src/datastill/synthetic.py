@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import one_hot, softplus
 
 from .data import RealData
 from .errors import UserError, at_least
@@ -134,6 +134,34 @@ def start_labels(data: RealData, *, ipc: int, steps: int) -> Shaped[Tensor, "ste
     """Return the hard labels of `start_examples`, in the order of its examples."""
     each = torch.arange(data.classes, device=data.device).repeat_interleave(ipc // steps)
     return each.expand(steps, -1).contiguous()
+
+
+CERTAINTY = 0.9
+"""Share of the probability that a learned label gives to the class of its example at the start; the other share is
+divided equally among all classes."""
+LEAST_PROBABILITY = 1e-4
+"""Smallest probability in a soft label that `raw_labels` tells from 0; its logarithm stays finite."""
+
+
+def raw_labels(
+    labels: Shaped[Tensor, "steps b *classes"], classes: int, dtype: torch.dtype
+) -> Float[Tensor, "steps b values"]:
+    """Return numbers from which `probabilities` computes soft labels: their logarithms. Hard labels become smooth."""
+    if not labels.is_floating_point():
+        labels = CERTAINTY * one_hot(labels, classes) + (1 - CERTAINTY) / classes
+    return labels.to(dtype).clamp(min=LEAST_PROBABILITY).log()
+
+
+def probabilities(raw: Float[Tensor, "*shape classes"]) -> Float[Tensor, "*shape classes"]:
+    """Return soft labels, one probability for each class, from numbers of any sign, by softmax."""
+    return raw.softmax(-1)
+
+
+def through_softmax(
+    soft: Float[Tensor, "*shape classes"], gradient: Float[Tensor, "networks *shape classes"]
+) -> Float[Tensor, "networks *shape classes"]:
+    """Return the gradient for the numbers in `raw_labels`, given the gradient for their `probabilities`."""
+    return soft * (gradient - (soft * gradient).sum(-1, keepdim=True))
 
 
 def positive(raw: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -14,17 +14,22 @@ from .test_conformance import problem
 SMALL = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1)
 
 
-def test_the_gradient_is_that_of_the_objective_it_reports() -> None:
+LABELLED = replace(SMALL, labels_rate=0.1)
+
+
+@pytest.mark.parametrize("method", [SMALL, LABELLED], ids=["hard labels", "learned labels"])
+def test_the_gradient_is_that_of_the_objective_it_reports(method: DatasetDistillation) -> None:
     given = problem()
-    learned = SMALL.start(given)
-    update = SMALL.gradient(given, learned, 3)
+    learned = method.start(given)
+    update = method.gradient(given, learned, 3)
+    assert ("labels" in learned) == (method is LABELLED)
     draw = torch.Generator().manual_seed(0)
     for name in learned:
         direction = torch.randn(learned[name].shape, generator=draw)
         direction /= direction.norm()
         slope = float((update.gradients[name].mean(0) * direction).sum())
         ends = [
-            SMALL.gradient(given, learned | {name: learned[name] + sign * 1e-2 * direction}, 3).objective
+            method.gradient(given, learned | {name: learned[name] + sign * 1e-2 * direction}, 3).objective
             for sign in (1, -1)
         ]
         assert (ends[0] - ends[1]) / 2e-2 == pytest.approx(slope, rel=0.05, abs=2e-4)
@@ -75,6 +80,7 @@ def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
         ({"networks": 0}, "networks is 0"),
         ({"real_batch": 0}, "real_batch is 0"),
         ({"examples_clip": -1.0}, "examples_clip is -1"),
+        ({"labels_rate": -0.1}, "labels_rate is -0.1"),
         ({"steps": 0}, "steps is 0"),
         ({"epochs": 0}, "epochs is 0"),
     ],

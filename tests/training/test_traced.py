@@ -22,6 +22,8 @@ from .cases import (
     shared,
 )
 
+BOTH = ("inputs", "targets")
+
 # --- how a trace is cut
 
 
@@ -254,10 +256,10 @@ def compiled():
     """Compiled steps, the same in float64 by autograd, and the arguments of the former that they were made with."""
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler here")
-    problem = classify("tests.training.test_traced:pooling", (1, 4, 4), batch=4)
+    problem = classify("tests.training.test_traced:pooling", (1, 4, 4), batch=4, soft=True)
     thetas, x = problem.thetas.float(), problem.examples[0].expand(2, -1, -1, -1, -1).float()
     steps = TracedSteps(problem.loss, compiled=True)
-    steps.linearise(thetas, shared(x, problem.labels[0]))
+    steps.linearise(thetas, shared(x, problem.labels[0].float()), BOTH)
     return steps, problem
 
 
@@ -266,8 +268,8 @@ def test_compiled_steps_are_those_of_autograd(compiled):
     g = torch.Generator().manual_seed(1)
     thetas, u = (torch.randn(problem.thetas.shape, generator=g, dtype=torch.float64) for _ in range(2))
     x = torch.randn(2, *problem.examples[0].shape, generator=g, dtype=torch.float64)
-    gradient, back = steps.linearise(thetas.float(), shared(x.float(), problem.labels[1]))
-    expected, expected_back = EagerSteps(problem.loss).linearise(thetas, shared(x, problem.labels[1]))
+    gradient, back = steps.linearise(thetas.float(), shared(x.float(), problem.labels[1].float()), BOTH)
+    expected, expected_back = EagerSteps(problem.loss).linearise(thetas, shared(x, problem.labels[1]), BOTH)
     found = (gradient, *derivatives(back, u.float()))
     assert all(each.dtype == torch.float32 for each in found)
     close([each.double() for each in found], (expected, *derivatives(expected_back, u)), 1e-4)
@@ -281,7 +283,7 @@ def test_a_hypergradient_through_compiled_steps_is_that_of_autograd(compiled):
         return problem.objective(finals.double()).float()
 
     found, expected = (
-        hypergradient(each, objective, thetas, x, problem.labels, sizes, mode="stored")
+        hypergradient(each, objective, thetas, x, problem.labels.float(), sizes, mode="stored", wanted=BOTH)
         for each in (steps, problem.loss)
     )
     assert_same(found, expected, tolerance=1e-4)
@@ -290,9 +292,9 @@ def test_a_hypergradient_through_compiled_steps_is_that_of_autograd(compiled):
 def test_compiled_steps_keep_what_is_theirs(compiled):
     steps, problem = compiled
     thetas, x = problem.thetas.float(), problem.examples[0].expand(2, -1, -1, -1, -1).float()
-    gradient, first = steps.linearise(thetas, shared(x, problem.labels[0]))
+    gradient, first = steps.linearise(thetas, shared(x, problem.labels[0].float()), BOTH)
     before, copy = derivatives(first, torch.ones_like(thetas)), gradient.clone()
-    _, second = steps.linearise(2 * thetas, shared(x, problem.labels[0]))
+    _, second = steps.linearise(2 * thetas, shared(x, problem.labels[0].float()), BOTH)
     second(torch.ones_like(thetas))
     assert torch.equal(gradient, copy)
     assert all(torch.equal(a, b) for a, b in zip(derivatives(first, torch.ones_like(thetas)), before, strict=True))

@@ -19,11 +19,14 @@ from ..synthetic import (
     basis,
     choose_coordinates,
     positive,
+    probabilities,
     raw,
+    raw_labels,
     start_examples,
     start_labels,
+    through_softmax,
 )
-from ..training import OnReal, Program, hypergradient
+from ..training import Hypergradient, OnReal, Program, hypergradient
 from .base import LearnedTensors, Method, OuterRate, Problem, Update
 
 MOST_GRADIENT_STEPS = 100_000
@@ -35,7 +38,8 @@ class DatasetDistillation(Method):
     """Learn examples and step sizes by the exact hypergradient of the loss after all steps (algorithm 1).
 
     Deviations from the paper, measured in docs/LOG.md: examples start as real images, and are learned in principal
-    coordinates.
+    coordinates. Labels can be learned too (Sucholutsky and Schonlau 2019, arXiv 1910.02551); there they are any numbers
+    that start as one-hot vectors, here they are probabilities.
     """
 
     name: ClassVar[str] = "dataset-distillation"
@@ -58,8 +62,12 @@ class DatasetDistillation(Method):
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
     examples_clip: float = 0.5
-    """Clip each network's gradient of the examples at this multiple of the median of the last 100 norms.
-    0: no clipping."""
+    """Clip each network's gradient of the examples, and that of learned labels, at this multiple of the median of the
+    last 100 norms. 0: no clipping."""
+    labels_rate: float = 0.0
+    """Outer learning rate of the labels, if they are learned too (soft labels, arXiv 1910.02551): each example gets a
+    probability of every class, the softmax of values that this rate changes, and starts at 0.9 for its class.
+    0: labels stay hard, one class each, as in the paper. Try 0.01."""
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes. A step size is softplus(value), and this rate changes the value."""
     step_sizes_clip: float = 0.0
@@ -80,7 +88,7 @@ class DatasetDistillation(Method):
         must_have_types(self)
         for name in ("networks", "real_batch", "ipc", "steps", "epochs"):
             at_least(name, getattr(self, name), 1)
-        for name in ("examples_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip", "window"):
+        for name in ("examples_rate", "labels_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip", "window"):
             at_least(name, getattr(self, name), 0)
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
@@ -112,7 +120,10 @@ class DatasetDistillation(Method):
         return replace(self, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs, window=0)
 
     def start(self, problem: Problem) -> LearnedTensors:
-        """Return the coordinates of the examples in program order, and the step sizes before softplus."""
+        """Return the coordinates of the examples in program order, step sizes before softplus, labels before softmax.
+
+        There are labels only if they are learned.
+        """
         if problem.warm_start:
             self._must_fit(problem, problem.warm_start)
         start = problem.warm_start or Synthetic(
@@ -126,10 +137,13 @@ class DatasetDistillation(Method):
             labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
             step_sizes=problem.data.mean.new_full((self.epochs, self.steps), self.step_size),
         )
-        return {
+        learned = {
             "examples": basis(problem.data, self.coordinates).coordinates(start.examples),
             "step_sizes": raw(start.step_sizes),
         }
+        if self.labels_rate:
+            learned["labels"] = raw_labels(start.labels, problem.data.classes, problem.data.dtype)
+        return learned
 
     def _must_fit(self, problem: Problem, start: Synthetic) -> None:
         """Raise a `UserError` if the warm start has another number of examples, steps or epochs, or other labels."""
@@ -140,18 +154,23 @@ class DatasetDistillation(Method):
                 f"for {self.ipc * problem.data.classes} in {self.steps} x {self.epochs}; take ipc, steps and epochs of "
                 "the warm start"
             )
+        if self.labels_rate and start.labels.is_floating_point():
+            return
         if not torch.equal(start.labels, start_labels(problem.data, ipc=self.ipc, steps=self.steps)):
             raise UserError(
                 "the warm start has other labels: this method learns examples in class order, each of one class; give "
-                "a set with hard labels in this order"
+                "a set with hard labels in this order, or learn its soft labels on with --method.labels-rate 0.01"
             )
 
     def rates(self) -> Mapping[str, OuterRate]:
-        """Return the outer learning rates and the clipping of the examples and of the step sizes."""
-        return {
+        """Return the outer learning rates and the clipping of the examples, step sizes and learned labels."""
+        rates = {
             "examples": OuterRate(rate=self.examples_rate, clip=self.examples_clip),
             "step_sizes": OuterRate(rate=self.step_sizes_rate, clip=self.step_sizes_clip),
         }
+        if self.labels_rate:
+            rates["labels"] = OuterRate(rate=self.labels_rate, clip=self.examples_clip)
+        return rates
 
     def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
         """Return the exact hypergradient of each network that this process computes."""
@@ -160,41 +179,48 @@ class DatasetDistillation(Method):
             self._hypergradients(problem, learned, iteration, mine[first : first + problem.engine.together])
             for first in range(0, len(mine), problem.engine.together)
         ]
-        objective, examples, step_sizes = (torch.cat(each) for each in zip(*parts, strict=True))
-        return Update(
-            objective=float(objective[objective.isfinite()].mean()),
-            gradients={
-                "examples": basis(problem.data, self.coordinates).gradient(examples),
-                "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
-            },
+        objective, examples, step_sizes = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("objective", "examples", "step_sizes")
         )
+        gradients = {
+            "examples": basis(problem.data, self.coordinates).gradient(examples),
+            "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
+        }
+        if self.labels_rate:
+            labels = torch.cat([part.labels for part in parts])
+            gradients["labels"] = through_softmax(probabilities(learned["labels"]), labels)
+        return Update(objective=float(objective[objective.isfinite()].mean()), gradients=gradients)
 
-    def _hypergradients(
-        self, problem: Problem, learned: LearnedTensors, iteration: int, which: range
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _hypergradients(self, problem: Problem, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
         """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
         data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
         thetas = problem.initial.draw(seed, iteration, which)
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        found = hypergradient(
+        return hypergradient(
             problem.steps,
             OnReal(problem.objective, images, labels),
             thetas.to(learned["examples"]),  # device and type
             basis(data, self.coordinates).examples(learned["examples"]),
-            start_labels(data, ipc=self.ipc, steps=self.steps),
+            self._labels(data, learned),
             positive(learned["step_sizes"]),
             optimiser=problem.optimiser(self.optimiser),
             mode=problem.engine.mode,
             keep_every=problem.engine.keep_every,
             window=self.program.window(self.window, generator(seed, "window", iteration)) if self.window else None,
+            wanted=("inputs", "targets") if self.labels_rate else ("inputs",),
         )
-        return found.objective, found.examples, found.step_sizes
+
+    def _labels(self, data: RealData, learned: LearnedTensors) -> Tensor:
+        """Return the labels: hard ones (steps, b), or learned probabilities (steps, b, classes)."""
+        if self.labels_rate:
+            return probabilities(learned["labels"])
+        return start_labels(data, ipc=self.ipc, steps=self.steps)
 
     def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
-        """Return the examples in normalised pixels, with hard labels and positive step sizes."""
+        """Return the examples in normalised pixels, with hard or learned labels and positive step sizes."""
         return Synthetic(
             examples=basis(problem.data, self.coordinates).examples(learned["examples"]),
-            labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
+            labels=self._labels(problem.data, learned),
             step_sizes=positive(learned["step_sizes"]),
         )
