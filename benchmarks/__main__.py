@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from datastill.evaluation import hardware
-from datastill.files import write_json
+from datastill.storage.files import write_json
 
 from .memory import memory
 from .processes import processes

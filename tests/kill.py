@@ -36,7 +36,7 @@ from sklearn.datasets import load_digits
 
 import datastill.pretraining
 from datastill.cli import main as command_line
-from datastill.files import read_tensors
+from datastill.storage.files import read_tensors
 from datastill.studies import STUDIES
 from datastill.studies.curves import Point, Sweep
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import datastill
-import datastill.files
+import datastill.storage.files
 from datastill.artifact import DistilledSet, Header
 from datastill.errors import UserError
 
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_old_set_whole(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(datastill.files.os, "fsync", full)
+    monkeypatch.setattr(datastill.storage.files.os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         make(seed=2).save(path)
     assert torch.equal(DistilledSet.load(path).examples, make(seed=1).examples)
@@ -217,7 +217,7 @@ def test_a_set_that_names_no_optimiser_is_for_gradient_descent(tmp_path: Path) -
     header = json.loads(metadata["header"])
     assert header.pop("optimiser") == "sgd"
     metadata["header"] = json.dumps(header, sort_keys=True)
-    metadata["sha256"] = datastill.files.digest(metadata["header"], tensors)
+    metadata["sha256"] = datastill.storage.files.digest(metadata["header"], tensors)
     safetensors.torch.save_file(tensors, path, metadata)
     assert DistilledSet.load(path).header == make().header
 
@@ -310,18 +310,16 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
     for name in (
         "artifact",
         "errors",
-        "files",
         "fitting",
-        "flock",
         "header",
         "modes",
-        "records",
         "rng",
         "user_images",
         "user_modules",
     ):
         (alone / f"{name}.py").write_text((package / f"{name}.py").read_text())
-    shutil.copytree(package / "program", alone / "program")
+    for name in ("program", "storage"):
+        shutil.copytree(package / name, alone / name)
     code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}

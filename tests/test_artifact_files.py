@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import datastill
-import datastill.files
+import datastill.storage.files
 from datastill.artifact import DistilledSet
 from datastill.errors import UserError
 
@@ -67,7 +67,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     metadata = {
         "format": "datastill/1",
         "header": header,
-        "sha256": datastill.files.digest(header, distilled.tensors()),
+        "sha256": datastill.storage.files.digest(header, distilled.tensors()),
     }
     safetensors.torch.save_file(distilled.tensors(), path, metadata)
     return path

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 import datastill.methods.dataset_distillation
-from datastill.files import write_json
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.recipes import RECIPES
+from datastill.storage.files import write_json
 from datastill.training import Hypergradient
 
 from .curves import ITERATIONS, changes, curve, distance, missing, small

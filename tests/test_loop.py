@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-import datastill.files
+import datastill.storage.files
 from datastill.errors import UserError
 from datastill.loop import DivergedError, LoopSettings, State, Stopped, limited, load, optimise
 from datastill.methods import LearnedTensors, Method, OuterRate, Problem, Update
@@ -208,7 +208,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(datastill.files.os, "fsync", full)
+        patch.setattr(datastill.storage.files.os, "fsync", full)
         with pytest.raises(UserError, match="No space left"):
             run(tmp_path, resume=True)
     assert load(tmp_path / "checkpoint.pt").iteration == 4

@@ -13,7 +13,6 @@ from datastill import Protocol, UserError, distill, score
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.evaluation.fit import unseen
-from datastill.files import write_whole
 from datastill.locks import alone
 from datastill.methods import PoolWeights
 from datastill.networks import build
@@ -22,6 +21,7 @@ from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, prepare
+from datastill.storage.files import write_whole
 
 from .toys import toy_config, toy_data, toy_set, with_classes_reversed
 

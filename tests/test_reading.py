@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from datastill.errors import UserError
-from datastill.files import read_json, read_tensors
 from datastill.networks.weights import read
-from datastill.pickled import read_pickled
+from datastill.storage.files import read_json, read_tensors
+from datastill.storage.pickled import read_pickled
 
 READERS = {"json": read_json, "tensors": read_tensors, "pickled": read_pickled, "weights": read}
 

@@ -7,10 +7,10 @@ import pytest
 
 from datastill.commands.resuming import resumed
 from datastill.errors import UserError
-from datastill.files import read_json, write_json
 from datastill.recipes import Config, as_dict, recipe
 from datastill.run import _begin
-from datastill.seal import is_sealed, sealed
+from datastill.storage.files import read_json, write_json
+from datastill.storage.seal import is_sealed, sealed
 from datastill.training import Engine
 
 

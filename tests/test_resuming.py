@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 import torch
 
-import datastill.flock
 import datastill.run
+import datastill.storage.flock
 from datastill import Config, DistilledSet, LoopSettings, Protocol, UserError, distill, score
 from datastill.cli import main
 from datastill.commands import distilling
 from datastill.data import RealData
-from datastill.files import write_text
 from datastill.locks import alone
 from datastill.loop import Stopped, load, save
 from datastill.networks import build
 from datastill.resuming import stored_config
 from datastill.rng import generator
 from datastill.signals import Terminated, terminable
+from datastill.storage.files import write_text
 from datastill.training import Engine
 
 from .test_run import before_iteration, stopping
@@ -193,7 +193,7 @@ def test_folders_that_a_lock_made_and_nobody_filled_are_removed(tmp_path: Path) 
 def test_without_locks_one_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(datastill.flock, "fcntl", None)
+    monkeypatch.setattr(datastill.storage.flock, "fcntl", None)
     with alone(tmp_path / "run"):
         pass
     assert "has no locks: make sure that no second run writes to this folder" in " ".join(

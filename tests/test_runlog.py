@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import datastill.files
+import datastill.storage.files
 from datastill.errors import UserError
 from datastill.runlog import JsonLines, ProgressLine, read_lines
 
@@ -51,7 +51,7 @@ def test_a_kill_while_a_log_is_opened_again_loses_nothing(
     written(path, RECORDS)
     with path.open("a") as file:
         file.write('{"iteration": 6, "objec')
-    monkeypatch.setattr(datastill.files.os, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(datastill.storage.files.os, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         JsonLines(path, resume=True)
     assert read_lines(path) == RECORDS

@@ -19,10 +19,10 @@ from torch.utils.data import TensorDataset
 
 from . import fitting
 from .errors import UserError
-from .files import digest, must_be_unchanged, read_tensors, write_whole
 from .header import Header, check_header, check_tensors, read_header
 from .modes import usual_modes
 from .program import CrossEntropy, Ordered, Program, name_of, optimiser
+from .storage.files import digest, must_be_unchanged, read_tensors, write_whole
 from .user_images import as_pixels
 
 FORMAT = "datastill/1"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import UserError
-from .files import digest
 from .modes import trainable
 from .program import Program, train_module
+from .storage.files import digest
 from .user_modules import (
     check_logits,
     fill_lazy_layers,

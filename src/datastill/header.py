@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .files import parse_json
 from .program import OPTIMISERS
-from .records import (
+from .storage.files import parse_json
+from .storage.records import (
     FLAG,
     Rule,
     list_of,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from . import distributed
 from .errors import UserError
-from .files import LOCK, remove_leftovers
-from .flock import NoLocksError, is_at, lock
 from .runlog import say
+from .storage.files import LOCK, remove_leftovers
+from .storage.flock import NoLocksError, is_at, lock
 
 _computing = threading.RLock()
 

@@ -15,14 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import distributed
-from .checkpoint import must_be_state, must_continue
 from .errors import UserError, at_least
-from .files import write_whole
 from .methods import LearnedTensors, Method, Problem
-from .pickled import read_pickled
-from .records import must_have_types
 from .runlog import JsonLines, ProgressLine
 from .signals import stop_signals
+from .storage.checkpoint import must_be_state, must_continue
+from .storage.files import write_whole
+from .storage.pickled import read_pickled
+from .storage.records import must_have_types
 
 Validation = Callable[[LearnedTensors], dict[str, float]]
 """Measures learned tensors: returns {"mean", "sd", "n"} on the validation split; a larger mean is better."""

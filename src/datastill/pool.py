@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .errors import UserError
-from .files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from .networks import Network
-from .records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
+from .storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
+from .storage.records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
 
 FORMAT = "datastill-pool/1"
 PREFIX = "pool:"

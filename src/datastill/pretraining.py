@@ -19,7 +19,6 @@ from . import distributed
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
 from .evaluation.accuracy import share_right
-from .files import as_read, read_json, read_tensors, write_json, write_whole
 from .identity import data_identity, files_identity, must_match
 from .locks import alone
 from .modes import usual_modes
@@ -29,6 +28,7 @@ from .pool import Pool, is_pool, load_pool, must_have_order, parse, parts
 from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
+from .storage.files import as_read, read_json, read_tensors, write_json, write_whole
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""

@@ -14,7 +14,7 @@ from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
 from .objectives import Attack
 from .pool import PREFIX, is_pool
-from .records import must_have_types, read, tagged
+from .storage.records import must_have_types, read, tagged
 from .training import Engine
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from .artifact import DistilledSet
 from .errors import UserError
-from .files import as_read, is_free, read_json
 from .identity import must_match
 from .loop import load
 from .recipes import Config, as_dict, from_dict
 from .runlog import say
-from .seal import is_sealed
+from .storage.files import as_read, is_free, read_json
+from .storage.seal import is_sealed
 
 CONFIG = "config.json"
 """Name of the first file that a run writes: its settings, and how it computes."""

@@ -17,7 +17,6 @@ from .data import RealData, load_data
 from .effects import must_use_given_data, must_use_warm_start
 from .errors import UserError
 from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
-from .files import as_read, read_json, remove_leftovers, write_json
 from .identity import data_identity, files_identity
 from .initial_weights import as_start, class_order, earlier_set, initial_weights, inner_optimiser
 from .locks import alone
@@ -29,12 +28,13 @@ from .networks.weights import sha256
 from .planner import advice, choose
 from .pool import is_pool, load_pool, parse
 from .recipes import Config, as_dict, differences
-from .records import read
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .runlog import ProgressLine, say
-from .seal import sealed
 from .signals import signal_of
+from .storage.files import as_read, read_json, remove_leftovers, write_json
+from .storage.records import read
+from .storage.seal import sealed
 from .training import Engine
 
 VALIDATION_NETWORKS = 20

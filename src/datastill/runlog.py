@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import distributed
 from .errors import UserError
-from .files import read_text, write_text
-from .records import INTEGER_LIMIT, WHOLE, Rule, optional, record, whole
+from .storage.files import read_text, write_text
+from .storage.records import INTEGER_LIMIT, WHOLE, Rule, optional, record, whole
 from .terminal import Terminal, printable
 
 MOST_BYTES = 2**30

@@ -16,9 +16,9 @@ from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.objectives import Attack
 from datastill.pretraining import PoolSettings, pretrain
-from datastill.records import read as read_record
 from datastill.report import spread_of
 from datastill.run import prepare, validate
+from datastill.storage.records import read as read_record
 
 from ..toys import toy_config, toy_data, toy_set
 

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from datastill.files import digest, read_json
 from datastill.loop import LoopSettings, optimise
 from datastill.networks import build
 from datastill.networks.weights import fill
@@ -18,6 +17,7 @@ from datastill.pool import FORMAT, Pool
 from datastill.pretraining import PoolSettings
 from datastill.recipes import as_dict, from_dict
 from datastill.run import prepare
+from datastill.storage.files import digest, read_json
 
 from ..methods.test_conformance import problem
 from ..test_loop import Noisy, closeness

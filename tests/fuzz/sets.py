@@ -19,9 +19,9 @@ from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
-from datastill.files import digest
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
+from datastill.storage.files import digest
 
 from .mutations import changed, changed_bytes, storable
 from .text import must_be_one_line

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from datastill.records import CONTROL_CATEGORIES
+from datastill.storage.records import CONTROL_CATEGORIES
 
 
 def must_be_one_line(text: str) -> None:

@@ -18,10 +18,10 @@ from ..evaluation import AttackScore, check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import Config, recipe
-from ..records import read
 from ..report import remarks
 from ..run import distill, prepare
 from ..runlog import say
+from ..storage.records import read
 from .output import out, print_json
 from .resuming import resumed
 

@@ -30,10 +30,10 @@ from ..evaluation import (
     score,
     verify,
 )
-from ..records import read
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from ..runlog import say
+from ..storage.records import read
 from ..trust import check_data
 from .output import out, print_json
 

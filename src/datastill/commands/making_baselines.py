@@ -14,9 +14,9 @@ from ..bundled import load
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
-from ..files import as_read
 from ..pool import is_pool
 from ..run import pick_device
+from ..storage.files import as_read
 from .evaluating import data_settings
 from .output import out, print_json
 

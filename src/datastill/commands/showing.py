@@ -12,11 +12,11 @@ from ..bundled import load, names
 from ..data import KNOWN
 from ..errors import UserError
 from ..export import export, png_loss
-from ..files import write_whole
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
+from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
 from .output import first_line, out, print_json
 

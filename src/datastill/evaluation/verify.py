@@ -10,7 +10,7 @@ from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..modes import usual_modes
-from ..records import read
+from ..storage.records import read
 from ..trust import check_data, check_initialiser, check_network
 from .attack import attacked
 from .claims import claims, require_recorded_data

@@ -12,7 +12,7 @@ import torch
 
 from ..artifact import INITIAL, DistilledSet
 from ..errors import UserError, unknown
-from ..files import write_folder, write_json, write_whole
+from ..storage.files import write_folder, write_json, write_whole
 from .images import as_bytes, as_png, file_names
 from .network_code import STANDALONE, network_code
 from .parquet import write_table

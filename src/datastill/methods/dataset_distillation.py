@@ -10,8 +10,8 @@ from torch import Tensor
 from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
-from ..records import must_have_types
 from ..rng import generator
+from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
     Start,

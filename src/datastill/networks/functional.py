@@ -17,8 +17,8 @@ from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
-from ..files import digest
 from ..modes import usual_modes
+from ..storage.files import digest
 from ..user_modules import one_line, out_of_memory
 from .checks import check_constants, check_forward, check_gradient, without_statistics
 from .draws import seeded

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..data.names import VARIABLE
 from ..errors import UserError, unknown
-from ..files import must_be_file, read_tensors
-from ..pickled import MoreThanTensorsError, read_pickled
+from ..storage.files import must_be_file, read_tensors
+from ..storage.pickled import MoreThanTensorsError, read_pickled
 
 WEIGHTS_FOLDER = "weights"
 """The folder in `$DATASTILL_DATA` in which bare names of weights files are looked up."""

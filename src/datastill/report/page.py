@@ -14,12 +14,12 @@ from PIL import Image
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..evaluation import check_command
-from ..files import read_json, write_text
 from ..header import SCORE as SCORE_RULE
 from ..pool import is_pool, parse
 from ..program import optimiser_code, optimiser_words
-from ..records import TEXT, Rule, must_be_json, record
 from ..runlog import read_lines
+from ..storage.files import read_json, write_text
+from ..storage.records import TEXT, Rule, must_be_json, record
 from .figures import caption, grid
 from .remarks import remarks
 from .words import (

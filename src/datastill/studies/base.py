@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import as_read, is_free, read_json, write_json, write_text
 from ..header import ATTACK, CURVE, SCORE
 from ..locks import alone
 from ..planner import duration
-from ..records import list_of, must_be_json, number, record, whole
 from ..runlog import say
+from ..storage.files import as_read, is_free, read_json, write_json, write_text
+from ..storage.records import list_of, must_be_json, number, record, whole
 from ..terminal import one_line
 
 Records = Mapping[str, dict[str, Any]]

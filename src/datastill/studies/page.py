@@ -8,7 +8,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..errors import UserError
-from ..files import read_text, write_text
+from ..storage.files import read_text, write_text
 
 HEAD = """# Results
 

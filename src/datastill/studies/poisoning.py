@@ -13,8 +13,8 @@ from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..pretraining import PoolSettings
 from ..recipes import Config
-from ..records import read
 from ..report import spread_of
+from ..storage.records import read
 from .base import Part, Records
 from .pools import OnPool
 from .rows import KINDS, settings_of

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .errors import UserError, unknown
+from ..errors import UserError, unknown
 
 SHOWN_CHARACTERS = 60
 """The number of characters of a wrong value that an error shows."""

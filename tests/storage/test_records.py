@@ -9,7 +9,7 @@ import pytest
 
 from datastill.errors import UserError
 from datastill.recipes import RECIPES, Config, as_dict, from_dict, recipe
-from datastill.records import (
+from datastill.storage.records import (
     FINITE,
     MOST_LEVELS,
     must_be_json,

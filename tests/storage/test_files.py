@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import datastill.files
-import datastill.flock
+import datastill.storage.files
+import datastill.storage.flock
 from datastill.errors import UserError
-from datastill.files import is_free, read_json, write_folder, write_json, write_whole
-from datastill.flock import lock
+from datastill.storage.files import is_free, read_json, write_folder, write_json, write_whole
+from datastill.storage.flock import lock
 
 STEPS = ("open", "fsync", "replace", "write")
 """The calls of the system that write a file; each of them may fail, or be the last that a process does."""
@@ -30,11 +30,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException) ->
             raise error
 
     if step == "write":
-        monkeypatch.setattr(datastill.files.os, "fdopen", lambda handle, _: Half(handle, "wb"))
+        monkeypatch.setattr(datastill.storage.files.os, "fdopen", lambda handle, _: Half(handle, "wb"))
     elif step == "replace":
         monkeypatch.setattr(Path, "replace", fail)
     else:
-        monkeypatch.setattr(datastill.files.os, step, fail)
+        monkeypatch.setattr(datastill.storage.files.os, step, fail)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -135,7 +135,7 @@ def test_without_locks_files_are_written_and_leftovers_stay(tmp_path: Path, monk
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(datastill.flock.fcntl, "flock", none)
+    monkeypatch.setattr(datastill.storage.flock.fcntl, "flock", none)
     killed = tmp_path / f".datastill-{'0' * 16}.partial"
     killed.write_bytes(b"half")
     write_whole(tmp_path / "a", b"whole")

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import UserError
+from ..errors import UserError
 from .flock import NoLocksError, is_at, lock
 
 LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .errors import UserError
+from ..errors import UserError
 from .records import FINITE, INTEGER_LIMIT, LARGEST_FLOAT, list_of, number, record, shown, whole
 
 COUNT = whole(0, INTEGER_LIMIT)
