@@ -249,4 +249,4 @@ def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]
 
 def parts(path: Path) -> Path:
     """Return the folder beside a pool that holds its networks until the pool is finished."""
-    return path.with_name(path.name + ".parts")
+    return Path(f"{path}.parts")

@@ -28,7 +28,7 @@ from .pool import Pool, is_pool, load_pool, must_have_order, parse, parts
 from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
-from .storage.files import as_read, read_json, read_tensors, write_json, write_whole
+from .storage.files import as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
@@ -90,6 +90,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     settings = replace(settings, data=data.settings)
     if settings.batch > len(data.train):
         say(f"batch is {settings.batch}, but there are {len(data.train)} train images: each gradient step takes all")
+    distributed.on_first_rank(lambda: must_be_writable(path))
     must_have_order(settings.initialiser, data.class_names)
     folder = parts(path)
     if finished := distributed.on_first_rank(lambda: _finished(settings, path)):

@@ -6,6 +6,8 @@ import pytest
 
 from datastill.artifact import DistilledSet
 from datastill.cli import main
+from datastill.errors import UserError
+from datastill.pool import Pool
 
 FEW = ["--networks", "2"]
 
@@ -43,6 +45,33 @@ def test_a_finished_set_is_not_made_again(made: Path) -> None:
     before = (made / "0.safetensors").stat().st_mtime_ns
     assert main(["baseline", "random", "digits", "--network", "mlp(width=4)", *FEW, "--out", str(made)]) == 0
     assert (made / "0.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pack", "mnist-10", "--to", "."],
+        ["pretrain", "digits", "--network", "mlp(width=4)", "--out", "."],
+        ["pretrain", "digits", "--network", "mlp(width=4)", "--out", "/"],
+        ["baseline", "random", "digits", "--out", __file__],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def must_not_load(*_: object) -> None:
+        raise AssertionError("the data is loaded before the place is checked")
+
+    for module in ("evaluating", "pretraining"):
+        monkeypatch.setattr(f"datastill.commands.{module}.load_data", must_not_load)
+    assert main(words) == 2
+    assert "error: cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [".", "/", "..", "nowhere"])
+def test_a_pool_that_is_no_file_is_refused_in_one_line(place: str) -> None:
+    with pytest.raises(UserError, match="there is no pool at"):
+        Pool.load(place)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import datastill.storage.files
 import datastill.storage.flock
 from datastill.errors import UserError
-from datastill.storage.files import is_free, read_json, write_folder, write_json, write_whole
+from datastill.storage.files import is_free, must_be_writable, read_json, write_folder, write_json, write_whole
 from datastill.storage.flock import lock
 
 STEPS = ("open", "fsync", "replace", "write")
@@ -166,3 +166,18 @@ def test_json_round_trip_and_broken_json(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*x\.json"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, message in [
+        (tmp_path, "it is a folder, and only a file can be replaced as a whole; give another file"),
+        (tmp_path / "file/set.safetensors", "Not a directory"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "a\0b", "embedded null"),
+    ]:
+        with pytest.raises(UserError, match=f"cannot write .*{message}"):
+            must_be_writable(path)
+    must_be_writable(tmp_path / "file")
+    must_be_writable(tmp_path / "new/folder/set.safetensors")
+    assert not (tmp_path / "new").exists()

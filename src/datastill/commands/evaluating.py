@@ -33,6 +33,7 @@ from ..evaluation import (
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from ..runlog import say
+from ..storage.files import must_be_writable
 from ..storage.records import read
 from ..trust import check_data
 from .output import out, print_json
@@ -239,6 +240,7 @@ class Pack:
 
     def run(self) -> int:
         """Write the smaller set, print both scores, and return the exit code."""
+        must_be_writable(self.to)
         distilled = load(self.file, trust=self.trust)
         data = real_data(distilled, self.data)
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))

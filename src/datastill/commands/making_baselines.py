@@ -16,7 +16,7 @@ from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
 from ..pool import is_pool
 from ..run import pick_device
-from ..storage.files import as_read
+from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
 from .output import out, print_json
 
@@ -76,6 +76,7 @@ class MakeBaseline:
         at_least("sets", self.sets, 1)
         baseline, setting = self._baseline(), self._setting()
         folder = self.out or Path("runs") / f"{self.kind}-{Path(setting.header.data).name}"
+        must_be_writable(folder / "0.safetensors")
         count = self.sets if baseline.varies else 1
         if count < self.sets:
             out.print(f"{self.kind} makes only one set: nothing in it is random, so another seed changes nothing")

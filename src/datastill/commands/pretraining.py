@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
 from ..report import spread_of
 from ..run import pick_device
+from ..storage.files import must_be_writable
 from .output import out
 
 
@@ -44,6 +45,7 @@ class Pretrain:
             raise UserError(f"the data are named twice, {self.name!r} and --data.name {named!r}; leave the latter out")
         settings = replace(self.settings, data=replace(self.settings.data, name=self.name))
         path = self.out or Path("pools") / f"{Path(self.name).name}-{settings.network}.safetensors"
+        distributed.on_first_rank(lambda: must_be_writable(path))
         data = distributed.on_every_rank(lambda: load_data(settings.data).to(pick_device("auto")))
         pool = pretrain(settings, data, path)
         for name, title in (("training", "to distil with"), ("held_out", "held out")):

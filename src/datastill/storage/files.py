@@ -60,6 +60,22 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
+def must_be_writable(path: Path) -> None:
+    """Raise a `UserError` if a file cannot be written at `path`; call it before work whose result is written there."""
+    try:
+        _mode_of_file_to_replace(path)
+        folder = Path(os.path.realpath(path)).parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"the permissions of the folder {folder} do not allow writing")
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or error
+        raise UserError(f"cannot write {path}: {reason}; give another file") from error
+
+
 def _mode_of_file_to_replace(path: Path) -> int | None:
     """Return the permissions of the file at `path`; None if there is no file.
 
