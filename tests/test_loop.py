@@ -251,7 +251,7 @@ def test_schedules_start_at_one_and_fall_as_they_say() -> None:
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
         ({"average": 1.0}, r"average is 1\.0"),
         ({"betas": (1.0, 1.0)}, "betas are"),
-        ({"betas": (0.9, math.nan)}, "betas is"),
+        ({"betas": (0.9, math.nan)}, r"betas\[1\] is nan"),
     ],
 )
 def test_impossible_settings_are_named(change: dict, message: str) -> None:
