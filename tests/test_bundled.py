@@ -52,7 +52,7 @@ def test_a_path_is_a_path(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told() -> None:
-    with pytest.raises(UserError, match="unknown set 'mnist-1000': did you mean 'mnist-100'"):
+    with pytest.raises(UserError, match="unknown file or set in the package 'mnist-1000': did you mean 'mnist-100'"):
         datastill.load("mnist-1000")
 
 

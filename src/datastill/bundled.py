@@ -29,5 +29,5 @@ def load(name: str | Path, *, trust: bool = False) -> DistilledSet:
     if path.suffix or os.path.lexists(path) or path.parent != Path():
         return DistilledSet.load(path, trust=trust)
     if str(name) not in names():
-        raise unknown("set", str(name), names())
+        raise unknown("file or set in the package", str(name), names())
     return DistilledSet.load(FOLDER / f"{name}.safetensors")

@@ -110,4 +110,7 @@ def _occupied(folder: Path) -> UserError:
 
 
 def _missing(folder: Path) -> UserError:
-    return UserError(f"there is no run in {folder} to resume (no {CONFIG}); leave --resume out to start one")
+    if folder.exists() and not folder.is_dir():
+        return UserError(f"{folder} is a file, not the folder of a run; give the folder of the run with --out")
+    fix = "leave --resume out to start one" if is_free(folder) else "give the folder of a run with --out"
+    return UserError(f"there is no run in {folder} to resume (no {CONFIG}); {fix}")

@@ -200,6 +200,9 @@ def test_the_page_can_be_written_elsewhere(finished, tmp_path):
 
 
 def test_a_missing_folder_or_set_says_what_to_do(tmp_path):
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(UserError, match=r"file.txt is a file, not the folder of a run or of results"):
+        write_report(tmp_path / "file.txt")
     with pytest.raises(UserError, match=r"no run folder at .*datastill distill"):
         write_report(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no distilled\.safetensors; finish the run"):

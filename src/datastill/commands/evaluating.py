@@ -25,11 +25,13 @@ from ..evaluation import (
     compare,
     curve,
     matched,
+    neighbours,
     other_data,
     packed,
     score,
     verify,
 )
+from ..networks import build
 from ..report import bytes_of, score_text, spread
 from ..run import pick_device
 from ..runlog import say
@@ -93,6 +95,10 @@ class Evaluate:
                 "--curve is for one set on one architecture; leave --curve out, or name one file without --on and "
                 "without --tune"
             )
+        for network in filter(None, (*self.on, self.protocol.network)):  # a wrong name is refused before data is loaded
+            if not neighbours.asked(network):
+                one = next(iter(groups.values()))[0]
+                build(network, shape=one.shape, classes=one.classes)
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
         data = real_data(next(iter(groups.values()))[0], self.data)

@@ -83,8 +83,8 @@ def not_found(name: str) -> UserError:
     """Return the error for a name of unknown data."""
     if not _is_bare(name):
         return UserError(
-            f"there is no folder {name!r} (looked from {Path.cwd()}); name the folder with the images, or a known set, "
-            "with --data (data= in Python)"
+            f"there is no folder {name!r} (looked from {Path.cwd()}); name the folder with the images, or known "
+            "data, with --data (of distill and plan: --data.name; in Python: data=)"
         )
     root = os.environ.get(VARIABLE)
     there = [place.name for place in Path(root).iterdir() if place.is_dir()] if root and Path(root).is_dir() else []

@@ -100,6 +100,8 @@ def read_run(folder: Path) -> Run:
 
 def _read_run(folder: Path) -> Run:
     if not folder.is_dir():
+        if folder.exists():
+            raise UserError(f"{folder} is a file, not the folder of a run or of results; give the folder")
         raise UserError(f"there is no run folder at {folder}; make one with: datastill distill --out {folder}")
     if not (folder / ARTIFACT).is_file():
         raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
