@@ -7,8 +7,7 @@ from datastill.costs import Peak
 from datastill.networks import build
 from datastill.objectives import classification
 from datastill.planner import free_bytes, size
-from datastill.training import OnReal, hypergradient
-from datastill.training.program import inner_loss
+from datastill.training import OnReal, hypergradient, inner_loss
 
 LENGTHS = (10, 30, 100, 300)
 

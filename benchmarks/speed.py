@@ -11,8 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datastill.networks import Network, build
 from datastill.objectives import classification
-from datastill.training import Engine, OnReal, hypergradient
-from datastill.training.program import inner_loss
+from datastill.training import Engine, OnReal, hypergradient, inner_loss
 
 from . import naive
 

@@ -4,7 +4,7 @@ With v = dL/dtheta_T, each of the first writes down theta_T as a function of (th
 by hand; nothing here runs the package's own training. All numbers are float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from datastill.networks import build
-from datastill.program import Rule
-from datastill.training import Hypergradient
-from datastill.training.program import inner_loss
+from datastill.program import GradientDescent, Optimiser, Ordered, Program, Rule, train_stack
+from datastill.training import Hypergradient, inner_loss
 
 SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
     "lenet": (1, 28, 28),
@@ -50,6 +49,19 @@ class Problem:
 def parts(found: Hypergradient) -> dict[str, Tensor]:
     """All tensors of a hypergradient, by name."""
     return found.batches | {name: getattr(found, name) for name in ("objective", "step_sizes", "initial", "final")}
+
+
+def unroll(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    thetas: Tensor,
+    examples: Tensor,
+    labels: Tensor,
+    step_sizes: Tensor,
+    optimiser: Optimiser | None = None,
+) -> Iterator[Tensor]:
+    """The weights after each of the ordered steps, as evaluation trains them."""
+    program = Program(order=Ordered(step_sizes=step_sizes), optimiser=optimiser or GradientDescent())
+    return train_stack(loss, thetas, examples.flatten(0, 1), labels.flatten(0, 1), program)
 
 
 def assert_same(found: Hypergradient, expected: Hypergradient, *, tolerance: float = 1e-9) -> None:

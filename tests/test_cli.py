@@ -128,7 +128,7 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["plan", "nosuch"], "unknown recipe 'nosuch'"),
         (["plan", "--engine.mode", "sotred"], "Expected one of ('auto', 'stored', 'recomputed')"),
         (["distill", "--engine.keep-every", "0"], "keep_every is 0, but must be at least 1"),
-        (["distill", "--method.optimiser", "lion"], "Expected one of ('sgd', 'momentum', 'adam')"),
+        (["distill", "--method.optimiser", "lion"], "Expected one of ('sgd', 'momentum', 'adam', 'adamw'"),
         (["distill", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
         (["distill", "--resume", "--out", "{folder}/unlabelled/0.png"], "0.png is a file, not the folder of a run"),
         (["distill", "--resume", "--out", "{folder}/unlabelled"], "to resume (no config.json); give the folder of a"),

@@ -16,6 +16,7 @@ from torch import nn
 from datastill.artifact import DistilledSet
 from datastill.export import export, png_loss
 from datastill.networks import NETWORKS, build
+from datastill.program import OPTIMISERS
 
 from .pretrained import tiny
 from .toys import toy_data, toy_set
@@ -102,7 +103,7 @@ def test_training_from_the_exported_files_alone_gives_the_weights_of_fit(
         assert torch.equal(value, found[key]), key
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, kind: str, optimiser: str) -> None:
     distilled = make_set(initial="fixed", optimiser=optimiser)
@@ -118,7 +119,7 @@ def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, 
         x = torch.tensor(read_images(where, program) if kind == "png" else read_table(where))
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     model.load_state_dict(initial)
-    rules = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
+    rules = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
     rule = rules[program["optimiser"]["torch_optim"]](model.parameters(), **program["optimiser"]["arguments"])
     x = x.view(program["steps"], program["batch"], *program["shape"])
     for sizes in program["step_sizes"]:

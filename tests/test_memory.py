@@ -12,6 +12,7 @@ import torch
 
 import datastill.costs
 import datastill.memory
+import datastill.methods.dataset_distillation
 import datastill.training.engine
 from datastill.costs import SHORTEST, Cost, Peak, cost, costs
 from datastill.errors import UserError
@@ -23,7 +24,6 @@ from datastill.planner import (
     fitting,
 )
 from datastill.training import Engine
-from datastill.training.program import Program
 
 from .planning import GIB, MEMORY, METHOD, PLAINEST, TIGHT, given
 
@@ -69,14 +69,15 @@ def test_what_is_continued_from_short_programs_is_what_a_whole_one_takes(
     problem, steps = given(network, method), []
 
     def noted(method: DatasetDistillation, problem: Problem) -> Cost:
-        steps.append(method.program.length)
+        steps.append(method.length)
         return cost(method, problem)
 
     monkeypatch.setattr(datastill.costs, "cost", noted)
     predicted = costs(method, problem)
-    assert max(steps) <= SHORTEST < method.program.length
-    middle = (method.program.length - method.window) // 2
-    monkeypatch.setattr(Program, "window", lambda *_: range(middle, middle + method.window))  # the mean place
+    assert max(steps) <= SHORTEST < method.length
+    middle = (method.length - method.window) // 2
+    mean = range(middle, middle + method.window)
+    monkeypatch.setattr(datastill.methods.dataset_distillation, "draw_window", lambda *_: mean)  # the mean place
     for mode, expected in predicted.items():
         whole = cost(method, replace(problem, engine=replace(PLAINEST, mode=mode, together=method.networks)))
         assert whole.operations == expected.operations

@@ -15,8 +15,7 @@ from datastill.errors import UserError
 from datastill.evaluation import Protocol, score
 from datastill.modes import usual_modes
 from datastill.networks import build
-from datastill.training import hypergradient
-from datastill.training.program import inner_loss
+from datastill.training import hypergradient, inner_loss
 
 from .test_artifact import HEADER, make, toy_model
 from .toys import toy_data, toy_set

@@ -223,7 +223,8 @@ class Header:
     order: Annotated[str, one_of("ordered")] = "ordered"
     """Order of the steps: always ``ordered``, the stored order, each step once per epoch."""
     optimiser: Annotated[str, OPTIMISER] = "sgd"
-    """Optimiser of the training: ``sgd`` (gradient descent), ``momentum`` (of 0.9) or ``adam`` (epsilon 1e-5)."""
+    """Optimiser of the training, by its name in `program.OPTIMISERS`, e.g. ``sgd``, ``momentum`` (of 0.9) or ``adam``
+    (epsilon 1e-5)."""
     attack: Annotated[tuple[int, int] | None, optional(list_of(whole(0, MOST_CLASSES - 1), 2, 2))] = None
     """(attacked class, target class) of a poisoned set; None for an ordinary set."""
     method: Annotated[str, text(200)] = ""

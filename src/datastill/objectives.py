@@ -8,8 +8,8 @@ from torch import Tensor
 from .data import read_as
 from .errors import UserError
 from .networks import Network
+from .program import CrossEntropy
 from .training import RealLoss
-from .training.program import mean_cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,6 @@ def classification(network: Network, attack: Attack | None = None) -> RealLoss:
         labels: Int64[Tensor, "networks b"],
     ) -> Float[Tensor, " networks"]:
         wanted = attack.relabel(labels) if attack else labels
-        return mean_cross_entropy(network.apply_many(thetas, images), wanted)
+        return CrossEntropy().means(network.apply_many(thetas, images), wanted)
 
     return losses

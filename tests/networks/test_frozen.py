@@ -7,10 +7,9 @@ from torch.func import functional_call
 from datastill.errors import UserError
 from datastill.networks import INITIALISERS, build
 from datastill.objectives import classification
-from datastill.training import OnReal, hypergradient
-from datastill.training.program import inner_loss, unroll
+from datastill.training import OnReal, hypergradient, inner_loss
 
-from ..problems import assert_same
+from ..problems import assert_same, unroll
 
 SHAPE = (1, 3, 3)
 FROZEN = "tests.pretrained:tiny(adapt=classifier)"

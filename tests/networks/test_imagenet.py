@@ -13,8 +13,7 @@ from datastill.networks import build, must_keep_weights
 from datastill.networks.alexnet import alexnet
 from datastill.networks.squeezenet import squeezenet
 from datastill.networks.weights import WEIGHTS_FOLDER, find
-from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps
-from datastill.training.program import inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, inner_loss
 
 from ..training.cases import derivatives
 

@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from datastill.errors import UserError
 from datastill.networks import Network
 from datastill.networks.twice import TwiceDifferentiable
-from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps
-from datastill.training.program import inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, inner_loss
 
 from ..training.cases import derivatives, shared
 

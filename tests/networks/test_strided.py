@@ -9,8 +9,7 @@ CRASHING = """
 import torch
 from torch import nn
 from datastill.networks import Network, build
-from datastill.training import Batch, EagerSteps
-from datastill.training.program import inner_loss
+from datastill.training import Batch, EagerSteps, inner_loss
 
 class Strided(nn.Module):
     def __init__(self):

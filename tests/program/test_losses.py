@@ -90,7 +90,7 @@ def test_the_squared_error_is_half_the_squared_distance_from_centred_targets():
 
 
 def test_what_a_loss_cannot_take_is_refused():
-    with pytest.raises(UserError, match=r"temperature is 0\.0, but must be above 0"):
+    with pytest.raises(UserError, match=r"temperature is 0\.0, but must be a number from 1e-06"):
         Divergence(temperature=0.0)
     with pytest.raises(UserError, match="needs the logits of a teacher"):
         Divergence()(LOGITS[0], CLASSES[0])

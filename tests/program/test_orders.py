@@ -81,9 +81,9 @@ def test_an_order_is_edited_by_epochs_and_step_size():
     [
         (lambda: next(Ordered(step_sizes=torch.ones(1, 3)).steps(4)), "3 ordered steps cannot share 4 examples evenly"),
         (lambda: Ordered(step_sizes=torch.ones(1, 3)).length(0), "3 ordered steps cannot share 0 examples"),
-        (lambda: Shuffled(epochs=0), "epochs is 0, but must be at least 1"),
-        (lambda: Shuffled(batch=0), "batch is 0, but must be at least 1"),
-        (lambda: Shuffled(schedule="halved"), "unknown schedule of step sizes 'halved'"),
+        (lambda: Shuffled(epochs=0), "epochs is 0, but must be a whole number from 1 to 1000000"),
+        (lambda: Shuffled(batch=0), "batch is 0, but must be a whole number from 1"),
+        (lambda: Shuffled(schedule="halved"), "schedule is 'halved', but must be 'constant' or 'cosine' or 'drop'"),
         (lambda: Shuffled(epochs=10**6, batch=1).length(2), "are 2000000 gradient steps, but at most 1000000"),
     ],
 )

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from datastill.networks import Network, build
 from datastill.networks.resnet import Block
 from datastill.objectives import classification
-from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps
-from datastill.training.program import inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, inner_loss
 
 from ..problems import SMALL, classify
 

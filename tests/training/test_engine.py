@@ -10,8 +10,7 @@ from datastill.errors import UserError
 from datastill.methods.base import PLAIN
 from datastill.networks import build
 from datastill.run import prepare
-from datastill.training import EagerSteps, Engine, ForwardSteps, Hypergradient, TracedSteps, hypergradient
-from datastill.training.program import inner_loss
+from datastill.training import EagerSteps, Engine, ForwardSteps, Hypergradient, TracedSteps, hypergradient, inner_loss
 
 from ..problems import classify, smooth
 from ..toys import toy_config, toy_data

@@ -13,8 +13,7 @@ from torch.nn.functional import one_hot
 from datastill.costs import Peak
 from datastill.errors import UserError
 from datastill.networks import build
-from datastill.training import hypergradient, unroll
-from datastill.training.program import inner_loss
+from datastill.training import hypergradient, inner_loss
 
 from ..problems import (
     CLOSED_FORM,
@@ -27,6 +26,7 @@ from ..problems import (
     naive,
     parts,
     quadratic,
+    unroll,
 )
 
 MODES = ("stored", "recomputed")

@@ -10,9 +10,9 @@ import torch
 from datastill.costs import Peak
 from datastill.errors import UserError
 from datastill.program import OPTIMISERS, Momentum, optimiser
-from datastill.training import Hypergradient, OnReal, hypergradient, unroll
+from datastill.training import Hypergradient, OnReal, hypergradient
 
-from ..problems import Problem, assert_differences, assert_same, classify, naive, parts
+from ..problems import Problem, assert_differences, assert_same, classify, naive, parts, unroll
 
 every = pytest.mark.parametrize("name", OPTIMISERS)
 both_modes = pytest.mark.parametrize("mode", ["stored", "recomputed"])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from datastill.errors import UserError
 from datastill.program import optimiser
-from datastill.training import EagerSteps, ForwardSteps, TracedSteps, hypergradient, unroll
+from datastill.training import EagerSteps, ForwardSteps, TracedSteps, hypergradient
 
-from ..problems import SMALL, Problem, assert_differences, assert_same, classify, naive, parts
+from ..problems import SMALL, Problem, assert_differences, assert_same, classify, naive, parts, unroll
 from .cases import SMOOTH, arguments, close, derivatives, every_kind
 
 BOTH = ("inputs", "targets")

@@ -13,6 +13,7 @@ from ..networks import Network, build
 from ..pool import is_pool, load_pool, measured_with, must_have_order, parse
 from ..program import train_stack
 from ..rng import generator
+from ..training import inner_loss
 from .protocol import Protocol
 
 NETWORKS_PER_BATCH = 20
@@ -130,8 +131,5 @@ def along(
     program = protocol.program_of(distilled)
     targets = protocol.targets_of(distilled)
     targets = targets.to(thetas) if targets.is_floating_point() else targets.to(thetas.device)
-
-    def loss(weights: Tensor, images: Tensor, wanted: Tensor) -> Float[Tensor, " networks"]:
-        return program.loss.means(network.apply_many(weights, images), wanted)
-
-    return train_stack(loss, thetas, distilled.inputs.to(thetas), targets, program, protocol.seed)
+    loss, inputs = inner_loss(network, program.loss), distilled.inputs.to(thetas)
+    return train_stack(loss, thetas, inputs, targets, program, protocol.seed)

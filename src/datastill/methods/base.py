@@ -18,8 +18,7 @@ from ..objectives import Attack, classification
 from ..program import Rule
 from ..rng import generator
 from ..synthetic import Synthetic
-from ..training import Engine, RealLoss, Steps
-from ..training.program import inner_loss
+from ..training import Engine, RealLoss, Steps, inner_loss
 
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
 """The plain way to compute: it works for every network and on every machine, and nothing is measured to choose it."""

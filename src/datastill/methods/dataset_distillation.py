@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
+from ..program import OptimiserName
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
@@ -26,7 +27,7 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, Program, hypergradient
+from ..training import Hypergradient, OnReal, draw_window, hypergradient
 from .base import LearnedTensors, Method, OuterRate, Problem, Update
 
 MOST_GRADIENT_STEPS = 100_000
@@ -81,7 +82,7 @@ class DatasetDistillation(Method):
     window: int = 0
     """How many gradient steps in a row to differentiate through, at a random position (arXiv 2311.07025).
     0: all steps, as in the paper."""
-    optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
+    optimiser: OptimiserName = "sgd"
     """Inner optimiser, which trains networks on the examples, now and in every later use of the set; the paper: sgd."""
 
     def __post_init__(self) -> None:
@@ -92,21 +93,21 @@ class DatasetDistillation(Method):
             at_least(name, getattr(self, name), 0)
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
-        if self.program.length > MOST_GRADIENT_STEPS:
+        if self.length > MOST_GRADIENT_STEPS:
             raise UserError(
-                f"{self.steps} steps x {self.epochs} epochs are {self.program.length} gradient steps, but a program "
+                f"{self.steps} steps x {self.epochs} epochs are {self.length} gradient steps, but a program "
                 f"has at most {MOST_GRADIENT_STEPS}; lower steps or epochs"
             )
-        if self.window > self.program.length:
+        if self.window > self.length:
             raise UserError(
-                f"window is {self.window}, but the program has {self.program.length} gradient steps "
-                f"({self.steps} steps x {self.epochs} epochs); take a window of at most {self.program.length}"
+                f"window is {self.window}, but the program has {self.length} gradient steps "
+                f"({self.steps} steps x {self.epochs} epochs); take a window of at most {self.length}"
             )
 
     @property
-    def program(self) -> Program:
-        """The program of the set: its steps and epochs."""
-        return Program(steps=self.steps, epochs=self.epochs)
+    def length(self) -> int:
+        """T, the number of gradient steps of the program, over all epochs."""
+        return self.steps * self.epochs
 
     def adapted(self, data: RealData) -> "DatasetDistillation":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
@@ -207,7 +208,7 @@ class DatasetDistillation(Method):
             optimiser=problem.optimiser(self.optimiser),
             mode=problem.engine.mode,
             keep_every=problem.engine.keep_every,
-            window=self.program.window(self.window, generator(seed, "window", iteration)) if self.window else None,
+            window=draw_window(self.length, self.window, generator(seed, "window", iteration)) if self.window else None,
             wanted=("inputs", "targets") if self.labels_rate else ("inputs",),
         )
 

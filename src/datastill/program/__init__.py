@@ -25,6 +25,7 @@ from .optimisers import (
     optimiser,
 )
 from .orders import Ordered, Shuffled, Step
+from .plain import as_plain, from_plain
 from .program import Program
 from .siamese import Siamese
 from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, optimiser_words, torch_form
@@ -57,7 +58,9 @@ __all__ = [
     "SquaredError",
     "State",
     "Step",
+    "as_plain",
     "augmentation_name",
+    "from_plain",
     "limit_gradient",
     "name_of",
     "optimiser",

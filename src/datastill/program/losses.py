@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Shaped
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
 
 from ..errors import UserError, at_least
+from ..storage.records import must_have_types, number
 
 
 class Loss(abc.ABC):
@@ -52,12 +54,11 @@ class Divergence(Loss):
     their logarithms as targets.
     """
 
-    temperature: float = 1.0
+    temperature: Annotated[float, number(1e-6, 1e6)] = 1.0
     """T: a high temperature makes all classes count."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise UserError(f"temperature is {self.temperature}, but must be above 0")
+        must_have_types(self)
 
     def __call__(
         self, logits: Float[Tensor, "b classes"], targets: Shaped[Tensor, "b *classes"]

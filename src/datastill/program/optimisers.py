@@ -7,7 +7,7 @@ each one as an optimiser of `torch.optim` for a user's module; both give equal w
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import vjp
 
 from ..errors import UserError, unknown
+from ..storage.records import must_have_types, number
 
 State = tuple[Tensor, ...]
 """The weights (networks, size), then the other tensors of the optimiser (its moments), each of this shape."""
@@ -51,6 +52,9 @@ class Optimiser(Rule):
     torch_class: ClassVar[str]
     """The name of the class in `torch.optim`."""
 
+    def __post_init__(self) -> None:
+        must_have_types(self)
+
     @property
     @abc.abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class GradientDescent(Optimiser):
     """Gradient descent: theta <- theta - eta (g + lambda theta)."""
 
     torch_class: ClassVar[str] = "SGD"
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, number(0, 1e6)] = 0.0
     """lambda, which pulls every weight towards 0."""
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
@@ -108,9 +112,9 @@ class Momentum(Optimiser):
     """Polyak's heavy ball, as in torch.optim.SGD: m <- mu m + g + lambda theta, theta <- theta - eta m."""
 
     torch_class: ClassVar[str] = "SGD"
-    decay: float = 0.9
+    decay: Annotated[float, number(0, 1)] = 0.9
     """mu, the share of the momentum that a step keeps."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, number(0, 1e6)] = 0.0
     """lambda, which pulls every weight towards 0."""
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
@@ -143,9 +147,9 @@ class Adam(Optimiser):
     """
 
     torch_class: ClassVar[str] = "Adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-5
-    weight_decay: float = 0.0
+    betas: tuple[Annotated[float, number(0, 1)], Annotated[float, number(0, 1)]] = (0.9, 0.999)
+    epsilon: Annotated[float, number(1e-30, 1)] = 1e-5
+    weight_decay: Annotated[float, number(0, 1e6)] = 0.0
     """lambda of a term lambda theta in the gradient, so that it passes through the moments, as in torch.optim.Adam."""
 
     def start(self, thetas: Float[Tensor, "networks size"]) -> State:
@@ -184,7 +188,7 @@ class AdamW(Adam):
     """AdamW (Loshchilov and Hutter 2019): theta <- theta - eta (direction of Adam + lambda theta)."""
 
     torch_class: ClassVar[str] = "AdamW"
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, number(0, 1e6)] = 0.01
     """lambda, which pulls every weight towards 0, apart from the moments."""
 
     def update(self, state: State, gradient: Tensor, step_size: Tensor, t: int | Tensor) -> State:

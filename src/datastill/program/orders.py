@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..errors import UserError, at_least, unknown
+from ..errors import UserError, at_least
+from ..modes import trainable
 from ..rng import derive, generator
+from ..storage.records import must_have_types, number, one_of, whole
 
 SCHEDULES = ("constant", "cosine", "drop")
 MOST_STEPS = 1_000_000
@@ -73,29 +76,25 @@ class Ordered:
         return replace(self, step_sizes=torch.full_like(self.step_sizes, size))
 
     def to(self, like: Tensor) -> "Ordered":
-        """Return the order with step sizes on the device and of the type of a tensor."""
-        return replace(self, step_sizes=self.step_sizes.to(like))
+        """Return the order with step sizes on the device and of the type of a tensor, without gradients."""
+        return replace(self, step_sizes=trainable(self.step_sizes.detach()).to(like))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffled:
     """Batches of a new random permutation of all examples in each epoch, as most methods since 2020 are used."""
 
-    epochs: int = 300
+    epochs: Annotated[int, whole(1, MOST_STEPS)] = 300
     """Passes over all examples."""
-    batch: int = 256
+    batch: Annotated[int, whole(1, 10**9)] = 256
     """Examples of a step; the last step of an epoch takes the rest."""
-    step_size: float = 0.01
+    step_size: Annotated[float, number(0, 1e9)] = 0.01
     """The first step size."""
-    schedule: str = "drop"
+    schedule: Annotated[str, one_of(*SCHEDULES)] = "drop"
     """How step sizes fall: constant, cosine (along half a cosine towards 0), drop (a tenth from half of the epochs)."""
 
     def __post_init__(self) -> None:
-        at_least("epochs", self.epochs, 1)
-        at_least("batch", self.batch, 1)
-        at_least("step_size", self.step_size, 0)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule of step sizes", self.schedule, SCHEDULES)
+        must_have_types(self)
 
     def length(self, count: int) -> int:
         """Return the number of gradient steps on `count` examples.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ..errors import at_least
 from ..rng import generator
+from ..storage.records import number
 from .augmentation import Augmentation
 from .losses import CrossEntropy, Loss
 from .optimisers import Clipped, GradientDescent, Optimiser, Rule
@@ -34,7 +34,7 @@ class Program:
     """Largest norm of the gradient; a longer one is scaled to it. 0: no limit."""
 
     def __post_init__(self) -> None:
-        at_least("clip", self.clip, 0)
+        number(0, 1e9)(self.clip, "clip")
 
     @property
     def rule(self) -> Rule:
@@ -64,13 +64,20 @@ class Program:
 
         The examples are differentiable with respect to `inputs`. Without augmentation, those of `Ordered` are a view.
         """
-        examples, wanted = inputs[step.which], targets[step.which]
+        examples = inputs[step.which]
+        return (self.changed(examples, step) if self.augmentation else examples), targets[step.which]
+
+    def changed(self, examples: Float[Tensor, "*some b c h w"], step: Step) -> Float[Tensor, "*some b c h w"]:
+        """Return the examples of a step (or a stack of them), as its draw of the augmentation changes them.
+
+        A batch of real images can be given too, if the augmentation is shared by all images of a batch.
+        """
         if self.augmentation is None:
-            return examples, wanted
-        channels, height, width = examples.shape[1:]
-        draw = self.augmentation.draw(len(examples), (channels, height, width), generator(step.seed, "draw"))
-        return draw(examples), wanted
+            return examples
+        count, channels, height, width = examples.shape[-4:]
+        draw = self.augmentation.draw(count, (channels, height, width), generator(step.seed, "draw"))
+        return draw(examples)
 
     def to(self, like: Tensor) -> "Program":
-        """Return the program with its tensors on the device and of the type of a tensor."""
+        """Return the program with its tensors on the device and of the type of a tensor, without gradients."""
         return replace(self, order=self.order.to(like))

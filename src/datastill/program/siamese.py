@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from ..errors import UserError, unknown
+from ..storage.records import list_of, must_have_types, one_of
 from .augmentation import Augmentation, Change, Draw, picked
 
 ALL: tuple[str, ...] = ("colour", "crop", "cutout", "flip", "scale", "rotate")
@@ -36,7 +37,7 @@ Numbers = Float[Tensor, "k 1 1 1"]
 class Siamese(Augmentation):
     """Colour, crop, cutout, flip, scale and rotation, with the ranges of the paper."""
 
-    operations: tuple[str, ...] = ALL
+    operations: Annotated[tuple[str, ...], list_of(one_of(*ALL), 1, len(ALL))] = ALL
     """The operations to draw from. Leave ``flip`` out for digits and letters."""
     one: bool = True
     """Whether one of the operations is drawn for each batch, as in the paper; otherwise all of them are applied."""
@@ -45,11 +46,7 @@ class Siamese(Augmentation):
     which makes more different images of few: for training on a finished set."""
 
     def __post_init__(self) -> None:
-        if not self.operations:
-            raise UserError(f"operations is empty; give at least one of {', '.join(ALL)}")
-        for name in self.operations:
-            if name not in ALL:
-                raise unknown("operation of the siamese augmentation", name, ALL)
+        must_have_types(self)
 
     def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
         """Return one draw: for batches of any size if it is shared, otherwise for `count` images."""

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ..modes import trainable
 from .program import Program
 from .torch_form import limit_gradient, torch_form
 
@@ -37,7 +38,8 @@ def train_stack(
         UserError: the program does not fit this number of examples.
     """
     program, rule = program.to(thetas), program.rule
-    state = rule.start(thetas.detach())
+    inputs, targets, thetas = (trainable(each.detach()) for each in (inputs, targets, thetas))
+    state = rule.start(thetas)
     for t, step in enumerate(program.steps(len(inputs), seed)):
         x, y = (each.expand(len(thetas), *each.shape) for each in program.batch(inputs, targets, step))
         weights = state[0].detach().requires_grad_()

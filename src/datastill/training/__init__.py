@@ -1,8 +1,8 @@
 """Differentiable inner training and its hypergradient."""
 
 from .engine import Engine
-from .hypergradient import Hypergradient, hypergradient
-from .program import Program, unroll
+from .hypergradient import Hypergradient, differentiated, hypergradient
+from .inner import draw_window, inner_loss
 from .steps import Batch, EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
 from .traced import TracedSteps, Untraceable
 
@@ -14,11 +14,12 @@ __all__ = [
     "Hypergradient",
     "InnerLoss",
     "OnReal",
-    "Program",
     "RealLoss",
     "Steps",
     "TracedSteps",
     "Untraceable",
+    "differentiated",
+    "draw_window",
     "hypergradient",
-    "unroll",
+    "inner_loss",
 ]

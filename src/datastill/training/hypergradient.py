@@ -5,7 +5,7 @@ Let theta_{t+1} = theta_t - eta_t g_t, g_t = dl(x_t; theta_t)/dtheta and v = dL/
 
     dL/dtheta_t = v - eta_t H_t v,      dL/dx_t += -eta_t d<g_t, v>/dx,      dL/deta_t = -<g_t, v>.
 
-For another inner optimiser, u = dL/dg_t replaces -eta_t v (see `optim`). For soft labels y, the mixed
+For another inner optimiser, u = dL/dg_t replaces -eta_t v (see `Rule.pull`). For soft labels y, the mixed
 derivative is d<g_t, u>/dy. H_t u and the mixed derivatives are a linear map of u, the `Back` of a step. Mode ``stored``
 makes this map during training and keeps it; mode ``recomputed`` keeps only weights during training, and makes the map
 on the way back.
@@ -13,7 +13,7 @@ on the way back.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ..errors import UserError, at_least, unknown
 from ..modes import trainable, usual_modes
-from ..program import Rule, State
-from .program import Training, training
-from .steps import INPUTS, Back, InnerLoss, Mixed, Steps
+from ..program import GradientDescent, Ordered, Program, Rule, State
+from .inner import Training
+from .steps import INPUTS, Back, EagerSteps, InnerLoss, Steps
 
 MODES = ("stored", "recomputed")
 
@@ -35,9 +35,9 @@ class Hypergradient:
 
     objective: Float[Tensor, " networks"]
     """L, the objective at the trained weights."""
-    batches: dict[str, Float[Tensor, "networks steps b *shape"]]
+    batches: dict[str, Float[Tensor, "networks *shape"]]
     """The gradient for each tensor of the batches that was asked for, by its name, summed over epochs."""
-    step_sizes: Float[Tensor, "networks epochs steps"]
+    step_sizes: Float[Tensor, "networks *steps"]
     """dL/deta, the gradient for the step sizes."""
     initial: Float[Tensor, "networks size"]
     """dL/dtheta_0, the gradient for the initial weights."""
@@ -45,12 +45,12 @@ class Hypergradient:
     """theta_T, the trained weights."""
 
     @property
-    def examples(self) -> Float[Tensor, "networks steps b c h w"]:
+    def examples(self) -> Float[Tensor, "networks *some c h w"]:
         """dL/dx, the gradient for the examples."""
         return self.batches["inputs"]
 
     @property
-    def labels(self) -> Float[Tensor, "networks steps b *classes"]:
+    def labels(self) -> Float[Tensor, "networks *some classes"]:
         """dL/dy, the gradient for soft labels."""
         return self.batches["targets"]
 
@@ -97,7 +97,69 @@ def hypergradient(
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
     at_least("keep_every", keep_every, 1)
-    run = training(loss, len(thetas), examples, labels, step_sizes, optimiser)
+    flat = differentiated(
+        loss,
+        objective,
+        thetas,
+        examples.flatten(0, 1),
+        labels.flatten(0, 1),
+        Program(order=Ordered(step_sizes=step_sizes)),
+        rule=optimiser or GradientDescent(),
+        mode=mode,
+        keep_every=keep_every,
+        window=window,
+        wanted=wanted,
+    )
+    batches = {name: each.unflatten(1, labels.shape[:2]) for name, each in flat.batches.items()}
+    return replace(flat, batches=batches, step_sizes=flat.step_sizes.unflatten(1, step_sizes.shape))
+
+
+def differentiated(
+    loss: InnerLoss | Steps,
+    objective: Callable[[Tensor], Tensor],
+    thetas: Float[Tensor, "networks size"],
+    inputs: Float[Tensor, "n *shape"],
+    targets: Shaped[Tensor, "n *classes"],
+    program: Program,
+    *,
+    seed: int = 0,
+    rule: Rule | None = None,
+    mode: str = "stored",
+    keep_every: int = 1,
+    window: range | None = None,
+    wanted: Sequence[str] = INPUTS,
+) -> Hypergradient:
+    """Return the hypergradient through the training by a program; `hypergradient` says what arguments mean.
+
+    The gradients are for all inputs (networks, n, *shape) and targets (networks, n, classes), through the augmentation
+    of each step, and for the step size of each of the T gradient steps (networks, T).
+
+    Args:
+        loss: inner loss of each network; the loss of the program is not used.
+        objective: a function of the final weights.
+        thetas: initial weights.
+        inputs: synthetic examples.
+        targets: their labels.
+        program: how networks are trained on them.
+        seed: the seed of all that is random in the program.
+        rule: the optimiser of the program in another form, e.g. a fused one; None: as the program has it.
+        mode: ``stored`` or ``recomputed``.
+        keep_every: how often ``recomputed`` keeps weights.
+        window: the gradient steps to differentiate; None for all.
+        wanted: the names of the tensors of a batch to differentiate for.
+    """
+    if mode not in MODES:
+        raise unknown("hypergradient mode", mode, MODES)
+    at_least("keep_every", keep_every, 1)
+    run = Training(
+        steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
+        rule=rule or program.rule,
+        program=program.to(thetas),
+        inputs=trainable(inputs.detach()),
+        targets=trainable(targets.detach()),
+        networks=len(thetas),
+        seed=seed,
+    )
     length = len(run.order)
     window = range(length) if window is None else window
     if not 0 <= window.start < window.stop <= length or window.step != 1:
@@ -105,7 +167,7 @@ def hypergradient(
             f"window {window.start}..{window.stop} is not within the {length} steps of the program; change it"
         )
     _must_have_derivatives(run.batch(0), wanted)
-    state = run.optimiser.start(trainable(thetas.detach()))
+    state = run.rule.start(trainable(thetas.detach()))
     for t in range(window.start):
         state = run.forward(state, t)
     kept = _stored if mode == "stored" else functools.partial(_recomputed, every=keep_every)
@@ -114,13 +176,11 @@ def hypergradient(
     values, v = run.steps.evaluate(objective, state[0])
     cotangents = (v, *(torch.zeros_like(v) for _ in state[1:]))
     batches: dict[str, Tensor] = {}
-    d_sizes = thetas.new_zeros(len(thetas), *step_sizes.shape)
+    d_sizes = thetas.new_zeros(len(thetas), length)
     for t, before, gradient, through in back:
-        epoch, step = run.order[t]
-        eta = run.step_sizes[epoch, step]
-        cotangents, u, d_sizes[:, epoch, step] = run.optimiser.pull(before, gradient, eta, t, cotangents)
+        cotangents, u, d_sizes[:, t] = run.rule.pull(before, gradient, run.order[t].size, t, cotangents)
         hessian_u, mixed = through(u)
-        _add(batches, mixed, step, step_sizes.shape[1])
+        run.add(batches, mixed, t)
         cotangents = (cotangents[0] + hessian_u, *cotangents[1:])
     return Hypergradient(objective=values, batches=batches, step_sizes=d_sizes, initial=cotangents[0], final=state[0])
 
@@ -132,14 +192,6 @@ def _must_have_derivatives(batch: Any, wanted: Sequence[str]) -> None:
             raise unknown("tensor of a batch", name, batch._fields)
         if not getattr(batch, name).is_floating_point():
             raise UserError(f"{name} are integers, which have no derivative; give numbers, such as soft labels")
-
-
-def _add(batches: dict[str, Tensor], mixed: Mixed, step: int, steps: int) -> None:
-    """Add the mixed derivatives of a gradient step to the gradient for the batches of all steps."""
-    for name, each in mixed.items():
-        if name not in batches:
-            batches[name] = each.new_zeros(len(each), steps, *each.shape[1:])
-        batches[name][:, step] += each
 
 
 Reverse = Iterator[tuple[int, State, Tensor, Back]]
@@ -172,7 +224,7 @@ def _recomputed(run: Training, state: State, window: range, wanted: Sequence[str
     def reverse() -> Reverse:
         while kept:
             first, segment = kept.pop()
-            states = [_on(first, run.examples.device)]
+            states = [_on(first, run.inputs.device)]
             for t in segment[:-1]:
                 states.append(run.forward(states[-1], t))
             for t in reversed(segment):
