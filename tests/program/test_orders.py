@@ -27,17 +27,20 @@ def test_ordered_steps_go_through_the_batches_in_order_in_each_epoch(epochs, ste
         list(range(s * batch, (s + 1) * batch)) for _, s in wanted
     ]
     assert [float(each.size) for each in found] == [float(sizes[at]) for at in wanted]
+    assert [each.epoch for each in found] == [epoch for epoch, _ in wanted]
     assert Ordered(step_sizes=sizes).length(steps * batch) == len(found)
 
 
 @given(small, st.integers(1, 20), st.integers(1, 8))
 def test_a_shuffled_epoch_takes_every_example_once_in_batches(epochs, count, batch):
     order = Shuffled(epochs=epochs, batch=batch)
-    found = [places(each, count) for each in order.steps(count, seed=3)]
+    taken = list(order.steps(count, seed=3))
+    found = [places(each, count) for each in taken]
     assert order.length(count) == len(found)
     each = -(-count // batch)
     for epoch in range(epochs):
         some = found[epoch * each : (epoch + 1) * each]
+        assert {step.epoch for step in taken[epoch * each : (epoch + 1) * each]} == {epoch}
         assert sorted(itertools.chain.from_iterable(some)) == list(range(count))
         assert [len(one) for one in some[:-1]] == [batch] * (each - 1)
 

@@ -27,6 +27,8 @@ class Step:
     """The places of its examples in the inputs; a slice if they lie in a row, so that they need not be copied."""
     size: Float[Tensor, ""]
     """The step size (inner learning rate)."""
+    epoch: int
+    """The epoch that it belongs to, counted from 0."""
     seed: int
     """The seed of the draw of its augmentation; each step of a program has another one."""
 
@@ -63,8 +65,9 @@ class Ordered:
         steps = self.step_sizes.shape[1]
         batch = count // steps
         for t in range(total):
-            first = t % steps * batch
-            yield Step(which=slice(first, first + batch), size=sizes[t], seed=derive(seed, "augmentation", t))
+            epoch, place = divmod(t, steps)
+            which = slice(place * batch, (place + 1) * batch)
+            yield Step(which=which, size=sizes[t], epoch=epoch, seed=derive(seed, "augmentation", t))
 
     def with_epochs(self, epochs: int) -> "Ordered":
         """Return the order with this number of epochs; any further epoch repeats the step sizes of the last one."""
@@ -118,7 +121,7 @@ class Shuffled:
             places = torch.randperm(count, generator=generator(seed, "order of the examples", epoch))
             for which in places.split(self.batch):
                 size = torch.tensor(self.step_size * self._factor(t, epoch, length), dtype=torch.float64)
-                yield Step(which=which, size=size, seed=derive(seed, "augmentation", t))
+                yield Step(which=which, size=size, epoch=epoch, seed=derive(seed, "augmentation", t))
                 t += 1
 
     def _factor(self, t: int, epoch: int, length: int) -> float:
