@@ -117,6 +117,7 @@ def test_a_grid_is_searched_for_each_network_on_validation_images() -> None:
     [
         ({"network": "lenet"}, ["mlp(width=4)"], None, "network is 'lenet', but has no effect"),
         ({"step_size": 0.1}, [], Grid(), "step_size is 0.1, but has no effect: tuning chooses it"),
+        ({"program": "shuffled-300"}, [], Grid(), "program is shuffled-300, but tuning chooses the step size"),
         ({"epochs": 2}, [], Grid(), "epochs is 2, but has no effect"),
         ({"optimiser": "adam"}, [], Grid(), "optimiser is adam, but has no effect"),
         ({}, ["nearest-neighbours"], Grid(), "trains no network, so there is no step size to tune"),

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from datastill.networks import build
-from datastill.program import AUGMENTATIONS, Momentum, Ordered, Program, Shuffled, Siamese, train_stack
+from datastill.program import AUGMENTATIONS, OPTIMISERS, Momentum, Ordered, Program, Shuffled, Siamese, train_stack
 from datastill.training import differentiated, inner_loss
 
 from ..problems import CLOSED_FORM, unroll
@@ -154,3 +154,21 @@ def test_a_window_of_a_program_leaves_the_examples_of_other_steps_without_a_grad
     found = differentiated(loss, objective, thetas, inputs, targets, ordered, window=range(3, 5))
     assert not found.examples[:, :3].any()
     assert found.examples[:, 3:].abs().min() > 0
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_all_gradients_have_the_type_of_the_weights(optimiser):
+    loss, objective, *tensors, program = problem_of(Siamese(one=False))
+    program = replace(program, optimiser=optimiser, order=replace(program.order, step_size=0.05))
+    double = differentiated(loss, objective, *tensors, program)
+    real, truth = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(1)), torch.arange(4) % 3
+    assert {double.examples.dtype, double.step_sizes.dtype} == {torch.float64}
+    network = build("tests.problems:smooth", shape=(1, 4, 4), classes=3)
+
+    def objective32(finals):
+        return torch.stack([cross_entropy(network.apply(theta, real), truth) for theta in finals])
+
+    found = differentiated(loss, objective32, *(each.float() for each in tensors), program)
+    for each in (found.objective, found.examples, found.step_sizes, found.initial, found.final):
+        assert each.dtype == torch.float32
+    torch.testing.assert_close(found.final, double.final.float(), rtol=1e-3, atol=1e-3)

@@ -60,6 +60,11 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
 
 def _must_leave_open(protocol: Protocol) -> None:
     neighbours.must_train(protocol, "step size to tune")
+    if protocol.program not in ("", "own"):
+        raise UserError(
+            f"program is {protocol.program}, but tuning chooses the step size and the epochs of a set's own program; "
+            "leave program out, or do not tune"
+        )
     for name in CHOSEN:
         if value := getattr(protocol, name):
             raise UserError(

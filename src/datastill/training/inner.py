@@ -1,7 +1,7 @@
 """The inner training of a stack of networks by a program, step by step, for whoever differentiates through it."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Shaped
@@ -51,8 +51,9 @@ class Training:
 
     @functools.cached_property
     def order(self) -> list[Step]:
-        """Every gradient step t."""
-        return list(self.program.steps(len(self.inputs), self.seed))
+        """Every gradient step t, with its step size on the device and of the type of the inputs."""
+        steps = self.program.steps(len(self.inputs), self.seed)
+        return [replace(step, size=step.size.to(self.inputs)) for step in steps]
 
     def batch(self, t: int) -> Batch:
         """Return the examples and labels of step t, for each network."""
