@@ -35,9 +35,9 @@ class Protocol:
     """How initial weights are drawn. Empty: as the set asks for. pool:FILE: from trained networks of a pool; scores on
     test images use its held-out networks."""
     program: Literal["", ProgramName] = ""
-    """How networks are trained on the set. Empty or own: as the set says. shuffled-300: as most papers since 2020 do:
-    300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (from half of the epochs on
-    a tenth of it), siamese augmentation. The settings that follow edit the program."""
+    """How networks are trained on the set. Empty or own: as the set says. shuffled-300 is the program of most papers
+    since 2020, with 300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (in the
+    second half of the epochs a tenth of it) and siamese augmentation. The settings that follow edit the program."""
     step_size: float = 0.0
     """One step size for all gradient steps (shuffled-300: the first step size). 0: the step sizes of the program."""
     epochs: int = 0
