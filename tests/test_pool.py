@@ -279,6 +279,12 @@ def test_a_pool_with_classes_in_another_order_is_refused_where_the_order_is_fixe
     assert not (tmp_path / "next.safetensors.parts").exists()
 
 
+@pytest.mark.parametrize("settings", [{"rate": float("nan")}, {"rate": -1.0}, {"seed": 10**30}])
+def test_impossible_settings_are_refused_by_name(settings: dict) -> None:
+    with pytest.raises(UserError, match=f"^{next(iter(settings))} is "):
+        replace(SETTINGS, **settings)
+
+
 def test_the_number_of_a_network_is_refused_for_pretraining(path: Path) -> None:
     with pytest.raises(UserError, match="the number after # has no effect"):
         replace(SETTINGS, initialiser=f"pool:{path}#1")

@@ -29,6 +29,7 @@ from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
 from .storage.files import as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
+from .storage.records import must_have_types
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
@@ -64,6 +65,8 @@ class PoolSettings:
     """Seed of initial weights and batches."""
 
     def __post_init__(self) -> None:
+        must_have_types(self)
+        at_least("rate", self.rate, 0)
         at_least("count", self.count, 1)
         at_least("held_out", self.held_out, 0)
         at_least("epochs", self.epochs, 1)

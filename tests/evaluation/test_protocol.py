@@ -104,6 +104,22 @@ def test_augmentation_changes_a_score_and_follows_from_the_seed(augmentation: st
     assert plain != one != other
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 10**30}, "epochs is 1000000000000000000000000000000"),
+        ({"epochs": 10**9}, "epochs is 1000000000, but at most 100000 are allowed"),
+        ({"networks": 10**9}, "networks is 1000000000, but at most 100000 are allowed"),
+        ({"seed": 10**30}, "seed is 1"),
+        ({"step_size": float("inf")}, "step_size is inf"),
+        ({"clip": float("nan")}, "clip is nan"),
+    ],
+)
+def test_impossible_settings_are_refused_at_once(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Protocol(**settings)
+
+
 class TestNearestNeighbours:
     """No network."""
 

@@ -20,6 +20,12 @@ from ..program import (
     name_of,
     optimiser,
 )
+from ..storage.records import must_have_types
+
+MOST_NETWORKS = 100_000
+"""The largest number of networks that an evaluation trains."""
+MOST_EPOCHS = 100_000
+"""The largest number of epochs that a network is trained for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,10 @@ class Protocol:
     """Seed of initial weights and of augmentation. Evaluation never draws the initial weights used for distilling."""
 
     def __post_init__(self) -> None:
+        must_have_types(self)
+        for name, most in (("networks", MOST_NETWORKS), ("epochs", MOST_EPOCHS)):
+            if getattr(self, name) > most:
+                raise UserError(f"{name} is {getattr(self, name)}, but at most {most} are allowed; use fewer")
         at_least("networks to evaluate on", self.networks, 1)
         at_least("step_size", self.step_size, 0)
         at_least("epochs", self.epochs, 0)
