@@ -68,13 +68,13 @@ def test_a_stack_and_a_module_end_at_equal_weights(order, name):
 
 @pytest.mark.parametrize("clip", [0.0, 0.1])
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_so_they_do_with_every_augmentation_and_with_a_limit(name, clip):
+def test_equal_weights_with_every_augmentation_and_with_a_limit(name, clip):
     program = Program(order=ORDERS["shuffled"], augmentation=AUGMENTATIONS[name], clip=clip)
     assert_equal_weights(program, *given())
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), Divergence(temperature=4.0), SquaredError()], ids=str)
-def test_so_they_do_with_every_loss(loss):
+def test_equal_weights_with_every_loss(loss):
     inputs, _, thetas = given()
     targets = torch.randn(N, CLASSES, generator=torch.Generator().manual_seed(3)).double()
     assert_equal_weights(Program(order=ORDERS["ordered"], loss=loss), inputs, targets, thetas)

@@ -8,7 +8,7 @@ the inner training of unrolling. Nothing is copied per epoch.
 """
 
 from .augmentation import Augmentation, Draw, ShiftFlip
-from .losses import CrossEntropy, Divergence, Loss, SquaredError
+from .losses import CrossEntropy, Divergence, Loss, SquaredError, centred
 from .named import AUGMENTATIONS, PROGRAMS, AugmentationName, ProgramName, augmentation_name
 from .optimisers import (
     OPTIMISERS,
@@ -60,6 +60,7 @@ __all__ = [
     "Step",
     "as_plain",
     "augmentation_name",
+    "centred",
     "from_plain",
     "limit_gradient",
     "name_of",
