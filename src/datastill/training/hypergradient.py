@@ -160,12 +160,7 @@ def differentiated(
         networks=len(thetas),
         seed=seed,
     )
-    length = len(run.order)
-    window = range(length) if window is None else window
-    if not 0 <= window.start < window.stop <= length or window.step != 1:
-        raise UserError(
-            f"window {window.start}..{window.stop} is not within the {length} steps of the program; change it"
-        )
+    window = _within(window, len(run.order))
     _must_have_derivatives(run.batch(0), wanted)
     state = run.rule.start(trainable(thetas.detach()))
     for t in range(window.start):
@@ -174,15 +169,30 @@ def differentiated(
     state, back = kept(run, state, window, wanted)
 
     values, v = run.steps.evaluate(objective, state[0])
-    cotangents = (v, *(torch.zeros_like(v) for _ in state[1:]))
+    batches, d_sizes, initial = _gone_back(run, back, (v, *(torch.zeros_like(v) for _ in state[1:])))
+    return Hypergradient(objective=values, batches=batches, step_sizes=d_sizes, initial=initial, final=state[0])
+
+
+def _within(window: range | None, length: int) -> range:
+    """Return the window, or all steps for None; raise a `UserError` if it is not within the steps of the program."""
+    window = range(length) if window is None else window
+    if not 0 <= window.start < window.stop <= length or window.step != 1:
+        raise UserError(
+            f"window {window.start}..{window.stop} is not within the {length} steps of the program; change it"
+        )
+    return window
+
+
+def _gone_back(run: Training, back: "Reverse", cotangents: State) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Return the gradients for inputs and targets, for step sizes and for the weights before the first step."""
     batches: dict[str, Tensor] = {}
-    d_sizes = thetas.new_zeros(len(thetas), length)
+    d_sizes = cotangents[0].new_zeros(run.networks, len(run.order))
     for t, before, gradient, through in back:
         cotangents, u, d_sizes[:, t] = run.rule.pull(before, gradient, run.order[t].size, t, cotangents)
         hessian_u, mixed = through(u)
         run.add(batches, mixed, t)
         cotangents = (cotangents[0] + hessian_u, *cotangents[1:])
-    return Hypergradient(objective=values, batches=batches, step_sizes=d_sizes, initial=cotangents[0], final=state[0])
+    return batches, d_sizes, cotangents[0]
 
 
 def _must_have_derivatives(batch: Any, wanted: Sequence[str]) -> None:
