@@ -91,3 +91,16 @@ def test_everything_else_is_refused_by_name_and_limit(plain, message) -> None:
 def test_step_sizes_of_single_steps_do_not_go_with_shuffled_examples() -> None:
     with pytest.raises(UserError, match="step sizes of single steps, but its order is 'shuffled'"):
         from_plain(PLAIN, torch.ones(1, 1))
+
+
+def test_words_name_every_setting_of_a_program() -> None:
+    assert FIELD.words == (
+        "300 epochs of shuffled batches of 256, step size 0.01 (in the second half of the epochs a tenth of it); "
+        "gradient descent with momentum 0.9 and weight decay 0.0005; cross-entropy; siamese augmentation (one of "
+        "colour, crop, cutout, flip, scale, rotate, with its own numbers for each image)"
+    )
+    assert ORDERED.words == (
+        "2 epochs of 3 ordered steps, each with its own step size; plain gradient descent; cross-entropy"
+    )
+    assert replace(ORDERED, clip=2.0).words == f"{ORDERED.words}; gradients of a norm of at most 2"
+    assert len({each.words for each in MANY.values()}) == len(MANY) - 3, "three of them name parts that FIELD has"

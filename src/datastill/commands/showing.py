@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..export import export, png_loss
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
+from ..program import AUGMENTATIONS, OPTIMISERS, PROGRAMS
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
 from ..storage.files import write_whole
@@ -104,14 +105,27 @@ class Report:
         return 0
 
 
-Kind = Literal["all", "recipes", "networks", "initialisers", "data", "methods", "baselines", "studies", "sets"]
+Kind = Literal[
+    "all",
+    "recipes",
+    "networks",
+    "initialisers",
+    "programs",
+    "augmentations",
+    "optimisers",
+    "data",
+    "methods",
+    "baselines",
+    "studies",
+    "sets",
+]
 
 _OWN_INITIALISER = "The random initialisation in the network's own code (not the pretrained weights of --initial own)."
 
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """List the names that other commands accept: recipes, networks, data, methods, baselines, studies, sets.
+    """List the names that other commands accept: recipes, networks, programs, data, methods, baselines, sets and more.
 
     Examples:
       datastill list
@@ -131,6 +145,9 @@ class List:
             "initialisers": {
                 name: first_line(fill) if fill else _OWN_INITIALISER for name, fill in INITIALISERS.items()
             },
+            "programs": {name: each.words for name, each in PROGRAMS.items()},
+            "augmentations": {name: each.words if each else "unchanged" for name, each in AUGMENTATIONS.items()},
+            "optimisers": {name: each.words for name, each in OPTIMISERS.items()},
             "data": {name: known.hub or "comes with scikit-learn" for name, known in KNOWN.items()},
             "methods": {name: first_line(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},

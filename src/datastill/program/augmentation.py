@@ -44,6 +44,11 @@ class Draw:
 class Augmentation(abc.ABC):
     """Random changes of images, drawn anew for each gradient step. Subclasses are frozen dataclasses of settings."""
 
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """The augmentation in words."""
+
     @abc.abstractmethod
     def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
         """Return one draw.
@@ -61,6 +66,11 @@ class ShiftFlip(Augmentation):
 
     flip: bool = True
     """Whether half of the images are mirrored left to right, too. Not for digits or letters."""
+
+    @property
+    def words(self) -> str:
+        """The augmentation in words."""
+        return "shifted and mirrored images" if self.flip else "shifted images"
 
     def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
         """Return one draw with its own shift for each image."""

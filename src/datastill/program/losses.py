@@ -27,6 +27,11 @@ class Loss(abc.ABC):
             targets: integer classes (b,), hard; or one number per class (b, classes), soft.
         """
 
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """The loss in words."""
+
     def means(
         self, logits: Float[Tensor, "networks b classes"], targets: Shaped[Tensor, "networks b *classes"]
     ) -> Float[Tensor, " networks"]:
@@ -44,6 +49,11 @@ class CrossEntropy(Loss):
     ) -> Float[Tensor, " b"]:
         """Return the cross-entropy of each example."""
         return cross_entropy(logits, targets, reduction="none")
+
+    @property
+    def words(self) -> str:
+        """The loss in words."""
+        return "cross-entropy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +83,11 @@ class Divergence(Loss):
         teacher, ours = (log_softmax(each / self.temperature, 1) for each in (targets, logits))
         return self.temperature**2 * kl_div(ours, teacher, reduction="none", log_target=True).sum(1)
 
+    @property
+    def words(self) -> str:
+        """The loss in words."""
+        return f"divergence from a teacher at temperature {self.temperature:g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SquaredError(Loss):
@@ -87,6 +102,11 @@ class SquaredError(Loss):
     ) -> Float[Tensor, " b"]:
         """Return the squared error of each example."""
         return (logits - centred(targets, logits.shape[1]).to(logits)).square().sum(1) / 2
+
+    @property
+    def words(self) -> str:
+        """The loss in words."""
+        return "squared error"
 
 
 def centred(targets: Shaped[Tensor, "b *classes"], classes: int) -> Float[Tensor, "b classes"]:

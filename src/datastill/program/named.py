@@ -34,5 +34,6 @@ PROGRAMS: Mapping[str, Program] = {
 
 
 def augmentation_name(augmentation: Augmentation | None) -> str:
-    """Return the name of an augmentation in `AUGMENTATIONS`, or a description of its settings."""
-    return next((name for name, known in AUGMENTATIONS.items() if known == augmentation), str(augmentation))
+    """Return the name of an augmentation in `AUGMENTATIONS`; if it has none, the augmentation in words."""
+    words = augmentation.words if augmentation else ""
+    return next((name for name, known in AUGMENTATIONS.items() if known == augmentation), words)

@@ -14,7 +14,12 @@ from ..modes import trainable
 from ..rng import derive, generator
 from ..storage.records import must_have_types, number, one_of, whole
 
-SCHEDULES = ("constant", "cosine", "drop")
+SCHEDULES = {
+    "constant": "constant",
+    "cosine": "falling to 0 along half a cosine",
+    "drop": "in the second half of the epochs a tenth of it",
+}
+"""How step sizes fall, by name, in words."""
 MOST_STEPS = 1_000_000
 """The largest number of gradient steps of a program."""
 
@@ -47,6 +52,12 @@ class Ordered:
     def epochs(self) -> int:
         """E, the number of passes over the steps."""
         return len(self.step_sizes)
+
+    @property
+    def words(self) -> str:
+        """The order in words."""
+        epochs, steps = self.step_sizes.shape
+        return f"{_counted(epochs, 'epoch')} of {_counted(steps, 'ordered step')}, each with its own step size"
 
     def length(self, count: int) -> int:
         """Return the number of gradient steps on `count` examples.
@@ -99,6 +110,14 @@ class Shuffled:
     def __post_init__(self) -> None:
         must_have_types(self)
 
+    @property
+    def words(self) -> str:
+        """The order in words."""
+        return (
+            f"{_counted(self.epochs, 'epoch')} of shuffled batches of {self.batch}, step size {self.step_size:g} "
+            f"({SCHEDULES[self.schedule]})"
+        )
+
     def length(self, count: int) -> int:
         """Return the number of gradient steps on `count` examples.
 
@@ -140,3 +159,7 @@ class Shuffled:
     def to(self, like: Tensor) -> "Shuffled":  # noqa: ARG002
         """Return the order itself: its step sizes are numbers, which every device takes."""
         return self
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

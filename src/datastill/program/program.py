@@ -41,6 +41,13 @@ class Program:
         """The optimiser with the limit on the norm of the gradient."""
         return Clipped(inside=self.optimiser, limit=self.clip) if self.clip else self.optimiser
 
+    @property
+    def words(self) -> str:
+        """The program in words, e.g. for a list of programs."""
+        parts = [self.order.words, self.optimiser.words, self.loss.words]
+        parts += [self.augmentation.words] if self.augmentation else []
+        return "; ".join([*parts, f"gradients of a norm of at most {self.clip:g}"] if self.clip else parts)
+
     def length(self, count: int) -> int:
         """Return the number of gradient steps on `count` examples.
 

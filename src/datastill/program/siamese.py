@@ -48,6 +48,13 @@ class Siamese(Augmentation):
     def __post_init__(self) -> None:
         must_have_types(self)
 
+    @property
+    def words(self) -> str:
+        """The augmentation in words."""
+        which = "one of " if self.one and len(self.operations) > 1 else ""
+        whose = "" if self.shared else ", with its own numbers for each image"
+        return f"siamese augmentation ({which}{', '.join(self.operations)}{whose})"
+
     def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
         """Return one draw: for batches of any size if it is shared, otherwise for `count` images."""
         names = self.operations
