@@ -7,7 +7,9 @@ import hypothesis
 import jaxtyping
 import pytest
 
-jaxtyping.install_import_hook("datastill", "beartype.beartype")  # before the package is imported anywhere
+from . import checking  # noqa: F401 (the next line names it)
+
+jaxtyping.install_import_hook("datastill", "tests.checking.checked")  # before the package is imported anywhere
 
 # New examples are looked for where somebody can look at them; a merge is judged by the same ones every time.
 # Machines differ, and so does what else they do: no example has a time limit.
@@ -22,3 +24,10 @@ def as_a_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def page_without_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run writes a page, and its charts take longer than a small run: only the tests of reports draw them."""
+    if "report" not in request.path.parts:
+        monkeypatch.setattr("datastill.report.page._charts", lambda run: iter(()))

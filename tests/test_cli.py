@@ -20,6 +20,7 @@ from datastill.cli import main
 from datastill.commands import COMMANDS
 
 from .planning import costing
+from .toys import PLAIN_ENGINE
 
 QUICK = ["--loop.iterations", "4", "--loop.validate-every", "2", "--protocol.networks", "3", "--random-sets", "0"]
 
@@ -255,14 +256,16 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
     assert all(f"  {name}" in said for name in COMMANDS)
 
 
-def test_ctrl_c_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
-    """Two real processes: one is interrupted by SIGINT, the other goes on from what it left."""
-    command = [sys.executable, "-m", "datastill", "distill"]
-    settings = {"loop.iterations": 150, "loop.checkpoint-every": 1000, "protocol.networks": 2, "random-sets": 0}
-    quick = [f"--{name}={value}" for name, value in settings.items()]
-    first = subprocess.Popen(
-        [*command, *quick, "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def test_ctrl_c_leaves_a_run_that_resume_finishes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is interrupted by SIGINT; another one goes on from what it left."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"loop.iterations": 100, "loop.checkpoint-every": 1000, "protocol.networks": 2, "random-sets": 0}
+    small = {"method.networks": 1, "method.epochs": 1, "method.real-batch": 64}
+    quick = [*PLAIN_ENGINE, *(f"--{name}={value}" for name, value in (settings | small).items())]
+    command = [sys.executable, "-m", "datastill", "distill", *quick, "--out", "run"]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while (not metrics.exists() or metrics.stat().st_size < 500) and time.monotonic() < deadline:
@@ -272,12 +275,8 @@ def test_ctrl_c_leaves_a_run_that_resume_finishes(tmp_path: Path) -> None:
     assert first.returncode == 130, said
     assert "--out run --resume" in said
     assert "Traceback" not in said
-    conflict = subprocess.run(
-        [*command, "--resume", "--out", "run", "--seed", "7"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert conflict.returncode == 2
-    assert "has other settings (seed: 0 != 7)" in conflict.stderr
-    second = subprocess.run([*command, "--resume", "--out", "run"], cwd=tmp_path, capture_output=True, text=True)
-    assert second.returncode == 0, second.stderr
+    assert main(["distill", "--resume", "--out", "run", "--seed", "7"]) == 2
+    assert "has other settings (seed: 0 != 7)" in capsys.readouterr().err
+    assert main(["distill", "--resume", "--out", "run"]) == 0
     iterations = [json.loads(line)["iteration"] for line in metrics.read_text().splitlines() if "objective" in line]
-    assert iterations == list(range(1, 151))
+    assert iterations == list(range(1, 101))

@@ -22,10 +22,11 @@ from datastill.pool import Pool
 from datastill.runlog import read_lines
 
 from .ranks import SETTINGS, run
+from .toys import PLAIN_ENGINE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
 DIGITS = ["digits", "--method.networks=2", "--method.epochs=2", "--loop.iterations=4", "--loop.validate-every=2",
-          "--loop.average=0", "--random-sets=0", "--protocol.networks=5"]  # fmt: skip
+          "--loop.average=0", "--random-sets=0", "--protocol.networks=5", *PLAIN_ENGINE]  # fmt: skip
 
 
 def started(port: int, *words: str) -> subprocess.Popen[str]:
@@ -38,10 +39,18 @@ def started(port: int, *words: str) -> subprocess.Popen[str]:
 
 
 def together(port: int, *words: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of two processes."""
-    process = started(port, *words)
-    output, told = process.communicate(timeout=120)
-    return process.returncode, output, told
+    """Exit code, standard output and standard error of two processes that are started as torchrun starts them."""
+    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a test"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, *words], env=os.environ | given | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=120) for process in ranks]
+    outputs, errors = ("".join(texts) for texts in zip(*told, strict=True))
+    return max(process.returncode for process in ranks), outputs, errors
 
 
 def same(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
@@ -58,8 +67,9 @@ def test_one_process_shares_with_nobody() -> None:
 
 
 def test_two_processes_go_through_the_states_of_one(tmp_path: Path) -> None:
-    code, _, told = together(29611, "-m", "tests.ranks", str(tmp_path / "two"))
-    assert code == 0, told
+    process = started(29611, "-m", "tests.ranks", str(tmp_path / "two"))
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
     one, two = run(tmp_path / "one"), load(tmp_path / "two" / "checkpoint.pt")
     assert two.iteration == one.iteration == SETTINGS.iterations
     for name, learned in one.learned.items():

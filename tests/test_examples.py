@@ -22,4 +22,4 @@ def test_your_own_data_beats_random_images(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     import your_own_data
 
-    assert your_own_data.main(str(tmp_path / "run"), iterations=300) > 0
+    assert your_own_data.main(str(tmp_path / "run"), iterations=100) > 0

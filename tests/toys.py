@@ -11,6 +11,11 @@ from datastill.loop import LoopSettings
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.recipes import Config
 
+PLAIN_ENGINE = [
+    "--engine.mode=stored", "--engine.execution=eager", "--engine.together=1", "--engine.precision=float32"
+]  # fmt: skip
+"""Options of the command line with which nothing is measured to choose the engine."""
+
 
 def toy_data(seed: int = 0, count: int = 240) -> RealData:
     """Three classes of noisy 4x4 patterns, 60 % train, 20 % validation, 20 % test."""

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from datastill.report import as_json, summary
 from datastill.report.figures import as_bytes
+from datastill.report.words import times_smaller
 
 
 def shown(distilled, *, width=100, colours=True):
@@ -84,3 +85,10 @@ def test_the_json_is_plain_and_true(make, score_of, soft):
     assert told["step_sizes"]["max"] == distilled.step_sizes.max().item()
     assert told["bytes"] == distilled.nbytes
     assert told["score"]["mean"] == 0.8768
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(5.678, "5.68 ×"), (99.96, "100 ×"), (1338.7, "1\u202f340 ×"), (4e6, "4\u202f000\u202f000 ×")]
+)
+def test_a_ratio_is_written_in_full_with_three_digits(ratio: float, text: str) -> None:
+    assert times_smaller(ratio) == text

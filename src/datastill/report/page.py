@@ -33,6 +33,7 @@ from .words import (
     spread_of,
     start_of,
     step_size_text,
+    times_smaller,
 )
 
 ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
@@ -212,8 +213,11 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     if real:
         channels, height, width = distilled.shape
         whole = real * channels * height * width
-        times = whole / (distilled.nbytes + theta)
-        yield "compression", f"{times:.3g} ×", f"{number(real)} real images: {bytes_of(whole)}"
+        yield (
+            "compression",
+            times_smaller(whole / (distilled.nbytes + theta)),
+            f"{number(real)} real images: {bytes_of(whole)}",
+        )
 
 
 def _charts(run: Run) -> Iterator[Chart]:

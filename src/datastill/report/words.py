@@ -37,6 +37,11 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def times_smaller(ratio: float) -> str:
+    """Write a ratio with three digits: 1338.7 as ``1 340 ×``, 5.678 as ``5.68 ×``."""
+    return f"{number(round(float(f'{ratio:.3g}'))) if ratio >= 100 else f'{ratio:.3g}'} ×"
+
+
 def plural(count: int, noun: str) -> str:
     """Write a count with its noun: ``1 network``, ``20 networks``."""
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
