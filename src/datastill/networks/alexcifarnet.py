@@ -1,32 +1,9 @@
 """AlexCifarNet as in Wang et al. 2018 (after Krizhevsky's cuda-convnet model for CIFAR-10)."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import UserError
-
-
-class LocalResponseNorm(nn.Module):
-    """x / (1 + alpha m)^(3/4), where m is the mean of the squares of `size` neighbouring channels.
-
-    It equals torch.nn.LocalResponseNorm and is faster: the sum over channels is one product with a banded matrix, and
-    so is each derivative. PyTorch's layer took a seventh of the time of distillation (docs/LOG.md).
-    """
-
-    def __init__(self, channels: int, size: int, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-        near = torch.arange(channels)[None, :] - torch.arange(channels)[:, None]  # offsets of channels
-        band = (near >= -((size - 1) // 2)) & (near <= size // 2)
-        self.register_buffer("band", band.float() / size, persistent=False)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the normalised features. In half precision, the squares are summed in float32."""
-        wide = x if x.dtype == torch.float64 else x.float()
-        mean = (wide.square().permute(0, 2, 3, 1) @ self.band.to(wide.dtype)).permute(0, 3, 1, 2)
-        root = (1 + self.alpha * mean).rsqrt()
-        return (wide * root * root.sqrt()).to(x.dtype)
+from .fast import LocalResponseNorm
 
 
 def alexcifarnet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -148,7 +148,8 @@ def traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
     Raises:
         RuntimeError: the shape of a result depends on values.
     """
-    graph = make_fx(functionalize(function))(*arguments)
+    plain = make_fx(function)(*arguments)  # `functionalize` does not know functions with derivatives of their own
+    graph = make_fx(functionalize(plain))(*arguments)
     for node in graph.graph.nodes:
         if _sized_by_values(node):
             raise RuntimeError(f"the shape of the result of {node.target} depends on values")
