@@ -39,7 +39,7 @@ def _channels(weight: Tensor) -> Tensor:
 
 
 class _InstanceNorm(torch.autograd.Function):
-    """(x, weight, bias, eps) -> out, m, r. Only `out` may be used outside: m and r are given for the derivatives here."""
+    """(x, weight, bias, eps) -> out, m, r. Only `out` may be used outside; m and r serve the derivatives here."""
 
     generate_vmap_rule = True
 
