@@ -59,12 +59,13 @@ class _InstanceNorm(torch.autograd.Function):
         ctx.save_for_forward(*inputs[:2], m, r)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        return *_Gradient.apply(g, *ctx.saved_tensors), None
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        return *_Gradient.apply(cotangents[0], *ctx.saved_tensors), None
 
     @staticmethod
-    def jvp(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, _: None) -> tuple[Tensor, Tensor, Tensor]:
-        *_, m, r = ctx.saved_tensors
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        x, weight, bias, _ = tangents
+        m, r = ctx.saved_tensors[2:]
         return _moved(x, weight, bias, *ctx.saved_tensors), torch.zeros_like(m), torch.zeros_like(r)
 
 
@@ -106,13 +107,13 @@ class _Gradient(torch.autograd.Function):
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor | None, ...]:
-        g, *rest = ctx.saved_tensors
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        (u, w, b), (g, *rest) = cotangents, ctx.saved_tensors
         return _moved(u, w, b, *rest), *_second(u, w, g, *rest), None, None
 
     @staticmethod
-    def jvp(ctx: Any, u: Tensor, x: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-        g, *rest = ctx.saved_tensors
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        (u, x, weight, *_), (g, *rest) = tangents, ctx.saved_tensors
         d_x, d_weight = _second(x, weight, g, *rest)
         first, second, third = _Gradient.forward(u, *rest)
         return first + d_x, second + d_weight, third
