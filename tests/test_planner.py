@@ -29,10 +29,10 @@ from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, cos
 
 
 @pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how much memory is free, where every iteration takes `MEMORY`."""
 
-    def said(count: int | None) -> None:
+    def said(count: int) -> None:
         monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: count)
         monkeypatch.setattr(datastill.planner, "costs", costing(MEMORY))
 
@@ -40,7 +40,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
 
 @pytest.fixture
-def plenty(free: Callable[[int | None], None]) -> None:
+def plenty(free: Callable[[int], None]) -> None:
     free(100 * GIB)
 
 
@@ -131,7 +131,7 @@ def test_a_mode_that_was_asked_for_and_does_not_fit_is_refused_before_a_run(
         with pytest.raises(UserError, match=r"mode 'stored' needs about 10.0 GiB, .*; take mode=recomputed"):
             choose(METHOD, given(engine=engine), 1)
     assert choose(METHOD, given(), 1) == replace(PLAINEST, mode="recomputed")
-    free(None)
+    free(100 * GIB)
     assert choose(METHOD, given(), 1) == PLAINEST
     assert choose(METHOD, given(engine=PLAINEST), 1) == PLAINEST
 
