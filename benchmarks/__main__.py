@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from datastill.evaluation import hardware
+from datastill.heap import keep_freed_memory
 from datastill.storage.files import write_json
 
 from .memory import memory
@@ -24,6 +25,8 @@ out = Console(width=110)
 
 def main(words: list[str] | None = None) -> None:
     """Measure the parts that are named on the command line (default: all); print and keep the results."""
+    if words is None:  # the process is ours, as in the command line
+        keep_freed_memory()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"parts to measure (default: all): {', '.join(PART)}")
     asked = parser.parse_args(words).parts

@@ -21,6 +21,7 @@ from rich.text import Text
 from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, configuration, first_line, out
 from .errors import UserError, unknown
+from .heap import keep_freed_memory
 from .loop import Stopped
 from .signals import signal_of, terminable
 from .terminal import complain, in_program
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``datastill``; None for the words of this process's command line.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the process is ours
+        keep_freed_memory()
     return in_program(lambda: _start(words))
 
 
