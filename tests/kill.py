@@ -147,9 +147,11 @@ def drawn(draw: random.Random, seconds: float, steps: int) -> Blow:
 def attempt(words: tuple[str, ...], folder: Path, blow: Blow | None) -> tuple[int, str]:
     """Give a command in a process of its own; its exit code (minus the signal that ended it) and what it said."""
     with tempfile.TemporaryFile("w+") as said:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal while Python forks is not the program's matter
         child = os.fork()
         if child == 0:
             in_child(words, folder, blow, said.fileno())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             if blow and not ended(child, blow.seconds):
                 os.kill(child, blow.signum)
@@ -172,12 +174,21 @@ def in_child(words: tuple[str, ...], folder: Path, blow: Blow | None, said: int)
         os.chdir(folder)
         if blow and blow.step:
             sys.addaudithook(striking(blow))
-        code = command_line(words)
+        code = unblocked() or command_line(words)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def unblocked() -> int:
+    """Let signals in; the exit code if one came before the program began, and otherwise 0."""
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def striking(blow: Blow) -> Callable[[str, Any], None]:

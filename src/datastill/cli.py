@@ -39,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the process is ours
         keep_freed_memory()
-    return in_program(lambda: _start(words))
+    try:
+        return in_program(lambda: _start(words))
+    except KeyboardInterrupt as stop:  # before the command began, or after it ended
+        return _interrupted(words, stop)
 
 
 def _start(words: list[str]) -> int:
@@ -75,20 +78,24 @@ def _run(words: list[str]) -> int:
     except UserError as error:
         return _complain(error)
     except KeyboardInterrupt as stop:
-        kept = (
-            "run the same command again to continue"
-            if _goes_on(words)
-            else "a run that had begun can be resumed with --resume"
-        )
-        print(file=sys.stderr)  # below ^C and below a progress bar
-        complain(f"stopped; {kept}")
-        return 128 + signal_of(stop)
+        return _interrupted(words, stop)
     except Stopped as stopped:
         again = words if _goes_on(words) else _resuming(words)
         if first:
             print(file=sys.stderr)
             complain(f"{stopped}; go on with: {shlex.join(['datastill', *again])}")
         return 128 + stopped.signum
+
+
+def _interrupted(words: list[str], stop: KeyboardInterrupt) -> int:
+    kept = (
+        "run the same command again to continue"
+        if _goes_on(words)
+        else "a run that had begun can be resumed with --resume"
+    )
+    print(file=sys.stderr)  # below ^C and below a progress bar
+    complain(f"stopped; {kept}")
+    return 128 + signal_of(stop)
 
 
 def _complain(error: UserError) -> int:
