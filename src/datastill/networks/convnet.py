@@ -3,6 +3,7 @@
 from torch import nn
 
 from ..errors import UserError, unknown
+from .fast import InstanceNorm
 
 NORMS = ("instance", "group", "batch", "none")
 
@@ -10,7 +11,7 @@ NORMS = ("instance", "group", "batch", "none")
 def normalisation(norm: str, width: int) -> nn.Module:
     """Make a normalisation layer by name. ``instance`` has learned scale and shift, as in Zhao et al. 2021."""
     if norm == "instance":
-        return nn.GroupNorm(width, width)
+        return InstanceNorm(width)
     if norm == "group":
         return nn.GroupNorm(min(4, width), width)
     if norm == "batch":

@@ -131,12 +131,24 @@ def group_norm(
     """Compute `torch.nn.functional.group_norm`; instance normalisation on a CPU by the functions of this file."""
     instance = input.dim() == 4 and num_groups == input.shape[1] and weight is not None and bias is not None
     if instance and input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64):
-        return _InstanceNorm.apply(input, weight, bias, eps)[0]
+        compute = _InstanceNorm.apply if torch.is_grad_enabled() else _InstanceNorm.forward
+        return compute(input, weight, bias, eps)[0]
     return F.group_norm(input, num_groups, weight, bias, eps, *more, **others)
 
 
+class InstanceNorm(nn.GroupNorm):
+    """Group normalisation with one channel in each group, and a learned scale and shift for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (as in GroupNorm)
+        """Return the normalised images (b, channels, h, w)."""
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 FORMS: dict[Callable[..., Any], Callable[..., Any]] = {F.group_norm: group_norm}
-"""From a function of PyTorch to its form that is faster on CPUs."""
+"""From a function of PyTorch to its form that is faster on CPUs, for networks that call it themselves."""
 
 
 class PooledFirst(nn.Sequential):
