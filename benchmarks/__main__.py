@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from datastill.errors import UserError
 from datastill.evaluation import hardware
 from datastill.heap import keep_freed_memory
 from datastill.storage.files import write_json
 
 from .memory import memory
+from .peers import peers
 from .processes import processes
 from .speed import ROUNDS, batched, matmul_rate, speed
 
@@ -28,7 +30,7 @@ def main(words: list[str] | None = None) -> None:
     if words is None:  # the process is ours, as in the command line
         keep_freed_memory()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"parts to measure (default: all): {', '.join(PART)}")
+    parser.add_argument("parts", nargs="*", help=f"parts to measure (default: all but peers): {', '.join(PART)}")
     asked = parser.parse_args(words).parts
     if wrong := [part for part in asked if part not in PART]:
         parser.error(f"there is no part {wrong[0]!r}; take some of: {', '.join(PART)}")
@@ -36,10 +38,14 @@ def main(words: list[str] | None = None) -> None:
     name = hardware(device)
     folder = Path("results") / f"benchmarks-{name.lower().replace(' ', '-')}"
     folder.mkdir(parents=True, exist_ok=True)
-    for part in asked or PART:
+    for part in asked or [name for name in PART if name not in ASKED_ONLY]:
         file = folder / f"{part}.json"
         rate = matmul_rate(device)
-        write_json(file, about(name, rate) | {"found": PART[part](device, rate)})
+        try:
+            found = PART[part](device, rate)
+        except UserError as error:
+            parser.error(str(error))
+        write_json(file, about(name, rate) | {"found": found})
         out.print(f"kept in {file}")
 
 
@@ -79,13 +85,23 @@ def shared(_device: torch.device, _rate: float) -> list[dict]:
     return rows
 
 
+def others(device: torch.device, _: float) -> list[dict]:
+    """Measure a truncated unroll with the library and with `higher`."""
+    rows, table = peers(device)
+    out.print(table)
+    return rows
+
+
 PART = {
     "lenet": functools.partial(one_network, "lenet"),
     "alexcifarnet": functools.partial(one_network, "alexcifarnet"),
     "batched": four_networks,
     "memory": peaks,
     "processes": shared,
+    "peers": others,
 }
+ASKED_ONLY = ("peers",)
+"""Parts that need what is not installed with the library; they are measured only if they are named."""
 
 if __name__ == "__main__":
     main()

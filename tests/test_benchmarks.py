@@ -1,8 +1,11 @@
 """Benchmarks start, and measure what computes the right thing."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from benchmarks import speed
+from benchmarks import peers, speed
 from benchmarks.__main__ import PART, main
 
 CPU = torch.device("cpu")
@@ -35,3 +38,24 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_way_gives_what_the_plain_reference_gives(network: str) -> None:
     rows, _ = speed.speed(network, CPU, 1e9)
     assert max(row["error"] for row in rows) < 1e-3
+
+
+def test_a_peer_that_is_not_installed_is_named_with_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "higher", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["peers"])
+    assert ended.value.code == 2
+    assert "install it with: pip install higher" in capsys.readouterr().err
+
+
+def test_the_library_computes_the_unroll_that_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PLAIN": 1, "WINDOW": 2, "REAL": 4, "EXAMPLES": 3}.items():
+        monkeypatch.setattr(peers, name, value)
+    (objective, stored), (_, recomputed) = (
+        peers.ours(peers.WAYS[f"eager, {mode}"], CPU)() for mode in ("stored", "recomputed")
+    )
+    assert objective > 0
+    torch.testing.assert_close(stored, recomputed, rtol=1e-3, atol=1e-3 * float(stored.abs().max()))
