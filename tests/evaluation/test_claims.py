@@ -64,10 +64,40 @@ def test_an_honest_set_holds_and_what_was_not_checked_is_said() -> None:
         ({"data": "mnist"}, {}, "data"),
         ({"network": "mlp(width=9)"}, {}, "network"),
         ({"provenance": {"data_sha256": {**DATA.sha256, "train": "0" * 64}}}, {}, "SHA-256 of the train split"),
+        ({"initialiser": "kaiming"}, {}, "initialiser"),
+        ({"initial": "own"}, {}, "initialiser"),
+        ({"optimiser": "momentum"}, {}, "optimiser"),
+        ({"mean": (float(DATA.mean) + 0.001,)}, {}, "mean and std of pixels"),
+        ({"std": (float(DATA.std) + 0.001,)}, {}, "mean and std of pixels"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "initialiser": "fixed"}}, "initialiser"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "clip": 1e6}}, "clip"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "step_size": 0.1}}, "step_size"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "program": "shuffled-300"}}, "program"),
     ],
 )
 def test_a_forged_claim_does_not_hold(header: dict, changes: dict, name: str) -> None:
     assert verdicts(forged(header, **changes))[name] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("header", "changes", "name"),
+    [
+        ({}, {"accuracies": HONEST.header.score["accuracies"][::-1]}, "accuracy of each network"),
+        ({"attack": (0, 1)}, {}, "attack"),
+        ({"provenance": {"data_sha256": {"train": DATA.sha256["train"]}}}, {}, "SHA-256 of the test split"),
+    ],
+)
+def test_a_claim_that_cannot_be_measured_is_not_checked(header: dict, changes: dict, name: str) -> None:
+    assert verdicts(forged(header, **changes))[name] == "not checked"
+
+
+def test_a_program_that_the_configuration_asks_for_is_the_claim() -> None:
+    asked = Protocol(networks=3, optimiser="momentum", epochs=2)
+    distilled = SET.with_score(score(SET, DATA, asked).as_dict())
+    assert verdicts(distilled)["optimiser"] == verdicts(distilled)["epochs"] == "does not hold"
+    config = {**SET.header.config, "protocol": {"optimiser": "momentum", "epochs": 2}}
+    found = verdicts(replace(distilled, header=replace(distilled.header, config=config)))
+    assert found["protocol"] == "holds"
 
 
 def test_more_networks_than_accuracies_do_not_hold() -> None:
@@ -140,7 +170,7 @@ def test_the_first_line_names_what_was_not_checked(
 
 def test_some_networks_say_nothing_of_the_others() -> None:
     found = verdicts(HONEST, networks=2)
-    assert found["n"] == "not checked"
+    assert found["n"] == found["mean"] == found["sd"] == "not checked"
     assert found["accuracies of 2 networks"] == "holds"
 
 
