@@ -187,6 +187,19 @@ class Giving(nn.Module):
         return self.change(self.layer(x))
 
 
+def sparse() -> nn.Module:
+    model = linear(3)
+    model[1].weight = nn.Parameter(model[1].weight.detach().to_sparse())
+    return model
+
+
+def raising(error: Exception) -> Any:
+    def change(_: torch.Tensor) -> None:
+        raise error
+
+    return lambda: Giving(change)
+
+
 def in_inference_mode() -> nn.Module:
     with torch.inference_mode():
         return linear(3)
@@ -212,6 +225,10 @@ def in_inference_mode() -> nn.Module:
         (lambda: torch.jit.script(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 3))), "TorchScript"),
         (lambda: toy_model(0).to("meta"), "made in torch.inference_mode"),
         (in_inference_mode, "made in torch.inference_mode"),
+        (sparse, "has sparse weights"),
+        (lambda: Giving(lambda out: out.sigmoid().mul_(2)), "cannot be differentiated: one of the variables"),
+        (raising(AssertionError("no\nway")), "cannot take images .*: no$"),
+        (raising(ZeroDivisionError()), "cannot take images .*: ZeroDivisionError"),
         (lambda: toy_model, "the model is a function"),
     ],
 )
@@ -221,6 +238,18 @@ def test_a_model_that_cannot_be_trained_on_the_set_is_refused_in_one_line(make_m
     with pytest.raises(UserError, match=message) as caught:
         make().fit(make_model())
     assert "\n" not in str(caught.value)
+
+
+class Doubling(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(2)
+
+
+def test_a_model_that_changes_its_input_leaves_the_set_unchanged() -> None:
+    distilled = make()
+    before = distilled.examples.clone()
+    distilled.fit(nn.Sequential(Doubling(), toy_model(0), nn.LazyLinear(3)))
+    assert torch.equal(distilled.examples, before)
 
 
 def test_dropout_is_off() -> None:

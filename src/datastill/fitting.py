@@ -21,8 +21,8 @@ from .user_modules import (
     unwrapped,
 )
 
-COARSE_PRECISIONS = (torch.float16, torch.bfloat16)
-"""The precisions that are too coarse for training: they round small steps away."""
+FINE_PRECISIONS = (torch.float32, torch.float64)
+"""The precisions that are fine enough for training: coarser ones round small steps away."""
 
 
 def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
@@ -39,8 +39,10 @@ def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
         raise UserError(f"the model is a {type(model).__name__}; give a torch.nn.Module, e.g. an instance of a class")
     core = unwrapped(model)
     try:
-        fill_lazy_layers(core, images)
-    except (RuntimeError, ValueError, TypeError) as error:
+        fill_lazy_layers(core, images.clone())
+    except Exception as error:  # a user's code can raise anything
+        if out_of_memory(error):
+            raise
         raise _refused(images, error) from error
     if any(p.is_inference() or p.is_meta for p in core.parameters()):
         raise UserError(
@@ -55,7 +57,7 @@ def _check_weights(core: nn.Module) -> None:
     parameters = _trained(core)
     if not parameters:
         raise UserError("all parameters of the model are frozen (requires_grad=False), so nothing in it can be trained")
-    if precision_of(parameters, "the model") in COARSE_PRECISIONS:
+    if precision_of(parameters, "the model") not in FINE_PRECISIONS:
         raise UserError(
             f"the model's weights are {str(parameters[0].dtype).removeprefix('torch.')}, which rounds small steps "
             "away; train it in float32 (model.float()) and convert it afterwards"
@@ -97,7 +99,12 @@ def train(
     device, dtype = parameters[0].device, parameters[0].dtype
     inputs = trainable(inputs).to(device, dtype)
     targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
-    train_module(lambda images: _logits(model, images, classes), parameters, inputs, targets, program, seed)
+    try:
+        train_module(lambda images: _logits(model, images, classes), parameters, inputs, targets, program, seed)
+    except RuntimeError as error:  # from the way back
+        if out_of_memory(error):
+            raise
+        raise UserError(f"the model cannot be differentiated: {one_line(error)}") from error
     if norms:
         _measure_statistics(model, norms, inputs)
     model.eval()
@@ -105,8 +112,8 @@ def train(
 
 def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
     try:
-        logits = model(images)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        logits = model(images.clone())  # a model that changes its input in place leaves the set unchanged
+    except Exception as error:  # a user's code can raise anything
         if out_of_memory(error):
             raise
         raise _refused(images, error) from error
@@ -128,7 +135,7 @@ def _measure_statistics(model: nn.Module, norms: list[_BatchNorm], images: Tenso
     for layer in norms:
         layer.momentum = 1.0
     with torch.no_grad():
-        model(images)
+        model(images.clone())
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 

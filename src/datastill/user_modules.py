@@ -59,8 +59,10 @@ def precision_of(parameters: list[nn.Parameter], what: str) -> torch.dtype:
         what: the words for the owner of the weights in a message, e.g. ``the model``.
 
     Raises:
-        UserError: the weights are complex, or have different precisions.
+        UserError: the weights are complex or sparse, or have different precisions.
     """
+    if any(p.layout != torch.strided for p in parameters):
+        raise UserError(f"{what} has sparse weights; make all weights that are trained dense (weight.to_dense())")
     found = sorted({str(p.dtype).removeprefix("torch.") for p in parameters})
     if len(found) > 1 or parameters[0].is_complex():
         raise UserError(

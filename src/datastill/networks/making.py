@@ -33,7 +33,9 @@ def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
     module = _plain(module, name)
     try:
         fill_lazy_layers(module, torch.zeros(2, *shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:
+        if out_of_memory(error):
+            raise
         raise UserError(f"network {name!r} cannot take images of shape {shape}: {one_line(error)}") from error
     return _in_float32(module, name)
 
