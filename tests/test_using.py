@@ -227,6 +227,7 @@ def in_inference_mode() -> nn.Module:
         (in_inference_mode, "made in torch.inference_mode"),
         (sparse, "has sparse weights"),
         (lambda: Giving(lambda out: out.sigmoid().mul_(2)), "cannot be differentiated: one of the variables"),
+        (lambda: Giving(lambda out: out * torch.nan), "weights are not finite after the training"),
         (raising(AssertionError("no\nway")), "cannot take images .*: no$"),
         (raising(ZeroDivisionError()), "cannot take images .*: ZeroDivisionError"),
         (lambda: toy_model, "the model is a function"),

@@ -108,6 +108,11 @@ def train(
     if norms:
         _measure_statistics(model, norms, inputs)
     model.eval()
+    if not all(bool(p.isfinite().all()) for p in parameters):
+        raise UserError(
+            "the model's weights are not finite after the training: its logits are not finite, or the step sizes are "
+            "too large for it; use the network and the initial weights that the set was made for"
+        )
 
 
 def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:

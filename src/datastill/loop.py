@@ -222,7 +222,7 @@ class _Loop:
             self._must_move()
         else:
             state.skipped += 1
-        if state.skipped >= MOST_SKIPPED:
+        if state.skipped in (MOST_SKIPPED, settings.iterations):
             self._diverged(objective)
         state.iteration += 1
         state.seconds += time.perf_counter() - began
@@ -289,9 +289,9 @@ class _Loop:
         # The learned tensors are still finite: a gradient that is not finite is never applied.
         save(self.state, self.checkpoint)
         raise DivergedError(
-            f"the run diverged: the last {MOST_SKIPPED} iterations up to {self.state.iteration + 1} gave no finite "
-            f"hypergradient (objective {objective}); the last good state is in {self.checkpoint}; lower the outer "
-            "learning rates or the starting step size"
+            f"the run diverged: the last {self.state.skipped} iterations up to {self.state.iteration + 1} gave no "
+            f"finite hypergradient (objective {objective}); the last good state is in {self.checkpoint}; lower the "
+            "outer learning rates or the starting step size"
         )
 
     @property

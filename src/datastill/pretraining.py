@@ -176,6 +176,11 @@ def _whole(settings: PoolSettings, network: Network, data: RealData, which: list
         return []
     began = time.perf_counter()
     thetas = train(settings, network, data, which)
+    if not bool(thetas.isfinite().all()):
+        raise UserError(
+            f"the weights of network {network.name!r} are not finite after its training; use a smaller rate than "
+            f"{settings.rate:g}, or another initialiser than {settings.initialiser!r}"
+        )
     seconds = torch.tensor((time.perf_counter() - began) / len(which))
     accuracies = [torch.tensor(_accuracy(network, theta, data)) for theta in thetas]
     return [{"theta": t.cpu(), "accuracy": a, "seconds": seconds} for t, a in zip(thetas, accuracies, strict=True)]

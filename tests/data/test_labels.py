@@ -97,6 +97,12 @@ def test_names_of_classes_are_one_line_in_one_form():
         load_data(Named(images, [0, 1, 0, 1], ["cat\n", "cat"]))
 
 
+def test_classes_that_differ_only_in_spaces_are_not_joined_in_silence():
+    images = np.zeros((4, 4, 4), np.uint8)
+    with pytest.raises(UserError, match=r"^two classes are called 'cat' and 'cat ', which differ only in spaces"):
+        load_data((images, ["cat", "cat ", "dog", "dog"]))
+
+
 class Named(torch.utils.data.Dataset):
     """Pairs with the names of the classes."""
 

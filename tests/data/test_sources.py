@@ -69,6 +69,7 @@ def test_every_kind_of_source_gives_the_same_tensors(arrays):
         lambda x, y: zip(x, y, strict=True),
         lambda x, y: ((Image.fromarray(image), torch.tensor(label)) for image, label in zip(x, y, strict=True)),
         lambda x, y: Stream(zip(x, y, strict=True)),
+        lambda x, y: Stream({"label": label, "image": image} for image, label in zip(x, y, strict=True)),
         lambda x, y: (x[::-1].copy()[::-1], y[::-1].copy()[::-1]),
         lambda x, y: (list(x), list(y)),
         lambda x, y: (torch.tensor(x), y[:, None] / 1),
@@ -87,6 +88,35 @@ class Stream(torch.utils.data.IterableDataset):
 
     def __iter__(self):
         return iter(self.items)
+
+
+class Failing(torch.utils.data.Dataset):
+    """Its items cannot be read."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, i):
+        raise KeyError("no\nfile")
+
+
+def test_an_item_that_cannot_be_read_is_named():
+    with pytest.raises(UserError, match="item 0 of split 'train' cannot be read: KeyError") as caught:
+        load_data(Failing())
+    assert "\n" not in str(caught.value)
+
+
+def test_images_larger_than_the_memory_are_refused():
+    huge = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (40, 2**20, 2**20))
+    with pytest.raises(UserError, match=r"take 4.1e\+04 GiB of memory"):
+        load_data((huge, np.arange(40) % 2))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("settings", [{"resize": 3.5}, {"resize": "28"}, {"resize": True}, {"pad": 1.5}, {"seed": 1.5}])
+def test_settings_of_a_wrong_type_are_refused_by_name(arrays, settings):
+    with pytest.raises(UserError, match=f"{next(iter(settings))} is .*, but must be a whole number"):
+        load_data(arrays, **settings)
 
 
 def test_every_kind_of_source_is_resized_and_converted_alike(arrays):

@@ -241,6 +241,12 @@ class Stepping(nn.Module):
         return self.layer(x.flatten(1)) * self.count
 
 
+def sparse() -> nn.Module:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    module[1].weight = nn.Parameter(module[1].weight.detach().to_sparse())
+    return module
+
+
 REFUSED = {
     "scripted": (lambda: torch.jit.script(linear()), "TorchScript module.* give the plain module"),
     "scripted inside": (lambda: nn.Sequential(torch.jit.script(linear())), "TorchScript module"),
@@ -257,6 +263,12 @@ REFUSED = {
         "gives a tensor of shape|outputs of shape",
     ),
     "whole numbers": (lambda: nn.Sequential(linear(), Apply(lambda x: x.long())), "gives int64 values"),
+    "not a number": (lambda: nn.Sequential(linear(), Apply(lambda x: x / 0 * 0)), "gives values that are not finite"),
+    "infinite": (
+        lambda: nn.Sequential(linear(), Apply(lambda x: x.abs() * 1e38 * 1e38)),
+        "gives values that are not finite",
+    ),
+    "sparse": (sparse, "has sparse weights"),
     "detached": (
         lambda: nn.Sequential(linear(), Apply(Tensor.detach)),
         "network 'mine' cannot be trained: its output depends on no weight",

@@ -28,7 +28,7 @@ from ..errors import UserError
 from ..runlog import say
 from .decoding import IMAGE_SUFFIXES, decode
 from .images import Reading
-from .labels import class_name, shown
+from .labels import class_names, shown
 from .splits import Labelled, role_of, roles
 
 UNCHECKED_ENTRIES = 50_000
@@ -138,7 +138,7 @@ def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -
     if not classes:
         raise UserError(f"split {name!r} has no folders with images; put a folder for each class into it")
     paths = [path for some in classes.values() for path in some]
-    labels = np.repeat([class_name(label) for label in classes], [len(some) for some in classes.values()])
+    labels = np.repeat(class_names(classes), [len(some) for some in classes.values()])
     decoded = decode(paths, f"split {name!r}", reading)
     return Labelled(images=decoded.images, labels=labels[decoded.kept])
 

@@ -15,6 +15,8 @@ from .images import Reading, from_array, match
 from .labels import check_labels
 from .splits import Labelled, roles
 
+ITEM = {"image", "label"}
+"""The names that a row of a streamed table must have."""
 MAX_ITEMS = 2_000_000
 """Largest number of items that are read from an iterable without a length, which may have no end."""
 
@@ -64,6 +66,8 @@ def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
     where = f"split {split!r}"
     images, labels = [], []
     for i, item in enumerate(_each(items, where)):
+        if isinstance(item, Mapping) and item.keys() >= ITEM:  # a row of a streamed table
+            item = tuple(item[key] for key in sorted(ITEM))
         if not (isinstance(item, tuple | list) and len(item) == 2):
             raise UserError(f"item {i} of {where} is a {type(item).__name__}, but must be a pair (image, label)")
         images.append(item[0])
@@ -77,13 +81,24 @@ def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
 
 
 def _each(items: Any, where: str) -> Iterator[Any]:
+    i = 0
+    try:
+        for i, item in enumerate(_in_order(items)):
+            if i == MAX_ITEMS:
+                raise UserError(f"{where} gives more than {MAX_ITEMS} items and may have no end; give a list")
+            yield item
+            i += 1
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a user's code can raise anything
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"item {i} of {where} cannot be read: {why}") from error
+
+
+def _in_order(items: Any) -> Iterator[Any]:
     if hasattr(items, "__len__") and hasattr(items, "__getitem__"):
-        yield from (items[i] for i in range(len(items)))
-        return
-    for i, item in enumerate(islice(items, MAX_ITEMS + 1)):
-        if i == MAX_ITEMS:
-            raise UserError(f"{where} gives more than {MAX_ITEMS} items and may have no end; give arrays, or a list")
-        yield item
+        return (items[i] for i in range(len(items)))
+    return islice(items, MAX_ITEMS + 1)
 
 
 def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor, Any]:

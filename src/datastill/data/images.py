@@ -58,7 +58,13 @@ def from_array(images: object, where: str, reading: Reading | None = None) -> UI
         )
     if array.size == 0:
         raise UserError(f"{where} has no images: shape {shape}")
-    copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch has no negative strides
+    try:
+        copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch has no negative strides
+    except MemoryError as error:
+        raise UserError(
+            f"images of {where} take {array.size / 2**30:.3g} GiB of memory, which this machine does not give; make "
+            "them smaller first, or give a folder of images with resize"
+        ) from error
     return resize(copied, reading.side, reading.fit)
 
 

@@ -1,7 +1,7 @@
 """Checks labels in their usual forms, and names of classes."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,23 @@ def class_name(text: str) -> str:
     if not name or not name.isprintable():
         raise UserError(f"a class is called {text!r}, but its name must have characters that can be printed; rename it")
     return name
+
+
+def class_names(texts: Iterable[str]) -> list[str]:
+    """Return different class names in their stored form, in order.
+
+    Raises:
+        UserError: a name cannot be used, or two of them differ only in spaces or in their Unicode form.
+    """
+    first: dict[str, str] = {}
+    for text in texts:
+        other = first.setdefault(class_name(text), text)
+        if other != text:
+            raise UserError(
+                f"two classes are called {other!r} and {text!r}, which differ only in spaces or in their Unicode form; "
+                "give both one name if they are one class, otherwise rename one"
+            )
+    return list(first)
 
 
 def shown(text: str) -> str:
@@ -46,7 +63,8 @@ def check_labels(labels: Any, names: tuple[str, ...] | None, where: str) -> np.n
     """
     labels = _plain(_one_each(_as_array(labels, where), where), where)
     if labels.dtype.kind == "U":
-        return np.array([class_name(text) for text in labels.tolist()])
+        values, index = np.unique(labels, return_inverse=True)
+        return np.array(class_names(values.tolist()))[index] if len(labels) else labels
     if labels.dtype != np.uint64:
         labels = labels.astype(np.int64)
         hidden = int((labels == -1).sum())

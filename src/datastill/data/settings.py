@@ -6,6 +6,7 @@ from typing import get_args
 import tyro
 
 from ..errors import UserError, unknown
+from ..storage.records import must_have_types
 from .images import Channels, Fit, Reading
 
 LARGEST_SIDE = 1024
@@ -49,6 +50,7 @@ class DataSettings:
             raise unknown("channels", self.channels, get_args(Channels))
         if self.fit not in get_args(Fit):
             raise unknown("fit", self.fit, get_args(Fit))
+        must_have_types(self)
         if self.resize is not None:
             _between("resize", self.resize, 1, LARGEST_SIDE)
         elif self.fit != "stretch":

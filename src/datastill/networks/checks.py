@@ -40,6 +40,7 @@ def check_forward(module: nn.Module, shape: Shape, classes: int, name: str) -> b
             out = module(images)
             drew = drawn_from(begun)
             check_logits(out, 2, classes, f"network {name!r}")
+            _must_be_numbers(out, name)
             again = module(images)
     except UserError:
         raise
@@ -60,6 +61,15 @@ def check_forward(module: nn.Module, shape: Shape, classes: int, name: str) -> b
             "F.dropout(x, training=self.training))"
         )
     return forms.met
+
+
+def _must_be_numbers(out: Tensor, name: str) -> None:
+    """Raise a `UserError` if logits have no loss; minus infinity is the logit of a class that is left out."""
+    if bool((out.isnan() | (out == torch.inf)).any()):
+        raise UserError(
+            f"network {name!r} gives values that are not finite for images in [0, 1]; look for a division by zero, a "
+            "logarithm of zero or an overflow in it"
+        )
 
 
 def check_constants(module: nn.Module, factory: Factory, shape: Shape, name: str) -> None:
