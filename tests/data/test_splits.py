@@ -80,7 +80,8 @@ def test_missing_test_split_is_told():
 def test_validation_of_the_source_is_used():
     images, labels = numbered()
     third = {name: (images[i : i + 30], labels[i : i + 30]) for i, name in ((0, "train"), (30, "valid"), (60, "test"))}
-    data = load_data(third, validation=0.5)
+    with pytest.warns(UserWarning, match="validation of the data is 0.5, but has no effect"):
+        data = load_data(third, validation=0.5)
     assert [indices(part)[0] for part in (data.train, data.validation, data.test)] == [0, 30, 60]
     assert len(data.train) == len(data.validation) == len(data.test) == 30
 
