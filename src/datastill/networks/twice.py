@@ -52,7 +52,8 @@ def _multi_head(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor |
 
 
 def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
-    return v * (g / torch.norm_except_dim(v, 2, dim))
+    others = [i for i in range(v.dim()) if i != dim]  # all dimensions if dim is -1, as in PyTorch
+    return v * (g / torch.linalg.vector_norm(v, dim=others, keepdim=dim != -1))
 
 
 OTHER_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
