@@ -44,7 +44,15 @@ def test_text_is_taken_as_it_is_and_never_broken(capsys: pytest.CaptureFixture[s
 
 
 NAME = "a-set-with-a-long-name-" * 4
-CELLS = (NAME, "65.0 ± 12.9", "+37.5 [+5.7, +69.3]", "123 kB", "hard labels, %", "sd between sets", "gap to first")
+CELLS = (
+    NAME,
+    "65.0 ± 12.9",
+    "+37.5 [+5.7, +69.3]",
+    "123 kB",
+    "hard labels, %",
+    "sd between sets",
+    "first better by",
+)
 
 
 def comparison() -> Table:

@@ -67,4 +67,4 @@ __getattr__ = at_first_use(
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "__doc__", "__version__"})

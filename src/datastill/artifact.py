@@ -34,7 +34,7 @@ PACKING_TENSORS = ("examples.scale", "examples.offset")
 """Tensors that accompany examples of 8 bits: per image, a scale (a power of two) and an offset (a multiple of it)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DistilledSet:
     """A distilled set: synthetic examples in steps of one batch each, with labels and one step size per gradient step.
 
@@ -188,6 +188,11 @@ class DistilledSet:
             fitting.must_have(core, self.header.weights, self.header.network)
         fitting.train(core, program or self.program, self.inputs, self.targets, classes=self.classes, seed=seed)
         return model.eval()
+
+    def __repr__(self) -> str:
+        header, score = self.header, self.header.score
+        accuracy = f", {score['mean']:.1%} of {score['images']} {score['split']} images" if score else ""
+        return f"<DistilledSet: {self.size} examples of {header.data} for {header.network}{accuracy}>"
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":
         """Return a copy of the set with `score` in its header."""

@@ -30,8 +30,8 @@ def untrusted(request: str, option: str) -> UserError:
         option: the option that names it on the command line instead, e.g. ``--network module:callable``.
     """
     return UserError(
-        f"the file asks for {request}; if you trust the file, allow it with --trust (in Python trust=True), or name it "
-        f"yourself with {option}"
+        f"the file asks for {request}; if you trust the file, allow it with --trust (in Python trust=True), or, if the "
+        f"command has this option, name it yourself with {option}"
     )
 
 

@@ -33,7 +33,7 @@ def test_the_summary_says_what_is_needed_to_use_the_set(make, score_of):
         "87.7 ± 1.2 % (20 networks, 360 test images)",
         "61.0 ± 5.0 % (random real, best 70.0 %)",
         "48 bytes of initial weights",
-        "DistilledSet.load(FILE).fit(model)",
+        "datastill.load(FILE).fit(model)",
         "datastill verify FILE",
     ):
         assert said in text

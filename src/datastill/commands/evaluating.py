@@ -166,7 +166,14 @@ def _as_table(network: str, rows: Sequence[Row]) -> Table:
     kinds = sorted({row.labels for row in rows})
     table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, title=network, title_justify="left")
     table.add_column("set", overflow="fold")
-    for column in (*(f"{kind} labels, %" for kind in kinds), "n", "sets", "sd between sets", "gap to first", "size"):
+    for column in (
+        *(f"{kind} labels, %" for kind in kinds),
+        "n",
+        "sets",
+        "sd between sets",
+        "first better by",
+        "size",
+    ):
         table.add_column(column, overflow="fold", justify="right")
     for row in rows:
         accuracy = spread(row.mean, row.sd if row.n > 1 else None)

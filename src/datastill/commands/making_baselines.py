@@ -15,6 +15,7 @@ from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
 from ..pool import is_pool
+from ..report import plural
 from ..run import pick_device
 from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
@@ -153,7 +154,7 @@ class MakeBaseline:
             Text.assemble(
                 f"{folder}: ",
                 (f"{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}", "bold"),
-                f" (n = {len(accuracies)} networks on {len(scores)} sets, {scores[0]['images']} test images)",
+                f" (n = {len(accuracies)} networks on {plural(len(scores), 'set')}, {scores[0]['images']} test images)",
             )
         )
         return 0

@@ -63,7 +63,8 @@ class Network:
             self.module = self.factory()
         named = [(key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad]
         if not named:
-            raise UserError(f"network {name!r} freezes all of its parameters: nothing in it can be trained")
+            why = "freezes all of its parameters" if list(self.module.parameters()) else "has no parameters"
+            raise UserError(f"network {name!r} {why}: nothing in it can be trained")
         self.names = [key for key, _ in named]
         self.shapes = [parameter.shape for _, parameter in named]
         self.sizes = [parameter.numel() for _, parameter in named]

@@ -217,6 +217,7 @@ def _objective(axes: Axes, points: Float[np.ndarray, "points 2"]) -> None:
         axes.legend(loc="upper right")
     if value.min() > 0 and value.max() / value.min() > 30:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(ylabel="objective")
 
 

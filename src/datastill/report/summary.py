@@ -34,7 +34,9 @@ def summary(distilled: DistilledSet) -> RenderableType:
     table.add_column(overflow="fold")
     for name, value in _facts(distilled):
         table.add_row(name, Text(value, style="bold" if name == "score" else ""))
-    use = Text("from datastill import DistilledSet\nmodel = DistilledSet.load(FILE).fit(model)", style="cyan")
+    use = Text(
+        "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package", style="cyan"
+    )
     table.add_row("use it", use)
     table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
     return Group(table, Picture(distilled))
