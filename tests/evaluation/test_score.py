@@ -1,7 +1,7 @@
 """Scores: closed forms, paired networks, and what may not be mixed up."""
 
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -187,7 +187,8 @@ def test_soft_labels_that_are_one_hot_score_like_hard_ones() -> None:
 
 def test_a_packed_set_has_a_score_of_its_own_by_the_same_protocol() -> None:
     protocol = Protocol(networks=4, step_size=0.2, epochs=3, seed=1)
-    claimed = SET.with_score(score(SET, DATA, protocol).as_dict())
+    asked = replace(SET, header=replace(SET.header, config={"protocol": asdict(protocol)}))  # as a run records it
+    claimed = asked.with_score(score(asked, DATA, protocol).as_dict())
     small = packed(claimed, DATA)
     assert small.header.score["protocol"] == claimed.header.score["protocol"]
     assert small.header.score["accuracies"] == score(small, DATA, protocol).accuracies
