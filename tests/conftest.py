@@ -7,9 +7,9 @@ import hypothesis
 import jaxtyping
 import pytest
 
-from . import checking  # noqa: F401 (the next line names it)
+from .checking import check_signatures
 
-jaxtyping.install_import_hook("datastill", "tests.checking.checked")  # before the package is imported anywhere
+check_signatures("datastill")  # before the package is imported anywhere
 
 # New examples are looked for where somebody can look at them; a merge is judged by the same ones every time.
 # Machines differ, and so does what else they do: no example has a time limit.

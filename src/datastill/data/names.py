@@ -58,8 +58,8 @@ def require_known(name: str, file: str) -> None:
         where = f" ({looked_for(name)})" if _is_bare(name) else ""
         raise UserError(
             f"{file} asks for the data {name!r}, which is not in ${VARIABLE}{where}; set {VARIABLE} to the folder of "
-            "your data sets, name the data yourself (--data; of distill: --data.name; in Python data=), or allow what "
-            "the file asks for with --trust (trust=True)"
+            "your data sets, name the data with --data (of distill: --data.name; in Python data=), or allow what the "
+            "file asks for with --trust (trust=True)"
         )
 
 
