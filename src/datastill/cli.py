@@ -39,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the process is ours
         keep_freed_memory()
-    try:
-        return in_program(lambda: _start(words))
-    except KeyboardInterrupt as stop:  # before the command began, or after it ended
-        return _interrupted(words, stop)
+    return in_program(lambda: _start(words))
 
 
 def _start(words: list[str]) -> int:
@@ -53,6 +50,8 @@ def _start(words: list[str]) -> int:
             return _run(words)
     except UserError as error:  # the other processes cannot be reached
         return _complain(error)
+    except KeyboardInterrupt as stop:
+        return _interrupted(words, stop)
 
 
 def _joined(words: list[str]) -> contextlib.AbstractContextManager[None]:
@@ -77,8 +76,6 @@ def _run(words: list[str]) -> int:
         return _complain(error) if first else 2
     except UserError as error:
         return _complain(error)
-    except KeyboardInterrupt as stop:
-        return _interrupted(words, stop)
     except Stopped as stopped:
         again = words if _goes_on(words) else _resuming(words)
         if first:

@@ -35,6 +35,11 @@ def untrusted(request: str, option: str) -> UserError:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun for a message: ``1 way``, ``2 ways``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def at_least(name: str, value: int | float, limit: int | float) -> None:
     """Raise a `UserError` unless `value` is a number of at least `limit`; `name` is the setting."""
     if not isinstance(value, int | float) or not value >= limit:  # written with "not" so that NaN is refused too

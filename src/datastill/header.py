@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .program import OPTIMISERS
+from .program.orders import MOST_STEPS
 from .storage.files import parse_json
 from .storage.records import (
     FLAG,
@@ -32,8 +33,6 @@ from .storage.records import (
 
 MOST_CLASSES = 100_000
 """The largest number of classes of a set."""
-MOST_STEPS = 1_000_000
-"""The largest number of gradient steps of a set, over all epochs."""
 MOST_NETWORKS = 100_000
 """The largest number of networks that a score is measured on."""
 LARGEST_VALUE = 1e9

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .costs import Cost, costs, own_networks
-from .errors import UserError
+from .errors import UserError, counted
 from .memory import free_bytes
 from .methods import Method, Problem
 from .modes import usual_modes
@@ -256,11 +256,6 @@ def advice(engine: Engine) -> Iterator[None]:
             f"memory ran out ({engine}); the last checkpoint is whole. Take --engine.mode recomputed, then "
             "--engine.keep-every 10, --engine.together 1 or a smaller --method.real-batch in a new run"
         ) from error
-
-
-def counted(count: int, thing: str) -> str:
-    """A count for people: 1 way, 2 ways."""
-    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import UserError
+from .errors import UserError, counted
 
 LARGEST_PIXEL = 10.0
 """The largest absolute value of a pixel as float. Pixels of real images are in [0, 1], of synthetic ones in [-4, 4]."""
@@ -54,8 +54,8 @@ def _picture_as_array(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
     wanted = {1: "L", 3: "RGB"}.get(shape[0], image.mode)
     if image.mode not in (*LOSSLESS_MODES.get(shape[0], ()), wanted):
         raise UserError(
-            f"the image is a PIL image of mode {image.mode!r}, but the set's images have {shape[0]} "
-            f"channel{'s' * (shape[0] > 1)}; convert it: image.convert({wanted!r})"
+            f"the image is a PIL image of mode {image.mode!r}, but the set's images have "
+            f"{counted(shape[0], 'channel')}; convert it: image.convert({wanted!r})"
         )
     return np.asarray(image.convert(wanted))
 

@@ -104,3 +104,10 @@ def test_every_colour_but_those_of_the_data_is_one_that_the_page_sets_for_light_
 def test_charts_take_any_name_as_it_is():
     chart = accuracy_chart([0.8], {"kind": "$x_{$ \\frac{", "mean": 0.5}, split="test")
     assert "$x_{$ \\frac{, mean" in texts(chart)
+
+
+def test_the_labels_of_a_logarithmic_axis_are_plain_numbers() -> None:
+    chart = learning_chart([{"iteration": i, "objective": 100.0 if i % 40 == 0 else 0.5} for i in range(1, 200)])
+    assert chart
+    assert ">10</text>" in chart
+    assert "mathdefault" not in chart

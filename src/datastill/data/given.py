@@ -15,8 +15,8 @@ from .images import Reading, from_array, match
 from .labels import check_labels
 from .splits import Labelled, roles
 
-ITEM = {"image", "label"}
-"""The names that a row of a streamed table must have."""
+ITEM = ("image", "label")
+"""The names that a row of a streamed table must have, in the order of a pair."""
 MAX_ITEMS = 2_000_000
 """Largest number of items that are read from an iterable without a length, which may have no end."""
 
@@ -66,8 +66,8 @@ def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
     where = f"split {split!r}"
     images, labels = [], []
     for i, item in enumerate(_each(items, where)):
-        if isinstance(item, Mapping) and item.keys() >= ITEM:  # a row of a streamed table
-            item = tuple(item[key] for key in sorted(ITEM))
+        if isinstance(item, Mapping) and item.keys() >= set(ITEM):  # a row of a streamed table
+            item = tuple(item[key] for key in ITEM)
         if not (isinstance(item, tuple | list) and len(item) == 2):
             raise UserError(f"item {i} of {where} is a {type(item).__name__}, but must be a pair (image, label)")
         images.append(item[0])

@@ -9,6 +9,7 @@ from torch import Tensor
 from .. import trust
 from ..artifact import DistilledSet
 from ..errors import UserError, at_least
+from ..header import MOST_NETWORKS
 from ..program import (
     AUGMENTATIONS,
     PROGRAMS,
@@ -22,8 +23,6 @@ from ..program import (
 )
 from ..storage.records import must_have_types
 
-MOST_NETWORKS = 100_000
-"""The largest number of networks that an evaluation trains."""
 MOST_EPOCHS = 100_000
 """The largest number of epochs that a network is trained for."""
 

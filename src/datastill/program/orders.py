@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, counted
 from ..modes import trainable
 from ..rng import derive, generator
 from ..storage.records import must_have_types, number, one_of, whole
@@ -57,7 +57,7 @@ class Ordered:
     def words(self) -> str:
         """The order in words."""
         epochs, steps = self.step_sizes.shape
-        return f"{_counted(epochs, 'epoch')} of {_counted(steps, 'ordered step')}, each with its own step size"
+        return f"{counted(epochs, 'epoch')} of {counted(steps, 'ordered step')}, each with its own step size"
 
     def length(self, count: int) -> int:
         """Return the number of gradient steps on `count` examples.
@@ -114,7 +114,7 @@ class Shuffled:
     def words(self) -> str:
         """The order in words."""
         return (
-            f"{_counted(self.epochs, 'epoch')} of shuffled batches of {self.batch}, step size {self.step_size:g} "
+            f"{counted(self.epochs, 'epoch')} of shuffled batches of {self.batch}, step size {self.step_size:g} "
             f"({SCHEDULES[self.schedule]})"
         )
 
@@ -159,7 +159,3 @@ class Shuffled:
     def to(self, like: Tensor) -> "Shuffled":  # noqa: ARG002
         """Return the order itself: its step sizes are numbers, which every device takes."""
         return self
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

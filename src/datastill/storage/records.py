@@ -7,6 +7,7 @@ are written out, e.g. ``record({"n": whole(1, 100)})``, or follow from the type 
 This module needs the standard library alone, so that a set is checked where nothing else is installed.
 """
 
+import functools
 import math
 import types
 import unicodedata
@@ -287,6 +288,7 @@ def read(kind: type[Kind], plain: Any, where: str = "", rules: Mapping[Any, Rule
     return record_of(kind, rules)(plain, where)
 
 
+@functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     """Return the type of each field of a dataclass, by name."""
     hints = get_type_hints(kind, include_extras=True)

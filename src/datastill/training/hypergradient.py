@@ -14,7 +14,6 @@ on the way back.
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -24,7 +23,7 @@ from ..errors import UserError, at_least, unknown
 from ..modes import trainable, usual_modes
 from ..program import GradientDescent, Ordered, Program, Rule, State
 from .inner import Training
-from .steps import INPUTS, Back, EagerSteps, InnerLoss, Steps
+from .steps import INPUTS, Back, Batch, EagerSteps, InnerLoss, Steps
 
 MODES = ("stored", "recomputed")
 
@@ -94,9 +93,6 @@ def hypergradient(
         UserError: `mode` is unknown, `window` is not within the T steps, or a tensor in `wanted` is unknown or has no
             derivative, as hard labels.
     """
-    if mode not in MODES:
-        raise unknown("hypergradient mode", mode, MODES)
-    at_least("keep_every", keep_every, 1)
     flat = differentiated(
         loss,
         objective,
@@ -161,7 +157,7 @@ def differentiated(
         seed=seed,
     )
     window = _within(window, len(run.order))
-    _must_have_derivatives(run.batch(0), wanted)
+    _must_have_derivatives(Batch(run.inputs, run.targets), wanted)
     state = run.rule.start(trainable(thetas.detach()))
     for t in range(window.start):
         state = run.forward(state, t)
@@ -195,7 +191,7 @@ def _gone_back(run: Training, back: "Reverse", cotangents: State) -> tuple[dict[
     return batches, d_sizes, cotangents[0]
 
 
-def _must_have_derivatives(batch: Any, wanted: Sequence[str]) -> None:
+def _must_have_derivatives(batch: Batch, wanted: Sequence[str]) -> None:
     """Raise a `UserError` if a name in `wanted` is no tensor of a batch, or one of integers."""
     for name in wanted:
         if name not in batch._fields:
