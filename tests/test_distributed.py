@@ -18,7 +18,7 @@ from datastill import DistilledSet, distributed
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.loop import load, save
-from datastill.pool import Pool
+from datastill.networks.pool import Pool
 from datastill.runlog import read_lines
 
 from .ranks import SETTINGS, run

@@ -16,7 +16,7 @@ from datastill.evaluation.fit import unseen
 from datastill.locks import alone
 from datastill.methods import PoolWeights
 from datastill.networks import build
-from datastill.pool import Pool, measured_with, networks_of, parts
+from datastill.networks.pool import Pool, measured_with, networks_of, parts
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator

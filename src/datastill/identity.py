@@ -6,8 +6,8 @@ from typing import Any
 from .data import RealData
 from .errors import UserError
 from .networks import weights_file
+from .networks.pool import is_pool, load_pool, parse
 from .networks.weights import sha256
-from .pool import is_pool, load_pool, parse
 
 TITLES = {
     "config": "setting",

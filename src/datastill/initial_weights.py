@@ -7,7 +7,7 @@ from .errors import UserError
 from .evaluation import stored_weights
 from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
 from .networks import Network, must_keep_weights
-from .pool import class_names_of, is_pool, must_have_order, networks_of, parse
+from .networks.pool import class_names_of, is_pool, must_have_order, networks_of, parse
 from .recipes import Config
 from .rng import generator
 from .synthetic import Synthetic

@@ -23,8 +23,8 @@ from .identity import data_identity, files_identity, must_match
 from .locks import alone
 from .modes import usual_modes
 from .networks import Network, build, must_keep_weights
+from .networks.pool import Pool, is_pool, load_pool, must_have_order, parse, parts
 from .objectives import classification
-from .pool import Pool, is_pool, load_pool, must_have_order, parse, parts
 from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say

@@ -12,8 +12,8 @@ from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
+from .networks.pool import PREFIX, is_pool
 from .objectives import Attack
-from .pool import PREFIX, is_pool
 from .storage.records import must_have_types, read, tagged
 from .training import Engine
 

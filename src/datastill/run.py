@@ -24,9 +24,9 @@ from .loop import State, Stopped, optimise
 from .methods import FixedWeights, LearnedTensors, Problem
 from .modes import usual_modes
 from .networks import build, weights_file
+from .networks.pool import is_pool, load_pool, parse
 from .networks.weights import sha256
 from .planner import advice, choose
-from .pool import is_pool, load_pool, parse
 from .recipes import Config, as_dict, differences
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on

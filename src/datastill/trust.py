@@ -3,7 +3,7 @@
 from .data import require_known
 from .errors import untrusted
 from .networks import must_need_no_trust
-from .pool import is_pool, parse
+from .networks.pool import is_pool, parse
 
 
 def check_network(network: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from datastill.artifact import DistilledSet
 from datastill.cli import main
 from datastill.errors import UserError
-from datastill.pool import Pool
+from datastill.networks.pool import Pool
 
 FEW = ["--networks", "2"]
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from datastill.loop import LoopSettings, optimise
 from datastill.networks import build
+from datastill.networks.pool import FORMAT, Pool
 from datastill.networks.weights import fill
-from datastill.pool import FORMAT, Pool
 from datastill.pretraining import PoolSettings
 from datastill.recipes import as_dict, from_dict
 from datastill.run import prepare

@@ -17,7 +17,7 @@ from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.pool import Pool
+from datastill.networks.pool import Pool
 from datastill.pretraining import PoolSettings
 from datastill.recipes import Config, recipe
 from datastill.studies import STUDIES, OnSets, Study, collect, draw, run

@@ -15,7 +15,7 @@ from ..errors import at_least
 from ..evaluation import Grid, Protocol, matched, tuned, user_weights_sha256
 from ..modes import usual_modes
 from ..networks import build, must_keep_weights
-from ..pool import is_pool
+from ..networks.pool import is_pool
 from ..rng import derive
 from ..synthetic import by_step, start_labels
 from ..trust import check_initialiser, check_network

@@ -14,7 +14,7 @@ from ..bundled import load
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
-from ..pool import is_pool
+from ..networks.pool import is_pool
 from ..report import plural
 from ..run import pick_device
 from ..storage.files import as_read, must_be_writable

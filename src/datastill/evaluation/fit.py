@@ -10,7 +10,7 @@ from torch import Tensor
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..networks import Network, build
-from ..pool import is_pool, load_pool, measured_with, must_have_order, parse
+from ..networks.pool import is_pool, load_pool, measured_with, must_have_order, parse
 from ..program import train_stack
 from ..rng import generator
 from ..training import inner_loss

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 
 from ..artifact import DistilledSet
-from ..pool import PREFIX, is_pool
+from ..networks.pool import PREFIX, is_pool
 from ..program import optimiser_numbers
 from .images import png_loss
 

@@ -15,7 +15,7 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..evaluation import check_command
 from ..header import SCORE as SCORE_RULE
-from ..pool import is_pool, parse
+from ..networks.pool import is_pool, parse
 from ..program import optimiser_code, optimiser_words
 from ..runlog import read_lines
 from ..storage.files import read_json, write_text
@@ -149,7 +149,10 @@ def snippet(distilled: DistilledSet) -> str:
     known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that the network comes with"}
     drawn, more = f"network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]", ""
     if is_pool(header.initialiser):
-        drawn, more = f"Pool.load({parse(header.initialiser)[0]!r}).held_out[0]", "\nfrom datastill.pool import Pool"
+        drawn, more = (
+            f"Pool.load({parse(header.initialiser)[0]!r}).held_out[0]",
+            "\nfrom datastill.networks.pool import Pool",
+        )
     initial = (
         f"model = network.factory()  # {known[header.initial]}"
         if header.initial in known

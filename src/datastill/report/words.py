@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet
-from ..pool import PREFIX, is_pool
+from ..networks.pool import PREFIX, is_pool
 
 
 def percent(fraction: int | float) -> str:

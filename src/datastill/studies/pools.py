@@ -10,7 +10,7 @@ from ..artifact import DistilledSet
 from ..baselines import Setting
 from ..data import RealData, load_data
 from ..evaluation import Grid
-from ..pool import Pool
+from ..networks.pool import Pool
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..run import distill, pick_device

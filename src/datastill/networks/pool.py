@@ -13,10 +13,10 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import UserError
-from .networks import Network
-from .storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
-from .storage.records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
+from ..errors import UserError
+from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
+from ..storage.records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
+from .functional import Network
 
 FORMAT = "datastill-pool/1"
 PREFIX = "pool:"
