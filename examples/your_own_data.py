@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 import datastill
-from datastill import Config, DatasetDistillation, LoopSettings, Protocol
+from datastill import Config, DatasetDistillation, LoopSettings, Protocol, parse_start
 
 
 def my_network(*, shape: tuple[int, int, int], classes: int, width: int = 32) -> nn.Module:
@@ -34,7 +34,7 @@ def main(folder: str, iterations: int = 500) -> float:
     data = datastill.load_data({"train": my_arrays(500, seed=0), "test": my_arrays(300, seed=1)})
     config = Config(
         network=f"{__name__}:my_network(width=16)",
-        initialiser="own",
+        start=parse_start("random(own)"),
         method=DatasetDistillation(ipc=1, steps=1, epochs=5, real_batch=128, step_size=0.05),
         loop=LoopSettings(iterations=iterations),
         protocol=Protocol(networks=50),

@@ -9,7 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -19,8 +19,8 @@ import datastill.loop
 from datastill.data import DataSettings, RealData, load_data
 from datastill.data.huggingface import from_folder
 from datastill.loop import optimise
-from datastill.methods import InitialWeights
 from datastill.networks import weights_file
+from datastill.networks.start import Draws
 from datastill.recipes import Config, differences, recipe
 from datastill.run import prepare
 from datastill.runlog import read_lines
@@ -120,17 +120,14 @@ def real_data(settings: DataSettings) -> RealData:
     return replace(data, train=train, class_names=data.class_names[:few])
 
 
-@dataclass(frozen=True, eq=False)
-class Noisy(InitialWeights):
+def noisy(clean: Draws, size: float, stream: torch.Generator) -> Draws:
     """Other initial weights with normal noise on each, relative to its size."""
 
-    clean: InitialWeights
-    size: float
-    draw_noise: torch.Generator
+    def draw(seed: int, iteration: int, which: Sequence[int]) -> torch.Tensor:
+        thetas = clean(seed, iteration, which).double()
+        return thetas * (1 + size * torch.randn(thetas.shape, generator=stream, dtype=thetas.dtype))
 
-    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> torch.Tensor:
-        thetas = self.clean.draw(seed, iteration, which).double()
-        return thetas * (1 + self.size * torch.randn(thetas.shape, generator=self.draw_noise, dtype=thetas.dtype))
+    return Draws(start=clean.start, draw=draw)
 
 
 Curve = dict[str, list[float]]
@@ -151,7 +148,7 @@ def curve(name: str, *, noise: float = 0.0, seed: int = 0, **method: float) -> C
         run = prepare(config, real_data(config.data))
     problem, settings = run.problem, run.config.method
     if noise:
-        problem = replace(problem, initial=Noisy(problem.initial, noise, torch.Generator().manual_seed(seed)))
+        problem = replace(problem, draws=noisy(problem.draws, noise, torch.Generator().manual_seed(seed)))
     start = settings.start(problem)
     all_digits = mock.patch.object(datastill.loop, "rounded", float)
     with tempfile.TemporaryDirectory() as folder, all_digits:

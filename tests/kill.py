@@ -36,6 +36,7 @@ from sklearn.datasets import load_digits
 
 import datastill.pretraining
 from datastill.cli import main as command_line
+from datastill.networks.start import Random
 from datastill.storage.files import read_tensors
 from datastill.studies import STUDIES
 from datastill.studies.curves import Point, Sweep
@@ -104,7 +105,7 @@ def prepare() -> None:
     for name in ("matplotlib.backends.backend_svg", "torch._dynamo", "tyro.constructors"):
         importlib.import_module(name)  # imported by the program only when needed
     load_digits()
-    points = [Point(line="steps", at=at, ipc=1, steps=1, epochs=at, initial="random") for at in (1, 2)]
+    points = [Point(line="steps", at=at, ipc=1, steps=1, epochs=at, start=Random()) for at in (1, 2)]
     STUDIES["tiny"] = Sweep(name="tiny", title="Tiny", axis="steps", recipe="digits", points=points, iterations=5,
                             networks=2)  # fmt: skip
     datastill.pretraining.faster = lambda *_: 4

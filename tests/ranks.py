@@ -5,9 +5,10 @@ from pathlib import Path
 
 from datastill import distributed
 from datastill.loop import LoopSettings, State, optimise
-from datastill.methods import LearnedTensors, PoolWeights, Problem
+from datastill.methods import LearnedTensors, Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
+from datastill.networks.start import Draws, FromPool, from_parts
 from datastill.rng import generator
 from datastill.training import Engine
 
@@ -25,7 +26,8 @@ def run(folder: Path) -> State:
     data = toy_data().in_precision(engine.weights)
     network = build("mlp(width=8,depth=1)", shape=data.shape, classes=data.classes)
     pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], engine.weights)
-    problem = Problem(data=data, network=network, initial=PoolWeights(pool, METHOD.networks), seed=3, engine=engine)
+    draws = Draws(start=FromPool("a pool"), draw=from_parts(pool, METHOD.networks))
+    problem = Problem(data=data, network=network, draws=draws, seed=3, engine=engine)
 
     def validate(learned: LearnedTensors) -> dict[str, float]:
         return {"mean": float(learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}

@@ -147,7 +147,10 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["evaluate", "mnist-10", "--on", "mlp", "lenett", "--data", "nothing"], "unknown network 'lenett'"),
         (["distill", "--method.ipcc", "3"], "Unrecognized options: --method.ipcc, 3 (did you mean --method.ipc?)"),
         (["distill", "--loop.iterations", "x"], "--loop.iterations: invalid literal for int() with base 10: 'x'"),
-        (["distill", "--initial", "foo"], "initial is 'foo'; take random, fixed, own, pool:FILE or pool:FILE#3"),
+        (
+            ["distill", "--start", "foo"],
+            "error: start is 'foo', but must be random(xavier), fixed(xavier), pretrained, pool:FILE",
+        ),
         (["export", "set.safetensors"], "--to PATH"),
         (["evaluate"], "no set was given; name the file of a distilled set"),
         (

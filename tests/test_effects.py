@@ -45,13 +45,11 @@ def test_a_warm_start_refuses_the_settings_that_it_replaces(tmp_path: Path, meth
 
 
 def test_a_warm_start_with_stored_initial_weights_refuses_another_initialiser(tmp_path: Path) -> None:
-    first = distill(toy_config(initial="fixed"), tmp_path / "first", data=DATA)
+    first = distill(toy_config(start="fixed"), tmp_path / "first", data=DATA)
     first.save(tmp_path / "set.safetensors")
     method = replace(toy_config().method, step_size=DatasetDistillation.step_size)
-    config = toy_config(
-        initial="fixed", initialiser="kaiming", method=method, warm_start=str(tmp_path / "set.safetensors")
-    )
-    with pytest.raises(UserError, match=r"initialiser is given, but has no effect: .* stored initial weights"):
+    config = toy_config(start="fixed(kaiming)", method=method, warm_start=str(tmp_path / "set.safetensors"))
+    with pytest.raises(UserError, match=r"start is fixed.kaiming., but .* initial weights stored .*; give fixed"):
         prepare(config, DATA)
 
 

@@ -33,7 +33,7 @@ FROZEN = "tests.pretrained:tiny(adapt=classifier)"
 @pytest.fixture(scope="module", params=[NETWORK, FROZEN])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own") / "run"
-    distill(toy_config(network=request.param, initial="own"), folder, data=DATA)
+    distill(toy_config(network=request.param, start="pretrained"), folder, data=DATA)
     return folder
 
 
@@ -108,7 +108,7 @@ def test_a_pool_insists_on_those_that_are_frozen(tmp_path: Path, request: pytest
     path = tmp_path / "pool.safetensors"
     settings = PoolSettings(data=DataSettings(name="toy"), network=FROZEN, count=3, held_out=1, epochs=1)
     pretrain(settings, DATA, path)
-    config = toy_config(network=FROZEN, initial=f"pool:{path}")
+    config = toy_config(network=FROZEN, start=f"pool:{path}")
     assert distill(config, tmp_path / "run", data=DATA).header.score["n"] == 1
     request.getfixturevalue("trained_otherwise")
     with pytest.raises(UserError, match=r"has other frozen weights \(SHA-256 .*\) than the pool"):
@@ -116,7 +116,7 @@ def test_a_pool_insists_on_those_that_are_frozen(tmp_path: Path, request: pytest
 
 
 def test_a_set_for_stored_weights_fits_a_network_with_frozen_ones(tmp_path: Path) -> None:
-    distilled = distill(toy_config(network=FROZEN, initial="fixed"), tmp_path / "run", data=DATA)
+    distilled = distill(toy_config(network=FROZEN, start="fixed"), tmp_path / "run", data=DATA)
     assert set(distilled.theta_0) == {"classifier.weight", "classifier.bias"}
     model = distilled.fit(build(FROZEN, shape=DATA.shape, classes=3).factory())
     predicted = model(distilled.normalise(DATA.test.images)).argmax(1)
@@ -154,5 +154,5 @@ def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: 
 
 def test_a_network_that_draws_its_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="draws its weights at random"):
-        distill(toy_config(initial="own"), tmp_path / "run", data=DATA)
+        distill(toy_config(start="pretrained"), tmp_path / "run", data=DATA)
     assert not (tmp_path / "run").exists()

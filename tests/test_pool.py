@@ -14,9 +14,9 @@ from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.evaluation.fit import unseen
 from datastill.locks import alone
-from datastill.methods import PoolWeights
 from datastill.networks import build
-from datastill.networks.pool import Pool, measured_with, networks_of, parts
+from datastill.networks.pool import Pool, parts
+from datastill.networks.start import FromPool, from_parts, parse_start
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator
@@ -164,19 +164,19 @@ def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkey
 
 
 def test_networks_of_an_iteration_differ_and_do_not_depend_on_how_they_are_shared_out(path: Path) -> None:
-    weights = PoolWeights(Pool.load(path).training, 3)
+    draw = from_parts(Pool.load(path).training, 3)
     seen = set()
     for iteration in range(20):
-        drawn = weights.draw(0, iteration, range(3))
+        drawn = draw(0, iteration, range(3))
         assert len({tuple(theta.tolist()) for theta in drawn}) == 3
-        shared = torch.cat([weights.draw(0, iteration, [i]) for i in range(3)])
+        shared = torch.cat([draw(0, iteration, [i]) for i in range(3)])
         assert torch.equal(drawn, shared)
         seen |= {float(theta[0]) for theta in drawn}
     assert len(seen) == 4, "all get their turn"
 
 
 def test_sets_are_distilled_with_some_and_measured_with_the_others(path: Path, tmp_path: Path) -> None:
-    distilled = distill(toy_config(initial=f"pool:{path}"), tmp_path / "run", data=DATA)
+    distilled = distill(toy_config(start=f"pool:{path}"), tmp_path / "run", data=DATA)
     pool = Pool.load(path)
     assert distilled.header.score["n"] == 3
     assert distilled.theta_0 is None
@@ -197,13 +197,11 @@ def test_the_last_tenth_of_a_pool_is_for_validation(path: Path, tmp_path: Path) 
     file = tmp_path / "larger"
     larger.save(file)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    assert torch.equal(networks_of(f"pool:{file}", network), larger.training[:23])
-    assert torch.equal(measured_with(f"pool:{file}", network, "validation networks"), larger.training[23:])
-    assert torch.equal(measured_with(f"pool:{file}", network, "test networks"), pool.held_out)
-    for number in (3, 24):
-        for purpose in ("validation networks", "test networks"):
-            named = measured_with(f"pool:{file}#{number}", network, purpose)
-            assert torch.equal(named, larger.training[number : number + 1])
+    start = FromPool(str(file))
+    drawn = torch.cat([start.bound(network, seed=0, networks=23)(0, 0, range(23))])
+    assert torch.equal(drawn, larger.training[:23])
+    for purpose, expected in (("validation networks", larger.training[23:]), ("test networks", pool.held_out)):
+        assert torch.equal(start.unseen(network, seed=0, purpose=purpose, networks=9), expected)
 
 
 def test_a_pool_that_was_made_anew_is_read_anew(path: Path, tmp_path: Path) -> None:
@@ -211,13 +209,13 @@ def test_a_pool_that_was_made_anew_is_read_anew(path: Path, tmp_path: Path) -> N
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
     for training in (pool.training, -pool.training):
         replace(pool, training=training).save(file)
-        assert torch.equal(networks_of(f"pool:{file}", network), training)
+        assert torch.equal(FromPool(str(file), 1).bound(network, seed=0).one, training[1])
 
 
 def test_what_the_page_says_to_do_with_a_set_for_a_pool_runs(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy_config(initial=f"pool:{path}")
+    config = toy_config(start=f"pool:{path}")
     run = prepare(config, DATA)
     distilled = artifact(run, config.method.start(run.problem))
     distilled.save(tmp_path / "distilled.safetensors")
@@ -229,7 +227,7 @@ def test_what_the_page_says_to_do_with_a_set_for_a_pool_runs(
 
 
 def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
-    config = toy_config(initial=f"pool:{path}#2")
+    config = toy_config(start=f"pool:{path}#2")
     run = prepare(config, DATA)
     distilled = artifact(run, config.method.start(run.problem))
     assert distilled.header.initial == "fixed"
@@ -240,26 +238,22 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
     few = replace(toy_config().method, networks=5)
     for config, message in [
         (
-            toy_config(initial=f"pool:{path}", network="mlp(width=9,depth=1)"),
+            toy_config(start=f"pool:{path}", network="mlp(width=9,depth=1)"),
             "holds 'mlp.width=8,depth=1.' for images of",
         ),
-        (toy_config(initial=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to draw from"),
-        (toy_config(initial=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),
-        (toy_config(initial=f"pool:{path}#last"), "names no network"),
-        (toy_config(initial="pool:"), "names no file"),
-        (toy_config(initial="pool:nowhere.safetensors"), "there is no pool at nowhere.safetensors; make one with"),
+        (toy_config(start=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to draw from"),
+        (toy_config(start=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),
+        (toy_config(start="pool:nowhere.safetensors"), "there is no pool at nowhere.safetensors; make one with"),
     ]:
         with pytest.raises(UserError, match=message):
             distill(config, tmp_path / "run", data=DATA)
         assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match="initial is 'radom'; take random, fixed, own, pool:FILE"):
-        toy_config(initial="radom")
 
 
 def test_classes_in_another_order_are_put_into_the_order_of_the_pool(path: Path) -> None:
     """Output k of a pool's network is class k of the pool, whatever the number of this class in the data is."""
     other = with_classes_reversed(DATA)
-    run, plain = (prepare(toy_config(initial=f"pool:{path}"), data) for data in (other, DATA))
+    run, plain = (prepare(toy_config(start=f"pool:{path}"), data) for data in (other, DATA))
     assert run.data.class_names == DATA.class_names
     assert torch.equal(run.data.train.labels, plain.data.train.labels)
     distilled = artifact(run, run.config.method.start(run.problem))
@@ -269,13 +263,13 @@ def test_classes_in_another_order_are_put_into_the_order_of_the_pool(path: Path)
 def test_a_pool_with_classes_in_another_order_is_refused_where_the_order_is_fixed(path: Path, tmp_path: Path) -> None:
     other, pool = with_classes_reversed(DATA), f"pool:{path}"
     message = "has the classes in another order: class 0 is '0' there, but '2' here"
-    attack = toy_config(initial=pool, objective="attack")
+    attack = toy_config(start=pool, objective="attack")
     with pytest.raises(UserError, match=message):
         prepare(attack, other)
     with pytest.raises(UserError, match=message):
         score(toy_set(other), other, Protocol(initialiser=pool))
     with pytest.raises(UserError, match=message):
-        pretrain(replace(SETTINGS, initialiser=pool), other, tmp_path / "next.safetensors")
+        pretrain(replace(SETTINGS, start=parse_start(pool)), other, tmp_path / "next.safetensors")
     assert not (tmp_path / "next.safetensors.parts").exists()
 
 
@@ -285,9 +279,10 @@ def test_impossible_settings_are_refused_by_name(settings: dict) -> None:
         replace(SETTINGS, **settings)
 
 
-def test_the_number_of_a_network_is_refused_for_pretraining(path: Path) -> None:
+def test_the_number_of_a_network_is_refused_for_pretraining(path: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the number after # has no effect"):
-        replace(SETTINGS, initialiser=f"pool:{path}#1")
+        pretrain(replace(SETTINGS, start=FromPool(str(path), 1)), DATA, tmp_path / "next.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_files_are_told(path: Path, tmp_path: Path) -> None:
@@ -315,7 +310,7 @@ def test_one_gradient_step_is_enough(tmp_path: Path) -> None:
 def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> None:
     path = tmp_path / "pool.safetensors"
     pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
-    config = toy_config(initial=f"pool:{path}", method=replace(toy_config().method, networks=1))
+    config = toy_config(start=f"pool:{path}", method=replace(toy_config().method, networks=1))
     with pytest.raises(UserError, match="has no held-out networks to evaluate with"):
         prepare(config, DATA)  # before anything is distilled that could not be measured
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):
@@ -342,6 +337,6 @@ def test_the_command_makes_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*words, "--out", str(out)]) == 0
     assert "2 networks to distil with" in capsys.readouterr().out
     assert json.loads(json.dumps(Pool.load(out).header["settings"]))["data"]["name"] == "digits"
-    assert networks_of(f"pool:{out}", build("mlp(width=8)", shape=(1, 8, 8), classes=10)).shape[0] == 2
+    assert len(Pool.load(out).drawn) == 2
     assert main([*words, "--out", str(out), "--seed", "1"]) == 2
     assert "already holds a pool of other settings" in capsys.readouterr().err

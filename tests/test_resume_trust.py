@@ -7,6 +7,7 @@ import pytest
 
 from datastill.commands.resuming import resumed
 from datastill.errors import UserError
+from datastill.networks.start import FromPool, Pretrained
 from datastill.recipes import Config, as_dict, recipe
 from datastill.run import _begin
 from datastill.storage.files import read_json, write_json
@@ -18,8 +19,8 @@ from datastill.training import Engine
     ("changes", "message"),
     [
         ({"network": "no_such_module:net"}, r"runs code of the module 'no_such_module'.*--trust.*--network"),
-        ({"network": "alexnet(weights=/x.pt)", "initial": "own"}, r"opens the weights file '/x\.pt'.*--trust"),
-        ({"initial": "pool:/x"}, r"the pool of networks in the file '/x'.*--trust"),
+        ({"network": "alexnet(weights=/x.pt)", "start": Pretrained()}, r"opens the weights file '/x\.pt'.*--trust"),
+        ({"start": FromPool("/x")}, r"the start 'pool:/x', which opens the file '/x'.*--trust"),
         ({"warm_start": "/x.safetensors"}, r"the distilled set in the file '/x\.safetensors'.*--trust"),
         ({"data": replace(Config().data, name="/")}, r"the data '/'.*--trust"),
         ({"protocol": replace(Config().protocol, network="m:n")}, r"runs code of the module 'm'.*--trust"),

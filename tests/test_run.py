@@ -18,6 +18,7 @@ from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Problem
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.networks.start import Random
 from datastill.recipes import from_dict, recipe
 from datastill.resuming import stored_config
 from datastill.run import artifact, pick_device, prepare
@@ -248,7 +249,7 @@ def test_nothing_is_made_when_the_settings_are_wrong(tmp_path: Path) -> None:
     for config, message in [
         (toy_config(network="lenet"), "lenet' takes images of 28x28 or 32x32, not 4x4"),
         (toy_config(network="nothing"), "unknown network"),
-        (toy_config(initialiser="xaviar"), "unknown initialiser 'xaviar': did you mean 'xavier'"),
+        (toy_config(start=Random("xaviar")), "unknown initialiser 'xaviar': did you mean 'xavier'"),
         (toy_config(device="abacus"), "this machine has no device 'abacus'"),
         (
             toy_config(method=DatasetDistillation(ipc=3, steps=2, real_batch=8)),
@@ -303,11 +304,6 @@ def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(
     ("settings", "message"),
     [
         ({"attack_class": 3}, "attack_class or target_class is given, but has no effect: only --objective attack"),
-        (
-            {"initial": "own", "initialiser": "kaiming"},
-            "initialiser kaiming is given, but has no effect",
-        ),
-        ({"initial": "pool:x", "initialiser": "kaiming"}, "has no effect: with initial pool:x no weights are drawn"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> None:
@@ -337,7 +333,7 @@ def test_a_diverging_run_leaves_its_last_good_state(tmp_path: Path) -> None:
 
 
 def test_fixed_weights_are_kept_and_used(tmp_path: Path) -> None:
-    distilled = distill(toy_config(initial="fixed"), tmp_path / "fixed", data=DATA)
+    distilled = distill(toy_config(start="fixed"), tmp_path / "fixed", data=DATA)
     assert distilled.header.score["n"] == 1
     again = DistilledSet.load(tmp_path / "fixed" / "distilled.safetensors")
     assert score(again, DATA).mean == distilled.header.score["mean"]

@@ -19,10 +19,10 @@ DATA = toy_data()
 @pytest.mark.parametrize("coordinates", ["pixels", "principal"])
 def test_a_warm_start_goes_on_from_a_finished_set(tmp_path: Path, initial: str, coordinates: str) -> None:
     """With outer rates of nothing, the set, its step sizes and its initial weights are those of the warm start."""
-    first = distill(toy_config(initial=initial), tmp_path / "first", data=DATA)
+    first = distill(toy_config(start=initial), tmp_path / "first", data=DATA)
     still = replace(toy_config().method, examples_rate=1e-12, step_sizes_rate=1e-12, coordinates=coordinates)
     config = toy_config(
-        initial=initial, method=still, warm_start=str(tmp_path / "first" / "distilled.safetensors"), seed=1
+        start=initial, method=still, warm_start=str(tmp_path / "first" / "distilled.safetensors"), seed=1
     )
     again = distill(config, tmp_path / "again", data=DATA)
     torch.testing.assert_close(again.examples, first.examples, rtol=1e-3, atol=1e-4)

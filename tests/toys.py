@@ -9,6 +9,7 @@ from datastill.data import DataSettings, RealData, Split, load_data
 from datastill.evaluation import Protocol
 from datastill.loop import LoopSettings
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.networks.start import parse_start
 from datastill.recipes import Config
 
 PLAIN_ENGINE = [
@@ -42,7 +43,10 @@ def toy_config(**changes: object) -> Config:
         "loop": LoopSettings(iterations=6, validate_every=3, checkpoint_every=2),
         "protocol": Protocol(networks=3),
     }
-    return Config(**(settings | changes))
+    settings |= changes
+    if isinstance(settings.get("start"), str):
+        settings["start"] = parse_start(settings["start"])
+    return Config(**settings)
 
 
 def toy_set(data: RealData, **header: object) -> DistilledSet:

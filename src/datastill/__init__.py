@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .methods.dataset_distillation import DatasetDistillation
     from .networks import Network
     from .networks import build as build_network
+    from .networks.start import parse_start
     from .recipes import Config, recipe
     from .run import distill
     from .training import hypergradient
@@ -43,6 +44,7 @@ __all__ = [
     "hypergradient",
     "load",
     "load_data",
+    "parse_start",
     "recipe",
     "score",
     "verify",
@@ -59,6 +61,7 @@ __getattr__ = at_first_use(
         "loop": ("LoopSettings", "Stopped"),
         "methods.dataset_distillation": ("DatasetDistillation",),
         "networks": ("Network", "build as build_network"),
+        "networks.start": ("parse_start",),
         "recipes": ("Config", "recipe"),
         "run": ("distill",),
         "training": ("hypergradient",),

@@ -17,12 +17,14 @@ from typing import Any
 
 import tyro
 from rich.text import Text
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, configuration, first_line, out
 from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
+from .networks.start import Start, parse_start
 from .signals import signal_of, terminable
 from .terminal import complain, in_program
 
@@ -39,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # the process is ours
         keep_freed_memory()
-    return in_program(lambda: _start(words))
+    return in_program(lambda: _begin(words))
 
 
-def _start(words: list[str]) -> int:
+def _begin(words: list[str]) -> int:
     try:
         _check_alone(words)
         # When one process has ended, torchrun sends SIGTERM to the others; `stop_signals` lets them save their state
@@ -130,7 +132,7 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
     refused = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     wanted = any(word in ("-h", "--help") for word in words)
     try:
-        with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed():
+        with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed(), STARTS:
             # The description is given as a whole, since tyro alone would drop the examples.
             pairs = (tyro.conf.FlagCreatePairsOff,)
             return tyro.cli(
@@ -141,6 +143,23 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
             raise
         refused.seek(0)
         raise UserError(f"{_one_line(refused.read())}; see datastill {_name(command)} --help") from None
+
+
+STARTS = ConstructorRegistry()
+"""How an option takes a start: by its spelling."""
+
+
+@STARTS.primitive_rule
+def _start_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Start | None] | None:
+    if option.type not in (Start, Start | None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="START",
+        instance_from_str=lambda words: parse_start(words[0]) if words[0] or option.type is Start else None,
+        is_instance=lambda value: isinstance(value, Start) or (value is None and option.type is not Start),
+        str_from_instance=lambda start: [str(start or "")],
+    )
 
 
 @contextlib.contextmanager
@@ -167,7 +186,7 @@ def _one_line(frame: str) -> str:
     return _OWN_ERROR.sub("", _WRONG_TYPE.sub(r"\1 takes \2, not \3", said))
 
 
-_OWN_ERROR = re.compile(r"^Error parsing [a-z][\w.]*: ")
+_OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?start): ")
 """The words that tyro puts before an error of our records; the error already names the setting."""
 _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
 """The error of tyro for a value that is of none of the types of an option."""

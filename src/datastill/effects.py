@@ -1,6 +1,5 @@
 """Settings that would do nothing in a run: each is refused by its name instead of being ignored in silence."""
 
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from .artifact import DistilledSet
@@ -30,20 +29,18 @@ def must_use_warm_start(config: Config, earlier: DistilledSet | None) -> None:
     if earlier is None:
         return
     changed = changed_settings(config)
-    for setting, given in _given_by(config, earlier):
-        if setting in changed:
-            raise UserError(
-                f"{setting} is given, but has no effect: the run starts from the {given} of the warm start "
-                f"{config.warm_start}; leave {setting} out, or leave the warm start out"
-            )
-
-
-def _given_by(config: Config, earlier: DistilledSet) -> Iterator[tuple[str, str]]:
-    """Yield each setting that a warm start replaces, with the words for what it gives."""
     for name, given in config.method.given_by_warm_start.items():
-        yield f"method.{name}", given
-    if config.initial == "fixed" and earlier.theta_0:
-        yield "initialiser", "stored initial weights"
+        if f"method.{name}" in changed:
+            raise UserError(
+                f"method.{name} is given, but has no effect: the run starts from the {given} of the warm start "
+                f"{config.warm_start}; leave method.{name} out, or leave the warm start out"
+            )
+    usual = type(config.start)
+    if config.start.continues and earlier.theta_0 and config.start != usual():
+        raise UserError(
+            f"start is {config.start}, but the run starts from the initial weights stored in the warm start "
+            f"{config.warm_start}, so nothing is drawn; give {usual.spelling}, or leave the warm start out"
+        )
 
 
 def must_use_given_data(config: Config, data: RealData) -> None:

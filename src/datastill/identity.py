@@ -6,7 +6,7 @@ from typing import Any
 from .data import RealData
 from .errors import UserError
 from .networks import weights_file
-from .networks.pool import is_pool, load_pool, parse
+from .networks.start import Start
 from .networks.weights import sha256
 
 TITLES = {
@@ -25,18 +25,16 @@ def data_identity(data: RealData) -> dict[str, Any]:
     return {"data_sha256": data.sha256, "class_names": list(data.class_names)}
 
 
-def files_identity(network: str, initial: str) -> dict[str, Any]:
+def files_identity(network: str, start: Start) -> dict[str, Any]:
     """Return the SHA-256 of the files that a network and its initial weights are read from.
 
     Args:
         network: the network as in a configuration, e.g. ``alexnet(weights=FILE)``.
-        initial: the initial weights as in a configuration, e.g. ``xavier`` or ``pool:FILE``.
+        start: the initial weights.
     """
-    found = {}
+    found = start.files()
     if file := weights_file(network):
         found[file] = sha256(file)
-    if is_pool(initial):
-        found[initial] = load_pool(parse(initial)[0]).sha256
     return {"files_sha256": found}
 
 

@@ -4,12 +4,9 @@ from .artifact import DistilledSet
 from .bundled import load
 from .data import RealData
 from .errors import UserError
-from .evaluation import stored_weights
-from .methods import FixedWeights, InitialWeights, PoolWeights, RandomWeights
-from .networks import Network, must_keep_weights
-from .networks.pool import class_names_of, is_pool, must_have_order, networks_of, parse
+from .networks import Network
+from .networks.start import Draws
 from .recipes import Config
-from .rng import generator
 from .synthetic import Synthetic
 
 
@@ -48,12 +45,12 @@ def class_order(config: Config, data: RealData, earlier: DistilledSet | None) ->
             names two classes by number.
     """
     order = earlier.header.class_names if earlier else data.class_names
-    if not is_pool(config.initial):
+    names = config.start.class_names()
+    if names is None:
         return order
-    names = class_names_of(config.initial)
     if not earlier and not config.attack and sorted(names) == sorted(order):
         return names
-    must_have_order(config.initial, order)
+    config.start.must_have_order(order)
     return order
 
 
@@ -64,8 +61,8 @@ def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
     return Synthetic(examples=examples, labels=labels, step_sizes=step_sizes)
 
 
-def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> InitialWeights:
-    """Return the initial weights that `config.initial` names; if it is fixed, an earlier set may give them.
+def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> Draws:
+    """Return the initial weights of a run: those of its start, or those that the set of the warm start stores.
 
     Args:
         config: the settings of the run.
@@ -73,26 +70,16 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
         earlier: the distilled set of the warm start.
 
     Raises:
-        UserError: the pool does not fit the network, or has fewer networks than an outer iteration needs.
+        UserError: the start does not fit the network, or has too few weights for an outer iteration.
     """
-    if is_pool(config.initial):
-        thetas, networks = networks_of(config.initial, network), getattr(config.method, "networks", 1)
-        if parse(config.initial)[1] is not None:
-            return FixedWeights(thetas[0])
-        if networks > len(thetas):
-            raise UserError(
-                f"networks is {networks}, but the pool has {len(thetas)} to draw from; take {len(thetas)} or fewer"
-            )
-        return PoolWeights(thetas, networks)
-    if config.initial == "own":
-        return FixedWeights(network.own())
-    must_keep_weights(config.network, config.initialiser)
-    if config.initial == "random":
-        return RandomWeights(network, config.initialiser, config.engine.weights)
-    if earlier and earlier.theta_0:
-        return FixedWeights(stored_weights(earlier, network))
-    draw = generator(config.seed, "fixed initial weights")
-    return FixedWeights(network.init(config.initialiser, [draw], config.engine.weights)[0])
+    config.start.check(config.network)
+    return config.start.bound(
+        network,
+        seed=config.seed,
+        networks=getattr(config.method, "networks", 1),
+        dtype=config.engine.weights,
+        stored=earlier.theta_0 if earlier and config.start.continues else None,
+    )
 
 
 def inner_optimiser(config: Config) -> str:

@@ -8,22 +8,23 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int64
 from safetensors.torch import save
 from torch import Tensor
 
-from . import distributed
+from . import distributed, migration
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
 from .evaluation.accuracy import share_right
 from .identity import data_identity, files_identity, must_match
 from .locks import alone
 from .modes import usual_modes
-from .networks import Network, build, must_keep_weights
-from .networks.pool import Pool, is_pool, load_pool, must_have_order, parse, parts
+from .networks import Network, build
+from .networks.pool import Pool, parts
+from .networks.start import START, Random, Start
 from .objectives import classification
 from .program import optimiser
 from .rng import generator
@@ -47,10 +48,12 @@ class PoolSettings:
     """The real data."""
     network: str = "lenet"
     """Architecture of the networks: a name or module:callable, with arguments in brackets: convnet(depth=2)."""
-    initialiser: str = "xavier"
-    """How initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal, or own (the weights that the module
-    has when it is created: random, or from weights=FILE). pool:FILE draws none: network i starts from network i of
-    that pool."""
+    start: Annotated[Start, START] = field(default_factory=Random)
+    """Initial weights of the networks:
+    - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.
+    - fixed(xavier): one draw of an initialiser for all networks.
+    - pretrained: the weights that come with the network, such as alexnet(weights=FILE).
+    - pool:FILE: network i starts from network i of another pool."""
     count: int = 200
     """How many networks for distilling (the paper: 2000). From 10 up, the last tenth of them is only for validation."""
     held_out: int = 20
@@ -71,11 +74,6 @@ class PoolSettings:
         at_least("held_out", self.held_out, 0)
         at_least("epochs", self.epochs, 1)
         at_least("batch", self.batch, 1)
-        if is_pool(self.initialiser) and parse(self.initialiser)[1] is not None:
-            raise UserError(
-                f"initialiser is {self.initialiser!r}, but network i starts from network i of the pool, so the number "
-                "after # has no effect; leave it out"
-            )
 
 
 @usual_modes()
@@ -94,7 +92,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     if settings.batch > len(data.train):
         say(f"batch is {settings.batch}, but there are {len(data.train)} train images: each gradient step takes all")
     distributed.on_first_rank(lambda: must_be_writable(path))
-    must_have_order(settings.initialiser, data.class_names)
+    settings.start.must_have_order(data.class_names)
     folder = parts(path)
     if finished := distributed.on_first_rank(lambda: _finished(settings, path)):
         say(f"the pool {path} is finished")
@@ -104,6 +102,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
         return finished
     network = distributed.on_every_rank(lambda: build(settings.network, shape=data.shape, classes=data.classes))
     network = network.to(data.device)
+    distributed.on_every_rank(lambda: _initial(settings, network, [0]))  # a start that does not fit is refused at once
     with alone(folder):
         together = _together(settings, network, data, folder)
         _train(settings, network, data, folder, together)
@@ -114,7 +113,7 @@ def _finished(settings: PoolSettings, path: Path) -> Pool | None:
     if not path.exists():
         return None
     pool = Pool.load(path)
-    if pool.header["settings"] != as_read(asdict(settings)):
+    if migration.pool_settings(pool.header["settings"]) != as_read(asdict(settings)):
         raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
     return pool
 
@@ -125,7 +124,7 @@ def _together(settings: PoolSettings, network: Network, data: RealData, folder: 
     Raises:
         UserError: the folder holds an unfinished pool of other settings or data.
     """
-    files = distributed.on_every_rank(lambda: files_identity(settings.network, settings.initialiser))
+    files = distributed.on_every_rank(lambda: files_identity(settings.network, settings.start))
     identity = {"settings": as_read(asdict(settings)), **data_identity(data), **files}
     stored = distributed.on_first_rank(lambda: _stored(folder, identity))
     if stored:
@@ -142,6 +141,7 @@ def _stored(folder: Path, identity: dict[str, Any]) -> int | None:
     if not (folder / RECORD_FILE).exists():
         return None
     record, fix = read_json(folder / RECORD_FILE), "delete that folder, or give another file with --out"
+    record = migration.pool_record(record)
     together = record.get("together") if isinstance(record, dict) else None
     if not isinstance(together, int) or together < 1:
         raise UserError(f"the unfinished pool in {folder} was begun by an older version; {fix}")
@@ -179,7 +179,7 @@ def _whole(settings: PoolSettings, network: Network, data: RealData, which: list
     if not bool(thetas.isfinite().all()):
         raise UserError(
             f"the weights of network {network.name!r} are not finite after its training; use a smaller rate than "
-            f"{settings.rate:g}, or another initialiser than {settings.initialiser!r}"
+            f"{settings.rate:g}, or another start than {settings.start}"
         )
     seconds = torch.tensor((time.perf_counter() - began) / len(which))
     accuracies = [torch.tensor(_accuracy(network, theta, data)) for theta in thetas]
@@ -223,19 +223,9 @@ def train_steps(
 
 
 def _initial(settings: PoolSettings, network: Network, which: list[int]) -> Float[Tensor, "networks size"]:
-    if not is_pool(settings.initialiser):
-        must_keep_weights(settings.network, settings.initialiser)
-        return network.init(settings.initialiser, [generator(settings.seed, "pool weights", i) for i in which])
-    pool = load_pool(parse(settings.initialiser)[0])
-    pool.check(network)
-    for name, asked, kind, found in (
-        ("count", settings.count, "training", len(pool.training)),
-        ("held_out", settings.held_out, "held-out", len(pool.held_out)),
-    ):
-        if asked > found:
-            raise UserError(f"{name} is {asked}, but the pool has {found} {kind} networks; use {found} or fewer")
-    places = [pool.training[i] if i < settings.count else pool.held_out[i - settings.count] for i in which]
-    return torch.stack(places)
+    settings.start.check(settings.network)
+    counts = {"training": settings.count, "held_out": settings.held_out}
+    return settings.start.first(network, seed=settings.seed, which=which, counts=counts)
 
 
 def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterator[Int64[Tensor, "networks b"]]:

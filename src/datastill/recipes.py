@@ -1,18 +1,20 @@
 """Recipes: named full configurations, as functions that return a frozen `Config`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from . import migration
 from .data import DataSettings
 from .errors import UserError, at_least, unknown
 from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
-from .networks.pool import PREFIX, is_pool
+from .migration import CONFIG_VERSION
+from .networks.start import START, Fixed, Pretrained, Random, Start
 from .objectives import Attack
 from .storage.records import must_have_types, read, tagged
 from .training import Engine
@@ -29,15 +31,11 @@ class Config:
     network: str = "mlp"
     """Architecture to train on the synthetic examples: a name (datastill list networks) such as lenet or
     convnet(depth=2), or your own code as module:callable."""
-    initialiser: str = "xavier"
-    """How random initial weights are drawn: xavier, xavier-uniform, kaiming, orthogonal or own.
-    - own: the random initialisation in the network's own code (not the pretrained weights of --initial own).
-    - Weights are drawn only if --initial is random or fixed."""
-    initial: str = "random"
+    start: Annotated[Start, START] = field(default_factory=Random)
     """Initial weights that the set is made for:
-    - random: a fresh draw of the initialiser for each network.
-    - fixed: one draw of the initialiser, which is stored in the set.
-    - own: the pretrained weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
+    - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.
+    - fixed(xavier): one draw of an initialiser for all networks, which belongs to the set.
+    - pretrained: the weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
     - pool:FILE: a pool of trained networks (datastill pretrain).
     - pool:FILE#3: only network 3 of the pool."""
     objective: Literal["classification", "attack"] = "classification"
@@ -71,17 +69,8 @@ class Config:
         _must_be_name(self.network)
         must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
-        if self.initial not in ("random", "fixed", "own") and not is_pool(self.initial):
-            raise UserError(f"initial is {self.initial!r}; take random, fixed, own, {PREFIX}FILE or {PREFIX}FILE#3")
-        for setting, why in self._without_effect():
-            raise UserError(f"{setting} is given, but has no effect: {why}")
-
-    def _without_effect(self) -> Iterator[tuple[str, str]]:
-        """Yield each setting that other settings make useless, with the reason."""
         if self.objective != "attack" and (self.attack_class, self.target_class) != (0, 1):
-            yield "attack_class or target_class", "only --objective attack uses it"
-        if self.initial not in ("random", "fixed") and self.initialiser not in (Config.initialiser, "own"):
-            yield f"initialiser {self.initialiser}", f"with initial {self.initial} no weights are drawn; leave it out"
+            raise UserError("attack_class or target_class is given, but has no effect: only --objective attack uses it")
 
     @property
     def attack(self) -> Attack | None:
@@ -185,7 +174,7 @@ def mnist_fixed() -> Config:
         recipe="mnist-fixed",
         data=DataSettings(name="mnist"),
         network="lenet",
-        initial="fixed",
+        start=Fixed(),
         method=DatasetDistillation(
             ipc=1,
             steps=1,
@@ -253,7 +242,7 @@ def cifar10_fixed() -> Config:
         recipe="cifar10-fixed",
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
-        initial="fixed",
+        start=Fixed(),
         method=DatasetDistillation(examples_rate=0.1, step_sizes_rate=0.02),
         loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
     )
@@ -265,7 +254,7 @@ def imagenette_alexnet() -> Config:
         recipe="imagenette-alexnet",
         data=DataSettings(name="imagenette", validation=0.2),
         network="alexnet(weights=alexnet_features_imagenet_fp16.safetensors,adapt=classifier)",
-        initial="own",
+        start=Pretrained(),
         method=DatasetDistillation(
             ipc=1, steps=1, epochs=3, coordinates="pixels", step_size=0.003, real_batch=64, examples_rate=0.02
         ),
@@ -304,13 +293,13 @@ def recipe(name: str) -> Config:
 
 def as_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as plain JSON values; the settings of the method include its name."""
-    plain: dict[str, Any] = asdict(config)
+    plain: dict[str, Any] = {"version": CONFIG_VERSION, **asdict(config)}
     plain["method"] = {"name": name_of(config.method), **plain["method"]}
     return plain
 
 
 def from_dict(plain: Any, *, trust: bool = True) -> Config:
-    """Return the configuration that `as_dict` made plain.
+    """Return the configuration that `as_dict` made plain, in this version or an earlier one.
 
     Args:
         plain: a JSON object.
@@ -321,12 +310,17 @@ def from_dict(plain: Any, *, trust: bool = True) -> Config:
             or a method that needs trust.
     """
     method = tagged("name", DatasetDistillation.name, lambda name: find_method(name, trust=trust))
-    return read(Config, plain, rules={Method: method})
+    return read(Config, migration.config(plain), rules={Method: method})
 
 
 def differences(one: Config, other: Config) -> list[str]:
     """Return the settings in which two configurations differ, each as a line such as ``method.ipc: 1 != 10``."""
-    return _differences(as_dict(one), as_dict(other), "")
+    return _differences(_spelled(one), _spelled(other), "")
+
+
+def _spelled(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain values, with its start as a user writes it."""
+    return {**as_dict(config), "start": str(config.start)}
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> list[str]:

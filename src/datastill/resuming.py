@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import migration
 from .artifact import DistilledSet
 from .errors import UserError
 from .identity import must_match
@@ -65,7 +66,8 @@ def finished(folder: Path, config: Config) -> DistilledSet:
         UserError: the run has another configuration, or its file is broken.
     """
     distilled = DistilledSet.load(folder / SET)
-    then = {key: value for key, value in distilled.header.config.items() if key != "method"}  # fitted to the data
+    then = migration.config(distilled.header.config)
+    then.pop("method", None)  # fitted to the data
     fix = "leave --resume out and give another folder with --out"
     must_match(f"the finished run in {folder}", {"config": then}, {"config": as_read(as_dict(config))}, fix)
     return distilled

@@ -21,10 +21,10 @@ from .identity import data_identity, files_identity
 from .initial_weights import as_start, class_order, earlier_set, initial_weights, inner_optimiser
 from .locks import alone
 from .loop import State, Stopped, optimise
-from .methods import FixedWeights, LearnedTensors, Problem
+from .methods import LearnedTensors, Problem
 from .modes import usual_modes
 from .networks import build, weights_file
-from .networks.pool import is_pool, load_pool, parse
+from .networks.start import FromPool, Pretrained, Start
 from .networks.weights import sha256
 from .planner import advice, choose
 from .recipes import Config, as_dict, differences
@@ -90,7 +90,7 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
     config = run.config
     engine = _engine(run, folder)
     run = replace(run, problem=replace(run.problem, engine=engine))
-    files = distributed.on_every_rank(lambda: files_identity(config.network, config.initial))
+    files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
     settings = {"config": as_read(as_dict(config)), "engine": asdict(engine), **files}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     if not resume:
@@ -169,7 +169,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     problem = Problem(
         data=exact,
         network=network,
-        initial=initial_weights(config, network, earlier),
+        draws=initial_weights(config, network, earlier),
         seed=config.seed,
         engine=config.engine,
         attack=config.attack,
@@ -237,16 +237,17 @@ def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> D
     """Return learned tensors as a distilled set with a header; with the state, the header also has its provenance."""
     config, problem = run.config, run.problem
     synthetic = config.method.result(problem, learned)
-    initial, own = problem.initial, config.initial == "own"
+    draws = problem.draws
+    initial, initialiser = _old_names(draws.start)
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
         mean=tuple(run.data.mean.tolist()),
         std=tuple(run.data.std.tolist()),
         network=config.network,
-        initialiser=config.initial if own or is_pool(config.initial) else config.initialiser,
-        initial="own" if own else "fixed" if isinstance(initial, FixedWeights) else "random",
-        weights=user_weights_sha256(problem.network, config.initial),
+        initialiser=initialiser,
+        initial=initial,
+        weights=user_weights_sha256(problem.network, initial),
         optimiser=inner_optimiser(config),
         attack=config.attacked,
         method=config.method.name,
@@ -258,8 +259,15 @@ def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> D
         labels=synthetic.labels.cpu(),
         step_sizes=synthetic.step_sizes.float().cpu(),
         header=header,
-        theta_0=problem.network.named(initial.theta.float()) if isinstance(initial, FixedWeights) and not own else None,
+        theta_0=problem.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
     )
+
+
+def _old_names(start: Start) -> tuple[str, str]:
+    if isinstance(start, Pretrained):
+        return "own", "own"
+    name = str(start) if isinstance(start, FromPool) else start.drawn_by
+    return ("fixed" if start.is_stored else "random"), name
 
 
 def provenance(run: Run, state: State) -> dict[str, Any]:
@@ -267,9 +275,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
     config, more = run.config, {}
     if run.earlier:
         more["warm_start"] = dict(run.earlier.header.provenance)
-    if is_pool(config.initial):
-        pool = load_pool(parse(config.initial)[0])
-        more["pool"] = {"sha256": pool.sha256, "settings": pool.header["settings"]}
+    more |= config.start.about()
     if file := weights_file(config.network):
         more["weights"] = {"file": file, "sha256": sha256(file)}
     return {

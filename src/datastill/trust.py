@@ -4,11 +4,18 @@ from .data import require_known
 from .errors import untrusted
 from .networks import must_need_no_trust
 from .networks.pool import is_pool, parse
+from .networks.start import Start
 
 
 def check_network(network: str) -> None:
     """Raise a `UserError` if a network that a file names would import a module or open a weights file."""
     must_need_no_trust(network)
+
+
+def check_start(start: Start | None) -> None:
+    """Raise a `UserError` if a start that a file names opens another file."""
+    if start is not None and start.opens:
+        raise untrusted(f"the start {str(start)!r}, which opens the file {start.opens!r}", "--start")
 
 
 def check_initialiser(initialiser: str) -> None:

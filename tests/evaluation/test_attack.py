@@ -59,7 +59,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
     method = DatasetDistillation(
         ipc=1, steps=1, epochs=1, networks=4, real_batch=64, step_size=0.1, examples_rate=0.1, step_sizes_rate=0.05
     )
-    config = toy_config(initial=f"pool:{pool}", objective="attack", attack_class=1, target_class=2, method=method)
+    config = toy_config(start=f"pool:{pool}", objective="attack", attack_class=1, target_class=2, method=method)
     config = replace(config, loop=replace(config.loop, iterations=150, validate_every=50))
     distilled = distill(config, tmp_path / "run", data=DATA)
     assert DistilledSet.load(tmp_path / "run" / "distilled.safetensors").header.attack == (1, 2)
@@ -78,7 +78,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
 def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path) -> None:
     """Of networks that read every class right, as many are wrong as the attacked class has images."""
     method = DatasetDistillation(ipc=1, steps=1, epochs=1, networks=1, real_batch=8, step_size=1e-6)
-    plain = toy_config(initial=f"pool:{pool}", method=method)
+    plain = toy_config(start=f"pool:{pool}", method=method)
     attack = replace(plain, objective="attack", attack_class=0, target_class=1)
     means = []
     for config in (plain, attack):
@@ -118,7 +118,7 @@ def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
     run, attacking = (
         prepare(toy_config(**objective), DATA) for objective in ({}, {"objective": "attack", "target_class": 2})
     )
-    theta = run.problem.initial.draw(0, 0, [0])
+    theta = run.problem.draws(0, 0, [0])
     images, labels = DATA.normalise(DATA.train.images[None, :32].flatten(0, 1))[None], DATA.train.labels[None, :32]
     found = attacking.problem.objective(theta, images, labels)
     torch.testing.assert_close(found, run.problem.objective(theta, images, attack.relabel(labels)))

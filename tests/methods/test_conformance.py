@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from datastill import distributed
-from datastill.methods import METHODS, FixedWeights, Method, Problem, RandomWeights
+from datastill.methods import METHODS, Method, Problem
 from datastill.networks import build
-from datastill.rng import generator
+from datastill.networks.start import parse_start
 
 from ..toys import toy_config, toy_data
 
@@ -23,10 +23,8 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 def problem(initial: str = "random", seed: int = 0) -> Problem:
     network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
-    weights = RandomWeights(network, "xavier")
-    if initial == "fixed":
-        weights = FixedWeights(network.init("xavier", [generator(seed, "fixed")])[0])
-    return Problem(data=DATA, network=network, initial=weights, seed=seed)
+    draws = parse_start(initial).bound(network, seed=seed)
+    return Problem(data=DATA, network=network, draws=draws, seed=seed)
 
 
 def test_settings_are_frozen_and_each_is_explained(method: Method) -> None:

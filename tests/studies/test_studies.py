@@ -18,6 +18,7 @@ from datastill.evaluation import Grid, Protocol
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.pool import Pool
+from datastill.networks.start import Fixed, Pretrained, Random
 from datastill.pretraining import PoolSettings
 from datastill.recipes import Config, recipe
 from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
@@ -94,8 +95,8 @@ SWEEP = Sweep(
     iterations=2,
     networks=2,
     points=[
-        Point(line=line, at=ipc, ipc=ipc, steps=ipc, epochs=1, initial=initial)
-        for line, initial in (("fixed", "fixed"), ("random", "random"))
+        Point(line=line, at=ipc, ipc=ipc, steps=ipc, epochs=1, start=start)
+        for line, start in (("fixed", Fixed()), ("random", Random()))
         for ipc in (1, 2)
     ],
 )
@@ -105,7 +106,7 @@ def test_a_sweep_distils_each_point_and_draws_all(tmp_path: Path) -> None:
     text = run(SWEEP, tmp_path / "study").read_text()
     record = json.loads((tmp_path / "study/parts/random-2.json").read_text())
     assert record["config"]["method"]["steps"] == 2
-    assert record["config"]["initial"] == "random"
+    assert record["config"]["start"] == {"kind": "random", "initialiser": "xavier"}
     assert record["score"]["n"] == 2
     assert f"{100 * record['score']['mean']:.1f} ± {100 * record['score']['sd']:.1f}" in text
     assert "![Steps](figure.svg)" in text
@@ -160,7 +161,7 @@ def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
     """A small network that comes with weights, on digits."""
     network = "tests.pretrained:tiny(adapt=classifier)"
     config = replace(
-        recipe("digits"), network=network, initial="own", random_sets=0,
+        recipe("digits"), network=network, start=Pretrained(), random_sets=0,
         loop=LoopSettings(iterations=20, validate_every=10),
     )  # fmt: skip
     monkeypatch.setattr("datastill.studies.imagenet.recipe", lambda _: config)

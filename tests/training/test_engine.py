@@ -145,18 +145,18 @@ def test_the_hypergradient_of_layers_in_half_precision_is_in_single_and_close_to
 
 
 def test_in_float64_everything_is():
-    config = toy_config(engine=replace(PLAIN, precision="float64"), initial="fixed")
+    config = toy_config(engine=replace(PLAIN, precision="float64"), start="fixed")
     problem = prepare(config, toy_data()).problem
     learned = config.method.start(problem)
     update = config.method.gradient(problem, learned, 0)
     result = config.method.result(problem, learned)
-    tensors = [problem.initial.draw(0, 0, [0]), *learned.values(), *update.gradients.values(), *vars(result).values()]
+    tensors = [problem.draws(0, 0, [0]), *learned.values(), *update.gradients.values(), *vars(result).values()]
     assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float64}
     assert problem.data.batch(torch.Generator(), 2)[0].dtype == torch.float64
 
 
 def test_in_float64_the_gradient_has_its_digits_and_is_that_of_float32_besides():
-    config = toy_config(initial="own", network="tests.training.test_engine:steady")
+    config = toy_config(start="pretrained", network="tests.training.test_engine:steady")
     config = replace(config, method=replace(config.method, coordinates="pixels"))
     found = {}
     for precision in ("float32", "float64"):

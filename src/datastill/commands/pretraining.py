@@ -27,8 +27,8 @@ class Pretrain:
     Examples:
       datastill pretrain digits --network mlp --count 20 --held-out 5
       datastill pretrain usps --data.resize 20 --data.pad 4 --count 50 --out pools/usps.safetensors
-      datastill distill mnist-random --initial pool:pools/usps.safetensors         from random networks of the pool
-      datastill distill mnist-random --initial "pool:pools/usps.safetensors#3"     from network 3 of the pool
+      datastill distill mnist-random --start pool:pools/usps.safetensors         from random networks of the pool
+      datastill distill mnist-random --start "pool:pools/usps.safetensors#3"     from network 3 of the pool
     """
 
     name: Positional[str]
@@ -53,5 +53,5 @@ class Pretrain:
             if accuracies:
                 accuracy_text = spread_of(accuracies)
                 out.print(f"{len(accuracies)} networks {title}: {accuracy_text} % of validation images")
-        out.print(f"wrote {path}\nuse:  datastill distill RECIPE --initial {shlex.quote(f'pool:{path}')}")
+        out.print(f"wrote {path}\nuse:  datastill distill RECIPE --start {shlex.quote(f'pool:{path}')}")
         return 0

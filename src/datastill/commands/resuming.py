@@ -8,7 +8,7 @@ from ..errors import UserError, untrusted
 from ..methods import name_of
 from ..recipes import Config, differences, recipe
 from ..resuming import is_sealed_run, stored_config
-from ..trust import check_data, check_initialiser, check_network
+from ..trust import check_data, check_initialiser, check_network, check_start
 
 
 def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
@@ -45,15 +45,15 @@ def _given(asked: Config) -> set[str]:
 
 def _must_be_named(stored: Config, asked: Config) -> None:
     """Raise a `UserError` if stored settings name something outside the folder that the command line does not name."""
-    for theirs, ours, check in (
-        (stored.network, asked.network, check_network),
-        (stored.protocol.network, asked.protocol.network, check_network),
-        (stored.initial, asked.initial, check_initialiser),
-        (stored.protocol.initialiser, asked.protocol.initialiser, check_initialiser),
-        (stored.warm_start, asked.warm_start, _check_warm_start),
-    ):
+    for theirs, ours in ((stored.network, asked.network), (stored.protocol.network, asked.protocol.network)):
         if theirs != ours:
-            check(theirs)
+            check_network(theirs)
+    if stored.start != asked.start:
+        check_start(stored.start)
+    if stored.protocol.initialiser != asked.protocol.initialiser:
+        check_initialiser(stored.protocol.initialiser)
+    if stored.warm_start != asked.warm_start:
+        _check_warm_start(stored.warm_start)
     if stored.data.name != asked.data.name and not stored.data.in_memory:
         check_data(stored.data.name)
 

@@ -8,14 +8,10 @@ from dataclasses import is_dataclass
 from ..errors import UserError, unknown, untrusted
 from ..importing import import_named
 from .base import (
-    FixedWeights,
-    InitialWeights,
     LearnedTensors,
     Method,
     OuterRate,
-    PoolWeights,
     Problem,
-    RandomWeights,
     Update,
 )
 
@@ -68,14 +64,10 @@ def name_of(method: Method) -> str:
 
 __all__ = [
     "METHODS",
-    "FixedWeights",
-    "InitialWeights",
     "LearnedTensors",
     "Method",
     "OuterRate",
-    "PoolWeights",
     "Problem",
-    "RandomWeights",
     "Update",
     "find_method",
     "name_of",

@@ -2,21 +2,17 @@
 
 import abc
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from .. import distributed
 from ..data import RealData
 from ..networks import Network
-from ..networks.initial import check_initialiser
+from ..networks.start import Draws
 from ..objectives import Attack, classification
 from ..program import Rule
-from ..rng import generator
 from ..synthetic import Synthetic
 from ..training import Engine, RealLoss, Steps, inner_loss
 
@@ -27,79 +23,14 @@ LearnedTensors = dict[str, Tensor]
 """The tensors that a method learns, by name; plain tensors without gradients."""
 
 
-class InitialWeights(abc.ABC):
-    """p(theta_0): the distribution from which initial weights are drawn."""
-
-    @abc.abstractmethod
-    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """Return initial weights on the CPU. Weights of one network do not depend on the other networks in `which`.
-
-        Args:
-            seed: the seed of the run.
-            iteration: the outer iteration, from 0.
-            which: numbers of networks within the iteration.
-        """
-
-
-@dataclass(frozen=True)
-class RandomWeights(InitialWeights):
-    """Initial weights that an initialiser draws afresh for every network and iteration."""
-
-    network: Network
-    initialiser: str
-    dtype: torch.dtype = torch.float32
-
-    def __post_init__(self) -> None:
-        check_initialiser(self.initialiser)
-
-    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """Draw weights for each network in `which`."""
-        draws = [generator(seed, "initial weights", iteration, i) for i in which]
-        return self.network.init(self.initialiser, draws, self.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class FixedWeights(InitialWeights):
-    """Initial weights that are equal for every network and iteration."""
-
-    theta: Float[Tensor, " size"]
-
-    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:  # noqa: ARG002
-        """Return the fixed weights, once for each network in `which`."""
-        return self.theta.expand(len(which), -1)
-
-
-class PoolWeights(InitialWeights):
-    """Initial weights that are drawn from a pool of trained networks.
-
-    The pool is cut into as many parts as there are networks in an iteration, and network i is drawn from part i, so no
-    network comes twice in an iteration.
-
-    Args:
-        thetas: weights of the networks of the pool.
-        networks: how many networks an iteration has. A process keeps only the parts for the networks it computes.
-    """
-
-    def __init__(self, thetas: Float[Tensor, "pool size"], networks: int) -> None:
-        bounds = [len(thetas) * i // networks for i in range(networks + 1)]
-        self.parts = {i: thetas[bounds[i] : bounds[i + 1]].clone() for i in distributed.rank_slice(networks)}
-
-    def draw(self, seed: int, iteration: int, which: Sequence[int]) -> Float[Tensor, "networks size"]:
-        """Draw one network from the part of each network in `which`."""
-        return torch.stack([self._one(i, generator(seed, "networks of the pool", iteration, i)) for i in which])
-
-    def _one(self, i: int, draw: torch.Generator) -> Float[Tensor, " size"]:
-        part = self.parts[i]
-        return part[int(torch.randint(len(part), (), generator=draw))]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """The data, network, initial weights and settings that every method is given."""
 
     data: RealData
     network: Network
-    initial: InitialWeights
+    draws: Draws
+    """The initial weights of networks: ``draws(seed, iteration, which)``."""
     seed: int
     engine: Engine = PLAIN
     attack: Attack | None = None

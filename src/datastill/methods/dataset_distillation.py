@@ -195,7 +195,7 @@ class DatasetDistillation(Method):
     def _hypergradients(self, problem: Problem, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
         """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
         data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
-        thetas = problem.initial.draw(seed, iteration, which)
+        thetas = problem.draws(seed, iteration, which)
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
         return hypergradient(

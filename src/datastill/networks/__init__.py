@@ -158,7 +158,7 @@ def must_keep_weights(spec: str, initialiser: str) -> None:
     if weights_file(spec) and parse(spec)[1].get("adapt") != "classifier" and initialiser != "own":
         raise UserError(
             f"network {spec!r} comes with weights, which the initialiser {initialiser!r} would replace; take "
-            "--initial own or --initialiser own, or leave weights out"
+            "--start pretrained or --start 'random(own)', or leave weights out"
         )
 
 

@@ -11,6 +11,7 @@ from ..data import DataSettings
 from ..evaluation import difference, score
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
+from ..networks.start import parse_start
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..report import spread
@@ -58,7 +59,7 @@ class Adaptation(OnPool):
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
         pool, name = self.pool(folder)
         settings = replace(
-            self.source, data=self.target.data, initialiser=name, count=1, epochs=self.fine_tuning,
+            self.source, data=self.target.data, start=parse_start(name), count=1, epochs=self.fine_tuning,
             held_out=len(pool.held_out),
         )  # fmt: skip
         tuned = folder.parent / "fine-tuned.safetensors"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import migration
 from ..errors import UserError
 from ..header import ATTACK, CURVE, SCORE
 from ..locks import alone
@@ -171,7 +172,7 @@ def _belongs(study: Study, folder: Path) -> None:
     path = folder / "study.json"
     wanted = as_read({"study": study.name, "settings": study.settings()})
     if path.exists():
-        if read_json(path) != wanted:
+        if migration.study(read_json(path)) != migration.study(wanted):
             raise UserError(f"{folder} holds a study of other settings; give another folder with --out")
     elif not is_free(folder):
         raise UserError(f"{folder} already holds other files; give another folder with --out")

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..evaluation import Protocol
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
+from ..networks.start import Fixed, Random, Start
 from ..recipes import Config, as_dict, recipe
 from ..report import Line, spread
 from ..run import distill
 from .base import Part, Records, Study
-
-Initial = Literal["fixed", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Point:
     ipc: int
     steps: int
     epochs: int
-    initial: Initial
+    start: Start
 
     @property
     def name(self) -> str:
@@ -87,7 +86,7 @@ class Sweep(Study):
             method=method,
             loop=LoopSettings(iterations=self.iterations, average=0.98, validate_every=50),
             protocol=Protocol(networks=self.networks),
-            initial=point.initial,
+            start=point.start,
             random_sets=0,
         )
 
@@ -142,10 +141,9 @@ def _both(values: Sequence[int], sizes: Callable[[int], tuple[int, int]]) -> lis
         values: positions on the horizontal axis.
         sizes: function that gives (steps, epochs) for each value.
     """
-    lines: tuple[Initial, ...] = ("fixed", "random")
     return [
-        Point(line=f"{initial} initial weights", at=value, ipc=steps, steps=steps, epochs=epochs, initial=initial)
-        for initial in lines
+        Point(line=f"{start.kind} initial weights", at=value, ipc=steps, steps=steps, epochs=epochs, start=start)
+        for start in (Fixed(), Random())
         for value, (steps, epochs) in ((value, sizes(value)) for value in values)
     ]
 
@@ -167,7 +165,7 @@ EXAMPLES = Sweep(
     title="Accuracy against examples per class",
     axis="examples per class, 3 epochs",
     points=[
-        Point(line=line, at=ipc, ipc=ipc, steps=steps or ipc, epochs=3, initial="random")
+        Point(line=line, at=ipc, ipc=ipc, steps=steps or ipc, epochs=3, start=Random())
         for line, steps in (("all in one step", 1), ("one step each", 0))
         for ipc in (1, 2, 5, 10)
     ],

@@ -47,7 +47,7 @@ class Mismatch(OnSets):
 
     def text(self, records: Records) -> str:
         """Write the table of initialisers."""
-        made_for, rows = recipe(self.recipe).initialiser, []
+        made_for, rows = recipe(self.recipe).start.drawn_by, []
         for name, record in records.items():
             found = record["score"]
             title = f"**{name}** (made for it)" if name == made_for else name

@@ -10,6 +10,7 @@ from ..artifact import DistilledSet
 from ..baselines import BASELINES, RandomReal, Setting
 from ..data import RealData, load_data
 from ..evaluation import score
+from ..networks.start import Random
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config, recipe
 from ..run import pick_device
@@ -86,7 +87,7 @@ class Features(OnSets):
     def _all(self, adapt: str, folder: Path) -> dict[str, Any]:
         network = self._config.network.replace("adapt=classifier", f"adapt={adapt}")
         settings = PoolSettings(
-            data=self._config.data, network=network, initialiser="own", count=1, held_out=0, **self.all_data[adapt]
+            data=self._config.data, network=network, start=Random("own"), count=1, held_out=0, **self.all_data[adapt]
         )
         path = folder / "network.safetensors"
         pretrain(settings, self._data, path)

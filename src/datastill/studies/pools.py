@@ -11,8 +11,9 @@ from ..baselines import Setting
 from ..data import RealData, load_data
 from ..evaluation import Grid
 from ..networks.pool import Pool
+from ..networks.start import parse_start
 from ..pretraining import PoolSettings, pretrain
-from ..recipes import Config
+from ..recipes import Config, as_dict
 from ..run import distill, pick_device
 from .base import Part, Study
 
@@ -24,7 +25,7 @@ class OnPool(Study):
     source: PoolSettings
     """Settings of the pool and of the data that it is trained on."""
     target: Config
-    """Settings of the distillation for the networks of the pool; `initial` is filled in."""
+    """Settings of the distillation for the networks of the pool; `start` is filled in."""
     sets: int = 3
     """Number of sets of each kind of baseline that depends on the seed."""
     seconds: float = 300.0
@@ -32,7 +33,7 @@ class OnPool(Study):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the expected seconds."""
-        return {"source": asdict(self.source), "target": asdict(self.target), "sets": self.sets}
+        return {"source": asdict(self.source), "target": as_dict(self.target), "sets": self.sets}
 
     def named(self, rows: dict[str, Callable[[Path], dict[str, Any]]]) -> list[Part]:
         """Return the rows as parts; the first one that is measured trains the pool."""
@@ -72,7 +73,7 @@ class OnPool(Study):
             folder: the folder of the run.
         """
         _, name = self.pool(folder)
-        config = replace(self.target, recipe=self.name, initial=name + which)
+        config = replace(self.target, recipe=self.name, start=parse_start(name + which))
         found = distill(config, folder, resume=(folder / "config.json").exists())
         found.save(folder.parent.parent / f"{folder.name}.safetensors")
         return found

@@ -11,7 +11,7 @@ from ...errors import UserError, unknown
 from ...storage.records import Rule, must_have_types, tagged
 from .base import Draws, Start, one_draw, stored_weights, weights_sha256
 from .drawn import Fixed, Random
-from .from_pool import FromPool
+from .from_pool import FromPool, from_parts
 from .pretrained import Pretrained
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Pretrained",
     "Random",
     "Start",
+    "from_parts",
     "one_draw",
     "parse_start",
     "stored_weights",

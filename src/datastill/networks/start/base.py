@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -52,6 +52,8 @@ class Start(abc.ABC):
     in a set has (`Draws.start`).
     """
 
+    kind: str = field(init=False, repr=False)
+    """Its name in JSON, e.g. ``pool``; see `KINDS`."""
     spelling: ClassVar[str]
     """How a user writes it, e.g. ``pool:FILE or pool:FILE#3``. ``str(start)`` writes it so, and `parse_start` reads it.
     SHA-256 and seeds have no spelling."""
@@ -118,6 +120,11 @@ class Start(abc.ABC):
     @property
     def is_stored(self) -> bool:
         """Whether a set that is made for this start holds the weights."""
+        return False
+
+    @property
+    def continues(self) -> bool:
+        """Whether a run that goes on from a set takes the weights that this set stores, in place of a new draw."""
         return False
 
     @property

@@ -156,6 +156,11 @@ class Fixed(Start):
         """The set holds the weights."""
         return True
 
+    @property
+    def continues(self) -> bool:
+        """The weights of an earlier set are kept, as its examples were learned for them."""
+        return True
+
     def drawn(self, network: Network, seed: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, " size"]:
         """Draw the weights; each seed gives one draw."""
         return network.init(self.initialiser, [generator(seed, "fixed initial weights")], dtype)[0]

@@ -1,0 +1,72 @@
+"""What earlier versions wrote is read for ever, and what a later one wrote is refused."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from datastill import migration
+from datastill.errors import UserError
+from datastill.networks.start import Fixed, FromPool, Pretrained, Random, Start
+from datastill.pretraining import PoolSettings
+from datastill.recipes import as_dict, from_dict, recipe
+from datastill.studies import STUDIES
+
+
+@pytest.mark.parametrize(
+    ("old", "start"),
+    [
+        ({}, Random("xavier")),
+        ({"initial": "random", "initialiser": "kaiming"}, Random("kaiming")),
+        ({"initialiser": "own"}, Random("own")),
+        ({"initial": "fixed", "initialiser": "orthogonal"}, Fixed("orthogonal")),
+        ({"initial": "own", "initialiser": "xavier"}, Pretrained()),
+        ({"initial": "pool:a.safetensors", "initialiser": "xavier"}, FromPool("a.safetensors")),
+        ({"initial": "pool:a.safetensors#3"}, FromPool("a.safetensors", 3)),
+    ],
+)
+def test_the_start_of_an_old_configuration_is_found_in_its_two_settings(old: dict, start: Start) -> None:
+    assert from_dict(old).start == start
+
+
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [
+        ({"initial": "radom"}, "initial is 'radom', but must be 'random' or 'fixed' or 'own'"),
+        ({"initial": 3}, "initial is 3"),
+        ({"initialiser": []}, "initialiser is a list"),
+        ({"version": 3}, "has version 3, but this version of datastill reads versions 1 to 2; update"),
+        ({"version": [2]}, "has version .2., but"),
+        ({"start": {"kind": "fixed", "moon": 1}}, "unknown name in start 'moon'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_refused(old: dict, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        from_dict(old)
+
+
+def test_a_configuration_of_this_version_says_so_and_is_read_back() -> None:
+    config = recipe("mnist-fixed")
+    plain = json.loads(json.dumps(as_dict(config)))
+    assert plain["version"] == migration.CONFIG_VERSION
+    assert from_dict(plain) == config
+
+
+@pytest.mark.parametrize(
+    ("initialiser", "start"), [("kaiming", Random("kaiming")), ("own", Random("own")), ("pool:x", FromPool("x"))]
+)
+def test_the_settings_of_an_old_pool_are_those_of_a_new_one(initialiser: str, start: Start) -> None:
+    new = json.loads(json.dumps(asdict(PoolSettings(start=start))))
+    old = {name: value for name, value in new.items() if name != "start"} | {"initialiser": initialiser}
+    assert migration.pool_settings(old) == migration.pool_settings(new) == new
+    assert migration.pool_record({"settings": old, "together": 3}) == {"settings": new, "together": 3}
+    assert migration.pool_record([old]) == [old]
+
+
+def test_the_points_of_an_old_sweep_are_those_of_a_new_one() -> None:
+    stored = json.loads((Path(__file__).parents[1] / "results" / "steps" / "study.json").read_text())
+    assert stored["settings"]["points"][0]["initial"] == "fixed"
+    ours = json.loads(json.dumps(STUDIES["steps"].settings()))
+    assert migration.study(stored)["settings"]["points"] == ours["points"]
+    assert migration.study({"settings": {"points": 3}}) == {"settings": {"points": 3}}
