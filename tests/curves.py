@@ -18,7 +18,7 @@ import torch
 import datastill.loop
 from datastill.data import DataSettings, RealData, load_data
 from datastill.data.huggingface import from_folder
-from datastill.loop import optimise
+from datastill.loop import first_state, optimise
 from datastill.networks import weights_file
 from datastill.networks.start import Draws
 from datastill.recipes import Config, differences, recipe
@@ -146,15 +146,17 @@ def curve(name: str, *, noise: float = 0.0, seed: int = 0, **method: float) -> C
     config = replace(config, method=replace(config.method, **method))
     with mock.patch.dict(os.environ, {"DATASTILL_DATA": str(ROOT)}):  # weights are looked up there, too
         run = prepare(config, real_data(config.data))
-    problem, settings = run.problem, run.config.method
+    task, settings = run.task, run.config.method
     if noise:
-        problem = replace(problem, draws=noisy(problem.draws, noise, torch.Generator().manual_seed(seed)))
-    start = settings.start(problem)
+        task = replace(task, draws=noisy(task.draws, noise, torch.Generator().manual_seed(seed)))
+    state = first_state(settings, settings.init(task))
+    start = state.learned
     all_digits = mock.patch.object(datastill.loop, "rounded", float)
     with tempfile.TemporaryDirectory() as folder, all_digits:
         end = optimise(
             settings,
-            problem,
+            task,
+            state,
             config.loop,
             Path(folder),
             validate=lambda _: {"mean": 0.0, "sd": 0.0, "n": 1},

@@ -1,4 +1,4 @@
-"""Problems and memory that the tests of plans share."""
+"""Tasks and memory that the tests of plans share."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from datastill.costs import Cost
-from datastill.methods import Problem
+from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.run import prepare
 from datastill.training import Engine
@@ -25,8 +25,8 @@ GIB = 2**30
 
 def given(
     network: str = "mlp(width=8,depth=1)", method: DatasetDistillation = METHOD, engine: Engine | None = None
-) -> Problem:
-    return prepare(toy_config(network=network, method=method, engine=engine or Engine()), DATA).problem
+) -> Task:
+    return prepare(toy_config(network=network, method=method, engine=engine or Engine()), DATA).task
 
 
 def branching(*, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 
 from datastill import distributed
-from datastill.loop import LoopSettings, State, optimise
-from datastill.methods import LearnedTensors, Problem
+from datastill.loop import LoopSettings, first_state, optimise
+from datastill.methods import State, Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.networks.start import Draws, FromPool, from_parts
 from datastill.rng import generator
+from datastill.run_state import RunState
 from datastill.training import Engine
 
 from .toys import toy_data
@@ -20,20 +21,20 @@ SETTINGS = LoopSettings(iterations=5, validate_every=2)
 METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=4, real_batch=32, step_size=0.1)
 
 
-def run(folder: Path) -> State:
+def run(folder: Path) -> RunState:
     """Five iterations of four networks from a pool of nine."""
     engine = Engine(mode="stored", execution="eager", together=1, precision="float64")
     data = toy_data().in_precision(engine.weights)
     network = build("mlp(width=8,depth=1)", shape=data.shape, classes=data.classes)
     pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], engine.weights)
     draws = Draws(start=FromPool("a pool"), draw=from_parts(pool, METHOD.networks))
-    problem = Problem(data=data, network=network, draws=draws, seed=3, engine=engine)
+    task = Task(data=data, network=network, draws=draws, seed=3, engine=engine)
 
-    def validate(learned: LearnedTensors) -> dict[str, float]:
-        return {"mean": float(learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}
+    def validate(state: State) -> dict[str, float]:
+        return {"mean": float(state.learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}
 
     folder.mkdir(exist_ok=True)
-    return optimise(METHOD, problem, SETTINGS, folder, validate=validate)
+    return optimise(METHOD, task, first_state(METHOD, METHOD.init(task)), SETTINGS, folder, validate=validate)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import torch
 from datastill import DistilledSet, distributed
 from datastill.cli import main
 from datastill.errors import UserError
-from datastill.loop import load, save
 from datastill.networks.pool import Pool
+from datastill.run_state import load, save
 from datastill.runlog import read_lines
 
 from .ranks import SETTINGS, run

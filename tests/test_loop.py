@@ -15,13 +15,13 @@ import torch
 
 import datastill.storage.files
 from datastill.errors import UserError
-from datastill.loop import DivergedError, LoopSettings, State, Stopped, limited, load, optimise
-from datastill.methods import LearnedTensors, Method, OuterRate, Problem, Update
+from datastill.loop import DivergedError, LoopSettings, Stopped, first_state, limited, optimise
+from datastill.methods import Method, OuterRate, State, SyntheticData, Task, Update
 from datastill.rng import generator
+from datastill.run_state import RunState, load
 from datastill.runlog import read_lines
-from datastill.synthetic import Synthetic
 
-from .methods.test_conformance import problem
+from .toys import toy_task
 
 SETTINGS = LoopSettings(iterations=12, validate_every=4, checkpoint_every=3)
 TARGET = torch.tensor([1.0, -2.0, 3.0])
@@ -36,26 +36,28 @@ class Noisy(Method):
     clip: float = 0.0
     rate: float = 0.1
 
-    def start(self, problem: Problem) -> LearnedTensors:
-        return {"x": torch.zeros(3), "y": torch.ones(1)}
+    def init(self, task: Task) -> State:
+        return State(learned={"x": torch.zeros(3), "y": torch.ones(1)})
 
     def rates(self) -> Mapping[str, OuterRate]:
         return {"x": OuterRate(rate=self.rate, clip=self.clip), "y": OuterRate(rate=0.01)}
 
-    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
+    def step(self, task: Task, state: State, iteration: int) -> Update:
         value = self.events[iteration]() if iteration in self.events else None
-        noise = torch.randn(3, generator=generator(problem.seed, "noise", iteration))
-        x = learned["x"] - TARGET + noise
+        noise = torch.randn(3, generator=generator(task.seed, "noise", iteration))
+        x = state.learned["x"] - TARGET + noise
         if value is not None:
             x = x * value
-        return Update(objective=float(x.square().sum()), gradients={"x": 2 * x[None], "y": learned["y"][None].clone()})
+        return Update(
+            objective=float(x.square().sum()), gradients={"x": 2 * x[None], "y": state.learned["y"][None].clone()}
+        )
 
-    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
+    def result(self, task: Task, state: State) -> SyntheticData:
         raise NotImplementedError
 
 
-def closeness(learned: LearnedTensors) -> dict[str, float]:
-    return {"mean": 1 / (1 + float((learned["x"] - TARGET).norm())), "sd": 0.0, "n": 1}
+def closeness(state: State) -> dict[str, float]:
+    return {"mean": 1 / (1 + float((state.learned["x"] - TARGET).norm())), "sd": 0.0, "n": 1}
 
 
 def run(
@@ -65,17 +67,19 @@ def run(
     resume: bool = False,
     settings: LoopSettings = SETTINGS,
     **changes: float,
-) -> State:
+) -> RunState:
     folder.mkdir(exist_ok=True)
     method = Noisy(events=events or {}, **changes)
-    return optimise(method, problem(), settings, folder, validate=closeness, resume=resume)
+    task = toy_task()
+    state = load(folder / "checkpoint.pt") if resume else first_state(method, method.init(task))
+    return optimise(method, task, state, settings, folder, validate=closeness)
 
 
 def interrupt(signum: int = signal.SIGINT):
     return lambda: os.kill(os.getpid(), signum)
 
 
-def assert_same_end(one: State, other: State) -> None:
+def assert_same_end(one: RunState, other: RunState) -> None:
     for name in ("learned", "averaged", "best"):
         for key, value in getattr(one, name).items():
             assert torch.equal(value, getattr(other, name)[key]), (name, key)
@@ -123,7 +127,7 @@ def test_it_is_adam_with_the_schedule_and_the_average(tmp_path: Path) -> None:
     method, x = Noisy(), torch.zeros(3)
     first, second, average = torch.zeros(3), torch.zeros(3), torch.zeros(3)
     for t in range(30):
-        g = method.gradient(problem(), {"x": x, "y": torch.ones(1)}, t).gradients["x"][0]
+        g = method.step(toy_task(), State(learned={"x": x, "y": torch.ones(1)}), t).gradients["x"][0]
         first, second = 0.9 * first + 0.1 * g, 0.99 * second + 0.01 * g * g
         rate = 0.1 * 0.5 * (1 + math.cos(math.pi * t / 30))
         x = x - rate * (first / (1 - 0.9 ** (t + 1))) / ((second / (1 - 0.99 ** (t + 1))).sqrt() + 1e-8)
@@ -142,7 +146,7 @@ def test_the_best_validated_average_is_kept(tmp_path: Path) -> None:
     assert list(validations) == [10, 20, 30, 40, 50, 60]
     assert state.best_mean == max(validations.values()) == validations[state.best_iteration]
     assert state.best_iteration < 60
-    assert closeness(state.best)["mean"] == state.best_mean
+    assert closeness(state.kept)["mean"] == state.best_mean
 
 
 def test_limited_scales_down_only_what_is_too_long_and_drops_what_is_not_finite() -> None:
@@ -172,9 +176,7 @@ def test_an_iteration_without_a_finite_gradient_changes_nothing(tmp_path: Path) 
 
 def test_a_diverging_run_stops_where_it_happened_with_the_last_good_state(tmp_path: Path) -> None:
     settings = LoopSettings(iterations=100, checkpoint_every=1000)
-    with pytest.raises(
-        DivergedError, match=r"last 20 iterations up to 26 gave no finite hypergradient .*checkpoint\.pt"
-    ):
+    with pytest.raises(DivergedError, match=r"last 20 iterations up to 26 gave no finite gradient .*checkpoint\.pt"):
         run(tmp_path, settings=settings, events={i: lambda: float("nan") for i in range(6, 100)})
     kept = load(tmp_path / "checkpoint.pt")
     assert kept.learned["x"].isfinite().all()

@@ -17,7 +17,7 @@ import datastill.training.engine
 from datastill.costs import SHORTEST, Cost, Peak, cost, costs
 from datastill.errors import UserError
 from datastill.memory import free_bytes
-from datastill.methods import Problem
+from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.planner import (
     HEADROOM,
@@ -66,20 +66,20 @@ def test_what_is_continued_from_short_programs_is_what_a_whole_one_takes(
     network: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = replace(METHOD, **{"networks": 1} | changes)
-    problem, steps = given(network, method), []
+    task, steps = given(network, method), []
 
-    def noted(method: DatasetDistillation, problem: Problem) -> Cost:
+    def noted(method: DatasetDistillation, task: Task) -> Cost:
         steps.append(method.length)
-        return cost(method, problem)
+        return cost(method, task)
 
     monkeypatch.setattr(datastill.costs, "cost", noted)
-    predicted = costs(method, problem)
+    predicted = costs(method, task)
     assert max(steps) <= SHORTEST < method.length
     middle = (method.length - method.window) // 2
     mean = range(middle, middle + method.window)
     monkeypatch.setattr(datastill.methods.dataset_distillation, "draw_window", lambda *_: mean)  # the mean place
     for mode, expected in predicted.items():
-        whole = cost(method, replace(problem, engine=replace(PLAINEST, mode=mode, together=method.networks)))
+        whole = cost(method, replace(task, engine=replace(PLAINEST, mode=mode, together=method.networks)))
         assert whole.operations == expected.operations
         assert whole.memory == pytest.approx(expected.memory, rel=0.1)
 
@@ -94,16 +94,16 @@ def test_a_method_that_cannot_be_shortened_is_run_as_a_whole(monkeypatch: pytest
 def test_keeping_weights_less_often_is_predicted_to_take_less() -> None:
     engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4, precision="float32")
     method = replace(METHOD, epochs=5, networks=1)
-    problem = given("mlp(width=64,depth=1)", method, engine)
-    found = costs(method, problem)["recomputed"].memory
-    assert cost(method, problem).memory == pytest.approx(found, rel=0.1)
+    task = given("mlp(width=64,depth=1)", method, engine)
+    found = costs(method, task)["recomputed"].memory
+    assert cost(method, task).memory == pytest.approx(found, rel=0.1)
 
 
 def test_a_warm_start_does_not_stand_in_the_way_of_shorter_programs() -> None:
     method = replace(METHOD, epochs=4, networks=1)
-    problem = given(method=method)
-    start = method.result(problem, method.start(problem))
-    assert costs(method, replace(problem, warm_start=start)) == costs(method, problem)
+    task = given(method=method)
+    start = method.result(task, method.init(task))
+    assert costs(method, replace(task, warm_start=start)) == costs(method, task)
 
 
 def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> Non
         ("recomputed", 1, 3): Cost(memory=60, operations=2150),
     }
     monkeypatch.setattr(
-        datastill.costs, "cost", lambda method, problem: found[problem.engine.mode, method.steps, method.epochs]
+        datastill.costs, "cost", lambda method, task: found[task.engine.mode, method.steps, method.epochs]
     )
     assert costs(replace(METHOD, epochs=5), given()) == {
         "stored": Cost(memory=100 + 8 * 30 + 2, operations=1000 + 8 * 100 + 7),

@@ -14,7 +14,7 @@ import datastill.training.engine
 import datastill.training.precision
 from datastill.costs import Cost, costs
 from datastill.errors import UserError
-from datastill.methods import Problem
+from datastill.methods import Task
 from datastill.planner import (
     COMPILES_FROM,
     GAIN,
@@ -90,10 +90,10 @@ def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
     method = replace(METHOD, networks=1)
     principal = replace(method, coordinates="principal")
     product = 2 * (2 * 3) * 16 * 16  # two images of each of three classes, 16 values each
-    problem = given(method=principal)
-    assert len(problem.data.principal) == 2  # known before
+    task = given(method=principal)
+    assert len(task.data.principal) == 2  # known before
     pixels = costs(method, given(method=method))["stored"].operations
-    assert costs(principal, problem)["stored"].operations == pixels + 2 * product
+    assert costs(principal, task)["stored"].operations == pixels + 2 * product
 
 
 # --- what is chosen
@@ -137,9 +137,7 @@ def test_a_mode_that_was_asked_for_and_does_not_fit_is_refused_before_a_run(
 
 
 def test_what_is_chosen_fits_into_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        datastill.costs, "cost", lambda _, problem: Cost(memory=GIB * problem.engine.together, operations=1)
-    )
+    monkeypatch.setattr(datastill.costs, "cost", lambda _, task: Cost(memory=GIB * task.engine.together, operations=1))
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: TIGHT)
     assert GIB * choose(METHOD, given(), 6).together <= TIGHT
     told = plan(METHOD, given(), 6)
@@ -255,9 +253,9 @@ class TestALongRun:
 def test_a_network_that_cannot_be_traced_is_computed_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Engine] = []
 
-    def measured(method: object, problem: Problem, ways: list[Engine], rounds: int = 1, **_: object) -> list[Timing]:
+    def measured(method: object, task: Task, ways: list[Engine], rounds: int = 1, **_: object) -> list[Timing]:
         asked.extend(ways)
-        return measure(method, problem, ways, 1)
+        return measure(method, task, ways, 1)
 
     monkeypatch.setattr(datastill.planner, "measure", measured)
     monkeypatch.setattr(datastill.planner, "MEASURES_FROM", 0.0)
@@ -278,10 +276,10 @@ def test_ways_take_turns_and_the_least_time_of_each_counts(monkeypatch: pytest.M
     took = iter([9.0, 8.0, 2.0, 5.0, 4.0, 1.0, 3.0, 7.0])  # the first of each, then three rounds
     calls: list[Engine] = []
 
-    def seconds(method: object, problem: Problem, learned: object) -> float:
-        if problem.engine == impossible:
+    def seconds(method: object, task: Task, state: object) -> float:
+        if task.engine == impossible:
             raise Untraceable("steps cannot be traced here")
-        calls.append(problem.engine)
+        calls.append(task.engine)
         return next(took)
 
     monkeypatch.setattr(datastill.timing, "_seconds", seconds)
@@ -301,11 +299,11 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, took: dict[str, float]) -> list[st
     calls: list[str] = []
     now = 0.0
 
-    def seconds(method: object, problem: Problem, learned: object) -> float:
+    def seconds(method: object, task: Task, state: object) -> float:
         nonlocal now
-        calls.append(problem.engine.execution)
-        now += took[problem.engine.execution]
-        return took[problem.engine.execution]
+        calls.append(task.engine.execution)
+        now += took[task.engine.execution]
+        return took[task.engine.execution]
 
     monkeypatch.setattr(datastill.timing, "_seconds", seconds)
     monkeypatch.setattr(datastill.timing.time, "perf_counter", lambda: now)
@@ -354,9 +352,9 @@ def test_a_plan_measures_one_way_however_late_it_is(
 
 @pytest.mark.usefixtures("plenty")
 def test_a_plan_is_what_is_there_and_says_so() -> None:
-    problem = given(engine=Engine(execution="eager", precision="float32"))
-    found = plan(METHOD, problem, 100)
-    assert found.parameters == problem.network.size == 16 * 8 + 8 + 8 * 3 + 3
+    task = given(engine=Engine(execution="eager", precision="float32"))
+    found = plan(METHOD, task, 100)
+    assert found.parameters == task.network.size == 16 * 8 + 8 + 8 * 3 + 3
     assert found.operations == 10**9
     assert (found.memory, found.available) == (MEMORY, 100 * GIB)
     ways = {(timing.engine.mode, timing.engine.together) for timing in found.timings}

@@ -20,7 +20,7 @@ from datastill.networks.start import FromPool, from_parts, parse_start
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator
-from datastill.run import artifact, prepare
+from datastill.run import artifact, begin, prepare
 from datastill.storage.files import write_whole
 
 from .toys import toy_config, toy_data, toy_set, with_classes_reversed
@@ -217,7 +217,7 @@ def test_what_the_page_says_to_do_with_a_set_for_a_pool_runs(
 ) -> None:
     config = toy_config(start=f"pool:{path}")
     run = prepare(config, DATA)
-    distilled = artifact(run, config.method.start(run.problem))
+    distilled = artifact(run, config.method.init(run.task))
     distilled.save(tmp_path / "distilled.safetensors")
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -229,9 +229,9 @@ def test_what_the_page_says_to_do_with_a_set_for_a_pool_runs(
 def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
     config = toy_config(start=f"pool:{path}#2")
     run = prepare(config, DATA)
-    distilled = artifact(run, config.method.start(run.problem))
+    distilled = artifact(run, config.method.init(run.task))
     assert distilled.header.initial == "fixed"
-    assert torch.equal(run.problem.network.flat(dict(distilled.theta_0)), Pool.load(path).training[2])
+    assert torch.equal(run.task.network.flat(dict(distilled.theta_0)), Pool.load(path).training[2])
 
 
 def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_classes_in_another_order_are_put_into_the_order_of_the_pool(path: Path)
     run, plain = (prepare(toy_config(start=f"pool:{path}"), data) for data in (other, DATA))
     assert run.data.class_names == DATA.class_names
     assert torch.equal(run.data.train.labels, plain.data.train.labels)
-    distilled = artifact(run, run.config.method.start(run.problem))
+    distilled = artifact(run, run.config.method.init(run.task))
     assert distilled.header.class_names == DATA.class_names
 
 
@@ -312,7 +312,7 @@ def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> No
     pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
     config = toy_config(start=f"pool:{path}", method=replace(toy_config().method, networks=1))
     with pytest.raises(UserError, match="has no held-out networks to evaluate with"):
-        prepare(config, DATA)  # before anything is distilled that could not be measured
+        begin(prepare(config, DATA))  # before anything is distilled that could not be measured
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):
         PoolSettings(count=0)
 

@@ -24,10 +24,11 @@ from datastill.cli import main
 from datastill.commands import distilling
 from datastill.data import RealData
 from datastill.locks import alone
-from datastill.loop import Stopped, load, save
+from datastill.loop import Stopped
 from datastill.networks import build
 from datastill.resuming import stored_config
 from datastill.rng import generator
+from datastill.run_state import load, save
 from datastill.signals import Terminated, terminable
 from datastill.storage.files import write_text
 from datastill.training import Engine
@@ -46,7 +47,7 @@ def way_to_compute() -> Iterator[None]:
         patch.setattr(
             datastill.run,
             "choose",
-            lambda _, problem, __: replace(ENGINE, execution=problem.engine.execution.replace("auto", "eager")),
+            lambda _, task, __: replace(ENGINE, execution=task.engine.execution.replace("auto", "eager")),
         )
         yield
 

@@ -16,7 +16,7 @@ from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, 
 from datastill.commands.evaluating import real_data
 from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
-from datastill.methods import Problem
+from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import Random
 from datastill.recipes import from_dict, recipe
@@ -83,14 +83,14 @@ def test_a_run_stopped_while_distilling_or_scoring_resumes_to_the_same_set(
 
 
 def before_iteration(monkeypatch: pytest.MonkeyPatch, at: int, happens: Callable[[], object]) -> None:
-    original = DatasetDistillation.gradient
+    original = DatasetDistillation.step
 
-    def gradient(*arguments: object) -> object:
+    def step(*arguments: object) -> object:
         if arguments[-1] == at:
             happens()
         return original(*arguments)
 
-    monkeypatch.setattr(DatasetDistillation, "gradient", gradient)
+    monkeypatch.setattr(DatasetDistillation, "step", step)
 
 
 def stopping(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
@@ -120,9 +120,9 @@ def test_the_way_to_compute_is_chosen_once_and_stays_with_the_run(
         patch.setattr(datastill.run, "choose", lambda *_: pytest.fail("it was chosen again"))
         original = datastill.run.optimise
 
-        def optimise(method: object, problem: Problem, *arguments: object, **settings: object) -> object:
-            used.append(problem.engine)
-            return original(method, problem, *arguments, **settings)
+        def optimise(method: object, task: Task, *arguments: object, **settings: object) -> object:
+            used.append(task.engine)
+            return original(method, task, *arguments, **settings)
 
         patch.setattr(datastill.run, "optimise", optimise)
         resumed = distill(stored_config(tmp_path / "run"), tmp_path / "run", data=DATA, resume=True)
@@ -314,11 +314,11 @@ def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> No
 def test_the_iterate_that_is_kept_is_chosen_by_the_protocol_of_the_run() -> None:
     protocol = Protocol(network="mlp(width=4,depth=2)", initialiser="kaiming", step_size=0.3, epochs=5, seed=1)
     run = prepare(toy_config(protocol=protocol, seed=3), DATA)
-    learned = run.config.method.start(run.problem)
-    found = datastill.run.validate(run, learned)
-    wanted = score(artifact(run, learned), DATA, replace(protocol, networks=20, seed=3), split="validation")
+    state = run.config.method.init(run.task)
+    found = datastill.run.validate(run, state)
+    wanted = score(artifact(run, state), DATA, replace(protocol, networks=20, seed=3), split="validation")
     assert (found["mean"], found["n"]) == (wanted.mean, 20)
-    standard = score(artifact(run, learned), DATA, Protocol(networks=20, seed=3), split="validation")
+    standard = score(artifact(run, state), DATA, Protocol(networks=20, seed=3), split="validation")
     assert found["mean"] != standard.mean
 
 
@@ -342,7 +342,7 @@ def test_fixed_weights_are_kept_and_used(tmp_path: Path) -> None:
 def test_distilling_beats_the_real_images_it_starts_from(tmp_path: Path) -> None:
     config = toy_config(loop=LoopSettings(iterations=100, validate_every=50), protocol=Protocol(networks=20))
     run = prepare(config, DATA)
-    before = artifact(run, config.method.start(run.problem))
+    before = artifact(run, config.method.init(run.task))
     after = distill(config, tmp_path / "run", data=DATA)
     assert after.header.score["mean"] > score(before, DATA, config.protocol).mean + 0.05
 

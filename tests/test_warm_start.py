@@ -40,7 +40,7 @@ def test_a_warm_start_in_another_normalisation_has_the_same_pixels(tmp_path: Pat
         warm_start=str(tmp_path / "set.safetensors"),
     )
     run = prepare(config, DATA)
-    again = artifact(run, config.method.start(run.problem))
+    again = artifact(run, config.method.init(run.task))
     torch.testing.assert_close(again.pixels(), first.pixels(), rtol=1e-3, atol=1e-4)
 
 

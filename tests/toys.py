@@ -8,7 +8,9 @@ from datastill.artifact import DistilledSet, Header
 from datastill.data import DataSettings, RealData, Split, load_data
 from datastill.evaluation import Protocol
 from datastill.loop import LoopSettings
+from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.networks import build
 from datastill.networks.start import parse_start
 from datastill.recipes import Config
 
@@ -47,6 +49,13 @@ def toy_config(**changes: object) -> Config:
     if isinstance(settings.get("start"), str):
         settings["start"] = parse_start(settings["start"])
     return Config(**settings)
+
+
+def toy_task(start: str = "random", seed: int = 0, data: RealData | None = None) -> Task:
+    """A small network on `toy_data`."""
+    data = data or toy_data()
+    network = build("mlp(width=8,depth=1)", shape=data.shape, classes=data.classes)
+    return Task(data=data, network=network, draws=parse_start(start).bound(network, seed=seed), seed=seed)
 
 
 def toy_set(data: RealData, **header: object) -> DistilledSet:

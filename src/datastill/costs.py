@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from . import distributed
-from .methods import Method, Problem
+from .methods import Method, Task
 from .training.engine import Mode
 
 MODES: tuple[Mode, ...] = ("stored", "recomputed")
@@ -45,15 +45,15 @@ class _Lengths:
     """Those of an epoch, each with examples of its own."""
 
 
-def costs(method: Method, problem: Problem) -> dict[Mode, Cost]:
+def costs(method: Method, task: Task) -> dict[Mode, Cost]:
     """The cost of an outer iteration in each mode, with the networks together that the engine asks for, or all."""
-    problem = replace(problem, warm_start=None)  # shorter programs do not fit it, and its values take no memory
+    task = replace(task, warm_start=None)  # shorter programs do not fit it, and its values take no memory
     once = method.shortened(1, 1) or method
-    once.gradient(_trial(method, problem, "recomputed"), once.start(problem), 0)  # makes what is made once and kept
+    once.step(_trial(method, task, "recomputed"), once.init(task), 0)  # makes what is made once and kept
     lengths = _lengths(method)
     if lengths is None or lengths.total <= SHORTEST:
-        return {mode: cost(method, _trial(method, problem, mode)) for mode in MODES}
-    return _continued(method, problem, lengths)
+        return {mode: cost(method, _trial(method, task, mode)) for mode in MODES}
+    return _continued(method, task, lengths)
 
 
 def _lengths(method: Method) -> _Lengths | None:
@@ -64,11 +64,11 @@ def _lengths(method: Method) -> _Lengths | None:
     return _Lengths(total=total, differentiated=window or total, epoch=method.steps)  # type: ignore[attr-defined]
 
 
-def _continued(method: Method, problem: Problem, lengths: _Lengths) -> dict[Mode, Cost]:
+def _continued(method: Method, task: Task, lengths: _Lengths) -> dict[Mode, Cost]:
     """The costs of the whole program, by mode, from those of programs of 2, 3 and 4 gradient steps."""
 
     def short(mode: Mode, steps: int, epochs: int) -> Cost:
-        return cost(method.shortened(steps, epochs) or method, _trial(method, problem, mode))
+        return cost(method.shortened(steps, epochs) or method, _trial(method, task, mode))
 
     two, three = ({mode: short(mode, 1, epochs) for mode in MODES} for epochs in (2, 3))
     step = {mode: _difference(three[mode], two[mode]) for mode in MODES}
@@ -77,9 +77,7 @@ def _continued(method: Method, problem: Problem, lengths: _Lengths) -> dict[Mode
         examples = _difference(_difference(short("stored", 2, 2), three["stored"]), step["stored"])
     training = step["recomputed"].operations - step["stored"].operations  # of a step that is not differentiated
     return {
-        mode: _along(
-            lengths, two[mode], step[mode], examples, training, _kept(lengths, mode, problem.engine.keep_every)
-        )
+        mode: _along(lengths, two[mode], step[mode], examples, training, _kept(lengths, mode, task.engine.keep_every))
         for mode in MODES
     }
 
@@ -107,12 +105,10 @@ def _kept(lengths: _Lengths, mode: Mode, every: int) -> int:
     return steps if mode == "stored" or every == 1 else -(-steps // every) + min(every, steps)
 
 
-def _trial(method: Method, problem: Problem, mode: Mode) -> Problem:
-    """The problem with an engine that needs no preparation."""
-    together = problem.engine.together or own_networks(method)
-    return replace(
-        problem, engine=replace(problem.engine, mode=mode, execution="eager", together=together, keep_every=1)
-    )
+def _trial(method: Method, task: Task, mode: Mode) -> Task:
+    """The task with an engine that needs no preparation."""
+    together = task.engine.together or own_networks(method)
+    return replace(task, engine=replace(task.engine, mode=mode, execution="eager", together=together, keep_every=1))
 
 
 def own_networks(method: Method) -> int:
@@ -120,12 +116,12 @@ def own_networks(method: Method) -> int:
     return len(distributed.rank_slice(getattr(method, "networks", 1)))
 
 
-def cost(method: Method, problem: Problem) -> Cost:
+def cost(method: Method, task: Task) -> Cost:
     """The cost of an outer iteration, measured by running it as a whole."""
-    learned = method.start(problem)
+    state = method.init(task)
     gc.collect()
     with Peak() as follower:
-        method.gradient(problem, learned, 0)
+        method.step(task, state, 0)
     return Cost(memory=follower.peak, operations=follower.operations)
 
 

@@ -7,15 +7,15 @@ from .errors import UserError
 from .networks import Network
 from .networks.start import Draws
 from .recipes import Config
-from .synthetic import Synthetic
+from .synthetic import SyntheticData
 
 
 def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
     """Load the distilled set of the warm start; None without a warm start.
 
     Raises:
-        UserError: the set has another image size, other classes or another inner optimiser, or its classes are in
-            another order while an attack names two classes by number.
+        UserError: the set has another image size or other classes, or its classes are in another order while an attack
+            names two classes by number.
     """
     if not config.warm_start:
         return None
@@ -23,7 +23,6 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
     for what, theirs, ours in (
         ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
         ("classes", *_classes(config, earlier, data)),
-        ("inner optimiser", earlier.header.optimiser, inner_optimiser(config)),
     ):
         if theirs != ours:
             raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
@@ -54,11 +53,11 @@ def class_order(config: Config, data: RealData, earlier: DistilledSet | None) ->
     return order
 
 
-def as_start(earlier: DistilledSet, data: RealData) -> Synthetic:
-    """Return the set with its examples normalised by the mean and standard deviation of `data`."""
+def as_start(earlier: DistilledSet, data: RealData) -> SyntheticData:
+    """Return the set as synthetic data, with its examples normalised by the mean and standard deviation of `data`."""
     examples = (earlier.pixels().to(data.mean) - data.mean[:, None, None]) / data.std[:, None, None]  # device and type
-    labels, step_sizes = earlier.labels.to(data.device), earlier.step_sizes.to(data.mean)
-    return Synthetic(examples=examples, labels=labels, step_sizes=step_sizes)
+    targets, program = earlier.targets.to(data.device), earlier.program.to(data.mean)
+    return SyntheticData(inputs=examples.flatten(0, 1), targets=targets, program=program)
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> Draws:
@@ -76,12 +75,7 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
     return config.start.bound(
         network,
         seed=config.seed,
-        networks=getattr(config.method, "networks", 1),
+        networks=config.method.networks,
         dtype=config.engine.weights,
         stored=earlier.theta_0 if earlier and config.start.continues else None,
     )
-
-
-def inner_optimiser(config: Config) -> str:
-    """Return the name of the inner optimiser; ``sgd`` if the method has no such setting."""
-    return getattr(config.method, "optimiser", "sgd")

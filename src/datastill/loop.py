@@ -1,14 +1,13 @@
-"""The outer loop of every method: gradient, clipping, Adam, running average, validation, log, checkpoint, resume."""
+"""The outer loop of every method: gradient, clipping, outer optimiser, running average, validation, log, checkpoint."""
 
-import io
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,16 +15,16 @@ from torch import Tensor
 
 from . import distributed
 from .errors import UserError, at_least
-from .methods import LearnedTensors, Method, Problem
+from .methods import Carried, LearnedTensors, Method, State, Task, Update, name_of
+from .outer import Outer
+from .run_state import RunState, placed, save, unusable
 from .runlog import JsonLines, ProgressLine
 from .signals import stop_signals
-from .storage.checkpoint import must_be_state, must_continue
-from .storage.files import write_whole
-from .storage.pickled import read_pickled
+from .storage.checkpoint import must_be_carried
 from .storage.records import must_have_types
 
-Validation = Callable[[LearnedTensors], dict[str, float]]
-"""Measures learned tensors: returns {"mean", "sd", "n"} on the validation split; a larger mean is better."""
+Validation = Callable[[State], dict[str, float]]
+"""Measures a state of a method: returns {"mean", "sd", "n"} on the validation split; a larger mean is better."""
 
 NORMS_KEPT = 100  # the clip is a multiple of the median of the last gradient norms, of which this many are kept
 MOST_SKIPPED = 20  # outer iterations in a row without a finite gradient, after which the run has diverged
@@ -34,7 +33,7 @@ MOST_MOTIONLESS = 5  # first outer iterations with gradients that are exactly ze
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """The settings of the outer optimisation: Adam on the tensors that the method learns."""
+    """The settings of the outer optimisation of the tensors that the method learns."""
 
     iterations: int = 1000
     """How many outer iterations."""
@@ -67,25 +66,6 @@ class LoopSettings:
         return 30**-share if self.schedule == "exponential" else 0.5 * (1 + math.cos(math.pi * share))
 
 
-@dataclass(kw_only=True)
-class State:
-    """The state of a run, on which each outer iteration depends besides the settings; saved as a checkpoint."""
-
-    learned: LearnedTensors
-    averaged: LearnedTensors
-    optimiser: dict[str, Any]
-    norms: dict[str, list[float]]
-    """The last norms of the gradients of single networks, by the name of the learned tensor."""
-    iteration: int = 0
-    best: LearnedTensors = field(default_factory=dict)
-    best_mean: float = -1.0
-    best_iteration: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    identity: dict[str, Any] = field(default_factory=dict)
-    """Plain values that must be unchanged when the run is resumed; the loop only stores them."""
-
-
 class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
     """The run was stopped by a signal and can be resumed. The iteration is None if the outer loop was not running."""
 
@@ -100,66 +80,69 @@ class DivergedError(UserError):
 
 def optimise(
     method: Method,
-    problem: Problem,
+    task: Task,
+    state: RunState,
     settings: LoopSettings,
     folder: Path,
     *,
     validate: Validation,
-    resume: bool = False,
-    identity: Mapping[str, Any] | None = None,
-) -> State:
-    """Run the outer iterations from the start or from the checkpoint in `folder`.
+) -> RunState:
+    """Run the outer iterations from a state, which is that of a checkpoint in `folder` or new (see `first_state`).
 
-    A resumed run computes exactly what an uninterrupted run computes, because an iteration depends only on the `State`
-    and the settings. If several processes share the networks of an iteration, results differ only by rounding.
+    A resumed run computes exactly what an uninterrupted run computes, because an iteration depends only on the state
+    and the settings. If several processes share the networks of an iteration, results differ only by rounding. A method
+    without rates has no iterations: its first state is validated, and becomes the set.
 
     Args:
-        method: gives the first learned tensors, their gradients and their outer learning rates.
-        problem: the data, network and initial weights for the method.
+        method: gives the gradients of the learned tensors and their outer learning rates.
+        task: the data, network and initial weights for the method.
+        state: where to go on.
         settings: the settings of the loop.
         folder: the folder of ``metrics.jsonl`` and ``checkpoint.pt``.
-        validate: measures learned tensors on the validation split.
-        resume: continue from the checkpoint.
-        identity: plain values to keep in the checkpoint, which are compared when the run is resumed.
+        validate: measures a state of the method on the validation split.
 
     Returns:
-        The final state; `State.best` holds the learned tensors with the best validation accuracy.
+        The final state; `RunState.kept` is the state of the method with the best validation accuracy.
 
     Raises:
         DivergedError: too many iterations in a row without a finite gradient; the last good state is saved.
         Stopped: SIGINT or SIGTERM came; the state is saved.
         LostError: another process has ended; the state is saved, and any number of processes can resume it.
     """
-    checkpoint = folder / "checkpoint.pt"
-    state = distributed.on_first_rank(lambda: load(checkpoint)) if resume else None
-    start = method.start(problem)
-    learned = _placed(state, start).learned if state else start
-    parameters = {name: value.clone().requires_grad_() for name, value in learned.items()}
-    optimiser = torch.optim.Adam(
-        [{"params": [parameters[name]], "lr": outer.rate} for name, outer in method.rates().items()],
-        betas=settings.betas,
-    )
-    if state is None:
-        norms: dict[str, list[float]] = {name: [] for name in learned}
-        _must_be_finite(learned, "before the first iteration", "change the settings of the start")
-        state = State(learned=learned, averaged=learned, optimiser=optimiser.state_dict(), norms=norms)
-        state.identity = dict(identity or {})
+    checkpoint, fresh = folder / "checkpoint.pt", not state.iteration and state.best_mean < 0
+    state = placed(state, task.data.device)
+    outer = Outer(state.learned, method.rates(), settings.betas)
+    if fresh:
         save(state, checkpoint)
     else:
         try:
-            must_continue(state.learned, state.optimiser, start, optimiser)
+            outer.load(state.optimiser)
         except UserError as error:
-            raise _unusable(checkpoint, error) from error
-        optimiser.load_state_dict(state.optimiser)
+            raise unusable(checkpoint, error) from error
     mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
-    log = JsonLines(mine, resume=resume)
-    loop = _Loop(method, problem, settings, state, parameters, optimiser, log, checkpoint, validate)
+    log = JsonLines(mine, resume=not fresh)
+    loop = _Loop(method, task, settings, state, outer, log, checkpoint, validate)
     try:
         with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves
             _run(loop, folder, asked)
     finally:
         log.close()
     return state
+
+
+def first_state(method: Method, state: State) -> RunState:
+    """Return the state of a run before its first iteration, given the first state of the method.
+
+    Raises:
+        DivergedError: a tensor of the state is not finite.
+        UserError: the method has a rate for a tensor that it does not learn, or carries something that cannot be saved.
+    """
+    _must_be_finite(state.learned, "before the first iteration", "change the settings of the start")
+    if missing := method.rates().keys() - state.learned.keys():
+        raise UserError(f"the method {method.name} has rates for {', '.join(sorted(missing))}, but does not learn them")
+    _must_be_carried(method, state.carried)
+    learned, carried = state.learned, state.carried
+    return RunState(method=name_of(method), version=method.version, learned=learned, averaged=learned, carried=carried)
 
 
 def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
@@ -169,7 +152,7 @@ def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
         Stopped: a signal was put into `asked`.
         LostError: another process has ended.
     """
-    state, total = loop.state, loop.settings.iterations
+    state, total = loop.state, loop.settings.iterations if loop.outer.rates else 0
     try:
         with ProgressLine("distil", total=total, done=state.iteration) as progress:
             while state.iteration < total:
@@ -178,6 +161,8 @@ def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
                 if stops := distributed.gathered(asked):
                     save(state, loop.checkpoint)
                     raise Stopped(state.iteration, stops[0], folder)
+        if not total and state.best_mean < 0:
+            loop.validate()
         save(state, loop.checkpoint)
     except distributed.LostError as error:
         if not loop.validating:
@@ -190,36 +175,25 @@ def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
 @dataclass
 class _Loop:
     method: Method
-    problem: Problem
+    task: Task
     settings: LoopSettings
-    state: State
-    parameters: LearnedTensors
-    optimiser: torch.optim.Adam
+    state: RunState
+    outer: Outer
     log: JsonLines
     checkpoint: Path
-    validate: Validation
+    measure: Validation
     validating: bool = False
     """True while validating. A checkpoint written now would skip this validation on resume, so none is written."""
 
     def step(self) -> float:
         """Run one outer iteration, with the log, validation and checkpoint after it, and return the objective."""
         state, settings, began = self.state, self.settings, time.perf_counter()
-        for group, outer in zip(self.optimiser.param_groups, self.method.rates().values(), strict=True):
-            group["lr"] = outer.rate * settings.factor(state.iteration)
-        update = self.method.gradient(self.problem, state.learned, state.iteration)
+        update = self.method.step(self.task, state.latest, state.iteration)
+        self._must_fit(update)
         mine = {name: each.flatten(1).norm(dim=1) for name, each in update.gradients.items()}
         objective, norms = _shared(update.objective, mine)
         if all(bool(norm.isfinite().any()) for norm in norms.values()):
-            recent = {
-                name: [*state.norms[name], *norm[norm.isfinite()].tolist()][-NORMS_KEPT:]
-                for name, norm in norms.items()
-            }
-            each = {
-                name: limited(g, mine[name], self._limit(name, recent[name])) for name, g in update.gradients.items()
-            }
-            self._apply(distributed.mean(each))
-            state.norms, state.skipped = recent, 0
-            self._must_move()
+            self._apply(update, mine, norms)
         else:
             state.skipped += 1
         if state.skipped in (MOST_SKIPPED, settings.iterations):
@@ -234,28 +208,57 @@ class _Loop:
             skipped=state.skipped,
         )
         if state.iteration % settings.validate_every == 0 or state.iteration == settings.iterations:
-            self._validate()
+            self.validate()
         if state.iteration % settings.checkpoint_every == 0:
             save(state, self.checkpoint)
         return objective
 
-    def _limit(self, name: str, recent: list[float]) -> float:
-        """Return the limit on the norm of each network's gradient: a multiple of the median of the recent norms."""
-        clip = self.method.rates()[name].clip
-        return clip * statistics.median(recent) if clip else math.inf
+    def _must_fit(self, update: Update) -> None:
+        """Raise a `UserError` unless the gradients have the names and shapes of the tensors with a rate."""
+        found = {name: tuple(each.shape[1:]) for name, each in update.gradients.items()}
+        wanted = {name: tuple(each.shape) for name, each in self.outer.parameters.items()}
+        if found != wanted:
+            raise UserError(
+                f"the method {self.method.name} gives gradients of {found}, but has rates for tensors of {wanted}; a "
+                "gradient has the name of its tensor and the shape (networks, *shape)"
+            )
 
-    def _apply(self, gradients: LearnedTensors) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.grad = gradients[name]
-        self.optimiser.step()
-        state, keep = self.state, self._decay()
-        learned = {name: value.detach().clone() for name, value in self.parameters.items()}
+    def _apply(self, update: Update, mine: LearnedTensors, norms: LearnedTensors) -> None:
+        """Let the outer optimiser change the learned tensors; take over what the method carries.
+
+        Args:
+            update: what the iteration gave in this process.
+            mine: the norm of each gradient in `update`.
+            norms: the norms of the gradients of all processes.
+        """
+        state = self.state
+        recent = {name: [*state.norms.get(name, []), *norm[norm.isfinite()].tolist()][-NORMS_KEPT:]
+                  for name, norm in norms.items()}  # fmt: skip
+        each = {name: limited(g, mine[name], self._limit(name, recent[name])) for name, g in update.gradients.items()}
+        moved = self.outer.step(distributed.mean(each), self.settings.factor(state.iteration))
         # The state is not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
         advice = f"the last good state is in {self.checkpoint}; lower the outer learning rates"
-        _must_be_finite(learned, f"after iteration {state.iteration + 1}", advice)
-        state.learned = learned
-        state.averaged = {name: state.averaged[name].lerp(value, 1 - keep) for name, value in state.learned.items()}
-        state.optimiser = self.optimiser.state_dict()
+        _must_be_finite(moved, f"after iteration {state.iteration + 1}", advice)
+        _must_be_carried(self.method, update.carried)
+        state.averaged = state.averaged | {name: self._averaged(name, value) for name, value in moved.items()}
+        state.learned, state.carried = state.learned | moved, update.carried
+        state.optimiser, state.norms, state.skipped = self.outer.state(), recent, 0
+        self._must_move()
+
+    def _limit(self, name: str, recent: list[float]) -> float:
+        """Return the limit on the norm of each network's gradient: a multiple of the median of the recent norms."""
+        clip = self.outer.rates[name].clip
+        return clip * statistics.median(recent) if clip else math.inf
+
+    def _averaged(self, name: str, value: Tensor) -> Tensor:
+        """Return the running average of a learned tensor, given its new value.
+
+        The decay is smaller in early iterations, so that the start is soon forgotten.
+        """
+        if not self.outer.rates[name].average:
+            return value
+        seen = self.state.iteration
+        return self.state.averaged[name].lerp(value, 1 - min(self.settings.average, (1 + seen) / (10 + seen)))
 
     def _must_move(self) -> None:
         """Raise a `UserError` if a learned tensor had only zero gradients in the first iterations."""
@@ -267,22 +270,19 @@ class _Loop:
                 raise UserError(
                     f"the gradients of the {name.replace('_', ' ')} were exactly zero in the first "
                     f"{state.iteration + 1} iterations, so nothing would be learned: the network "
-                    f"{self.problem.network.name!r} has no derivative with respect to its input (rounding, sign, "
+                    f"{self.task.network.name!r} has no derivative with respect to its input (rounding, sign, "
                     "argmax, detach, or an embedding as first layer); use a network that is differentiable in its input"
                 )
 
-    def _decay(self) -> float:
-        """Return the decay of the average; it is smaller in early iterations, so that the start is soon forgotten."""
-        seen = self.state.iteration
-        return min(self.settings.average, (1 + seen) / (10 + seen))
-
-    def _validate(self) -> None:
+    def validate(self) -> None:
+        """Measure the averages; keep them if they are better than those before."""
         state, began, self.validating = self.state, time.perf_counter(), True
-        measured = self.validate(state.averaged)
+        measured = self.measure(state.averages)
         self.validating = False
         state.seconds += time.perf_counter() - began
         if measured["mean"] > state.best_mean:
-            state.best, state.best_mean, state.best_iteration = state.averaged, measured["mean"], state.iteration
+            state.best, state.best_carried = state.averaged, state.carried
+            state.best_mean, state.best_iteration = measured["mean"], state.iteration
         self.log.write(iteration=state.iteration, validation=measured, seconds=round(state.seconds, 3))
 
     def _diverged(self, objective: float) -> None:
@@ -290,14 +290,14 @@ class _Loop:
         save(self.state, self.checkpoint)
         raise DivergedError(
             f"the run diverged: the last {self.state.skipped} iterations up to {self.state.iteration + 1} gave no "
-            f"finite hypergradient (objective {objective}); the last good state is in {self.checkpoint}; lower the "
+            f"finite gradient (objective {objective}); the last good state is in {self.checkpoint}; lower the "
             "outer learning rates or the starting step size"
         )
 
     @property
     def best_text(self) -> str:
         """The best validation accuracy so far, as text."""
-        return f"{self.state.best_mean:.1%}" if self.state.best else "none yet"
+        return f"{self.state.best_mean:.1%}" if self.state.best_mean >= 0 else "none yet"
 
 
 def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
@@ -305,6 +305,11 @@ def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
     for name, value in learned.items():
         if not bool(value.isfinite().all()):
             raise DivergedError(f"the {name.replace('_', ' ')} are not finite {when}; {advice}")
+
+
+def _must_be_carried(method: Method, carried: Carried) -> None:
+    """Raise a `UserError` if a method carries something that cannot be saved or is not finite."""
+    must_be_carried(carried, f"what the method {method.name} carries to the next iteration")
 
 
 def _shared(objective: float, norms: LearnedTensors) -> tuple[float, LearnedTensors]:
@@ -327,39 +332,3 @@ def limited(
     scale = (limit / norms.clamp(min=1e-30)).clamp(max=1)
     per_network = (slice(None), *(None,) * (each.dim() - 1))
     return torch.where(norms.isfinite()[per_network], each * scale[per_network], 0.0)
-
-
-def save(state: State, path: Path) -> None:
-    """Write a checkpoint, completely or not at all; with several processes only the first one writes."""
-    if distributed.rank() == 0:
-        content = io.BytesIO()
-        torch.save(vars(state), content)
-        write_whole(path, content.getvalue())
-
-
-def load(path: Path) -> State:
-    """Read a checkpoint; only tensors and plain values are accepted, nothing is executed.
-
-    Raises:
-        UserError: there is no checkpoint, or it is broken, or it is not the checkpoint of a run.
-    """
-    if not path.exists():
-        raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
-    plain = read_pickled(path)
-    try:
-        must_be_state(plain)
-        return State(**plain)
-    except (UserError, TypeError) as error:  # a TypeError: the fields of another version
-        raise _unusable(path, error) from error
-
-
-def _placed(state: State, start: LearnedTensors) -> State:
-    """Move the tensors of a state to the devices of `start`; a checkpoint is read to the CPU."""
-    devices = {name: value.device for name, value in start.items()}
-    for tensors in (state.learned, state.averaged, state.best):
-        tensors.update({name: value.to(devices.get(name, "cpu")) for name, value in tensors.items()})
-    return state
-
-
-def _unusable(path: Path, error: Exception) -> UserError:
-    return UserError(f"cannot resume from the checkpoint {path}: {error}; begin a new run in another folder")

@@ -14,7 +14,7 @@ import torch
 from .costs import Cost, costs, own_networks
 from .errors import UserError, counted
 from .memory import free_bytes
-from .methods import Method, Problem
+from .methods import Method, Task
 from .modes import usual_modes
 from .runlog import say
 from .timing import Timing, measure, of_seconds
@@ -67,32 +67,32 @@ class Plan:
 
 
 @usual_modes()
-def choose(method: Method, problem: Problem, iterations: int) -> Engine:
+def choose(method: Method, task: Task, iterations: int) -> Engine:
     """The fastest way that fits into memory, with nothing left to be chosen.
 
     Args:
         method: what will be run.
-        problem: with the engine as it was asked for.
+        task: with the engine as it was asked for.
         iterations: outer iterations to come; compiling pays for many only.
 
     Raises:
         UserError: the mode asked for, or every mode, does not fit.
     """
-    warn(problem)
-    room = _room(method, problem)
-    problem, modes = room.problem, room.modes
-    engine = replace(problem.engine, mode=modes[0])
+    warn(task)
+    room = _room(method, task)
+    task, modes = room.task, room.modes
+    engine = replace(task.engine, mode=modes[0])
     plainest = replace(plain(engine), together=engine.together or own_networks(method))
-    once = measure(method, problem, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
+    once = measure(method, task, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
     if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
     until = time.perf_counter() + ENDS_AFTER
-    return timed(method, problem, modes[:1], iterations, compiling=True, until=until)[0].engine
+    return timed(method, task, modes[:1], iterations, compiling=True, until=until)[0].engine
 
 
-def warn(problem: Problem) -> None:
+def warn(task: Task) -> None:
     """Say that a precision that was asked for is slow here."""
-    if problem.engine.precision != "auto" and (why := slow(problem.data.device, problem.engine.precision)):
+    if task.engine.precision != "auto" and (why := slow(task.data.device, task.engine.precision)):
         say(f"warning: {why}; take --engine.precision auto or float32")
 
 
@@ -104,26 +104,26 @@ def plain(engine: Engine) -> Engine:
 
 
 @usual_modes()
-def plan(method: Method, problem: Problem, iterations: int, *, until: float | None = None) -> Plan:
+def plan(method: Method, task: Task, iterations: int, *, until: float | None = None) -> Plan:
     """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled.
 
     Args:
         method: what will be run.
-        problem: with the engine as it was asked for.
+        task: with the engine as it was asked for.
         iterations: outer iterations to come.
         until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
             measured in any case. `ENDS_AFTER` seconds from now when left out.
     """
     until = time.perf_counter() + ENDS_AFTER if until is None else until
-    warn(problem)
+    warn(task)
     say("counting the operations and following the memory of an outer iteration, on a few of its gradient steps")
-    room = _room(method, problem)
+    room = _room(method, task)
     return Plan(
-        parameters=problem.network.size,
+        parameters=task.network.size,
         operations=room.costs["stored"].operations,
         memory=room.memory,
         available=room.available,
-        timings=timed(method, room.problem, room.modes, iterations, compiling=False, until=until),
+        timings=timed(method, room.task, room.modes, iterations, compiling=False, until=until),
     )
 
 
@@ -131,7 +131,7 @@ def plan(method: Method, problem: Problem, iterations: int, *, until: float | No
 class _Room:
     """What fits into memory: all networks together, or else one at a time."""
 
-    problem: Problem
+    task: Task
     costs: dict[Mode, Cost]
     available: int
     modes: list[Mode]
@@ -142,15 +142,15 @@ class _Room:
         return {mode: cost.memory for mode, cost in self.costs.items()}
 
 
-def _room(method: Method, problem: Problem) -> _Room:
-    engine, found, available = problem.engine, costs(method, problem), free_bytes(problem.data.device)
+def _room(method: Method, task: Task) -> _Room:
+    engine, found, available = task.engine, costs(method, task), free_bytes(task.data.device)
     try:
         modes = fitting(engine, {mode: cost.memory for mode, cost in found.items()}, available)
-        return _Room(problem=problem, costs=found, available=available, modes=modes)
+        return _Room(task=task, costs=found, available=available, modes=modes)
     except UserError:
         if engine.together or own_networks(method) == 1:
             raise
-        return _room(method, replace(problem, engine=replace(engine, together=1)))
+        return _room(method, replace(task, engine=replace(engine, together=1)))
 
 
 def fitting(engine: Engine, memory: dict[Mode, int], available: int) -> list[Mode]:
@@ -172,7 +172,7 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int) -> list[Mod
 
 
 def timed(
-    method: Method, problem: Problem, modes: list[Mode], iterations: int, *, compiling: bool, until: float
+    method: Method, task: Task, modes: list[Mode], iterations: int, *, compiling: bool, until: float
 ) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first.
 
@@ -180,33 +180,33 @@ def timed(
 
     Args:
         method: what will be run.
-        problem: with the engine as it was asked for.
+        task: with the engine as it was asked for.
         modes: those that fit into memory.
         iterations: outer iterations to come.
         compiling: whether compiled steps may be tried, which takes a minute or two; only a long run does.
         until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
             measured in any case.
     """
-    engine = problem.engine
+    engine = task.engine
     together = [engine.together] if engine.together else sorted({1, own_networks(method)})
     ways = [replace(plain(engine), mode=mode, together=count) for mode in modes for count in together]
     say(f"measuring {counted(len(ways), 'way')} to compute an outer iteration (memory, networks together)")
-    found = measure(method, problem, ways, until=until)
+    found = measure(method, task, ways, until=until)
     if engine.execution == "auto":
-        found = _with_executions(method, problem, found, _executions(found[0].seconds * iterations, compiling), until)
+        found = _with_executions(method, task, found, _executions(found[0].seconds * iterations, compiling), until)
     if engine.precision == "auto":
-        found = _with_half(method, problem, found, until)
+        found = _with_half(method, task, found, until)
     return found
 
 
 def _with_executions(
-    method: Method, problem: Problem, found: list[Timing], executions: list[Execution], until: float
+    method: Method, task: Task, found: list[Timing], executions: list[Execution], until: float
 ) -> list[Timing]:
     """The timings with those of the best way by every execution, which take turns with it."""
     say(f"measuring {counted(len(executions), 'way')} to compute a step: {', '.join(executions)}")
     best = found[0]
     ways = [replace(best.engine, execution=each) for each in executions]
-    again = measure(method, problem, ways, until=until - best.seconds, needed=False)
+    again = measure(method, task, ways, until=until - best.seconds, needed=False)
     others = found[1:] if best.engine in [timing.engine for timing in again] else found
     return sorted([*again, *others], key=of_seconds)
 
@@ -222,19 +222,17 @@ def _executions(seconds: float, compiling: bool) -> list[Execution]:
     return ["eager", "traced", "compiled"]
 
 
-def _with_half(method: Method, problem: Problem, found: list[Timing], until: float) -> list[Timing]:
+def _with_half(method: Method, task: Task, found: list[Timing], until: float) -> list[Timing]:
     """The timings with that of the best way in bfloat16, where this machine is not slow in it.
 
     It comes first only if it is faster by more than rounding more coarsely is worth.
     """
-    if why := slow(problem.data.device, "bfloat16"):
+    if why := slow(task.data.device, "bfloat16"):
         say(f"not bfloat16: {why}")
         return found
     say("measuring the best way in bfloat16")
     best = found[0]
-    half = measure(
-        method, problem, [replace(best.engine, precision="bfloat16")], until=until - best.seconds, needed=False
-    )
+    half = measure(method, task, [replace(best.engine, precision="bfloat16")], until=until - best.seconds, needed=False)
     if half and half[0].seconds <= GAIN * best.seconds:
         return [*half, *found]
     return [best, *sorted([*found[1:], *half], key=of_seconds)]

@@ -8,8 +8,8 @@ from . import migration
 from .artifact import DistilledSet
 from .errors import UserError
 from .identity import must_match
-from .loop import load
 from .recipes import Config, as_dict, from_dict
+from .run_state import RunState, load
 from .runlog import say
 from .storage.files import as_read, is_free, read_json
 from .storage.seal import is_sealed
@@ -41,8 +41,8 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
     return False
 
 
-def begun(folder: Path, resume: bool) -> dict[str, Any] | None:
-    """Return the identity in the checkpoint of a run to resume; None if there is no checkpoint.
+def begun(folder: Path, resume: bool) -> RunState | None:
+    """Return the state in the checkpoint of a run to resume; None if there is no checkpoint.
 
     Raises:
         UserError: the checkpoint is broken, or a new run cannot begin because the folder holds other files.
@@ -53,10 +53,10 @@ def begun(folder: Path, resume: bool) -> dict[str, Any] | None:
         return None
     if not (folder / CHECKPOINT).exists():
         return None
-    then = load(folder / CHECKPOINT).identity
-    if not then:
+    state = load(folder / CHECKPOINT)
+    if not state.identity:
         say(f"the run in {folder} was begun by an older version: it is unknown whether settings and data changed")
-    return then
+    return state
 
 
 def finished(folder: Path, config: Config) -> DistilledSet:

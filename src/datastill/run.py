@@ -18,18 +18,20 @@ from .effects import must_use_given_data, must_use_warm_start
 from .errors import UserError
 from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
 from .identity import data_identity, files_identity
-from .initial_weights import as_start, class_order, earlier_set, initial_weights, inner_optimiser
+from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .locks import alone
-from .loop import State, Stopped, optimise
-from .methods import LearnedTensors, Problem
+from .loop import Stopped, first_state, optimise
+from .methods import State, Task, must_take
 from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.start import FromPool, Pretrained, Start
 from .networks.weights import sha256
 from .planner import advice, choose
+from .program import Ordered, name_of
 from .recipes import Config, as_dict, differences
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
+from .run_state import RunState, must_be_of, placed, unusable
 from .runlog import ProgressLine, say
 from .signals import signal_of
 from .storage.files import as_read, read_json, remove_leftovers, write_json
@@ -80,8 +82,9 @@ def distill(
 
 
 def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, command: str) -> DistilledSet:
-    then = distributed.on_first_rank(lambda: begun(folder, resume))
-    if resume and then is None:
+    state = distributed.on_first_rank(lambda: begun(folder, resume))
+    then = state.identity if state else None
+    if resume and state is None:
         say(f"the run in {folder} was stopped before its first checkpoint; it starts again at the first iteration")
     real = distributed.on_every_rank(lambda: data or load_data(config.data))
     source = data_identity(real)
@@ -89,23 +92,19 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
     run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
     config = run.config
     engine = _engine(run, folder)
-    run = replace(run, problem=replace(run.problem, engine=engine))
+    run = replace(run, task=replace(run.task, engine=engine))
     files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
     settings = {"config": as_read(as_dict(config)), "engine": asdict(engine), **files}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
+    state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))
+    state.identity = source | settings
     if not resume:
         distributed.on_first_rank(lambda: _begin(folder, config, command, engine))
     with advice(engine):
         state = optimise(
-            config.method,
-            run.problem,
-            config.loop,
-            folder,
-            validate=lambda learned: validate(run, learned),
-            resume=then is not None,
-            identity=source | settings,
+            config.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found)
         )
-    distilled = artifact(run, state.best, state)
+    distilled = artifact(run, state.kept, state)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled))
     distributed.on_first_rank(lambda: _finish(folder, scored))
@@ -135,7 +134,7 @@ class Run:
     """A configuration with the data, the network and the initial weights that it names, loaded."""
 
     config: Config
-    problem: Problem
+    task: Task
     data: RealData
     """The real data in float32, on the device; sets are measured on it."""
     earlier: DistilledSet | None = None
@@ -155,9 +154,9 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
             loaded.
     """
     device = pick_device(config.device)
-    distributed.require_divisible("networks per iteration", getattr(config.method, "networks", 1))
+    distributed.require_divisible("networks per iteration", config.method.networks)
     data = (data or load_data(config.data)).to(device)
-    asked, config = config, replace(config, method=config.method.adapted(data))
+    asked, config = config, replace(config, method=config.method.fitted(data))
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
     if config.attack:
         config.attack.check(data.class_names)
@@ -166,7 +165,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
         must_use_warm_start(asked, earlier)
     data = data.with_classes(class_order(config, data, earlier))
     exact = data.in_precision(config.engine.weights)
-    problem = Problem(
+    task = Task(
         data=exact,
         network=network,
         draws=initial_weights(config, network, earlier),
@@ -175,12 +174,30 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
         attack=config.attack,
         warm_start=as_start(earlier, exact) if earlier else None,
     )
-    run = Run(config=config, problem=problem, data=data, earlier=earlier)
-    # Settings that are impossible, or do not fit the data, are refused before anything is computed or written.
-    must_be_measurable(artifact(run, config.method.start(problem)), config.protocol, device)
+    run = Run(config=config, task=task, data=data, earlier=earlier)
+    must_take(config.method, task)
     if changes := differences(asked, config):
         say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
     return run
+
+
+def begin(run: Run) -> RunState:
+    """Return the state of a run before its first iteration, after a check that its set can be scored."""
+    state = first_state(run.config.method, run.config.method.init(run.task))
+    # Settings that are impossible, or do not fit the data, are refused before anything is written.
+    must_be_measurable(artifact(run, state.latest), run.config.protocol, run.data.device)
+    return state
+
+
+def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
+    """Return the state of a checkpoint on the device of the run, after a check that it is a state of its method."""
+    must_be_of(run.config.method, state, folder / CHECKPOINT)
+    state = placed(state, run.data.device)
+    try:
+        artifact(run, state.latest)
+    except (UserError, RuntimeError, LookupError) as error:
+        raise unusable(folder / CHECKPOINT, f"its state makes no set ({str(error).splitlines()[0]})") from error
+    return state
 
 
 def pick_device(name: str) -> torch.device:
@@ -211,34 +228,46 @@ def _engine(run: Run, folder: Path) -> Engine:
     record = distributed.on_first_rank(lambda: read_json(path) if path.exists() else {})
     if "engine" in record:
         return read(Engine, record["engine"], "engine")
-    found = distributed.on_every_rank(lambda: choose(run.config.method, run.problem, run.config.loop.iterations))
+    found = distributed.on_every_rank(lambda: choose(run.config.method, run.task, run.config.loop.iterations))
     engine = distributed.gathered([found])[0]
     say(f"how to compute: {engine}")
     return engine
 
 
-def validate(run: Run, learned: LearnedTensors) -> dict[str, float]:
-    """Measure learned tensors on a part of the validation split, with networks that are used for nothing else.
+def validate(run: Run, state: State) -> dict[str, float]:
+    """Measure a state of the method on a part of the validation split, with networks that are used for nothing else.
 
-    Networks are trained by the protocol of the run, so that the kept tensors are chosen by the measure of the score.
+    Networks are trained by the protocol of the run, so that the kept state is chosen by the measure of the score.
 
     Returns:
         ``mean`` and ``sd`` of the accuracies, as fractions of 1, and ``n``, the number of networks.
     """
     protocol = replace(run.config.protocol, networks=VALIDATION_NETWORKS, seed=run.config.seed)
-    data, attack = run.data, run.problem.attack
+    data, attack = run.data, run.task.attack
     if attack:  # a good attack makes networks answer the target class
         data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
-    found = score(artifact(run, learned), data, protocol, split="validation", images=VALIDATION_IMAGES)
+    found = score(artifact(run, state), data, protocol, split="validation", images=VALIDATION_IMAGES)
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
-def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> DistilledSet:
-    """Return learned tensors as a distilled set with a header; with the state, the header also has its provenance."""
-    config, problem = run.config, run.problem
-    synthetic = config.method.result(problem, learned)
-    draws = problem.draws
+def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSet:
+    """Return what a state of the method stands for as a distilled set with a header.
+
+    Args:
+        run: the run.
+        state: the state of the method.
+        end: the state at the end of the run; the header then has the provenance of the set.
+
+    Raises:
+        UserError: a file cannot hold the program that the method gives.
+    """
+    config, task = run.config, run.task
+    synthetic, draws = config.method.result(task, state), task.draws
+    program = synthetic.program
     initial, initialiser = _old_names(draws.start)
+    if not isinstance(program.order, Ordered):
+        raise UserError(f"a set cannot store the program of the method {config.method.name} yet: {program.words}")
+    step_sizes = program.order.step_sizes.float().cpu()
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
@@ -247,19 +276,19 @@ def artifact(run: Run, learned: LearnedTensors, state: State | None = None) -> D
         network=config.network,
         initialiser=initialiser,
         initial=initial,
-        weights=user_weights_sha256(problem.network, initial),
-        optimiser=inner_optimiser(config),
+        weights=user_weights_sha256(task.network, initial),
+        optimiser=name_of(program.optimiser),
         attack=config.attacked,
         method=config.method.name,
         config=as_dict(config),
-        provenance=provenance(run, state) if state else {},
+        provenance=provenance(run, end) if end else {},
     )
     return DistilledSet(
-        examples=synthetic.examples.float().cpu(),
-        labels=synthetic.labels.cpu(),
-        step_sizes=synthetic.step_sizes.float().cpu(),
+        examples=synthetic.inputs.float().cpu().unflatten(0, (step_sizes.shape[1], -1)),
+        labels=synthetic.targets.cpu().unflatten(0, (step_sizes.shape[1], -1)),
+        step_sizes=step_sizes,
         header=header,
-        theta_0=problem.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
+        theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
     )
 
 
@@ -270,7 +299,7 @@ def _old_names(start: Start) -> tuple[str, str]:
     return ("fixed" if start.is_stored else "random"), name
 
 
-def provenance(run: Run, state: State) -> dict[str, Any]:
+def provenance(run: Run, state: RunState) -> dict[str, Any]:
     """Return how a set was made: versions, hardware, data, iterations and seconds, as plain values."""
     config, more = run.config, {}
     if run.earlier:
@@ -287,7 +316,7 @@ def provenance(run: Run, state: State) -> dict[str, Any]:
         "hardware": hardware(run.data.device),
         "threads": torch.get_num_threads(),
         "processes": distributed.ranks(),
-        "engine": asdict(run.problem.engine),
+        "engine": asdict(run.task.engine),
         "iterations": state.iteration,
         "kept_iteration": state.best_iteration,
         "validation": state.best_mean,

@@ -1,4 +1,4 @@
-"""Synthetic examples and their step sizes: how they start, and the coordinates in which they are learned."""
+"""Synthetic data: what a method makes; how examples start, and the coordinates in which they are learned."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot, softplus
 
 from .data import RealData
 from .errors import UserError, at_least
+from .program import Program
 
 Start = Literal["real", "noise"]
 Coordinates = Literal["auto", "principal", "pixels"]
@@ -21,13 +22,15 @@ LEAST_SCALE = 1e-3
 """Smallest scale of a direction, so that coordinates are finite along directions in which real images do not vary."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Synthetic:
-    """Synthetic examples (normalised), their labels, and the step size of each gradient step."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SyntheticData:
+    """What a method makes: synthetic examples, their targets, and how networks are trained on them."""
 
-    examples: Float[Tensor, "steps b c h w"]
-    labels: Shaped[Tensor, "steps b *classes"]
-    step_sizes: Float[Tensor, "epochs steps"]
+    inputs: Float[Tensor, "n *shape"]
+    """Normalised by the mean and standard deviation of the real data."""
+    targets: Shaped[Tensor, "n *classes"]
+    """Integer classes (hard), or one number for each class (soft)."""
+    program: Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,16 @@ def choose_coordinates(data: RealData, coordinates: Coordinates) -> Coordinates:
     return "principal" if math.prod(data.shape) <= MOST_VALUES else "pixels"
 
 
+def must_have_coordinates(data: RealData, coordinates: Coordinates) -> None:
+    """Raise a `UserError` if the images have too many values for these coordinates."""
+    values = math.prod(data.shape)
+    if choose_coordinates(data, coordinates) == "principal" and values > MOST_VALUES:
+        raise UserError(
+            f"images of {'x'.join(map(str, data.shape))} have {values} values, and principal coordinates are for at "
+            f"most {MOST_VALUES}; take --method.coordinates pixels or resize the data"
+        )
+
+
 def basis(data: RealData, coordinates: Coordinates) -> Basis:
     """Return the basis of these coordinates for `data`; its scales have a mean square of 1, like normalised pixels.
 
@@ -75,12 +88,7 @@ def basis(data: RealData, coordinates: Coordinates) -> Basis:
     """
     if choose_coordinates(data, coordinates) == "pixels":
         return Basis()
-    values = math.prod(data.shape)
-    if values > MOST_VALUES:
-        raise UserError(
-            f"images of {'x'.join(map(str, data.shape))} have {values} values, and principal coordinates are for at "
-            f"most {MOST_VALUES}; take --method.coordinates pixels or resize the data"
-        )
+    must_have_coordinates(data, coordinates)
     directions, deviations = data.principal
     scale = deviations / deviations.square().mean().sqrt().clamp(min=1e-12)
     return Basis(directions, scale.clamp(min=LEAST_SCALE))
@@ -101,14 +109,21 @@ def start_examples(
     Raises:
         UserError: `ipc` is not a multiple of `steps`, or a class has fewer than `ipc` images.
     """
-    at_least("steps", steps, 1)
-    at_least("ipc (images per class)", ipc, 1)
-    _evenly(ipc, steps)
+    must_start(data, ipc=ipc, steps=steps, start=start)
     if start == "noise":
         shape = (steps, data.classes * (ipc // steps), *data.shape)
         return torch.randn(shape, generator=generator, dtype=data.dtype).to(data.device)
     chosen = data.by_class(ipc, generator)
     return by_step(data.normalise(data.train.images[chosen.flatten()]).unflatten(0, chosen.shape), steps)
+
+
+def must_start(data: RealData, *, ipc: int, steps: int, start: Start) -> None:
+    """Raise a `UserError` if `start_examples` cannot give examples for these arguments."""
+    at_least("steps", steps, 1)
+    at_least("ipc (images per class)", ipc, 1)
+    _evenly(ipc, steps)
+    if start == "real":
+        data.must_have(ipc)
 
 
 def by_step(images: Float[Tensor, "classes each c h w"], steps: int) -> Float[Tensor, "steps b c h w"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .errors import UserError
-from .methods import LearnedTensors, Method, Problem
+from .methods import Method, State, Task
 from .runlog import say
 from .training import Engine
 
@@ -33,7 +33,7 @@ def of_seconds(timing: Timing) -> float:
 
 def measure(
     method: Method,
-    problem: Problem,
+    task: Task,
     ways: list[Engine],
     rounds: int = 3,
     *,
@@ -47,7 +47,7 @@ def measure(
 
     Args:
         method: the method that will be run.
-        problem: the problem that will be run; its engine is ignored.
+        task: the task that will be run; its engine is ignored.
         ways: the ways to compute, as engines without the value auto.
         rounds: calls of each way after the first. A way that is ten times slower than the best is not called again.
         until: value of `time.perf_counter` by which the last call ends, if it takes as long as one before it.
@@ -56,15 +56,15 @@ def measure(
     Raises:
         UserError: no way is possible, though one is needed.
     """
-    learned = method.start(problem)
+    state = method.init(task)
     first: dict[Engine, float] = {}
-    trials = {way: replace(problem, engine=way) for way in ways}
+    trials = {way: replace(task, engine=way) for way in ways}
     for way, trial in trials.items():
         if (first or not needed) and time.perf_counter() + min(first.values(), default=0.0) > until:
             say(f"not measured, because there is no time: {way}")
             continue
         try:
-            first[way] = _seconds(method, trial, learned)
+            first[way] = _seconds(method, trial, state)
         except (UserError, RuntimeError) as error:
             if needed and len(ways) == 1:
                 raise
@@ -74,7 +74,7 @@ def measure(
         for way in first:
             slow = seconds[way] > SLOWER_THAN_BEST * min(seconds.values()) and (turn or _unprepared(way))
             if not slow and time.perf_counter() + min(first[way], seconds[way]) <= until:
-                seconds[way] = min(seconds[way], _seconds(method, trials[way], learned))
+                seconds[way] = min(seconds[way], _seconds(method, trials[way], state))
     timings = [Timing(engine=way, first=took, seconds=min(seconds[way], took)) for way, took in first.items()]
     return sorted(timings, key=of_seconds)
 
@@ -84,9 +84,9 @@ def _unprepared(way: Engine) -> bool:
     return way.execution in ("eager", "forward")
 
 
-def _seconds(method: Method, problem: Problem, learned: LearnedTensors) -> float:
+def _seconds(method: Method, task: Task, state: State) -> float:
     began = time.perf_counter()
-    method.gradient(problem, learned, 0)
-    if problem.data.device.type == "cuda":
-        torch.cuda.synchronize(problem.data.device)
+    method.step(task, state, 0)
+    if task.data.device.type == "cuda":
+        torch.cuda.synchronize(task.data.device)
     return time.perf_counter() - began

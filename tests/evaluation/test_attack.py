@@ -14,7 +14,7 @@ from datastill.evaluation import attacked, with_clean
 from datastill.evaluation.attack import AttackScore
 from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.objectives import Attack
+from datastill.objectives import Attack, classification
 from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import spread_of
 from datastill.run import prepare, validate
@@ -83,7 +83,7 @@ def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path
     means = []
     for config in (plain, attack):
         run = prepare(config, DATA)
-        means.append(validate(run, method.start(run.problem))["mean"])
+        means.append(validate(run, method.init(run.task))["mean"])
     assert means[0] > 0.9
     assert means[1] == pytest.approx(means[0] - 1 / 3, abs=0.1)
 
@@ -118,10 +118,11 @@ def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
     run, attacking = (
         prepare(toy_config(**objective), DATA) for objective in ({}, {"objective": "attack", "target_class": 2})
     )
-    theta = run.problem.draws(0, 0, [0])
+    theta = run.task.draws(0, 0, [0])
     images, labels = DATA.normalise(DATA.train.images[None, :32].flatten(0, 1))[None], DATA.train.labels[None, :32]
-    found = attacking.problem.objective(theta, images, labels)
-    torch.testing.assert_close(found, run.problem.objective(theta, images, attack.relabel(labels)))
+    found = classification(attacking.task.network, attacking.task.attack)(theta, images, labels)
+    plain = classification(run.task.network, run.task.attack)(theta, images, attack.relabel(labels))
+    torch.testing.assert_close(found, plain)
 
 
 @pytest.mark.parametrize(

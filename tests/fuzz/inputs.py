@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from datastill.loop import LoopSettings, optimise
+from datastill.loop import LoopSettings
 from datastill.networks import build
 from datastill.networks.pool import FORMAT, Pool
 from datastill.networks.weights import fill
@@ -19,8 +19,7 @@ from datastill.recipes import as_dict, from_dict
 from datastill.run import prepare
 from datastill.storage.files import digest, read_json
 
-from ..methods.test_conformance import problem
-from ..test_loop import Noisy, closeness
+from ..test_loop import run as loop
 from ..toys import toy_config, toy_data
 from .mutations import changed, changed_bytes, storable
 
@@ -66,12 +65,12 @@ def pool_bytes(folder: Path, draw: random.Random) -> None:
 def checkpoint(folder: Path, draw: random.Random) -> None:
     """The checkpoint of a run in which a value is changed, and the run goes on from it."""
     settings, path = LoopSettings(iterations=3, checkpoint_every=1, validate_every=3), folder / "checkpoint.pt"
-    optimise(Noisy(), problem(), LoopSettings(iterations=2, validate_every=2), folder, validate=closeness)
+    loop(folder, settings=LoopSettings(iterations=2, validate_every=2))
     if draw.random() < 0.7:
         torch.save(changed(torch.load(path, weights_only=True), draw), path)
     else:
         path.write_bytes(changed_bytes(path.read_bytes(), draw))
-    state = optimise(Noisy(), problem(), settings, folder, validate=closeness, resume=True)
+    state = loop(folder, settings=settings, resume=True)
     assert all(bool(value.isfinite().all()) for value in state.learned.values())
 
 

@@ -1,97 +1,193 @@
-"""What every method promises, asked of every method that is found."""
+"""What every method promises, asked of every method that is found, and of three toy methods."""
 
+import copy
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from datastill import distributed
-from datastill.methods import METHODS, Method, Problem
-from datastill.networks import build
-from datastill.networks.start import parse_start
+from datastill.errors import UserError
+from datastill.loop import LoopSettings, first_state, optimise
+from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
+from datastill.recipes import as_dict, from_dict
+from datastill.run_state import RunState, load, must_be_of, save
 
-from ..toys import toy_config, toy_data
+from ..toys import toy_config, toy_data, toy_task
+from .toy_methods import TOYS
 
 DATA = toy_data()
-SMALL = {"dataset-distillation": toy_config().method}
+SMALL: dict[str, Method] = {"dataset-distillation": toy_config().method}
+"""Settings with which an iteration takes a fraction of a second; of other methods the defaults are taken."""
+KINDS: dict[str, type[Method]] = METHODS | {kind.name: kind for kind in TOYS}
 
 
-@pytest.fixture(params=sorted(METHODS))
+@pytest.fixture(params=sorted(KINDS))
 def method(request: pytest.FixtureRequest) -> Method:
-    return SMALL.get(request.param) or METHODS[request.param]()
+    return SMALL.get(request.param) or KINDS[request.param]().fitted(DATA)
 
 
-def problem(initial: str = "random", seed: int = 0) -> Problem:
-    network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
-    draws = parse_start(initial).bound(network, seed=seed)
-    return Problem(data=DATA, network=network, draws=draws, seed=seed)
+@pytest.fixture
+def iterated(method: Method) -> Method:
+    if not method.rates():
+        pytest.skip("nothing is iterated")
+    return method
 
 
-def test_settings_are_frozen_and_each_is_explained(method: Method) -> None:
+def tensors(value: Any, path: str = "") -> dict[str, Tensor]:
+    """All tensors inside of a record, dictionary or list, by their place; numbers as tensors, too."""
+    if isinstance(value, Tensor):
+        return {path: value}
+    if isinstance(value, int | float):
+        return {path: torch.tensor(value)}
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return {name: each for key, inside in items for name, each in tensors(inside, f"{path}.{key}").items()}
+
+
+def equal(one: Any, other: Any) -> bool:
+    ours, theirs = tensors(one), tensors(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def copied(state: State) -> State:
+    return State(**copy.deepcopy(vars(state)))
+
+
+def after(method: Method, iterations: int) -> State:
+    """A state after some iterations, for which learned tensors do not move."""
+    task = toy_task()
+    state = method.init(task)
+    for i in range(iterations):
+        state = State(learned=state.learned, carried=method.step(task, state, i).carried)
+    return state
+
+
+def test_settings_are_frozen_and_each_has_a_default(method: Method) -> None:
     assert dataclasses.is_dataclass(method)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(method, dataclasses.fields(method)[0].name, 1)
-    assert type(method)().name == method.name, "every setting has a default"
+    assert type(method)().name == method.name
+    assert method.fitted(DATA) == method, "settings that are fitted already stay as they are"
 
 
-@pytest.mark.parametrize("initial", ["random", "fixed"])
-def test_there_is_one_gradient_per_network_and_nothing_is_changed(method: Method, initial: str) -> None:
-    given = problem(initial)
-    learned = method.start(given)
-    before = {name: value.clone() for name, value in learned.items()}
-    update = method.gradient(given, learned, 0)
-    assert update.gradients.keys() == learned.keys() == method.rates().keys()
-    for name, value in learned.items():
-        assert torch.equal(value, before[name])
-        assert update.gradients[name].shape[1:] == value.shape
-        assert update.gradients[name].isfinite().all()
-        assert not update.gradients[name].requires_grad
+@pytest.mark.parametrize("start", ["random", "fixed"])
+def test_there_is_one_gradient_per_network_and_nothing_is_changed(iterated: Method, start: str) -> None:
+    task = toy_task(start)
+    must_take(iterated, task)
+    state = iterated.init(task)
+    before = copied(state)
+    update = iterated.step(task, state, 0)
+    assert equal(before, state)
+    assert update.gradients.keys() == iterated.rates().keys() <= state.learned.keys()
+    assert len({len(gradient) for gradient in update.gradients.values()}) == 1
+    for name, gradient in update.gradients.items():
+        assert gradient.shape[1:] == state.learned[name].shape
+        assert gradient.isfinite().all()
+        assert not gradient.requires_grad
     assert update.objective > 0
+    assert not any(each.requires_grad for each in tensors([vars(state), update.carried]).values())
 
 
-def test_an_iteration_is_a_function_of_its_arguments_alone(method: Method) -> None:
-    learned = method.start(problem())
-    state = torch.random.get_rng_state()
-    first = method.gradient(problem(), learned, 7)
-    torch.rand(3)
-    second = method.gradient(problem(), learned, 7)
-    other = method.gradient(problem(), learned, 8)
-    torch.random.set_rng_state(state)
-    for name in learned:
-        assert torch.equal(first.gradients[name], second.gradients[name])
-        assert not torch.equal(first.gradients[name], other.gradients[name])
+def test_an_iteration_is_a_function_of_its_arguments_alone(iterated: Method) -> None:
+    state = after(iterated, 1)
 
+    def step(iteration: int) -> Update:
+        return iterated.step(toy_task(), state, iteration)  # a new task: nothing that was made for another one counts
 
-def test_processes_compute_their_own_networks(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = problem()
-    learned = method.start(given)
-    whole, parts = method.gradient(given, learned, 3), []
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "ranks", lambda: 2)
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(method.gradient(given, learned, 3))
-    for name, gradients in whole.gradients.items():
-        torch.testing.assert_close(torch.cat([part.gradients[name] for part in parts]), gradients)
+    first, _, second, other = step(7), torch.rand(3), step(7), step(8)
+    assert equal(first, second)
+    assert not equal(first.gradients, other.gradients)
 
 
 def test_the_global_generator_is_left_alone(method: Method) -> None:
     before = torch.random.get_rng_state()
-    given = problem()
-    method.gradient(given, method.start(given), 0)
+    task = toy_task()
+    state = method.init(task)
+    if method.rates():
+        method.step(task, state, 0)
+    method.result(task, state)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_seed_decides_the_start(method: Method) -> None:
-    same, again, other = (method.start(problem(seed=seed)) for seed in (0, 0, 1))
-    assert all(torch.equal(same[name], again[name]) for name in same)
-    assert any(not torch.equal(same[name], other[name]) for name in same)
+def test_processes_compute_their_own_networks_and_carry_equal_state(
+    iterated: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, state = toy_task(), after(iterated, 1)
+    whole, parts = iterated.step(task, state, 3), []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "ranks", lambda: 2)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(iterated.step(task, state, 3))
+    for name, gradients in whole.gradients.items():
+        mean = torch.cat([part.gradients[name] for part in parts]).mean(0)
+        torch.testing.assert_close(mean, gradients.mean(0))
+    assert all(equal(part.carried, whole.carried) for part in parts)
+
+
+def test_the_seed_decides_the_first_state(method: Method) -> None:
+    one, again = (method.init(toy_task(seed=3)) for _ in range(2))
+    assert equal(one, again)
 
 
 def test_the_result_is_a_set_that_can_be_trained_on(method: Method) -> None:
-    given = problem()
-    result = method.result(given, method.start(given))
-    steps, batch = result.examples.shape[:2]
-    assert result.examples.shape[2:] == DATA.shape
-    assert result.labels.shape[:2] == (steps, batch)
-    assert result.step_sizes.shape[1] == steps
-    assert (result.step_sizes > 0).all()
+    task = toy_task()
+    result = method.result(task, method.init(task))
+    assert result.inputs.shape == (len(result.targets), *DATA.shape)
+    assert result.inputs.dtype == method.dtype
+    if result.targets.is_floating_point():
+        assert result.targets.shape == (len(result.inputs), DATA.classes)
+    else:
+        assert set(result.targets.tolist()) <= set(range(DATA.classes))
+    assert result.program.length(len(result.inputs)) >= 1
+    assert not result.inputs.requires_grad
+
+
+def run(method: Method, state: RunState, folder: Path, iterations: int = 4) -> RunState:
+    """Some iterations, each with a validation and a checkpoint."""
+    folder.mkdir(exist_ok=True)
+
+    def validate(found: State) -> dict[str, float]:
+        values = [each.double().mean() for each in tensors(vars(found)).values()]
+        return {"mean": float(torch.stack(values).sum().sin().abs()), "sd": 0.0, "n": 1}
+
+    loop = LoopSettings(iterations=iterations, validate_every=1, checkpoint_every=1, schedule="constant")
+    return optimise(method, toy_task(), state, loop, folder, validate=validate)
+
+
+def test_a_run_goes_on_from_its_checkpoint_to_the_last_bit(method: Method, tmp_path: Path) -> None:
+    def first() -> RunState:
+        return first_state(method, method.init(toy_task()))
+
+    whole = run(method, first(), tmp_path / "whole")
+    run(method, first(), tmp_path / "parts", iterations=3)
+    found = load(tmp_path / "parts" / "checkpoint.pt")
+    must_be_of(method, found, tmp_path / "parts" / "checkpoint.pt")
+    end = run(method, found, tmp_path / "parts")
+    assert whole.iteration == end.iteration == (4 if method.rates() else 0)
+    assert equal(whole.latest, end.latest)
+    assert equal(whole.averages, end.averages)
+    assert equal(method.result(toy_task(), whole.kept), method.result(toy_task(), end.kept))
+
+
+def test_the_state_of_another_method_or_version_is_refused_by_name(method: Method, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    state = first_state(method, method.init(toy_task()))
+    save(state, path)
+    must_be_of(method, load(path), path)
+    for change, message in (
+        ({"method": "another"}, f"it holds the state of the method another, but the run has {name_of(method)}"),
+        ({"version": 99}, f"version 99 of the state of {name_of(method)}, but this is version {method.version}"),
+    ):
+        save(RunState(**vars(state) | change), path)
+        with pytest.raises(UserError, match=message):
+            must_be_of(method, load(path), path)
+
+
+def test_a_method_is_found_by_the_name_that_is_stored(method: Method) -> None:
+    assert find_method(name_of(method)) is type(method)
+    assert from_dict(as_dict(toy_config(method=method))).method == method

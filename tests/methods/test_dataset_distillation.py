@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from datastill.errors import UserError
+from datastill.methods import State
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.training import Engine
 
-from .test_conformance import problem
+from ..toys import toy_task
 
 SMALL = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1)
 
@@ -19,9 +20,10 @@ LABELLED = replace(SMALL, labels_rate=0.1)
 
 @pytest.mark.parametrize("method", [SMALL, LABELLED], ids=["hard labels", "learned labels"])
 def test_the_gradient_is_that_of_the_objective_it_reports(method: DatasetDistillation) -> None:
-    given = problem()
-    learned = method.start(given)
-    update = method.gradient(given, learned, 3)
+    task = toy_task()
+    state = method.init(task)
+    learned = state.learned
+    update = method.step(task, state, 3)
     assert ("labels" in learned) == (method is LABELLED)
     draw = torch.Generator().manual_seed(0)
     for name in learned:
@@ -29,7 +31,7 @@ def test_the_gradient_is_that_of_the_objective_it_reports(method: DatasetDistill
         direction /= direction.norm()
         slope = float((update.gradients[name].mean(0) * direction).sum())
         ends = [
-            method.gradient(given, learned | {name: learned[name] + sign * 1e-2 * direction}, 3).objective
+            method.step(task, State(learned=learned | {name: learned[name] + sign * 1e-2 * direction}), 3).objective
             for sign in (1, -1)
         ]
         assert (ends[0] - ends[1]) / 2e-2 == pytest.approx(slope, rel=0.05, abs=2e-4)
@@ -37,38 +39,38 @@ def test_the_gradient_is_that_of_the_objective_it_reports(method: DatasetDistill
 
 def test_a_network_is_the_same_however_many_there_are() -> None:
     """Network i of an iteration draws the same weights and real batch, and so has the same gradient."""
-    given = problem()
-    learned = SMALL.start(given)
-    three, one = (replace(SMALL, networks=n).gradient(given, learned, 0) for n in (3, 1))
-    for name in learned:
+    task = toy_task()
+    state = SMALL.init(task)
+    three, one = (replace(SMALL, networks=n).step(task, state, 0) for n in (3, 1))
+    for name in state.learned:
         torch.testing.assert_close(three.gradients[name][:1], one.gradients[name])
         assert not torch.allclose(three.gradients[name][1], one.gradients[name][0])
 
 
 def test_both_modes_give_the_same_gradient() -> None:
-    given = problem()
-    learned = SMALL.start(given)
+    task = toy_task()
+    state = SMALL.init(task)
     stored, recomputed = (
-        SMALL.gradient(replace(given, engine=Engine(mode=mode, execution="eager", together=2)), learned, 0)
+        SMALL.step(replace(task, engine=Engine(mode=mode, execution="eager", together=2)), state, 0)
         for mode in ("stored", "recomputed")
     )
-    for name in learned:
+    for name in state.learned:
         torch.testing.assert_close(stored.gradients[name], recomputed.gradients[name])
 
 
 def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
     """Of four steps the window sees two: the other step sizes have no gradient, and all windows get their turn."""
-    given = problem()
+    task = toy_task()
     windowed = replace(SMALL, window=2)
-    learned = windowed.start(given)
+    state = windowed.init(task)
     seen = set()
     for iteration in range(12):
-        step_sizes = windowed.gradient(given, learned, iteration).gradients["step_sizes"].flatten(1)
+        step_sizes = windowed.step(task, state, iteration).gradients["step_sizes"].flatten(1)
         (inside,) = {tuple(row) for row in (step_sizes != 0).tolist()}  # the same window for all networks
         seen.add(tuple(i for i, one in enumerate(inside) if one))
     assert seen == {(0, 1), (1, 2), (2, 3)}
-    whole = replace(SMALL, window=4).gradient(given, learned, 0)
-    for name, gradient in SMALL.gradient(given, learned, 0).gradients.items():
+    whole = replace(SMALL, window=4).step(task, state, 0)
+    for name, gradient in SMALL.step(task, state, 0).gradients.items():
         torch.testing.assert_close(whole.gradients[name], gradient)
 
 

@@ -17,8 +17,7 @@ from datastill.run import prepare
 from datastill.synthetic import probabilities, raw_labels, start_labels, through_softmax
 
 from ..test_run import stopping
-from ..toys import toy_config, toy_data
-from .test_conformance import problem
+from ..toys import toy_config, toy_data, toy_task
 
 DATA = toy_data()
 METHOD = replace(toy_config().method, labels_rate=0.05)
@@ -54,12 +53,12 @@ def test_the_gradient_through_softmax_is_that_of_autograd() -> None:
 def test_the_objective_falls_further_than_with_hard_labels_alone() -> None:
     """With the examples held still, only the labels (and step sizes) can lower it."""
     method = replace(METHOD, examples_rate=0.0, step_sizes_rate=0.0, networks=4, real_batch=144)
-    given = problem()
-    learned = method.start(given)
-    first = method.gradient(given, learned, 0).objective
+    task = toy_task()
+    state = method.init(task)
+    first = method.step(task, state, 0).objective
     for _ in range(30):
-        learned["labels"] = learned["labels"] - 20 * method.gradient(given, learned, 0).gradients["labels"].mean(0)
-    assert method.gradient(given, learned, 0).objective < first - 0.02
+        state.learned["labels"] -= 20 * method.step(task, state, 0).gradients["labels"].mean(0)
+    assert method.step(task, state, 0).objective < first - 0.02
 
 
 def test_a_set_with_learned_labels_is_stored_loads_and_verifies(finished: Path, capsys: pytest.CaptureFixture) -> None:
@@ -101,8 +100,8 @@ def test_a_run_resumes_to_the_last_bit(finished: Path, tmp_path: Path, monkeypat
 def test_a_warm_start_with_soft_labels_goes_on_from_them_and_needs_a_rate(finished: Path) -> None:
     file = str(finished / "distilled.safetensors")
     run = prepare(toy_config(method=METHOD, warm_start=file), DATA)
-    labels = METHOD.result(run.problem, METHOD.start(run.problem)).labels
-    torch.testing.assert_close(labels, DistilledSet.load(finished).labels, rtol=1e-4, atol=1e-5)
+    labels = METHOD.result(run.task, METHOD.init(run.task)).targets
+    torch.testing.assert_close(labels, DistilledSet.load(finished).targets, rtol=1e-4, atol=1e-5)
     hard = toy_config(method=replace(METHOD, labels_rate=0.0), warm_start=file)
     with pytest.raises(UserError, match=r"or learn its soft labels on with --method.labels-rate"):
         prepare(hard, DATA)

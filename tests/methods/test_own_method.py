@@ -72,7 +72,7 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
         ("dataset-destillation", "unknown method 'dataset-destillation': did you mean 'dataset-distillation'"),
         ("no_such_module:Mine", "method 'no_such_module:Mine' cannot be used: .*; write module:Class"),
         ("json:dumps", "method 'json:dumps' is not a frozen dataclass"),
-        ("datastill.methods:Method", "is not a frozen dataclass with the four functions"),
+        ("datastill.methods:Method", "is not a frozen dataclass with the functions init"),
         (":", "cannot be used"),
     ],
 )

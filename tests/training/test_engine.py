@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from datastill.errors import UserError
+from datastill.methods import State
 from datastill.methods.base import PLAIN
 from datastill.networks import build
+from datastill.program import Ordered
 from datastill.run import prepare
 from datastill.training import EagerSteps, Engine, ForwardSteps, Hypergradient, TracedSteps, hypergradient, inner_loss
 
@@ -146,13 +148,16 @@ def test_the_hypergradient_of_layers_in_half_precision_is_in_single_and_close_to
 
 def test_in_float64_everything_is():
     config = toy_config(engine=replace(PLAIN, precision="float64"), start="fixed")
-    problem = prepare(config, toy_data()).problem
-    learned = config.method.start(problem)
-    update = config.method.gradient(problem, learned, 0)
-    result = config.method.result(problem, learned)
-    tensors = [problem.draws(0, 0, [0]), *learned.values(), *update.gradients.values(), *vars(result).values()]
+    task = prepare(config, toy_data()).task
+    state = config.method.init(task)
+    update = config.method.step(task, state, 0)
+    result = config.method.result(task, state)
+    order = result.program.order
+    assert isinstance(order, Ordered)
+    tensors = [task.draws(0, 0, [0]), *state.learned.values(), *update.gradients.values()]
+    tensors += [result.inputs, result.targets, order.step_sizes]
     assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float64}
-    assert problem.data.batch(torch.Generator(), 2)[0].dtype == torch.float64
+    assert task.data.batch(torch.Generator(), 2)[0].dtype == torch.float64
 
 
 def test_in_float64_the_gradient_has_its_digits_and_is_that_of_float32_besides():
@@ -160,9 +165,9 @@ def test_in_float64_the_gradient_has_its_digits_and_is_that_of_float32_besides()
     config = replace(config, method=replace(config.method, coordinates="pixels"))
     found = {}
     for precision in ("float32", "float64"):
-        problem = prepare(replace(config, engine=replace(PLAIN, precision=precision)), toy_data()).problem
-        learned = {name: each.to(problem.data.dtype) for name, each in config.method.start(problem).items()}
-        found[precision] = config.method.gradient(problem, learned, 0).gradients["examples"]
+        task = prepare(replace(config, engine=replace(PLAIN, precision=precision)), toy_data()).task
+        learned = {name: each.to(task.data.dtype) for name, each in config.method.init(task).learned.items()}
+        found[precision] = config.method.step(task, State(learned=learned), 0).gradients["examples"]
     difference = (found["float64"] - found["float32"]).norm() / found["float64"].norm()
     assert 1e-10 < difference < 1e-4
 

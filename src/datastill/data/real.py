@@ -176,13 +176,17 @@ class RealData:
         Raises:
             UserError: `count` is below 1 or above the number of train images of a class.
         """
+        self.must_have(count)
+        draw = _numpy(generator)
+        index = np.stack([members[draw.choice(len(members), count, replace=False)] for members in self._members])
+        return torch.from_numpy(index).to(self.device)
+
+    def must_have(self, count: int) -> None:
+        """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images."""
         at_least("images per class", count, 1)
         for name, members in zip(self.class_names, self._members, strict=True):
             if len(members) < count:
                 raise UserError(f"{count} images per class wanted, but class {name!r} has {len(members)} train images")
-        draw = _numpy(generator)
-        index = np.stack([members[draw.choice(len(members), count, replace=False)] for members in self._members])
-        return torch.from_numpy(index).to(self.device)
 
     @cached_property
     def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:

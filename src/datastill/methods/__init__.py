@@ -7,12 +7,16 @@ from dataclasses import is_dataclass
 
 from ..errors import UserError, unknown, untrusted
 from ..importing import import_named
+from ..synthetic import SyntheticData
 from .base import (
+    Carried,
     LearnedTensors,
     Method,
     OuterRate,
-    Problem,
+    State,
+    Task,
     Update,
+    must_take,
 )
 
 for _module in pkgutil.iter_modules(__path__):
@@ -52,7 +56,8 @@ def _import(name: str) -> type[Method]:
     except Exception as error:  # a module can raise anything
         raise UserError(f"method {name!r} cannot be used: {error}; write module:Class") from error
     raise UserError(
-        f"method {name!r} is not a frozen dataclass with the four functions of Method; see docs/adding-a-method.md"
+        f"method {name!r} is not a frozen dataclass with the functions init, rates and result of Method; see "
+        "docs/adding-a-method.md"
     )
 
 
@@ -64,11 +69,15 @@ def name_of(method: Method) -> str:
 
 __all__ = [
     "METHODS",
+    "Carried",
     "LearnedTensors",
     "Method",
     "OuterRate",
-    "Problem",
+    "State",
+    "SyntheticData",
+    "Task",
     "Update",
     "find_method",
+    "must_take",
     "name_of",
 ]

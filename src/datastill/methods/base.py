@@ -1,106 +1,147 @@
-"""The contract of a distillation method: a frozen record of settings with pure functions."""
+"""The contract of a distillation method: a frozen record of settings with pure functions, and explicit state."""
 
 import abc
-import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
 from ..data import RealData
+from ..errors import UserError
 from ..networks import Network
 from ..networks.start import Draws
-from ..objectives import Attack, classification
-from ..program import Rule
-from ..synthetic import Synthetic
-from ..training import Engine, RealLoss, Steps, inner_loss
+from ..objectives import Attack
+from ..storage.records import one_of
+from ..synthetic import SyntheticData
+from ..training import Engine
 
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
 """The plain way to compute: it works for every network and on every machine, and nothing is measured to choose it."""
 
 LearnedTensors = dict[str, Tensor]
 """The tensors that a method learns, by name; plain tensors without gradients."""
+Carried = dict[str, Any]
+"""What a method carries from one outer iteration to the next besides the learned tensors: tensors, numbers, texts,
+True, False and None, by name, and dictionaries, lists and tuples of these. It is saved in every checkpoint."""
+Made = TypeVar("Made")
+"""What is made only once for a task."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """The data, network, initial weights and settings that every method is given."""
+class Task:
+    """The data, network, initial weights and purpose that every method is given."""
 
     data: RealData
+    """The real data, in the type `Method.dtype`."""
     network: Network
     draws: Draws
-    """The initial weights of networks: ``draws(seed, iteration, which)``."""
+    """Initial weights: ``draws(seed, iteration, which)`` returns those of each network in `which`, on the CPU."""
     seed: int
     engine: Engine = PLAIN
     attack: Attack | None = None
     """The attack, if networks are to misread a class of the real data; None: networks are to classify it."""
-    warm_start: Synthetic | None = None
-    """Examples (normalised by the mean and sd of `data`) and step sizes to start from; None: start afresh."""
+    warm_start: SyntheticData | None = None
+    """Synthetic data (normalised by the mean and sd of `data`) to start from; None: start afresh."""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.network.must_see_images()
 
-    @functools.cached_property
-    def steps(self) -> Steps:
-        """Gradient steps of the network on synthetic examples; made only once, because compiling takes time."""
-        return self.engine.steps(inner_loss(self._network))
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` returned when this task was first asked for `key`, e.g. compiled steps.
 
-    def optimiser(self, name: str) -> Rule:
-        """Return the inner optimiser of this name; each one is made only once, because compiling takes time."""
-        return self._optimisers.setdefault(name, self.engine.optimiser(name))
-
-    @functools.cached_property
-    def _optimisers(self) -> dict[str, Rule]:
-        return {}
-
-    @functools.cached_property
-    def objective(self) -> RealLoss:
-        """The loss of trained weights on real data, which the outer loop minimises."""
-        return classification(self._network, self.attack)
-
-    @functools.cached_property
-    def _network(self) -> Network:
-        return self.network.computing(self.engine.layers)
+        It must follow from the task and from `key`, because it is not saved: it is made again when a run is resumed.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """The state of a method, on which an outer iteration depends besides the settings and the task."""
+
+    learned: LearnedTensors
+    """The tensors that the outer optimiser changes, each with a rate in `Method.rates`; others stay as they are."""
+    carried: Carried = field(default_factory=dict)
+    """What else the method carries from one iteration to the next; equal in every process."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Update:
-    """One stochastic gradient of the outer objective."""
+    """What an outer iteration gives: a stochastic gradient of the outer objective, and what is carried on."""
 
     objective: float
-    """Mean loss over the networks of this process; not finite if their training diverged."""
+    """Mean objective over the networks of this process; not finite if their training diverged."""
     gradients: LearnedTensors
-    """Gradients by the names of the learned tensors, one for each network of this process: (networks, *shape). The loop
+    """Gradients by the names of `Method.rates`, one for each network of this process: (networks, *shape). The loop
     clips each one, and takes the mean over the networks of all processes."""
+    carried: Carried = field(default_factory=dict)
+    """What the next iteration is given as `State.carried`: new values, as those given are never changed in place. It is
+    dropped if no gradient is finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OuterRate:
-    """The outer learning rate and the clipping of one learned tensor."""
+    """How the outer optimiser changes one learned tensor."""
 
     rate: float
-    """Outer learning rate (of Adam)."""
+    """Outer learning rate."""
     clip: float = 0.0
     """Clip the gradient of each network at this multiple of the median of the last 100 norms; 0: no clipping. Without
     clipping, one network in a hundred decides the update, because a few hypergradients are very large. For step sizes
     these few may be the signal that the step sizes are too large (docs/LOG.md)."""
+    rule: Literal["adam", "sgd"] = "adam"
+    """The outer optimiser: Adam, with the betas of the loop, or gradient descent."""
+    momentum: float = 0.0
+    """Momentum of gradient descent, in [0, 1)."""
+    average: bool = True
+    """Whether the set holds the running average of the tensor (`LoopSettings.average`), or its latest value."""
+
+    def __post_init__(self) -> None:
+        one_of("adam", "sgd")(self.rule, "rule")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum is {self.momentum}, but must be at least 0 and below 1")
+        if self.momentum and self.rule == "adam":
+            raise UserError(f"momentum is {self.momentum}, but has no effect with rule adam; take rule sgd")
 
 
 class Method(abc.ABC):
-    """A distillation method: its start, its gradient at an iteration, and the set that it learns.
+    """A distillation method: settings that are checked, a first state, an outer iteration, and the synthetic data.
 
-    Subclasses are frozen dataclasses of settings. All random numbers come from ``rng.generator(problem.seed, purpose,
-    iteration, network)``, so that a run can be resumed at any iteration and shared by processes: each process computes
-    the gradients of the networks ``distributed.rank_slice(networks)``, and the loop takes the mean over all networks.
+    Subclasses are frozen dataclasses of settings. A run calls `check`, then `init` once, then `step` in every outer
+    iteration (never, if `rates` is empty), and `result` for every validation and at the end; a resumed run goes on from
+    the state in its checkpoint. All random numbers come from ``rng.generator(task.seed, purpose, iteration, network)``,
+    so that a run can be resumed at any iteration and shared by processes: each process computes the gradients of the
+    networks ``distributed.rank_slice(networks)``, and the loop takes the mean over all networks.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Version of the state. Raise it when names, shapes or meaning of the state change: a checkpoint with the state of
+    another version is then refused."""
+    attacks: ClassVar[bool] = False
+    """Whether the method can make a set for an attack; otherwise a task with an attack is refused."""
     given_by_warm_start: ClassVar[Mapping[str, str]] = {}
     """The settings that a warm start replaces, each with the words for what the warm start gives instead, e.g.
-    ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error."""
+    ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error. Empty: the
+    method cannot start from an earlier set, and a task with a warm start is refused."""
+    less_memory: ClassVar[str] = "take a smaller batch or a smaller network"
+    """What to do if memory runs out, as advice to the user."""
 
-    def adapted(self, data: RealData) -> "Method":  # noqa: ARG002
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the real data and of the initial weights that the method is given."""
+        return torch.float32
+
+    @property
+    def networks(self) -> int:
+        """How many networks an outer iteration draws initial weights for, over all processes."""
+        return 1
+
+    def fitted(self, data: RealData) -> "Method":  # noqa: ARG002
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self
 
@@ -115,22 +156,37 @@ class Method(abc.ABC):
         """
         return None
 
-    @abc.abstractmethod
-    def start(self, problem: Problem) -> LearnedTensors:
-        """Return the learned tensors before the first iteration.
+    def check(self, task: Task) -> None:  # noqa: B027 (a method may have nothing to check)
+        """Check that the settings fit the task, before anything is computed or written.
 
         Raises:
-            UserError: the settings do not fit the data.
+            UserError: they do not; the error names the setting.
         """
 
     @abc.abstractmethod
+    def init(self, task: Task) -> State:
+        """Return the state before the first iteration; called once in a run, after `check`."""
+
+    @abc.abstractmethod
     def rates(self) -> Mapping[str, OuterRate]:
-        """Return the outer learning rate and the clipping of each learned tensor, by name."""
+        """Return how each learned tensor is changed, by name; empty if nothing is iterated: `init` then makes all."""
+
+    def step(self, task: Task, state: State, iteration: int) -> Update:
+        """Return the gradients at one outer iteration; they depend only on the arguments and on the rank.
+
+        A method with rates must have this function.
+        """
+        raise NotImplementedError(f"the method {self.name!r} has rates, but no function step")
 
     @abc.abstractmethod
-    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
-        """Return the gradients at one outer iteration; they depend only on the arguments and on the rank."""
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the synthetic data that a state stands for, with the program that networks are trained by."""
 
-    @abc.abstractmethod
-    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
-        """Return the synthetic examples, labels and step sizes that the learned tensors stand for."""
+
+def must_take(method: Method, task: Task) -> None:
+    """Raise a `UserError` if a method cannot do what a task asks for, or if its settings do not fit the task."""
+    if task.attack and not method.attacks:
+        raise UserError(f"the method {method.name} cannot make a set for an attack; take --objective classification")
+    if task.warm_start and not method.given_by_warm_start:
+        raise UserError(f"the method {method.name} cannot start from an earlier set; leave --warm-start out")
+    method.check(task)

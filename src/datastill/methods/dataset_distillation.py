@@ -10,15 +10,18 @@ from torch import Tensor
 from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
-from ..program import OptimiserName
+from ..objectives import classification
+from ..program import OptimiserName, Ordered, Program, name_of, optimiser
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
     Start,
-    Synthetic,
+    SyntheticData,
     basis,
     choose_coordinates,
+    must_have_coordinates,
+    must_start,
     positive,
     probabilities,
     raw,
@@ -27,8 +30,8 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, draw_window, hypergradient
-from .base import LearnedTensors, Method, OuterRate, Problem, Update
+from ..training import Hypergradient, OnReal, draw_window, hypergradient, inner_loss
+from .base import LearnedTensors, Method, OuterRate, State, Task, Update
 
 MOST_GRADIENT_STEPS = 100_000
 """Gradient steps of the longest program (steps x epochs); the set stores a step size for each."""
@@ -44,6 +47,7 @@ class DatasetDistillation(Method):
     """
 
     name: ClassVar[str] = "dataset-distillation"
+    attacks: ClassVar[bool] = True
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples", "step_size": "step sizes"}
 
     ipc: int = 10
@@ -109,7 +113,7 @@ class DatasetDistillation(Method):
         """T, the number of gradient steps of the program, over all epochs."""
         return self.steps * self.epochs
 
-    def adapted(self, data: RealData) -> "DatasetDistillation":
+    def fitted(self, data: RealData) -> "DatasetDistillation":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
         coordinates = choose_coordinates(data, self.coordinates)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
@@ -117,51 +121,65 @@ class DatasetDistillation(Method):
     def shortened(self, steps: int, epochs: int) -> "DatasetDistillation | None":
         """The settings with other `steps` and `epochs`, as many examples in each step, and without a window."""
         if self.ipc % self.steps:
-            return None  # `start` refuses these settings
+            return None  # `check` refuses these settings
         return replace(self, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs, window=0)
 
-    def start(self, problem: Problem) -> LearnedTensors:
-        """Return the coordinates of the examples in program order, step sizes before softplus, labels before softmax.
+    def check(self, task: Task) -> None:
+        """Check the size of the set, the coordinates, and the warm start against the data."""
+        must_have_coordinates(task.data, self.coordinates)
+        must_start(task.data, ipc=self.ipc, steps=self.steps, start="noise" if task.warm_start else self.start_from)
+        if task.warm_start:
+            self._must_fit(task, task.warm_start)
 
-        There are labels only if they are learned.
-        """
-        if problem.warm_start:
-            self._must_fit(problem, problem.warm_start)
-        start = problem.warm_start or Synthetic(
-            examples=start_examples(
-                problem.data,
-                ipc=self.ipc,
-                steps=self.steps,
-                start=self.start_from,
-                generator=generator(problem.seed, "start of the examples"),
-            ),
-            labels=start_labels(problem.data, ipc=self.ipc, steps=self.steps),
-            step_sizes=problem.data.mean.new_full((self.epochs, self.steps), self.step_size),
-        )
-        learned = {
-            "examples": basis(problem.data, self.coordinates).coordinates(start.examples),
-            "step_sizes": raw(start.step_sizes),
-        }
-        if self.labels_rate:
-            learned["labels"] = raw_labels(start.labels, problem.data.classes, problem.data.dtype)
-        return learned
-
-    def _must_fit(self, problem: Problem, start: Synthetic) -> None:
-        """Raise a `UserError` if the warm start has another number of examples, steps or epochs, or other labels."""
-        (epochs, steps), batch = start.step_sizes.shape, start.labels.shape[1]
-        if (epochs, steps, steps * batch) != (self.epochs, self.steps, self.ipc * problem.data.classes):
+    def _must_fit(self, task: Task, start: SyntheticData) -> None:
+        """Raise a `UserError` if the warm start has another program, number of examples, or other labels."""
+        order, ours = start.program.order, (self.ipc * task.data.classes, self.steps, self.epochs)
+        if not isinstance(order, Ordered):
+            raise UserError("the warm start has no ordered steps, which this method learns; take another set")
+        theirs = name_of(start.program.optimiser)
+        if theirs != self.optimiser:
+            raise UserError(f"the warm start has inner optimiser {theirs}, but this run has {self.optimiser}")
+        epochs, steps = order.step_sizes.shape
+        if (len(start.inputs), steps, epochs) != ours:
             raise UserError(
-                f"the warm start has {steps * batch} examples in {steps} steps x {epochs} epochs, but the settings ask "
-                f"for {self.ipc * problem.data.classes} in {self.steps} x {self.epochs}; take ipc, steps and epochs of "
-                "the warm start"
+                f"the warm start has {len(start.inputs)} examples in {steps} steps x {epochs} epochs, but the settings "
+                f"ask for {ours[0]} in {self.steps} x {self.epochs}; take ipc, steps and epochs of the warm start"
             )
-        if self.labels_rate and start.labels.is_floating_point():
+        if self.labels_rate and start.targets.is_floating_point():
             return
-        if not torch.equal(start.labels, start_labels(problem.data, ipc=self.ipc, steps=self.steps)):
+        if not torch.equal(start.targets, self._hard(task.data).flatten()):
             raise UserError(
                 "the warm start has other labels: this method learns examples in class order, each of one class; give "
                 "a set with hard labels in this order, or learn its soft labels on with --method.labels-rate 0.01"
             )
+
+    def init(self, task: Task) -> State:
+        """Return the coordinates of the examples in program order, step sizes before softplus, labels before softmax.
+
+        There are labels only if they are learned.
+        """
+        examples, labels, step_sizes = self._earlier(task.warm_start) if task.warm_start else self._fresh(task)
+        learned = {
+            "examples": basis(task.data, self.coordinates).coordinates(examples),
+            "step_sizes": raw(step_sizes),
+        }
+        if self.labels_rate:
+            learned["labels"] = raw_labels(labels, task.data.classes, task.data.dtype)
+        return State(learned=learned)
+
+    def _fresh(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the examples and labels of each step, and the step sizes, to start with."""
+        draw = generator(task.seed, "start of the examples")
+        examples = start_examples(task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw)
+        step_sizes = task.data.mean.new_full((self.epochs, self.steps), self.step_size)
+        return examples, self._hard(task.data), step_sizes
+
+    def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the examples and labels of each step, and the step sizes, of the warm start."""
+        assert isinstance(start.program.order, Ordered)  # by `check`
+        each = (self.steps, -1)
+        step_sizes = start.program.order.step_sizes.to(start.inputs)
+        return start.inputs.unflatten(0, each), start.targets.unflatten(0, each), step_sizes
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rates and the clipping of the examples, step sizes and learned labels."""
@@ -173,18 +191,18 @@ class DatasetDistillation(Method):
             rates["labels"] = OuterRate(rate=self.labels_rate, clip=self.examples_clip)
         return rates
 
-    def gradient(self, problem: Problem, learned: LearnedTensors, iteration: int) -> Update:
+    def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the exact hypergradient of each network that this process computes."""
-        mine = distributed.rank_slice(self.networks)
+        learned, mine = state.learned, distributed.rank_slice(self.networks)
         parts = [
-            self._hypergradients(problem, learned, iteration, mine[first : first + problem.engine.together])
-            for first in range(0, len(mine), problem.engine.together)
+            self._hypergradients(task, learned, iteration, mine[first : first + task.engine.together])
+            for first in range(0, len(mine), task.engine.together)
         ]
         objective, examples, step_sizes = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("objective", "examples", "step_sizes")
         )
         gradients = {
-            "examples": basis(problem.data, self.coordinates).gradient(examples),
+            "examples": basis(task.data, self.coordinates).gradient(examples),
             "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
         }
         if self.labels_rate:
@@ -192,36 +210,42 @@ class DatasetDistillation(Method):
             gradients["labels"] = through_softmax(probabilities(learned["labels"]), labels)
         return Update(objective=float(objective[objective.isfinite()].mean()), gradients=gradients)
 
-    def _hypergradients(self, problem: Problem, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
+    def _hypergradients(self, task: Task, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
         """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
-        data, seed, size = problem.data, problem.seed, min(self.real_batch, len(problem.data.train))
-        thetas = problem.draws(seed, iteration, which)
+        data, seed, engine = task.data, task.seed, task.engine
+        thetas = task.draws(seed, iteration, which)
+        size = min(self.real_batch, len(data.train))
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
         return hypergradient(
-            problem.steps,
-            OnReal(problem.objective, images, labels),
+            task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
+            OnReal(classification(network, task.attack), images, labels),
             thetas.to(learned["examples"]),  # device and type
             basis(data, self.coordinates).examples(learned["examples"]),
             self._labels(data, learned),
             positive(learned["step_sizes"]),
-            optimiser=problem.optimiser(self.optimiser),
-            mode=problem.engine.mode,
-            keep_every=problem.engine.keep_every,
+            optimiser=task.once(("optimiser", engine), lambda: engine.optimiser(self.optimiser)),
+            mode=engine.mode,
+            keep_every=engine.keep_every,
             window=draw_window(self.length, self.window, generator(seed, "window", iteration)) if self.window else None,
             wanted=("inputs", "targets") if self.labels_rate else ("inputs",),
         )
 
     def _labels(self, data: RealData, learned: LearnedTensors) -> Tensor:
         """Return the labels: hard ones (steps, b), or learned probabilities (steps, b, classes)."""
-        if self.labels_rate:
-            return probabilities(learned["labels"])
+        return probabilities(learned["labels"]) if self.labels_rate else self._hard(data)
+
+    def _hard(self, data: RealData) -> Tensor:
+        """Return the hard labels of the examples of each step, (steps, b)."""
         return start_labels(data, ipc=self.ipc, steps=self.steps)
 
-    def result(self, problem: Problem, learned: LearnedTensors) -> Synthetic:
-        """Return the examples in normalised pixels, with hard or learned labels and positive step sizes."""
-        return Synthetic(
-            examples=basis(problem.data, self.coordinates).examples(learned["examples"]),
-            labels=self._labels(problem.data, learned),
-            step_sizes=positive(learned["step_sizes"]),
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the examples, with hard or learned labels, and a program of ordered steps with learned step sizes."""
+        examples = basis(task.data, self.coordinates).examples(state.learned["examples"])
+        order = Ordered(step_sizes=positive(state.learned["step_sizes"]))
+        return SyntheticData(
+            inputs=examples.flatten(0, 1),
+            targets=self._labels(task.data, state.learned).flatten(0, 1),
+            program=Program(order=order, optimiser=optimiser(self.optimiser)),
         )
