@@ -61,4 +61,4 @@ def _seconds(way: str, folder: Path) -> list[float]:
 def _first_steps(way: str, folder: Path) -> torch.Tensor:
     """Return the examples after two iterations; after more iterations, differences of rounding would grow."""
     _start(way, folder, "--loop.iterations", "2", "--loop.average", "0")
-    return DistilledSet.load(folder / "distilled.safetensors").examples
+    return DistilledSet.load(folder / "distilled.safetensors").inputs

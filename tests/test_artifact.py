@@ -18,14 +18,16 @@ from torch import nn
 
 import datastill
 import datastill.storage.files
-from datastill.artifact import DistilledSet, Header
+from datastill.artifact import DistilledSet, EightBits, Header, PerEpoch, Pixels, Signed
 from datastill.errors import UserError
+from datastill.program import Divergence
+
+from .sets import ordered, set_of_steps
 
 HEADER = Header(
     data="toy",
     class_names=("zero", "one", "two"),
-    mean=(0.25,),
-    std=(0.5,),
+    space=Pixels(mean=(0.25,), std=(0.5,), shape=(1, 4, 4)),
     network="mlp",
     initialiser="xavier",
     initial="random",
@@ -46,14 +48,17 @@ SCORE = {
 }
 
 
-def make(steps: int = 2, epochs: int = 3, *, soft: bool = False, fixed: bool = False, seed: int = 0) -> DistilledSet:
+def make(
+    steps: int = 2, epochs: int = 3, *, soft: bool = False, fixed: bool = False, seed: int = 0, rule: str = "sgd"
+) -> DistilledSet:
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(3).expand(steps, 3).contiguous()
     model = toy_model(seed)
-    return DistilledSet(
-        examples=torch.randn(steps, 3, 1, 4, 4, generator=draw),
-        labels=torch.softmax(torch.randn(steps, 3, 3, generator=draw), -1) if soft else labels,
-        step_sizes=torch.rand(epochs, steps, generator=draw) + 0.01,
+    return set_of_steps(
+        torch.randn(steps, 3, 1, 4, 4, generator=draw),
+        torch.softmax(torch.randn(steps, 3, 3, generator=draw), -1) if soft else labels,
+        torch.rand(epochs, steps, generator=draw) + 0.01,
+        rule,
         header=replace(HEADER, initial="fixed") if fixed else HEADER,
         theta_0=dict(model.state_dict()) if fixed else None,
     )
@@ -86,9 +91,9 @@ def test_saving_and_loading_keeps_every_bit(steps: int, epochs: int, soft: bool,
 def test_small_floats_survive(tmp_path: Path) -> None:
     strange = torch.tensor([-0.0, 1e-45, 0.1 + 0.2, -1e9])
     before = make()
-    before.examples.view(-1)[:4] = strange
+    before.inputs.view(-1)[:4] = strange
     before.save(tmp_path / "a.safetensors")
-    after = DistilledSet.load(tmp_path / "a.safetensors").examples.view(-1)[:4]
+    after = DistilledSet.load(tmp_path / "a.safetensors").inputs.view(-1)[:4]
     assert torch.equal(after.view(torch.int32), strange.view(torch.int32))
 
 
@@ -134,13 +139,13 @@ def test_foreign_files_give_one_line_and_run_no_code(tmp_path: Path) -> None:
     (tmp_path / "pickle").write_bytes(pickle.dumps(Evil()))
     safetensors.torch.save_file({"weight": torch.zeros(3)}, tmp_path / "other")
     (tmp_path / "text").write_text("hello")
-    lacking = {"format": "datastill/1", "header": "{}", "sha256": ""}
+    lacking = {"format": "datastill/2", "header": "{}", "sha256": ""}
     safetensors.torch.save_file({"examples": torch.zeros(3)}, tmp_path / "lacking", lacking)
     messages = {
         "pickle": "not a whole safetensors file",
         "text": "not a whole safetensors file",
-        "other": "not a distilled set of format datastill/1",
-        "lacking": "lacks labels, step_sizes",
+        "other": "not a distilled set of format datastill/2",
+        "lacking": "lacks inputs, targets",
         "missing": "no distilled set at",
     }
     for name, message in messages.items():
@@ -160,7 +165,7 @@ def test_a_full_disk_leaves_the_old_set_whole(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(datastill.storage.files.os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         make(seed=2).save(path)
-    assert torch.equal(DistilledSet.load(path).examples, make(seed=1).examples)
+    assert torch.equal(DistilledSet.load(path).inputs, make(seed=1).inputs)
 
 
 def test_fit_is_the_same_as_sgd_by_hand() -> None:
@@ -171,7 +176,9 @@ def test_fit_is_the_same_as_sgd_by_hand() -> None:
         for step in range(2):
             optimiser = torch.optim.SGD(theirs.parameters(), lr=float(distilled.step_sizes[epoch, step]))
             optimiser.zero_grad()
-            nn.functional.cross_entropy(theirs(distilled.examples[step]), distilled.labels[step]).backward()
+            nn.functional.cross_entropy(
+                theirs(distilled.inputs[3 * step :][:3]), distilled.targets[3 * step :][:3]
+            ).backward()
             optimiser.step()
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b)
@@ -179,14 +186,13 @@ def test_fit_is_the_same_as_sgd_by_hand() -> None:
 
 @pytest.mark.parametrize("optimiser", ["momentum", "adam"])
 def test_fit_is_the_same_as_the_sets_optimiser_by_hand(optimiser: str) -> None:
-    distilled = make(steps=2, epochs=2)
-    distilled = replace(distilled, header=replace(distilled.header, optimiser=optimiser))
+    distilled = make(steps=2, epochs=2, rule=optimiser)
     mine, theirs = toy_model(3), toy_model(3)
     distilled.fit(mine)
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in theirs.parameters()]
     for t in range(4):
         epoch, step = divmod(t, 2)
-        loss = nn.functional.cross_entropy(theirs(distilled.examples[step]), distilled.labels[step])
+        loss = nn.functional.cross_entropy(theirs(distilled.inputs[3 * step :][:3]), distilled.targets[3 * step :][:3])
         gradients, size = torch.autograd.grad(loss, list(theirs.parameters())), distilled.step_sizes[epoch, step]
         with torch.no_grad():
             for p, g, (first, second) in zip(theirs.parameters(), gradients, moments, strict=True):
@@ -199,27 +205,14 @@ def test_fit_is_the_same_as_the_sets_optimiser_by_hand(optimiser: str) -> None:
                     p -= size * (first / (1 - 0.9 ** (t + 1))) / ((second / (1 - 0.999 ** (t + 1))).sqrt() + 1e-5)
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    plain = replace(distilled, header=replace(distilled.header, optimiser="sgd")).fit(toy_model(3))
+    plain = make(steps=2, epochs=2).fit(toy_model(3))
     assert not torch.allclose(next(plain.parameters()), next(mine.parameters()), atol=1e-3)
 
 
-def test_an_optimiser_of_a_later_version_is_refused_by_its_name() -> None:
-    with pytest.raises(UserError, match="optimiser is 'lion', but must be 'sgd' or 'momentum' or 'adam'"):
-        replace(make(), header=replace(HEADER, optimiser="lion"))
-
-
-def test_a_set_that_names_no_optimiser_is_for_gradient_descent(tmp_path: Path) -> None:
-    """Those written before there was a choice."""
-    path = tmp_path / "a.safetensors"
-    make().save(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    header = json.loads(metadata["header"])
-    assert header.pop("optimiser") == "sgd"
-    metadata["header"] = json.dumps(header, sort_keys=True)
-    metadata["sha256"] = datastill.storage.files.digest(metadata["header"], tensors)
-    safetensors.torch.save_file(tensors, path, metadata)
-    assert DistilledSet.load(path).header == make().header
+@pytest.mark.parametrize(("std", "channels"), [((0.0,), 1), ((0.5, 0.5), 1), ((0.5, 0.5), 3)])
+def test_impossible_normalisations_cannot_be_made(std: tuple, channels: int, as_a_user: None) -> None:
+    with pytest.raises(UserError, match=r"std\[0\] is 0.0, but must be a number from 1e-09|give one for each channel"):
+        Pixels(mean=(0.25,) * channels, std=std, shape=(channels, 4, 4))
 
 
 def test_fit_starts_from_the_stored_weights_whatever_the_model_held() -> None:
@@ -243,7 +236,7 @@ def test_fit_refuses_a_model_that_lacks_the_stored_weights() -> None:
 
 def test_pixels_and_normalise_are_inverse() -> None:
     distilled = make()
-    torch.testing.assert_close(distilled.normalise(distilled.pixels()), distilled.examples)
+    torch.testing.assert_close(distilled.normalise(distilled.original()), distilled.inputs)
     grey = torch.tensor([0, 255, 64, 128], dtype=torch.uint8).repeat(4).view(1, 1, 4, 4)
     torch.testing.assert_close(distilled.normalise(grey), (grey / 255 - 0.25) / 0.5)
 
@@ -253,8 +246,8 @@ def test_as_dataset_keeps_the_order_of_the_program() -> None:
     dataset = distilled.as_dataset()
     assert len(dataset) == distilled.size == 6
     image, label = dataset[4]
-    assert torch.equal(image, distilled.examples[1, 1])
-    assert label == distilled.labels[1, 1]
+    assert torch.equal(image, distilled.inputs[4])
+    assert label == distilled.targets[4]
 
 
 def test_bytes_are_those_of_the_tensors() -> None:
@@ -264,26 +257,30 @@ def test_bytes_are_those_of_the_tensors() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": torch.zeros(2, 4, dtype=torch.long)}, "do not belong together"),
-        ({"step_sizes": torch.ones(3, 5)}, "but for 2 steps it must be"),
-        ({"step_sizes": -torch.ones(3, 2)}, "must be positive"),
-        ({"step_sizes": torch.full((3, 2), float("nan"))}, "must be positive"),
+        ({"targets": torch.zeros(8, dtype=torch.long)}, r"shape \(8,\), but for 6 examples it must be \(6,\)"),
+        ({"program": ordered(torch.ones(3, 5))}, "5 ordered steps cannot share 6 examples evenly"),
+        ({"program": ordered(-torch.ones(3, 2))}, "must be positive"),
+        ({"program": ordered(torch.ones(0, 2))}, r"step sizes have shape \(0, 2\)"),
+        ({"program": ordered(torch.full((3, 2), float("nan")))}, "must be positive"),
+        ({"program": replace(ordered(torch.ones(3, 2)), loss=Divergence())}, "needs the logits of a teacher"),
         ({"header": replace(HEADER, initial="fixed")}, "holds no initial weights"),
-        ({"step_sizes": torch.full((3, 2), float("inf"))}, "not finite"),
-        ({"examples": torch.full((2, 3, 1, 4, 4), float("nan"))}, "examples hold values that are not finite"),
-        ({"examples": torch.full((2, 3, 1, 4, 4), 1e10)}, "above 1e"),
-        ({"examples": torch.zeros(2, 3, 2, 4, 4)}, "2 channels, but mean and std have 1"),
+        ({"program": ordered(torch.full((3, 2), float("inf")))}, "not finite"),
+        ({"inputs": torch.full((6, 1, 4, 4), float("nan"))}, "examples hold values that are not finite"),
+        ({"inputs": torch.full((6, 1, 4, 4), 1e10)}, "above 1e"),
+        ({"inputs": torch.zeros(6, 2, 4, 4)}, r"shape \(6, 2, 4, 4\), but must be \(n, 1, 4, 4\)"),
         (
-            {"labels": torch.full((2, 3), -100)},
+            {"targets": torch.full((6,), -100)},
             "labels go from -100 to -100, but .* they must be 0 to 2",
         ),
-        ({"labels": torch.full((2, 3), 3)}, "labels go from 3 to 3"),
-        ({"labels": torch.zeros(2, 3, dtype=torch.int32)}, "must be int64"),
-        ({"labels": torch.zeros(2, 3, 4)}, "4 values each, but there are 3 class names"),
+        ({"targets": torch.full((6,), 3)}, "labels go from 3 to 3"),
+        ({"targets": torch.zeros(6, dtype=torch.int32)}, "must be int64"),
+        ({"targets": torch.zeros(6, 4)}, r"shape \(6, 4\), but for 6 examples and 3 class names it must be \(6, 3\)"),
+        ({"targets": -torch.ones(6, 3)}, r"the smallest is -1; for labels of any sign.* give Signed\(\)"),
+        ({"header": replace(HEADER, labels=Signed())}, "must be floating-point numbers, one for each class"),
+        ({"header": replace(HEADER, labels=PerEpoch())}, r"must be \(epochs, 6, 3\)"),
         ({"theta_0": {"w": torch.zeros(2)}}, "holds initial weights, but initial is 'random'"),
         ({"header": replace(HEADER, class_names=("a", "b", "a"))}, "class_names holds 'a' twice"),
         ({"header": replace(HEADER, class_names=("a", "b", "\x1b[31m"))}, "without control characters"),
-        ({"header": replace(HEADER, std=(0.0,))}, r"std\[0\] is 0.0, but must be a number from 1e-09"),
         ({"header": replace(HEADER, attack=(0, 3))}, "two different classes from 0 to 2"),
         ({"header": replace(HEADER, network="")}, "network is '', but must be a text of 1 to 4096"),
     ],
@@ -298,27 +295,27 @@ def test_the_header_is_plain_json(tmp_path: Path) -> None:
     with safetensors.safe_open(tmp_path / "a.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["header"])
     assert header["class_names"] == ["zero", "one", "two"]
-    assert header["space"] == "normalised"
+    assert header["space"] == {"kind": "pixels", "mean": [0.25], "std": [0.5], "shape": [1, 4, 4]}
+    assert header["program"]["order"] == {"kind": "ordered"}
 
 
 def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
     make().save(tmp_path / "a.safetensors")
-    package = Path(datastill.artifact.__file__).parent
+    package = Path(datastill.artifact.__file__).parent.parent
     alone = tmp_path / "datastill"
     alone.mkdir()
     (alone / "__init__.py").write_text("")
     for name in (
-        "artifact",
         "errors",
         "fitting",
-        "header",
         "modes",
         "rng",
+        "space",
         "user_images",
         "user_modules",
     ):
         (alone / f"{name}.py").write_text((package / f"{name}.py").read_text())
-    for name in ("program", "storage"):
+    for name in ("artifact", "program", "storage"):
         shutil.copytree(package / name, alone / name)
     code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
     done = subprocess.run(
@@ -333,23 +330,24 @@ def test_packed_examples_are_off_by_half_a_step_at_most_and_survive_any_number_o
     seed: int, scale: float, shift: float
 ) -> None:
     whole = make(seed=seed)
-    whole = replace(whole, examples=whole.examples * scale + shift * scale)
+    whole = replace(whole, inputs=whole.inputs * scale + shift * scale)
     packed = whole.packed()
-    each = (2, 3, 4)
-    spread = whole.examples.amax(each) - whole.examples.amin(each)
-    off = (packed.examples - whole.examples).abs().amax(each)
+    each = (1, 2, 3)
+    spread = whole.inputs.amax(each) - whole.inputs.amin(each)
+    off = (packed.inputs - whole.inputs).abs().amax(each)
     assert bool((off <= spread / 127 + 1e-6).all()), "a step is below 1/127 of the range, a power of two"
-    assert torch.equal(packed.packed().examples, packed.examples)
+    assert torch.equal(packed.packed().inputs, packed.inputs)
 
 
 def test_a_packed_set_is_a_quarter_of_the_bytes_and_opens_as_it_was(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(0)
-    big = replace(make(steps=1), examples=torch.randn(1, 3, 1, 30, 30, generator=draw), step_sizes=torch.ones(1, 1))
+    header = replace(HEADER, space=replace(HEADER.space, shape=(1, 30, 30)))
+    big = replace(make(steps=1, epochs=1), inputs=torch.randn(3, 1, 30, 30, generator=draw), header=header)
     packed = big.with_score(SCORE).packed()
     packed.save(tmp_path / "packed.safetensors")
     again = DistilledSet.load(tmp_path / "packed.safetensors")
-    assert torch.equal(again.examples, packed.examples)
-    assert again.header.bits == 8
+    assert torch.equal(again.inputs, packed.inputs)
+    assert again.header.decode == EightBits()
     assert again.header.score is None, "it was measured before the rounding"
     assert packed.nbytes < big.nbytes / 3.5
     assert again.nbytes == packed.nbytes
@@ -359,8 +357,8 @@ def test_a_packed_set_is_a_quarter_of_the_bytes_and_opens_as_it_was(tmp_path: Pa
 
 def test_a_constant_image_is_packed() -> None:
     flat = make()
-    flat = replace(flat, examples=torch.full_like(flat.examples, 0.3))
-    torch.testing.assert_close(flat.packed().examples, flat.examples, atol=1e-6, rtol=0)
+    flat = replace(flat, inputs=torch.full_like(flat.inputs, 0.3))
+    torch.testing.assert_close(flat.packed().inputs, flat.inputs, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -368,8 +366,8 @@ def test_examples_of_other_precisions_are_kept_and_scored(tmp_path: Path, dtype:
     images = torch.randint(0, 256, (30, 4, 4), dtype=torch.uint8).numpy()
     data = datastill.load_data((images, [0, 1, 2] * 10))
     header = replace(HEADER, class_names=data.class_names)
-    before = replace(make(), examples=make().examples.to(dtype), header=header)
+    before = replace(make(), inputs=make().inputs.to(dtype), header=header)
     before.save(tmp_path / "a.safetensors")
     after = DistilledSet.load(tmp_path / "a.safetensors")
-    assert torch.equal(after.examples, before.examples)
+    assert torch.equal(after.inputs, before.inputs)
     assert datastill.score(after, data, datastill.Protocol(networks=2)).n == 2

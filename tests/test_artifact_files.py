@@ -12,8 +12,9 @@ import safetensors.torch
 import torch
 
 import datastill
+import datastill.artifact.scores
 import datastill.storage.files
-from datastill.artifact import DistilledSet
+from datastill.artifact import FORMAT, DistilledSet
 from datastill.errors import UserError
 
 from .test_artifact import HEADER, SCORE, make
@@ -21,7 +22,7 @@ from .test_artifact import HEADER, SCORE, make
 
 def test_a_set_is_found_in_the_folder_of_a_run(tmp_path: Path) -> None:
     make().save(tmp_path / "run" / "distilled.safetensors")
-    assert torch.equal(DistilledSet.load(tmp_path / "run").examples, make().examples)
+    assert torch.equal(DistilledSet.load(tmp_path / "run").inputs, make().inputs)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"there is no distilled set at .*empty"):
         DistilledSet.load(tmp_path / "empty")
@@ -63,9 +64,9 @@ def test_a_header_larger_than_what_is_read_is_refused_before_it_is_read(tmp_path
 def rewritten(path: Path, **changes: Any) -> Path:
     """A file with other fields in its header, and a valid digest."""
     distilled = make().with_score(SCORE)
-    header = json.dumps({**json.loads(json.dumps(asdict(distilled.header))), **changes})
+    header = json.dumps({**distilled.plain(), **changes})
     metadata = {
-        "format": "datastill/1",
+        "format": FORMAT,
         "header": header,
         "sha256": datastill.storage.files.digest(header, distilled.tensors()),
     }
@@ -114,4 +115,4 @@ def test_a_broken_header_that_asks_for_a_module_is_refused_with_the_name_of_the_
 
 def test_the_rule_of_scores_knows_the_fields_of_the_protocol() -> None:
     header = replace(HEADER, score={**SCORE, "protocol": asdict(datastill.Protocol(networks=3))})
-    datastill.header.SCORE(header.score, "score")
+    datastill.artifact.scores.SCORE(header.score, "score")

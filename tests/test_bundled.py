@@ -46,7 +46,7 @@ def test_there_are_some() -> None:
 
 def test_a_path_is_a_path(tmp_path: Path) -> None:
     toy_set(toy_data()).save(tmp_path / "set.safetensors")
-    assert torch.equal(datastill.load(tmp_path / "set.safetensors").labels, torch.arange(3)[None])
+    assert torch.equal(datastill.load(tmp_path / "set.safetensors").targets, torch.arange(3))
     with pytest.raises(UserError, match="there is no distilled set at"):
         datastill.load(tmp_path / "other.safetensors")
 

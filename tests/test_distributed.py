@@ -89,7 +89,7 @@ def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:
     assert output.count("unseen networks") == 1, "one process speaks"
     assert main(["distill", *DIGITS, "--out", str(tmp_path / "one")]) == 0
     one, two = (DistilledSet.load(tmp_path / x / "distilled.safetensors") for x in ("one", "two"))
-    torch.testing.assert_close(two.examples, one.examples, rtol=0, atol=1e-3)
+    torch.testing.assert_close(two.inputs, one.inputs, rtol=0, atol=1e-3)
     torch.testing.assert_close(two.step_sizes, one.step_sizes, rtol=0, atol=1e-4)
     assert one.header.score is not None
     assert two.header.score is not None

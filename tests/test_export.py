@@ -7,9 +7,11 @@ import torch
 from datasets import ClassLabel, disable_progress_bars, load_dataset
 from PIL import Image
 
-from datastill.artifact import DistilledSet, Header
+from datastill.artifact import DistilledSet, Header, Pixels
 from datastill.errors import UserError
 from datastill.export import SPLIT_WORDS, class_folders, export, png_loss
+
+from .sets import in_steps, set_of_steps
 
 disable_progress_bars()
 NAMES = ("truck", "high-speed train", "cat", "cat/dog")  # unsorted, the name of a split, not a file name
@@ -23,17 +25,20 @@ def make(*, shape=(3, 6, 5), soft=False, fixed=False, dtype=torch.float32, names
     header = Header(
         data="toys",
         class_names=names,
-        mean=(0.3, 0.5, 0.7)[: shape[0]] if shape[0] <= 3 else (0.5,) * shape[0],
-        std=(0.3, 0.4, 0.5)[: shape[0]] if shape[0] <= 3 else (0.5,) * shape[0],
+        space=Pixels(
+            mean=(0.3, 0.5, 0.7)[: shape[0]] if shape[0] <= 3 else (0.5,) * shape[0],
+            std=(0.3, 0.4, 0.5)[: shape[0]] if shape[0] <= 3 else (0.5,) * shape[0],
+            shape=shape,
+        ),
         network="lenet",
         initialiser="xavier",
         initial="fixed" if fixed else "random",
         score={"mean": 0.5, "sd": 0.1, "n": 3},
     )
-    return DistilledSet(
-        examples=torch.randn(3, 4, *shape, generator=generator).to(dtype),
-        labels=labels,
-        step_sizes=torch.rand(2, 3, generator=generator),
+    return set_of_steps(
+        torch.randn(3, 4, *shape, generator=generator).to(dtype),
+        labels,
+        torch.rand(2, 3, generator=generator),
         header=header,
         theta_0={"a.weight": torch.randn(3, 2), "a.bias": torch.randn(3)} if fixed else None,
     )
@@ -41,13 +46,12 @@ def make(*, shape=(3, 6, 5), soft=False, fixed=False, dtype=torch.float32, names
 
 def rounded(distilled: DistilledSet) -> np.ndarray:
     """8-bit images by the definition: (step, index, height, width, channels)."""
-    pixels = distilled.pixels().double().numpy()
+    pixels = in_steps(distilled, distilled.original()).double().numpy()
     return np.moveaxis(np.rint(np.clip(pixels, 0, 1) * 255), 2, -1).astype(np.uint8)
 
 
 def classes(distilled: DistilledSet) -> list[int]:
-    labels = distilled.labels if distilled.hard else distilled.labels.argmax(-1)
-    return labels.flatten().tolist()
+    return (distilled.targets if distilled.hard else distilled.targets.argmax(-1)).tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -68,7 +72,7 @@ def test_npz_holds_every_tensor_bit_for_bit_and_the_header(tmp_path, dtype):
 def test_npz_holds_bfloat16_as_float32_without_loss(tmp_path):
     distilled = make(dtype=torch.bfloat16)
     with np.load(export(distilled, tmp_path / "set.npz", "npz")) as stored:
-        assert torch.equal(torch.from_numpy(stored["examples"]).bfloat16(), distilled.examples)
+        assert torch.equal(torch.from_numpy(stored["inputs"]).bfloat16(), distilled.inputs)
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 5), (1, 6, 5)])
@@ -77,7 +81,7 @@ def test_png_pixels_are_the_rounded_clipped_pixels(tmp_path, shape):
     folder = export(distilled, tmp_path / "png", "png")
     files = json.loads((folder / "program.json").read_text())["files"]
     for step, index in np.ndindex(3, 4):
-        with Image.open(folder / files[step][index]) as image:
+        with Image.open(folder / files[4 * step + index]) as image:
             assert image.mode == ("RGB" if shape[0] == 3 else "L")
             assert (np.asarray(image).reshape(6, 5, shape[0]) == rounded(distilled)[step, index]).all()
     assert len(list(folder.rglob("*.png"))) == 12
@@ -87,8 +91,8 @@ def test_the_loss_of_8_bit_images_is_what_the_files_have_lost(tmp_path):
     distilled = make()
     folder = export(distilled, tmp_path / "png", "png")
     program = json.loads((folder / "program.json").read_text())
-    read = np.stack([[np.asarray(Image.open(folder / name)) for name in row] for row in program["files"]])
-    error = np.abs(np.moveaxis(distilled.pixels().double().numpy(), 2, -1) - read / 255)
+    read = np.stack([np.asarray(Image.open(folder / name)) for name in program["files"]])
+    error = np.abs(np.moveaxis(distilled.original().double().numpy(), 1, -1) - read / 255)
     loss = png_loss(distilled)
     assert loss.max_error == pytest.approx(error.max(), rel=1e-12)
     assert loss.mean_error == pytest.approx(error.mean(), rel=1e-12)
@@ -99,8 +103,8 @@ def test_the_loss_of_8_bit_images_is_what_the_files_have_lost(tmp_path):
 
 def test_images_of_whole_levels_lose_nothing():
     distilled = make(shape=(1, 6, 5))
-    levels = torch.arange(256).repeat(2)[: distilled.examples.numel()].view(distilled.examples.shape) / 255
-    object.__setattr__(distilled, "examples", distilled.normalise(levels))
+    levels = torch.arange(256).repeat(2)[: distilled.inputs.numel()].view(distilled.inputs.shape) / 255
+    object.__setattr__(distilled, "inputs", distilled.normalise(levels))
     loss = png_loss(distilled)
     assert loss.max_error < 1e-6
     assert loss.outside < 0.02  # rounding may put a pixel of 0 or 1 just outside
@@ -121,7 +125,7 @@ def test_png_folder_loads_as_images_with_the_same_labels_and_order(tmp_path, sof
     assert np.array_equal(table["step_sizes"], distilled.step_sizes.T.repeat_interleave(4, 0))
     assert (np.stack([np.asarray(image) for image in table["image"]]) == rounded(distilled).reshape(12, 6, 5, 3)).all()
     if soft:
-        assert np.array_equal(table["probabilities"], distilled.labels.flatten(0, 1).numpy())
+        assert np.array_equal(table["label_values"], distilled.targets.numpy())
 
 
 def test_png_folders_give_the_same_labels_to_loaders_that_know_no_metadata(tmp_path):
@@ -146,14 +150,14 @@ def test_parquet_loads_with_classes_images_order_and_exact_values(tmp_path, soft
     assert list(zip(table["step"], table["index"], strict=True)) == list(np.ndindex(3, 4))
     assert (np.stack([np.asarray(image) for image in table["image"]]) == rounded(distilled).reshape(12, 6, 5, 3)).all()
     numbers = table.with_format("numpy")
-    exact = distilled.examples.flatten(0, 1).numpy()
+    exact = distilled.inputs.numpy()
     assert table.features["example"].dtype == str(exact.dtype)
     examples = table.with_format("numpy", columns=["example"], dtype=exact.dtype)["example"]
     assert np.array_equal(np.asarray(examples), exact)
     assert np.array_equal(np.asarray(numbers["step_sizes"]), distilled.step_sizes.T.repeat_interleave(4, 0).numpy())
-    assert ("probabilities" in table.features) == soft
+    assert ("label_values" in table.features) == soft
     if soft:
-        assert np.array_equal(np.asarray(numbers["probabilities"]), distilled.labels.flatten(0, 1).numpy())
+        assert np.array_equal(np.asarray(numbers["label_values"]), distilled.targets.numpy())
 
 
 def test_training_from_the_parquet_folder_is_training_on_the_set(tmp_path):
@@ -180,8 +184,8 @@ def test_the_program_is_written_beside_the_images(tmp_path, kind):
     folder = export(distilled, tmp_path / "out", kind)
     program = json.loads((folder / "program.json").read_text())
     assert torch.equal(torch.tensor(program["step_sizes"]), distilled.step_sizes)
-    assert program["labels"] == distilled.labels.tolist()
-    assert (program["steps"], program["epochs"], program["batch"], program["order"]) == (3, 2, 4, "ordered")
+    assert program["labels"] == distilled.targets.tolist()
+    assert (program["examples"], program["order"]) == (12, {"kind": "ordered"})
     assert program["mean"] == [0.3, 0.5, 0.7]
     with np.load(folder / "initial_weights.npz") as stored:
         assert {name: stored[f"initial.{name}"].tolist() for name in distilled.theta_0} == {

@@ -16,7 +16,7 @@ from torch import nn
 from datastill.artifact import DistilledSet
 from datastill.export import export, png_loss
 from datastill.networks import NETWORKS, build
-from datastill.program import OPTIMISERS
+from datastill.program import OPTIMISERS, Ordered, Program, ShiftFlip, Shuffled, Siamese, SquaredError
 
 from .pretrained import tiny
 from .toys import toy_data, toy_set
@@ -27,23 +27,23 @@ BATCH_NORM = "resnet18(width=2)"
 KINDS = ("npz", "parquet", "png")
 SETS: dict[str, dict[str, Any]] = {
     "sgd": {},
-    "momentum": {"optimiser": "momentum"},
-    "adam": {"optimiser": "adam"},
+    "momentum": {"rule": "momentum"},
+    "adam": {"rule": "adam"},
     "kaiming": {"initialiser": "kaiming"},
     "default": {"initialiser": "own"},
     "fixed": {"initial": "fixed"},
     "pool": {"initialiser": "pool:networks.safetensors"},
     "pretrained": {"initial": "own", "initialiser": "own", "network": "tests.pretrained:tiny"},
     "frozen": {"network": "tests.pretrained:tiny(adapt=classifier)"},
-    "attack": {"attack": (0, 1), "optimiser": "momentum"},
-    "batch norm": {"network": BATCH_NORM, "optimiser": "adam"},
+    "attack": {"attack": (0, 1), "rule": "momentum"},
+    "batch norm": {"network": BATCH_NORM, "rule": "adam"},
 }
 
 
 def make_set(*, soft: bool = False, **header: Any) -> DistilledSet:
     """A set of two steps and two epochs; its step sizes suit its optimiser."""
     one = toy_set(DATA, **{key: value for key, value in header.items() if key != "initial"})
-    labels = torch.nn.functional.one_hot(one.labels, 3) * 0.7 + 0.1 if soft else one.labels
+    labels = torch.nn.functional.one_hot(one.targets, 3) * 0.7 + 0.1 if soft else one.targets
     theta_0 = None
     if header.get("initial") == "fixed":
         theta_0 = {name: value.detach() for name, value in model_of(one.header.network).named_parameters()}
@@ -51,9 +51,9 @@ def make_set(*, soft: bool = False, **header: Any) -> DistilledSet:
     weights = network.sha256(network.own() if header.get("initial") == "own" else None)
     return replace(
         one,
-        examples=torch.cat([one.examples, 0.5 * one.examples + 0.1]),
-        labels=torch.cat([labels, labels]),
-        step_sizes=torch.tensor([[0.05, 0.03], [0.02, 0.01]]),
+        inputs=torch.cat([one.inputs, 0.5 * one.inputs + 0.1]),
+        targets=torch.cat([labels, labels]),
+        program=replace(one.program, order=Ordered(step_sizes=torch.tensor([[0.05, 0.03], [0.02, 0.01]]))),
         header=replace(one.header, initial=header.get("initial", "random"), weights=weights),
         theta_0=theta_0,
     )
@@ -84,8 +84,8 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def as_rounded(distilled: DistilledSet) -> DistilledSet:
     """The set whose examples are what 8-bit images hold, by the definition."""
-    pixels = (distilled.pixels().double().clamp(0, 1) * 255).round().to(torch.uint8)
-    return replace(distilled, examples=distilled.normalise(pixels))
+    pixels = (distilled.original().double().clamp(0, 1) * 255).round().to(torch.uint8)
+    return replace(distilled, inputs=distilled.normalise(pixels))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,14 +103,33 @@ def test_training_from_the_exported_files_alone_gives_the_weights_of_fit(
         assert torch.equal(value, found[key]), key
 
 
+PROGRAMS: dict[str, Program] = {
+    "shuffled": Program(order=Shuffled(epochs=4, batch=4), clip=0.5),
+    "cosine": Program(order=Shuffled(epochs=3, batch=2, schedule="cosine"), loss=SquaredError()),
+    "augmented": Program(order=Shuffled(epochs=3, batch=4), augmentation=Siamese(shared=False, one=False)),
+    "shifted": Program(order=Ordered(step_sizes=torch.full((2, 2), 0.05)), augmentation=ShiftFlip()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_an_export_trains_by_every_program(tmp_path: Path, name: str, kind: str) -> None:
+    distilled = make_set().with_program(PROGRAMS[name])
+    where = export(distilled, tmp_path / "set", kind)
+    expected = weights_of((as_rounded(distilled) if kind == "png" else distilled).fit(model_of(MLP), seed=5))
+    found = weights_of(exported_code(where).fit(model_of(MLP), where, seed=5))
+    for key, value in expected.items():
+        torch.testing.assert_close(value, found[key], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, kind: str, optimiser: str) -> None:
-    distilled = make_set(initial="fixed", optimiser=optimiser)
+    distilled = make_set(initial="fixed", rule=optimiser)
     where = export(distilled, tmp_path / "set", kind)
     if kind == "npz":
         with np.load(where) as archive:
-            program, x = json.loads(str(archive["program.json"])), torch.tensor(archive["examples"])
+            program, x = json.loads(str(archive["program.json"])), torch.tensor(archive["inputs"])
             initial = {name: torch.tensor(archive[f"initial.{name}"]) for name in distilled.theta_0 or {}}
     else:
         program = json.loads((where / "program.json").read_text())
@@ -121,12 +140,12 @@ def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, 
     model.load_state_dict(initial)
     rules = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
     rule = rules[program["optimiser"]["torch_optim"]](model.parameters(), **program["optimiser"]["arguments"])
-    x = x.view(program["steps"], program["batch"], *program["shape"])
+    steps, labels = len(program["step_sizes"][0]), torch.tensor(program["labels"])
     for sizes in program["step_sizes"]:
-        for images, labels, size in zip(x, program["labels"], sizes, strict=True):
+        for images, classes, size in zip(x.chunk(steps), labels.chunk(steps), sizes, strict=True):
             rule.param_groups[0]["lr"] = size
             rule.zero_grad()
-            nn.functional.cross_entropy(model(images), torch.tensor(labels)).backward()
+            nn.functional.cross_entropy(model(images), classes).backward()
             rule.step()
     expected = (as_rounded(distilled) if kind == "png" else distilled).fit(model_of(MLP))
     for one, other in zip(expected.parameters(), model.parameters(), strict=True):
@@ -134,7 +153,7 @@ def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, 
 
 
 def read_images(folder: Path, program: dict) -> np.ndarray:
-    pixels = np.stack([np.asarray(Image.open(folder / name)) for step in program["files"] for name in step])
+    pixels = np.stack([np.asarray(Image.open(folder / name)) for name in program["files"]])
     return ((pixels / 255 - program["mean"][0]) / program["std"][0]).astype(np.float32)
 
 
@@ -147,7 +166,7 @@ def read_table(folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_networks_trained_from_an_export_reach_the_score_of_fit(tmp_path: Path, kind: str) -> None:
-    distilled = make_set(optimiser="adam")
+    distilled = make_set(rule="adam")
     where = export(distilled, tmp_path / "set", kind)
     code = exported_code(where)
 
@@ -228,7 +247,7 @@ def test_other_weights_than_those_that_the_set_is_for_are_refused(tmp_path: Path
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_names_the_optimiser_with_its_numbers(tmp_path: Path, kind: str) -> None:
-    where = export(make_set(optimiser="adam"), tmp_path / "set", kind)
+    where = export(make_set(rule="adam"), tmp_path / "set", kind)
     text, program = text_of(where, "README.md"), json.loads(text_of(where, "program.json"))
     assert "torch.optim.Adam(model.parameters(), lr=step_size, betas=(0.9, 0.999), eps=1e-05" in text
     assert "plain gradient descent" not in text

@@ -19,6 +19,7 @@ from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import Random
+from datastill.program import OPTIMISERS
 from datastill.recipes import from_dict, recipe
 from datastill.resuming import stored_config
 from datastill.run import artifact, pick_device, prepare
@@ -206,7 +207,7 @@ def test_a_set_for_another_optimiser_is_made_kept_and_trained_on_with_it(tmp_pat
     )
     distill(config, tmp_path / "run")
     distilled = DistilledSet.load(tmp_path / "run" / "distilled.safetensors")
-    assert distilled.header.optimiser == optimiser
+    assert distilled.program.optimiser == OPTIMISERS[optimiser]
     data = load_data("digits")
     network, thetas = unseen(distilled, config.protocol.resolved(distilled), "test networks", torch.device("cpu"))
 
@@ -221,7 +222,7 @@ def test_a_set_for_another_optimiser_is_made_kept_and_trained_on_with_it(tmp_pat
     assert distilled.header.score["accuracies"] == pytest.approx(mine, abs=two_images)
     assert score(distilled, data, config.protocol).accuracies == distilled.header.score["accuracies"]
     assert distilled.header.score["mean"] > 0.4
-    plain = replace(distilled, header=replace(distilled.header, optimiser="sgd"))
+    plain = distilled.with_program(replace(distilled.program, optimiser=OPTIMISERS["sgd"]))
     assert right(plain, thetas[0]) != pytest.approx(mine[0], abs=two_images)
 
 

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
+from datastill.artifact import Pixels
 from datastill.baselines import Setting
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
+
+from .sets import set_of_steps
 
 DIGITS = load_data("digits")
 CODE = "trap_of_this_test:make(note=a)"
@@ -29,8 +32,7 @@ SCORE = {
 HEADER = Header(
     data="digits",
     class_names=DIGITS.class_names,
-    mean=(0.3,),
-    std=(0.3,),
+    space=Pixels(mean=(0.3,), std=(0.3,), shape=(1, 8, 8)),
     network="mlp(width=4)",
     initialiser="xavier",
     initial="random",
@@ -53,10 +55,10 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(path: Path, **changes: object) -> Path:
-    distilled = DistilledSet(
-        examples=torch.zeros(1, 10, 1, 8, 8),
-        labels=torch.arange(10)[None],
-        step_sizes=torch.full((1, 1), 0.1),
+    distilled = set_of_steps(
+        torch.zeros(1, 10, 1, 8, 8),
+        torch.arange(10)[None],
+        torch.full((1, 1), 0.1),
         header=replace(HEADER, **changes),
     )
     distilled.save(path)

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from datastill.artifact import DistilledSet
+from datastill.artifact import DistilledSet, Pixels
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, score
 from datastill.modes import usual_modes
 from datastill.networks import build
 from datastill.training import hypergradient, inner_loss
 
+from .sets import ordered
 from .test_artifact import HEADER, make, toy_model
 from .toys import toy_data, toy_set
 
@@ -28,8 +29,8 @@ COLOUR = DRAW.integers(0, 256, (4, 6, 3), dtype=np.uint8)
 
 
 def of_shape(channels: int) -> DistilledSet:
-    header = replace(HEADER, mean=(0.25,) * channels, std=(0.5,) * channels)
-    return replace(make(), examples=torch.zeros(2, 3, channels, 4, 6), header=header)
+    space = Pixels(mean=(0.25,) * channels, std=(0.5,) * channels, shape=(channels, 4, 6))
+    return replace(make(), inputs=torch.zeros(6, channels, 4, 6), header=replace(HEADER, space=space))
 
 
 def wanted(array: np.ndarray) -> torch.Tensor:
@@ -248,9 +249,9 @@ class Doubling(nn.Module):
 
 def test_a_model_that_changes_its_input_leaves_the_set_unchanged() -> None:
     distilled = make()
-    before = distilled.examples.clone()
+    before = distilled.inputs.clone()
     distilled.fit(nn.Sequential(Doubling(), toy_model(0), nn.LazyLinear(3)))
-    assert torch.equal(distilled.examples, before)
+    assert torch.equal(distilled.inputs, before)
 
 
 def test_dropout_is_off() -> None:
@@ -314,7 +315,7 @@ def test_a_model_is_trained_the_same_in_any_mode(mode: str, tmp_path) -> None:
         distilled.fit(model)
         if mode != "default device":
             assert distilled.normalise(np.zeros((4, 4), dtype=np.uint8)).dtype == torch.float32
-            assert distilled.pixels().dtype == torch.float32
+            assert distilled.original().dtype == torch.float32
     for a, b in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(a.detach(), b)
 
@@ -325,16 +326,17 @@ def test_data_hypergradients_and_scores_are_the_same_in_any_mode(mode: str) -> N
     made = toy_set(data)
     with MODES[mode]():
         network = build("mlp(width=8,depth=1)", shape=data.shape, classes=3)
-        distilled = replace(made, examples=made.examples.clone(), step_sizes=made.step_sizes.clone())
+        distilled = replace(made, inputs=made.inputs.clone(), program=ordered(made.step_sizes.clone()))
         thetas = network.init("own", [torch.Generator("cpu").manual_seed(0)])
         found = hypergradient(
-            inner_loss(network), lambda t: t.square().sum(1), thetas, distilled.examples, distilled.labels,
+            inner_loss(network), lambda t: t.square().sum(1), thetas, distilled.inputs[None], distilled.targets[None],
             distilled.step_sizes,
         )  # fmt: skip
         scored = score(distilled, data, Protocol(networks=2))
     assert scored.accuracies == score(made, data, Protocol(networks=2)).accuracies
     expected = hypergradient(
-        inner_loss(network), lambda t: t.square().sum(1), thetas.clone(), made.examples, made.labels, made.step_sizes,
+        inner_loss(network), lambda t: t.square().sum(1), thetas.clone(), made.inputs[None], made.targets[None],
+        made.step_sizes,
     )  # fmt: skip
     torch.testing.assert_close(found.examples, expected.examples)
     assert found.examples.abs().max() > 0

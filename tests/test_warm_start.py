@@ -25,7 +25,7 @@ def test_a_warm_start_goes_on_from_a_finished_set(tmp_path: Path, initial: str, 
         start=initial, method=still, warm_start=str(tmp_path / "first" / "distilled.safetensors"), seed=1
     )
     again = distill(config, tmp_path / "again", data=DATA)
-    torch.testing.assert_close(again.examples, first.examples, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(again.inputs, first.inputs, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(again.step_sizes, first.step_sizes, rtol=1e-4, atol=1e-6)
     for name, value in (first.theta_0 or {}).items():
         assert torch.equal((again.theta_0 or {})[name], value)
@@ -33,7 +33,7 @@ def test_a_warm_start_goes_on_from_a_finished_set(tmp_path: Path, initial: str, 
 
 
 def test_a_warm_start_in_another_normalisation_has_the_same_pixels(tmp_path: Path) -> None:
-    first = toy_set(DATA, mean=(0.1,), std=(2.0,))
+    first = toy_set(DATA, space=replace(DATA.space, mean=(0.1,), std=(2.0,)))
     first.save(tmp_path / "set.safetensors")
     config = toy_config(
         method=DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=32),
@@ -41,14 +41,14 @@ def test_a_warm_start_in_another_normalisation_has_the_same_pixels(tmp_path: Pat
     )
     run = prepare(config, DATA)
     again = artifact(run, config.method.init(run.task))
-    torch.testing.assert_close(again.pixels(), first.pixels(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(again.original(), first.original(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("header", "settings", "message"),
     [
         ({"class_names": ("a", "b", "c")}, {}, "has classes .'a', 'b', 'c'., but this run has .'0'"),
-        ({"optimiser": "adam"}, {}, "has inner optimiser adam, but this run has sgd"),
+        ({"rule": "adam"}, {}, "has inner optimiser adam, but this run has sgd"),
         ({}, {"epochs": 3}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 3 in 1 x 3"),
         ({}, {"ipc": 2}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 6 in 1 x 2"),
     ],
@@ -64,7 +64,7 @@ def test_a_warm_start_that_does_not_fit_is_refused(tmp_path: Path, header: dict,
 
 def test_a_warm_start_with_other_labels_is_refused(tmp_path: Path) -> None:
     distilled = toy_set(DATA)
-    replace(distilled, labels=distilled.labels.flip(1)).save(tmp_path / "set.safetensors")
+    replace(distilled, targets=distilled.targets.flip(0)).save(tmp_path / "set.safetensors")
     method = DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=32)
     with pytest.raises(UserError, match="has other labels"):
         prepare(toy_config(method=method, warm_start=str(tmp_path / "set.safetensors")), DATA)

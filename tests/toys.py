@@ -14,6 +14,8 @@ from datastill.networks import build
 from datastill.networks.start import parse_start
 from datastill.recipes import Config
 
+from .sets import set_of_steps
+
 PLAIN_ENGINE = [
     "--engine.mode=stored", "--engine.execution=eager", "--engine.together=1", "--engine.precision=float32"
 ]  # fmt: skip
@@ -58,26 +60,21 @@ def toy_task(start: str = "random", seed: int = 0, data: RealData | None = None)
     return Task(data=data, network=network, draws=parse_start(start).bound(network, seed=seed), seed=seed)
 
 
-def toy_set(data: RealData, **header: object) -> DistilledSet:
-    """Class means as a distilled set of one step, two epochs."""
+def toy_set(data: RealData, rule: str = "sgd", **header: object) -> DistilledSet:
+    """Class means as a distilled set of one step, two epochs, trained by the optimiser called `rule`."""
     means = torch.stack(
         [data.normalise(data.train.images[data.train.labels == k]).mean(0) for k in range(data.classes)]
     )
     about: dict = {
         "data": "toy",
         "class_names": data.class_names,
-        "mean": tuple(data.mean.tolist()),
-        "std": tuple(data.std.tolist()),
+        "space": data.space,
         "network": "mlp(width=8,depth=1)",
         "initialiser": "xavier",
         "initial": "random",
     }
-    return DistilledSet(
-        examples=means[None],
-        labels=torch.arange(data.classes)[None],
-        step_sizes=torch.full((2, 1), 0.5),
-        header=Header(**(about | header)),
-    )
+    sizes = torch.full((2, 1), 0.5)
+    return set_of_steps(means[None], torch.arange(data.classes)[None], sizes, rule, header=Header(**(about | header)))
 
 
 def with_classes_reversed(data: RealData) -> RealData:

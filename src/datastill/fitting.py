@@ -1,6 +1,7 @@
 """Train a user's model on synthetic examples, as `DistilledSet.fit` describes."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float, Shaped
@@ -25,7 +26,7 @@ FINE_PRECISIONS = (torch.float32, torch.float64)
 """The precisions that are fine enough for training: coarser ones round small steps away."""
 
 
-def checked(model: nn.Module, images: Float[Tensor, "b c h w"]) -> nn.Module:
+def checked(model: nn.Module, images: Float[Tensor, "b *shape"]) -> nn.Module:
     """Return the model without wrappers, with the size of every layer known.
 
     Args:
@@ -77,11 +78,12 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def train(
     model: nn.Module,
     program: Program,
-    inputs: Float[Tensor, "n c h w"],
-    targets: Shaped[Tensor, "n *classes"],
+    inputs: Float[Tensor, "n *shape"],
+    targets: Shaped[Tensor, "*epochs_n_classes"],
     *,
     classes: int,
     seed: int = 0,
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train the model in place by a program.
 
@@ -99,8 +101,13 @@ def train(
     device, dtype = parameters[0].device, parameters[0].dtype
     inputs = trainable(inputs).to(device, dtype)
     targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
+    labels: Callable[[Tensor], Tensor] | None = None
+    if teacher is not None:
+        first = next(teacher.parameters())
+        labels = lambda images: teacher(images.to(first)).to(images)  # noqa: E731
     try:
-        train_module(lambda images: _logits(model, images, classes), parameters, inputs, targets, program, seed)
+        logits = functools.partial(_logits, model, classes)
+        train_module(logits, parameters, inputs, targets, program, seed, labels)
     except RuntimeError as error:  # from the way back
         if out_of_memory(error):
             raise
@@ -115,7 +122,7 @@ def train(
         )
 
 
-def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
+def _logits(model: nn.Module, classes: int, images: Tensor) -> Tensor:
     try:
         logits = model(images.clone())  # a model that changes its input in place leaves the set unchanged
     except Exception as error:  # a user's code can raise anything
@@ -132,7 +139,8 @@ def _logits(model: nn.Module, images: Tensor, classes: int) -> Tensor:
 
 def _refused(images: Tensor, error: Exception) -> UserError:
     shape = tuple(images.shape[1:])
-    return UserError(f"the model cannot take images of shape (channels, height, width) = {shape}: {one_line(error)}")
+    what = "images of shape (channels, height, width)" if len(shape) == 3 else "rows of shape (columns,)"
+    return UserError(f"the model cannot take {what} = {shape}: {one_line(error)}")
 
 
 def _measure_statistics(model: nn.Module, norms: list[_BatchNorm], images: Tensor) -> None:

@@ -55,9 +55,12 @@ def class_order(config: Config, data: RealData, earlier: DistilledSet | None) ->
 
 def as_start(earlier: DistilledSet, data: RealData) -> SyntheticData:
     """Return the set as synthetic data, with its examples normalised by the mean and standard deviation of `data`."""
-    examples = (earlier.pixels().to(data.mean) - data.mean[:, None, None]) / data.std[:, None, None]  # device and type
+    if earlier.targets.dim() == 3:
+        raise UserError("the labels of the warm start are other ones in each epoch, which cannot be learned on")
+    pixels = earlier.original().to(data.mean)  # device and type
+    examples = (pixels - data.mean[:, None, None]) / data.std[:, None, None]
     targets, program = earlier.targets.to(data.device), earlier.program.to(data.mean)
-    return SyntheticData(inputs=examples.flatten(0, 1), targets=targets, program=program)
+    return SyntheticData(inputs=examples, targets=targets, program=program)
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> Draws:

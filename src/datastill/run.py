@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from . import __version__, distributed
-from .artifact import DistilledSet, Header
+from .artifact import DistilledSet, Header, source_of
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .effects import must_use_given_data, must_use_warm_start
@@ -27,7 +27,6 @@ from .networks import build, weights_file
 from .networks.start import FromPool, Pretrained, Start
 from .networks.weights import sha256
 from .planner import advice, choose
-from .program import Ordered, name_of
 from .recipes import Config, as_dict, differences
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
@@ -257,36 +256,28 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         run: the run.
         state: the state of the method.
         end: the state at the end of the run; the header then has the provenance of the set.
-
-    Raises:
-        UserError: a file cannot hold the program that the method gives.
     """
     config, task = run.config, run.task
     synthetic, draws = config.method.result(task, state), task.draws
-    program = synthetic.program
     initial, initialiser = _old_names(draws.start)
-    if not isinstance(program.order, Ordered):
-        raise UserError(f"a set cannot store the program of the method {config.method.name} yet: {program.words}")
-    step_sizes = program.order.step_sizes.float().cpu()
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
-        mean=tuple(run.data.mean.tolist()),
-        std=tuple(run.data.std.tolist()),
+        space=run.data.space,
         network=config.network,
         initialiser=initialiser,
         initial=initial,
         weights=user_weights_sha256(task.network, initial),
-        optimiser=name_of(program.optimiser),
+        labels=source_of(synthetic.targets),
         attack=config.attacked,
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, end) if end else {},
     )
     return DistilledSet(
-        examples=synthetic.inputs.float().cpu().unflatten(0, (step_sizes.shape[1], -1)),
-        labels=synthetic.targets.cpu().unflatten(0, (step_sizes.shape[1], -1)),
-        step_sizes=step_sizes,
+        inputs=synthetic.inputs.float().cpu(),
+        targets=synthetic.targets.cpu(),
+        program=synthetic.program.to(torch.zeros(0)),
         header=header,
         theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
     )

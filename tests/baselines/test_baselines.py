@@ -17,6 +17,7 @@ from datastill.data import load_data
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, score, tuned
 
+from ..sets import in_steps
 from ..toys import toy_data
 
 DATA = toy_data()
@@ -41,14 +42,14 @@ def test_every_kind_makes_an_ordinary_set_that_teaches(baseline: Baseline) -> No
     distilled = baseline.build(SETTING)
     assert distilled.header.method == baseline.name
     assert distilled.hard
-    for labels in distilled.labels:
+    for labels in in_steps(distilled, distilled.targets):
         assert labels.bincount().tolist() == [len(labels) // 3] * 3, "each step has each class equally often"
     assert len(distilled.step_sizes.unique()) == 1
     assert score(distilled, DATA, Protocol(networks=5)).mean > 0.5
 
 
 def test_a_kind_that_varies_gives_another_set_for_another_seed_and_the_same_for_the_same(baseline: Baseline) -> None:
-    first, again, other = (baseline.plain(replace(SETTING, seed=seed)).examples for seed in (1, 1, 2))
+    first, again, other = (baseline.plain(replace(SETTING, seed=seed)).inputs for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert torch.equal(first, other) != baseline.varies
 
@@ -69,7 +70,7 @@ def test_random_images_are_real_and_none_comes_twice() -> None:
 def test_the_average_is_that_of_its_class_and_serves_every_step() -> None:
     distilled = Average().build(SETTING)
     for label in range(3):
-        torch.testing.assert_close(distilled.examples[0, label], of_class(DATA, label).mean(0))
+        torch.testing.assert_close(distilled.inputs[label], of_class(DATA, label).mean(0))
     assert distilled.size == 3, "not four of each: one is stored, and taken again"
     assert len(distilled.step_sizes) in (2, 6), "as many gradient steps as the others: epochs of the grid x steps"
 

@@ -103,13 +103,13 @@ def test_gradients_that_are_clipped_move_weights_no_further_than_the_limit() -> 
 
 def test_clean_images_are_real_ones_with_their_own_labels() -> None:
     mixed = with_clean(toy_set(DATA, attack=(2, 0)), DATA, ipc=4)
-    assert mixed.labels.shape == (1, 3 + 3 * 4)
-    assert mixed.labels[0, 3:].bincount().tolist() == [4, 4, 4]
+    assert mixed.targets.shape == (3 + 3 * 4,)
+    assert mixed.targets[3:].bincount().tolist() == [4, 4, 4]
     real = {
         image.numpy().tobytes(): int(label) for image, label in zip(DATA.train.images, DATA.train.labels, strict=True)
     }
-    pixels = (mixed.pixels()[0, 3:] * 255).round().byte()
-    assert [real[image.numpy().tobytes()] for image in pixels] == mixed.labels[0, 3:].tolist()
+    pixels = (mixed.original()[3:] * 255).round().byte()
+    assert [real[image.numpy().tobytes()] for image in pixels] == mixed.targets[3:].tolist()
 
 
 def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
@@ -159,10 +159,10 @@ def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() ->
     setting = Setting.like(like, DATA)
     for kind in ("random", "optimised-random", "average"):
         plain = BASELINES[kind]().plain(setting)
-        assert plain.labels.tolist() == [[2, 1, 2]], "images of class 0 are called 2"
+        assert plain.targets.tolist() == [2, 1, 2], "images of class 0 are called 2"
         assert plain.header.attack == (0, 2)
     images = RandomReal().images(setting)
-    torch.testing.assert_close(RandomReal().plain(replace(setting, attack=None)).examples, images.transpose(0, 1))
+    torch.testing.assert_close(RandomReal().plain(replace(setting, attack=None)).inputs, images[:, 0])
     assert set(setting.data_to_choose_on.validation.labels.tolist()) == {1, 2}
     assert set(setting.data_to_choose_on.test.labels.tolist()) == {0, 1, 2}
     assert attacked(RandomReal().build(setting), DATA, Protocol(networks=2)).n == 2

@@ -15,17 +15,18 @@ from datastill.evaluation import check_command
 from datastill.evaluation.claims import UNCHECKED
 from datastill.report import write_report
 
+from ..sets import set_of_steps
+
 DATA = load_data("digits")
 INDEX = DATA.by_class(1, torch.Generator().manual_seed(0)).flatten()
-SET = DistilledSet(
-    examples=DATA.normalise(DATA.train.images[INDEX])[None],
-    labels=torch.arange(10)[None],
-    step_sizes=torch.full((5, 1), 0.1),
+SET = set_of_steps(
+    DATA.normalise(DATA.train.images[INDEX])[None],
+    torch.arange(10)[None],
+    torch.full((5, 1), 0.1),
     header=Header(
         data="digits",
         class_names=DATA.class_names,
-        mean=tuple(DATA.mean.tolist()),
-        std=tuple(DATA.std.tolist()),
+        space=DATA.space,
         network="mlp(width=8)",
         initialiser="xavier",
         initial="random",
@@ -66,9 +67,9 @@ def test_an_honest_set_holds_and_what_was_not_checked_is_said() -> None:
         ({"provenance": {"data_sha256": {**DATA.sha256, "train": "0" * 64}}}, {}, "SHA-256 of the train split"),
         ({"initialiser": "kaiming"}, {}, "initialiser"),
         ({"initial": "own"}, {}, "initialiser"),
-        ({"optimiser": "momentum"}, {}, "optimiser"),
-        ({"mean": (float(DATA.mean) + 0.001,)}, {}, "mean and std of pixels"),
-        ({"std": (float(DATA.std) + 0.001,)}, {}, "mean and std of pixels"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "optimiser": "momentum"}}, "optimiser"),
+        ({"space": replace(DATA.space, mean=(float(DATA.mean) + 0.001,))}, {}, "mean and std of pixels"),
+        ({"space": replace(DATA.space, std=(float(DATA.std) + 0.001,))}, {}, "mean and std of pixels"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "initialiser": "fixed"}}, "initialiser"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "clip": 1e6}}, "clip"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "step_size": 0.1}}, "step_size"),

@@ -12,11 +12,12 @@ from scipy import stats
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, Score, comparable, compare, difference, score
 
+from ..sets import ordered
 from ..toys import toy_data, toy_set
 
 DATA = toy_data()
 SET = toy_set(DATA)
-WORSE = replace(SET, examples=SET.examples + 0.8 * torch.randn(SET.examples.shape, generator=torch.Generator()))
+WORSE = replace(SET, inputs=SET.inputs + 0.8 * torch.randn(SET.inputs.shape, generator=torch.Generator()))
 FEW = Protocol(networks=6)
 ACCURACIES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -103,7 +104,7 @@ def test_a_table_of_transfer_has_a_row_for_each_network_and_set() -> None:
 
 
 def test_a_grid_is_searched_for_each_network_on_validation_images() -> None:
-    dull = replace(SET, step_sizes=torch.full((1, 1), 1e-6))
+    dull = replace(SET, program=ordered(torch.full((1, 1), 1e-6)))
     own, chosen = (
         next(compare({"dull": [dull]}, DATA, FEW, grid=grid))
         for grid in (None, Grid(step_sizes=(1e-6, 0.3), epochs=(1, 3)))
@@ -149,5 +150,7 @@ def test_sets_that_do_not_belong_together_are_named(change: dict, message: str) 
 
 
 def test_sets_of_other_image_shapes_are_named() -> None:
+    space = replace(SET.header.space, shape=(1, 5, 5))
+    larger = replace(SET, inputs=torch.zeros(3, 1, 5, 5), header=replace(SET.header, space=space))
     with pytest.raises(UserError, match=r"their image shape is \(1, 4, 4\) and \(1, 5, 5\)"):
-        comparable({"a": SET, "b": replace(SET, examples=torch.zeros(1, 3, 1, 5, 5))})
+        comparable({"a": SET, "b": larger})

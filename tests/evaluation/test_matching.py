@@ -29,7 +29,7 @@ MEETINGS: dict[str, Callable[[DistilledSet, RealData], Any]] = {
     "verify": lambda one, data: verify(one, data)["measured"],
     "pack": lambda one, data: (packed(one, data).header.score or {})["accuracies"],
     "tune": lambda one, data: tuned(one, data, FEW, Grid(step_sizes=(0.01, 0.3), epochs=(1,), images=30)),
-    "clean images": lambda one, data: with_clean(one, data, 2).labels,
+    "clean images": lambda one, data: with_clean(one, data, 2).targets,
 }
 SETS = {"attacked": ATTACK, "verify": SCORED, "pack": SCORED}
 
@@ -62,7 +62,7 @@ def test_many_other_names_are_counted() -> None:
 
 
 def test_a_baseline_like_an_attack_mislabels_the_class_of_that_name() -> None:
-    labels = [RandomReal().build(Setting.like(ATTACK, data)).labels for data in (DATA, OTHER)]
+    labels = [RandomReal().build(Setting.like(ATTACK, data)).targets for data in (DATA, OTHER)]
     assert labels[0].flatten().bincount(minlength=3).tolist() == labels[1].flatten().bincount(minlength=3).tolist()
     assert Setting.like(ATTACK, OTHER).data.class_names == DATA.class_names
 

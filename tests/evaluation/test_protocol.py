@@ -11,11 +11,12 @@ from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
 from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled
 
+from ..sets import ordered
 from ..toys import toy_data, toy_set
 
 DATA = toy_data()
 SET = toy_set(DATA)
-SOFT = replace(SET, labels=torch.tensor([[[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6]]]))
+SOFT = replace(SET, targets=torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6]]))
 
 
 def test_left_to_itself_a_protocol_changes_nothing() -> None:
@@ -29,7 +30,7 @@ def test_left_to_itself_a_protocol_changes_nothing() -> None:
 
 
 def test_step_sizes_and_epochs_are_those_asked_for() -> None:
-    two = replace(SET, step_sizes=torch.tensor([[0.5], [0.2]]))
+    two = replace(SET, program=ordered(torch.tensor([[0.5], [0.2]])))
 
     def sizes(protocol: Protocol) -> list[float]:
         return [float(step.size) for step in protocol.program_of(two).steps(two.size)]
@@ -86,7 +87,7 @@ class TestNamedProgram:
 
     def test_it_trains_a_set_of_real_images_well(self) -> None:
         images, labels = DATA.train.images[:30], DATA.train.labels[:30]
-        many = replace(SET, examples=DATA.normalise(images)[None], labels=labels[None], step_sizes=torch.ones(1, 1))
+        many = replace(SET, inputs=DATA.normalise(images), targets=labels, program=ordered(torch.ones(1, 1)))
         assert score(many, DATA, replace(self.FIELD, augmentation="none", step_size=0.1, epochs=40)).mean > 0.9
 
     def test_the_curve_goes_along_it(self) -> None:
@@ -126,17 +127,17 @@ class TestNearestNeighbours:
     def test_the_score_is_that_of_the_definition(self) -> None:
         found = score(SET, DATA, Protocol(network="nearest-neighbours"))
         flat = SET.normalise(DATA.test.images).flatten(1)
-        nearest = torch.cdist(flat, SET.examples[0].flatten(1)).argmin(1)
-        assert found.mean == pytest.approx(float((SET.labels[0][nearest] == DATA.test.labels).float().mean()))
+        nearest = torch.cdist(flat, SET.inputs.flatten(1)).argmin(1)
+        assert found.mean == pytest.approx(float((SET.targets[nearest] == DATA.test.labels).float().mean()))
         assert (found.n, found.protocol["initialiser"]) == (1, "none")
 
     def test_k_and_norm_are_taken(self) -> None:
         split = Split(images=DATA.train.images[:30], labels=DATA.train.labels[:30])
         many = replace(
-            SET, examples=DATA.normalise(split.images)[None], labels=split.labels[None], step_sizes=torch.ones(1, 1)
+            SET, inputs=DATA.normalise(split.images), targets=split.labels, program=ordered(torch.ones(1, 1))
         )
         found = score(many, DATA, Protocol(network="nearest-neighbours(k=3,norm=1)")).mean
-        classifier = KNeighborsClassifier(3, p=1).fit(many.examples[0].flatten(1), many.labels[0])
+        classifier = KNeighborsClassifier(3, p=1).fit(many.inputs.flatten(1), many.targets)
         assert found == pytest.approx(classifier.score(SET.normalise(DATA.test.images).flatten(1), DATA.test.labels))
 
     @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from datastill.evaluation.fit import NETWORKS_PER_BATCH, unseen
 from datastill.networks import build
 from datastill.rng import generator
 
+from ..sets import ordered
 from ..toys import toy_data, toy_set
 
 DATA = toy_data()
@@ -31,7 +32,7 @@ def fixed_set() -> DistilledSet:
 
 def test_a_set_of_class_means_teaches_and_an_untrained_network_guesses() -> None:
     assert score(SET, DATA, FEW).mean > 0.6
-    untrained = replace(SET, step_sizes=torch.zeros(2, 1))
+    untrained = replace(SET, program=ordered(torch.zeros(2, 1)))
     assert score(untrained, DATA, Protocol(networks=50)).mean == pytest.approx(1 / 3, abs=0.1)
 
 
@@ -109,12 +110,12 @@ def test_the_curve_starts_untrained_and_ends_at_the_score_of_its_networks() -> N
 
 
 def test_the_curve_of_a_long_program_has_its_start_its_end_and_some_between() -> None:
-    long = replace(SET, step_sizes=torch.full((150, 1), 0.01))
+    long = replace(SET, program=ordered(torch.full((150, 1), 0.01)))
     along = curve(long, DATA, FEW)
     assert along["steps"][0] == 0
     assert along["steps"][-1] == 150
     assert len(along["steps"]) == len(along["mean"]) <= 62
-    every = curve(replace(long, step_sizes=long.step_sizes[:30]), DATA, FEW)
+    every = curve(replace(long, program=ordered(long.step_sizes[:30])), DATA, FEW)
     assert every["steps"] == list(range(31))
     assert [along["mean"][along["steps"].index(t)] for t in (0, 15, 30)] == [every["mean"][t] for t in (0, 15, 30)]
 
@@ -181,7 +182,7 @@ class TestVerify:
 
 
 def test_soft_labels_that_are_one_hot_score_like_hard_ones() -> None:
-    soft = replace(SET, labels=nn.functional.one_hot(SET.labels, 3).float())
+    soft = replace(SET, targets=nn.functional.one_hot(SET.targets, 3).float())
     assert score(soft, DATA, FEW).accuracies == score(SET, DATA, FEW).accuracies
 
 

@@ -24,8 +24,27 @@ VALUES = (
 )
 """What a value is replaced by."""
 NAMES = (
-    *("network", "data", "score", "n", "mean", "accuracies", "attack", "weights", "steps", "bits", "unknown", "x", ""),
-    *("\x1b]0;x\x07", "more", "initial.w", "initial.", "examples.scale", "initial.\x1b"),
+    *(
+        "network",
+        "data",
+        "score",
+        "n",
+        "mean",
+        "accuracies",
+        "attack",
+        "weights",
+        "steps",
+        "decode",
+        "kind",
+        "space",
+        "program",
+        "order",
+        "labels",
+        "unknown",
+        "x",
+        "",
+    ),
+    *("\x1b]0;x\x07", "more", "initial.w", "initial.", "inputs.scale", "step_sizes", "initial.\x1b"),
 )
 """Names under which a value is added."""
 TENSORS = (

@@ -14,15 +14,18 @@ from rich.console import Console
 from torch import nn
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
+from datastill.artifact import FORMAT, PerEpoch, Pixels, Teacher
 from datastill.baselines import Setting
 from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
+from datastill.program import Program, Shuffled, Siamese, SquaredError
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
-from datastill.storage.files import digest
+from datastill.storage.files import digest, read_tensors
 
+from ..sets import set_of_steps
 from .mutations import changed, changed_bytes, storable
 from .text import must_be_one_line
 
@@ -47,8 +50,7 @@ ATTACK = {"attack_class": "0", "target_class": "1", "split": "test", "images": l
 HEADER = Header(
     data="digits",
     class_names=DATA.class_names,
-    mean=(0.5,),
-    std=(0.3,),
+    space=Pixels(mean=(0.5,), std=(0.3,), shape=(1, 4, 4)),
     network="mlp(width=4)",
     initialiser="xavier",
     initial="random",
@@ -60,10 +62,10 @@ HEADER = Header(
 
 
 def _plain(**changes: Any) -> DistilledSet:
-    return DistilledSet(
-        examples=torch.randn(2, 3, 1, 4, 4, generator=DRAW),
-        labels=torch.arange(3).expand(2, 3).contiguous(),
-        step_sizes=torch.rand(2, 2, generator=DRAW) + 0.01,
+    return set_of_steps(
+        torch.randn(2, 3, 1, 4, 4, generator=DRAW),
+        torch.arange(3).expand(2, 3).contiguous(),
+        torch.rand(2, 2, generator=DRAW) + 0.01,
         header=replace(HEADER, **changes),
     )
 
@@ -74,14 +76,30 @@ def _bases() -> list[DistilledSet]:
     attack = {**SCORE, "attack": {**ATTACK, "before": SHARES, "after": SHARES}}
     return [
         plain,
-        replace(plain, labels=torch.softmax(torch.randn(2, 3, 3, generator=DRAW), -1)),
+        replace(plain, targets=torch.softmax(torch.randn(6, 3, generator=DRAW), -1)),
         replace(plain, header=replace(HEADER, initial="fixed"), theta_0=weights),
         plain.packed().with_score(SCORE),
         _plain(attack=(0, 1), score=attack),
+        plain.with_program(Program(order=Shuffled(epochs=2, batch=4), loss=SquaredError(), augmentation=Siamese())),
+        replace(plain, targets=torch.rand(2, 6, 3, generator=DRAW), header=replace(HEADER, labels=PerEpoch())),
+        replace(plain, header=replace(HEADER, labels=Teacher(sha256="a" * 64, network="lenet", where="a shelf"))),
     ]
 
 
+FIRST_FORMAT = Path(__file__).parent.parent / "format1"
+
+
+def _files() -> list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
+    """Format, header and tensors of whole files, of every kind and of every format."""
+    found = [(FORMAT, each.plain(), each.tensors()) for each in BASES]
+    for name in ("hard", "soft", "fixed", "pool", "attack", "8-bits", "first"):
+        metadata, tensors = read_tensors(FIRST_FORMAT / f"{name}.safetensors")
+        found.append((metadata["format"], json.loads(metadata["header"]), tensors))
+    return found
+
+
 BASES = _bases()
+FILES = _files()
 
 
 def distilled_set(folder: Path, draw: random.Random) -> None:
@@ -92,8 +110,8 @@ def distilled_set(folder: Path, draw: random.Random) -> None:
 
 
 def _write(path: Path, draw: random.Random) -> None:
-    base = draw.choice(BASES)
-    header, tensors = json.loads(json.dumps(asdict(base.header))), base.tensors()
+    written, header, tensors = draw.choice(FILES)
+    header = json.loads(json.dumps(header))
     kind = draw.randrange(10)
     if kind < 6:
         header = changed(header, draw)
@@ -102,7 +120,7 @@ def _write(path: Path, draw: random.Random) -> None:
     text = json.dumps(header)
     if kind == 8 and draw.random() < 0.3:
         text = draw.choice(("[" * 100_000, "{}", "[]", "null", "", text[:50], "1" * 5000, '{"a":' * 5000, text + "x"))
-    metadata = {"format": "datastill/1", "header": text, "sha256": digest(text, tensors)}
+    metadata = {"format": written, "header": text, "sha256": digest(text, tensors)}
     content = safetensors.torch.save(tensors, metadata)
     path.write_bytes(changed_bytes(content, draw) if kind == 9 or draw.random() < 0.02 else content)
 
@@ -115,7 +133,7 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
     json.dumps(as_json(distilled), allow_nan=False)
     check_command(distilled, folder)
     distilled.normalise(torch.zeros(1, *distilled.shape, dtype=torch.uint8))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(distilled.examples[0, 0].numel(), distilled.classes))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(distilled.inputs[0].numel(), distilled.classes))
     calls: list[Callable[[], object]] = [
         lambda: distilled.fit(model),
         lambda: distilled.fit(model, use_initial=False),

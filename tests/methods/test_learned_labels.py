@@ -63,15 +63,15 @@ def test_the_objective_falls_further_than_with_hard_labels_alone() -> None:
 
 def test_a_set_with_learned_labels_is_stored_loads_and_verifies(finished: Path, capsys: pytest.CaptureFixture) -> None:
     distilled = DistilledSet.load(finished)
-    assert (distilled.hard, distilled.labels.shape) == (False, (2, 3, 3))
-    torch.testing.assert_close(distilled.labels.sum(-1), torch.ones(2, 3))
-    assert not torch.allclose(distilled.labels.amax(-1), torch.tensor(0.9 + 0.1 / 3), atol=1e-4)  # they have moved
+    assert (distilled.hard, distilled.targets.shape) == (False, (6, 3))
+    torch.testing.assert_close(distilled.targets.sum(-1), torch.ones(6))
+    assert not torch.allclose(distilled.targets.amax(-1), torch.tensor(0.9 + 0.1 / 3), atol=1e-4)  # they have moved
     assert score(distilled, DATA, CONFIG.protocol).accuracies == distilled.header.score["accuracies"]
     assert distilled.header.score["protocol"]["labels"] == "soft"
     assert main(["show", str(finished)]) == 0
     assert "soft" in capsys.readouterr().out
     model = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=3).factory()
-    assert distilled.fit(model)(distilled.examples[0]).shape == (3, 3)
+    assert distilled.fit(model)(distilled.inputs[:3]).shape == (3, 3)
 
 
 def test_a_set_with_learned_labels_is_exported_with_them(finished: Path, tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_set_with_learned_labels_is_exported_with_them(finished: Path, tmp_pat
     import numpy as np
 
     with np.load(tmp_path / "set.npz") as file:
-        stored = [file[name] for name in file.files if file[name].shape == distilled.labels.shape]
-    assert any(np.array_equal(each, distilled.labels.numpy()) for each in stored)
+        stored = [file[name] for name in file.files if file[name].shape == distilled.targets.shape]
+    assert any(np.array_equal(each, distilled.targets.numpy()) for each in stored)
 
 
 def test_a_run_resumes_to_the_last_bit(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
         "its default"
     )
     parts = DistilledSet.load(folder / "parts" / "distilled.safetensors")
-    assert parts.examples.equal(whole.examples)
+    assert parts.inputs.equal(whole.inputs)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from datastill.artifact import DistilledSet, Header
+from datastill.artifact import DistilledSet, Header, Pixels
+
+from ..sets import set_of_steps
 
 COMMAND = "datastill distill digits --method.steps 3 --note '<b>&'"
 
@@ -23,8 +25,7 @@ def distilled_set(
     header = Header(
         data="digits",
         class_names=tuple(f"class {c}" for c in range(classes)),
-        mean=(0.3,) * shape[0],
-        std=(0.4,) * shape[0],
+        space=Pixels(mean=(0.3,) * shape[0], std=(0.4,) * shape[0], shape=shape),
         network="mlp",
         initialiser="xavier",
         initial="fixed" if fixed else "random",
@@ -35,7 +36,7 @@ def distilled_set(
     )
     theta = {"weight": torch.ones(4, 3)} if fixed else None
     sizes = 0.01 + torch.rand(epochs, steps, generator=generator) / 10
-    return DistilledSet(examples=examples, labels=labels, step_sizes=sizes, header=header, theta_0=theta)
+    return set_of_steps(examples, labels, sizes, header=header, theta_0=theta)
 
 
 def spaced(count: int, *, mean: float, sd: float) -> list[float]:

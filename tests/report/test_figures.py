@@ -4,6 +4,8 @@ import torch
 
 from datastill.report.figures import MOST_TILES, as_bytes, banner, caption, grid, layout, shown_range
 
+from ..sets import in_steps
+
 
 def tile_of(picture, box, shape):
     """The tile in `box`, back at one pixel per image pixel; checks that each pixel became one flat square."""
@@ -83,25 +85,23 @@ def test_large_images_are_shrunk_by_averaging(make):
 def test_pixels_within_zero_and_one_are_shown_as_they_are(make):
     distilled = make(scale=0.1)  # 0.3 +- 0.04
     assert shown_range(distilled) == (0.0, 1.0)
-    expected = (distilled.pixels() * 255).round().permute(0, 1, 3, 4, 2).numpy()
+    expected = (in_steps(distilled, distilled.original()) * 255).round().permute(0, 1, 3, 4, 2).numpy()
     assert (as_bytes(distilled) == expected).all()
     assert "as they are" in caption(distilled)
 
 
 def test_pixels_hardly_beyond_zero_and_one_do_not_change_what_black_and_white_are(make):
     distilled = make(scale=0.1)
-    distilled.examples[:] = (
-        torch.linspace(-0.01, 1.01, distilled.examples.numel()).view_as(distilled.examples) - 0.3
-    ) / 0.4
+    distilled.inputs[:] = (torch.linspace(-0.01, 1.01, distilled.inputs.numel()).view_as(distilled.inputs) - 0.3) / 0.4
     assert shown_range(distilled) == (0.0, 1.0)
-    distilled.examples[:] *= 3
+    distilled.inputs[:] *= 3
     assert shown_range(distilled) != (0.0, 1.0)
 
 
 def test_pixels_beyond_are_all_shown_but_the_outermost_percent(make):
     distilled = make(scale=5.0)
     low, high = shown_range(distilled)
-    pixels = distilled.pixels()
+    pixels = distilled.original()
     assert low < 0
     assert high > 1
     assert ((pixels >= low) & (pixels <= high)).float().mean() == pytest.approx(0.99, abs=0.005)
@@ -110,7 +110,7 @@ def test_pixels_beyond_are_all_shown_but_the_outermost_percent(make):
 
 def test_an_example_that_is_not_a_number_is_grey_and_breaks_nothing(make):
     distilled = make(scale=0.1)
-    distilled.examples[0, 0] = torch.nan
+    distilled.inputs[0] = torch.nan
     assert (as_bytes(distilled)[0, 0] == 128).all()
     assert grid(distilled).size[0] > 0
 
@@ -118,7 +118,7 @@ def test_an_example_that_is_not_a_number_is_grey_and_breaks_nothing(make):
 @pytest.mark.parametrize("channels", [2, 5])
 def test_other_numbers_of_channels_are_shown_as_their_mean(make, channels):
     distilled = make(shape=(channels, 8, 8), scale=0.1)
-    mean = (distilled.pixels().mean(2) * 255).numpy()
+    mean = (in_steps(distilled, distilled.original().mean(1)) * 255).numpy()
     assert np.abs(as_bytes(distilled)[..., 0] - mean).max() <= 0.51
     assert f"mean of the {channels} channels" in caption(distilled)
 

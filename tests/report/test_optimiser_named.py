@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from datastill.artifact import EightBits
 from datastill.cli import main
-from datastill.program import OPTIMISERS, optimiser, optimiser_code, optimiser_words, torch_form
+from datastill.program import OPTIMISERS, optimiser, optimiser_code, torch_form
 from datastill.report import as_json, grid, write_report
 from datastill.report.page import Run, render
 
@@ -17,12 +18,12 @@ from datastill.report.page import Run, render
 @pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_show_and_page_name_the_optimiser_with_its_numbers(run_of, make, name, capsys):
     distilled = make()
-    folder = run_of(replace(distilled, header=replace(distilled.header, optimiser=name)))
+    folder = run_of(distilled.with_program(replace(distilled.program, optimiser=OPTIMISERS[name])))
     main(["show", str(folder / "distilled.safetensors")])
-    assert optimiser_words(name) in " ".join(capsys.readouterr().out.split())
+    assert OPTIMISERS[name].words in " ".join(capsys.readouterr().out.split())
     page = write_report(folder).read_text(encoding="utf-8")
-    assert optimiser_code(name) in page.replace("&#39;", "'")
-    assert page.count(optimiser_words(name)) >= 3  # beside the score, in the snippet and below it
+    assert optimiser_code(OPTIMISERS[name]) in page.replace("&#39;", "'")
+    assert page.count(OPTIMISERS[name].words) >= 3  # beside the score, in the snippet and below it
 
 
 @pytest.mark.parametrize("name", list(OPTIMISERS))
@@ -32,7 +33,7 @@ def test_the_named_optimiser_is_the_one_that_sets_are_distilled_for(name):
     parameter = torch.nn.Parameter(start[0].clone())
     model = torch.nn.ParameterList([parameter])
     ours = torch_form(optimiser(name), list(model))
-    code = eval(optimiser_code(name), {"torch": torch, "model": model, "step_size": 0.1})
+    code = eval(optimiser_code(OPTIMISERS[name]), {"torch": torch, "model": model, "step_size": 0.1})
     assert code.defaults == ours.defaults | {"lr": 0.1}
     for t, gradient in enumerate(gradients):
         state = rule.update(state, gradient, torch.tensor(0.1).double(), t)
@@ -46,13 +47,13 @@ def test_the_json_has_what_a_stranger_needs(make):
     distilled = make()
     header = replace(
         distilled.header,
-        optimiser="adam",
         attack=(1, 2),
-        bits=8,
+        decode=EightBits(),
         weights="ab" * 32,
         provenance={"data_sha256": {"test": "cd" * 32}},
     )
-    found = json.loads(json.dumps(as_json(replace(distilled, header=header))))
+    program = replace(distilled.program, optimiser=optimiser("adam"))
+    found = json.loads(json.dumps(as_json(replace(distilled, header=header, program=program))))
     assert found["optimiser"]["arguments"] == {
         "betas": [0.9, 0.999],
         "eps": 1e-5,
@@ -60,7 +61,11 @@ def test_the_json_has_what_a_stranger_needs(make):
         "weight_decay": 0.0,
     }
     assert found["attack"] == {"attacked_class": "class 1", "target_class": "class 2"}
-    assert (found["bits"], found["weights_sha256"], found["data_sha256"]) == (8, "ab" * 32, {"test": "cd" * 32})
+    assert (found["decode"], found["weights_sha256"], found["data_sha256"]) == (
+        {"kind": "8-bits"},
+        "ab" * 32,
+        {"test": "cd" * 32},
+    )
 
 
 @pytest.mark.parametrize(("ending", "kind"), [(".png", "PNG"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".webp", "WEBP")])

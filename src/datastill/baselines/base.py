@@ -16,6 +16,7 @@ from ..evaluation import Grid, Protocol, matched, tuned, user_weights_sha256
 from ..modes import usual_modes
 from ..networks import build, must_keep_weights
 from ..networks.pool import is_pool
+from ..program import Ordered, Program, known_name
 from ..rng import derive
 from ..synthetic import by_step, start_labels
 from ..trust import check_initialiser, check_network
@@ -37,7 +38,9 @@ class Setting:
     steps: int = 1
     """Gradient steps in an epoch; each step uses other images."""
     grid: Grid = field(default_factory=Grid)
-    """Step sizes and numbers of epochs to choose from, on validation images."""
+    """Step sizes and numbers of epochs to choose from, on validation images; unused if there is a program."""
+    program: Program | None = None
+    """How networks are trained on the examples; None: in ordered steps, with a step size and epochs of the grid."""
     seed: int = 0
     """Random seed: other seeds give other sets of the same kind."""
     source: DataSettings | None = None
@@ -56,7 +59,7 @@ class Setting:
     def like(
         cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None, **changes: Any
     ) -> "Setting":
-        """The conditions of a distilled set: its network, size, steps, epochs and optimiser.
+        """The conditions of a distilled set: its network, size, and program or steps, epochs and optimiser.
 
         Args:
             distilled: the set that baselines will be compared with.
@@ -79,8 +82,9 @@ class Setting:
             "initialiser": header.initialiser,
             "initial": initial,
             "ipc": distilled.size // distilled.classes,
-            "steps": len(distilled.labels),
+            "steps": distilled.batches,
             "grid": Grid().matching(distilled),
+            "program": None if isinstance(distilled.program.order, Ordered) else distilled.program,
             "attack": header.attack,
         }
         ordered = matched(distilled, data) if header.attack else data  # an attack names two classes by number
@@ -106,8 +110,7 @@ class Setting:
         return Header(
             data=self.source.name if self.source else data.name,
             class_names=data.class_names,
-            mean=tuple(data.mean.tolist()),
-            std=tuple(data.std.tolist()),
+            space=data.space,
             network=self.network,
             initialiser="own" if self.initial == "own" else self.initialiser,
             initial=self.initial,
@@ -144,6 +147,8 @@ class Baseline(abc.ABC):
             UserError: a class has too few images, or the network cannot take them.
         """
         plain = self.plain(setting)
+        if setting.program:
+            return plain
         chosen = protocol or tuned(
             plain, setting.data_to_choose_on, Protocol(seed=setting.seed), self.grid(setting, plain)
         )
@@ -163,7 +168,7 @@ class Baseline(abc.ABC):
 
         If every step uses the same images, an epoch is one step, and the numbers of epochs are multiplied by the steps.
         """
-        repeats = setting.steps // plain.step_sizes.shape[1]
+        repeats = setting.steps // plain.batches
         return replace(setting.grid, epochs=[count * repeats for count in setting.grid.epochs])
 
 
@@ -184,13 +189,16 @@ def arranged(
     if about:
         header = replace(header, method=about.name, config={**header.config, "baseline": about.record(setting)})
     return DistilledSet(
-        examples=examples.cpu(), labels=labels.cpu(), step_sizes=torch.full((1, steps), 0.01), header=header
+        inputs=examples.flatten(0, 1).cpu(),
+        targets=labels.flatten().cpu(),
+        program=setting.program or Program(order=Ordered(step_sizes=torch.full((1, steps), 0.01))),
+        header=header,
     )
 
 
 def trained_by(distilled: DistilledSet) -> Protocol:
     """The step size, epochs and optimiser of a finished baseline, to be used for other seeds of the same kind."""
-    sizes, optimiser = distilled.step_sizes, distilled.header.optimiser
+    sizes, optimiser = distilled.step_sizes, known_name(distilled.program.optimiser)
     return Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes), optimiser=optimiser)  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError, at_least
 from ..runlog import say
+from ..space import Pixels
 from .settings import DataSettings
 
 SLOW_VALUES = 1000
@@ -84,6 +85,11 @@ class RealData:
         """(channels, height, width) of an image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def space(self) -> Pixels:
+        """What an example is, and how it is normalised."""
+        return Pixels(mean=tuple(self.mean.tolist()), std=tuple(self.std.tolist()), shape=self.shape)
 
     @property
     def classes(self) -> int:

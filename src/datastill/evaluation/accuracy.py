@@ -45,11 +45,12 @@ class Accuracy:
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
-            predict = self.network.predictor(theta, self.distilled.examples.flatten(0, 1).to(theta))
+            predict = self.network.predictor(theta, self.distilled.inputs.to(theta))
             return lambda images: predict(self.distilled.normalise(images)).argmax(1)
 
         def classify(images: Tensor) -> Tensor:
-            whole = pad(images, (0,) * 7 + (self.batch - len(images),))  # the compiled code takes only this batch size
+            # the compiled code takes only this batch size
+            whole = pad(images, (0,) * (2 * images.dim() - 1) + (self.batch - len(images),))
             return compiled(theta, whole)[: len(images)]
 
         return classify

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from .. import distributed
@@ -131,7 +131,7 @@ def attacked(
 
 
 def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0) -> DistilledSet:
-    """Return the set with `ipc` correctly labelled real images of each class added to every step, always equal ones.
+    """Return the set with `ipc` correctly labelled real images of each class added to every batch, always equal ones.
 
     Args:
         distilled: a set with hard labels.
@@ -146,14 +146,18 @@ def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0)
         raise UserError("the set has soft labels, but real images have hard labels; give a set with hard labels")
     data = matched(distilled, data)
     index = data.by_class(ipc, generator(seed, "clean images")).flatten()
-    steps = len(distilled.examples)
-    images = distilled.normalise(data.train.images[index]).cpu().expand(steps, -1, -1, -1, -1)
-    labels = data.train.labels[index].cpu().expand(steps, -1)
+    images, labels = distilled.normalise(data.train.images[index]).cpu(), data.train.labels[index].cpu()
     return replace(
         distilled,
-        examples=torch.cat([distilled.examples, images], 1),
-        labels=torch.cat([distilled.labels, labels], 1),
+        inputs=_with_each(distilled.inputs, images, distilled.batches),
+        targets=_with_each(distilled.targets, labels, distilled.batches),
     )
+
+
+def _with_each(values: Shaped[Tensor, "n *shape"], more: Tensor, batches: int) -> Shaped[Tensor, "more *shape"]:
+    """Return values of batches that lie one after the other, with more values at the end of each batch."""
+    split = values.unflatten(0, (batches, -1))
+    return torch.cat([split, more.to(values).expand(batches, *more.shape)], 1).flatten(0, 1)
 
 
 def _shares(rows: list[tuple[float, float, float]]) -> Shares:

@@ -145,9 +145,9 @@ def _identity(distilled: DistilledSet, data: RealData) -> Iterator[Claim]:
 
 def _normalisation(distilled: DistilledSet, data: RealData) -> Claim:
     """Compare the mean and the standard deviation of pixels with those of the data."""
-    header, name = distilled.header, "mean and std of pixels"
+    space, name = distilled.header.space, "mean and std of pixels"
     ours = [*data.mean.tolist(), *data.std.tolist()]
-    largest = max(abs(a - b) for a, b in zip((*header.mean, *header.std), ours, strict=True))
+    largest = max(abs(a - b) for a, b in zip((*space.mean, *space.std), ours, strict=True))
     verdict: Verdict = "holds" if largest <= NEARLY_EQUAL else "does not hold"
     return Claim(name=name, verdict=verdict, text=f"they differ from those of the data by at most {largest:.2g}")
 

@@ -8,6 +8,7 @@ from ..artifact import DistilledSet
 from ..data import Split
 from ..errors import UserError, at_least, unknown
 from ..networks import parse
+from ..program import augmentation_name, known_name
 from .protocol import Protocol
 
 NAME = "nearest-neighbours"
@@ -29,9 +30,9 @@ def must_use(protocol: Protocol, distilled: DistilledSet) -> None:
     default = Protocol()
     own = {
         "program": "own",
-        "epochs": len(distilled.step_sizes),
-        "optimiser": distilled.header.optimiser,
-        "augmentation": "none",
+        "epochs": distilled.program.order.epochs,
+        "optimiser": known_name(distilled.program.optimiser),
+        "augmentation": augmentation_name(distilled.program.augmentation),
     }
     for name in ("initialiser", "program", "step_size", "epochs", "optimiser", "augmentation", "clip", "seed"):
         value = getattr(protocol, name)
@@ -64,9 +65,8 @@ def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
     from sklearn.neighbors import KNeighborsClassifier  # two seconds to import
 
     k, norm = _arguments(network, distilled.size)
-    labels = distilled.labels.flatten(0, 1)
     classifier = KNeighborsClassifier(n_neighbors=k, p=norm, algorithm="brute")
-    classifier.fit(distilled.examples.float().flatten(0, 1).flatten(1), labels if distilled.hard else labels.argmax(1))
+    classifier.fit(distilled.inputs.float().flatten(1), distilled.class_of_each)
     real = real.to("cpu")
     right = 0
     for images, truth in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):

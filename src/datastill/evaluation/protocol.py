@@ -8,8 +8,8 @@ from torch import Tensor
 
 from .. import trust
 from ..artifact import DistilledSet
+from ..artifact.scores import MOST_NETWORKS
 from ..errors import UserError, at_least
-from ..header import MOST_NETWORKS
 from ..program import (
     AUGMENTATIONS,
     PROGRAMS,
@@ -18,7 +18,7 @@ from ..program import (
     Program,
     ProgramName,
     augmentation_name,
-    name_of,
+    known_name,
     optimiser,
 )
 from ..storage.records import must_have_types
@@ -49,7 +49,7 @@ class Protocol:
     """Passes over the examples. 0: as many as the program has. Any epoch more than a set has step sizes for repeats the
     step sizes of its last epoch."""
     optimiser: Literal["", OptimiserName] = ""
-    """The optimiser of the training. Empty: the optimiser of the program."""
+    """The optimiser of the training. Empty: the optimiser of the program, which may have settings without a name."""
     augmentation: Literal["", AugmentationName] = ""
     """Augmentation of the synthetic examples, drawn anew in each step, with equal draws for all networks. Empty: that
     of the program; a set's own program has none. siamese-no-flip is for digits and letters."""
@@ -97,7 +97,7 @@ class Protocol:
             initialiser="fixed" if fixed else self.initialiser or header.initialiser,
             program=self.program or "own",
             epochs=self.epochs or program.order.epochs,
-            optimiser=self.optimiser or name_of(program.optimiser),
+            optimiser=self.optimiser or known_name(program.optimiser),
             augmentation=self.augmentation or augmentation_name(program.augmentation),
             labels=self.labels or ("hard" if distilled.hard else "soft"),
         )
@@ -117,6 +117,13 @@ class Protocol:
             clip=self.clip or base.clip,
         )
 
-    def targets_of(self, distilled: DistilledSet) -> Shaped[Tensor, "n *classes"]:
-        """Return the labels of the set, as this protocol asks for them: hard labels are the most probable classes."""
-        return distilled.targets.argmax(-1) if self.labels == "hard" and not distilled.hard else distilled.targets
+    def targets_of(self, distilled: DistilledSet) -> Shaped[Tensor, "*epochs_n_classes"]:
+        """Return the labels of the set, as this protocol asks for them: hard labels are the most probable classes.
+
+        Raises:
+            UserError: the labels come from a teacher, and the protocol does not ask for hard ones.
+        """
+        if self.labels == "hard":
+            return distilled.class_of_each
+        distilled.header.labels.teacher(None)
+        return distilled.targets

@@ -8,7 +8,7 @@ from typing import Any
 from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
-from ..program import OptimiserName
+from ..program import OptimiserName, known_name
 from . import neighbours
 from .protocol import Protocol
 from .score import score
@@ -31,11 +31,11 @@ class Grid:
 
     def matching(self, distilled: DistilledSet) -> "Grid":
         """The grid, extended by the epochs and the optimiser of a set, so that the comparison with this set is fair."""
-        return self.including(len(distilled.step_sizes), distilled.header.optimiser)
+        return self.including(distilled.program.order.epochs, known_name(distilled.program.optimiser))
 
     def including(self, epochs: int, optimiser: Any) -> "Grid":
         """The grid, extended by a number of epochs and an optimiser unless it already has them."""
-        optimisers = dict.fromkeys((*self.optimisers, optimiser))
+        optimisers = dict.fromkeys((*self.optimisers, *filter(None, [optimiser])))
         return replace(self, epochs=sorted({*self.epochs, epochs}), optimisers=list(optimisers))
 
 

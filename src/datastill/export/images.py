@@ -36,16 +36,16 @@ class Loss:
 
 def png_loss(distilled: DistilledSet) -> Loss:
     """Measure how far 8-bit images are from the exact examples; see `Loss`."""
-    pixels = distilled.pixels().detach().cpu().double()
-    error = (pixels - torch.from_numpy(as_bytes(distilled)).permute(0, 1, 4, 2, 3).double() / 255).abs()
+    pixels = distilled.original().detach().cpu().double()
+    error = (pixels - torch.from_numpy(as_bytes(distilled)).permute(0, 3, 1, 2).double() / 255).abs()
     outside = ((pixels < 0) | (pixels > 1)).double().mean()
     return Loss(error.max().item(), error.mean().item(), outside.item())
 
 
-def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "steps b h w c"]:
+def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "n h w c"]:
     """Return the examples as 8-bit images: cut to [0, 1] and rounded to multiples of 1/255."""
-    values = (distilled.pixels().detach().cpu().double().clamp(0, 1) * 255).round()
-    return values.to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
+    values = (distilled.original().detach().cpu().double().clamp(0, 1) * 255).round()
+    return values.to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def as_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
@@ -69,13 +69,14 @@ def class_folders(names: tuple[str, ...]) -> list[str]:
     return [f"{number:0{digits}d}-{name}" for number, name in enumerate(safe)]
 
 
-def file_names(distilled: DistilledSet) -> list[list[str]]:
-    """Return the relative path of each example, by step and index; numbers have leading zeros, so that paths sort."""
-    steps, batch = distilled.labels.shape[:2]
-    folders = class_folders(distilled.header.class_names)
-    classes = distilled.labels if distilled.hard else distilled.labels.argmax(-1)
-    wide, deep = len(str(steps - 1)), len(str(batch - 1))
+def file_names(distilled: DistilledSet) -> list[str]:
+    """Return the relative path of each example, named by its place; numbers have leading zeros, so that paths sort.
+
+    The place is the number of its step and its index in the batch, if the steps are ordered.
+    """
+    folders, batch = class_folders(distilled.header.class_names), distilled.size // distilled.batches
+    wide, deep = len(str(distilled.batches - 1)), len(str(batch - 1))
     return [
-        [f"{folders[label]}/{step:0{wide}d}-{index:0{deep}d}.png" for index, label in enumerate(row)]
-        for step, row in enumerate(classes.tolist())
+        f"{folders[label]}/{place // batch:0{wide}d}-{place % batch:0{deep}d}.png"
+        for place, label in enumerate(distilled.class_of_each.tolist())
     ]

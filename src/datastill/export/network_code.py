@@ -11,7 +11,7 @@ NEEDED = "jaxtyping"
 """Package that networks import for annotations only; ``from __future__ import annotations`` never evaluates them."""
 
 
-def network_code(spec: str, shape: tuple[int, int, int], classes: int) -> str:
+def network_code(spec: str, shape: tuple[int, ...], classes: int) -> str:
     """Return Python code with a function ``make_network()``, for a network named as in the header of a set.
 
     A network of the user's own is never imported here: then ``make_network()`` raises an error that says so.
@@ -19,7 +19,7 @@ def network_code(spec: str, shape: tuple[int, int, int], classes: int) -> str:
     name, arguments = parse(spec)
     if name not in NETWORKS:
         return _own_network(spec, shape, classes)
-    body = "\n\n\n".join(_without_own_imports(path) for path in _files(_file_of(name)))
+    body = "\n\n\n".join(without_own_imports(path) for path in _files(_file_of(name)))
     support = (STANDALONE / "network_support.py").read_text(encoding="utf-8")
     return f"""# The network {spec}, as one file that needs only torch.
 {support}
@@ -33,7 +33,7 @@ def make_network(**changes):
 """
 
 
-def _own_network(spec: str, shape: tuple[int, int, int], classes: int) -> str:
+def _own_network(spec: str, shape: tuple[int, ...], classes: int) -> str:
     reason = (
         f"the set is for {spec}, a network written by the maker of the set; get its code from there, and make it for "
         f"images of shape {shape} and {classes} classes"
@@ -54,7 +54,7 @@ def _files(path: Path) -> list[Path]:
     return list(dict.fromkeys([*found, path]))
 
 
-def _without_own_imports(path: Path) -> str:
+def without_own_imports(path: Path) -> str:
     """Return the code without its imports from datastill and without imports for annotations."""
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()

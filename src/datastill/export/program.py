@@ -7,12 +7,11 @@ import torch
 
 from ..artifact import DistilledSet
 from ..networks.pool import PREFIX, is_pool
-from ..program import optimiser_numbers
+from ..program import as_plain, optimiser_numbers
 from .images import png_loss
 
 Kind = Literal["png", "npz", "parquet"]
 
-LOSS = "mean cross-entropy over the examples of the step"
 NORMALISATION = "(pixel - mean) / std in each channel, for pixels in [0, 1]; the exact examples are normalised already"
 BATCH_NORM = (
     "Keep the model in evaluation mode, so that dropout is off, but batch normalisation layers in training mode. "
@@ -30,8 +29,8 @@ FIGURES = ("split", "images", "mean", "sd", "n")
 
 def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
     """Return everything about training on the set, as plain JSON values."""
-    header = distilled.header
-    epochs, steps = distilled.step_sizes.shape
+    header, used = distilled.header, distilled.program
+    parts = as_plain(used)
     return {
         **_attack(distilled),
         "kind": kind,
@@ -40,17 +39,19 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "class_names": list(header.class_names),
         "shape": list(distilled.shape),
         "example_type": str(exported_type(distilled)).removeprefix("torch."),
-        "steps": steps,
-        "batch": distilled.labels.shape[1],
-        "epochs": epochs,
-        "order": header.order,
+        "examples": distilled.size,
+        "order": parts["order"],
+        "order_in_words": used.order.words,
         "step_sizes": distilled.step_sizes.tolist(),
-        "optimiser": optimiser_numbers(header.optimiser),
-        "loss": LOSS,
+        "optimiser": optimiser_numbers(used.optimiser),
+        "loss": parts["loss"],
+        "loss_in_words": loss_words(distilled),
+        "augmentation": parts["augmentation"],
+        "clip": used.clip,
         "label_kind": "hard" if distilled.hard else "soft",
-        "labels": distilled.labels.tolist(),
-        "mean": list(header.mean),
-        "std": list(header.std),
+        "labels": distilled.targets.tolist(),
+        "mean": list(header.space.mean),
+        "std": list(header.space.std),
         "normalisation": NORMALISATION,
         "network": header.network,
         "initial": initial_kind(distilled),
@@ -58,15 +59,20 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "initial_weights": initial_words(distilled),
         "weights_sha256": header.weights,
         "batch_normalisation": BATCH_NORM,
-        "bits": header.bits,
+        "decode": header.decode.kind,
         "score": {name: header.score[name] for name in FIGURES if name in header.score} if header.score else None,
         "png_loss": asdict(png_loss(distilled)),
     }
 
 
+def loss_words(distilled: DistilledSet) -> str:
+    """Return the loss of a gradient step in words."""
+    return f"mean {distilled.program.loss.words} over the examples of the step"
+
+
 def exported_type(distilled: DistilledSet) -> torch.dtype:
     """Return the type of the exported examples: float32 for bfloat16, which NumPy lacks; the values stay exact."""
-    return torch.float32 if distilled.examples.dtype == torch.bfloat16 else distilled.examples.dtype
+    return torch.float32 if distilled.inputs.dtype == torch.bfloat16 else distilled.inputs.dtype
 
 
 def initial_kind(distilled: DistilledSet) -> str:

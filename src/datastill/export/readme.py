@@ -3,9 +3,9 @@
 import html
 
 from ..artifact import DistilledSet
-from ..program import optimiser_code, optimiser_words
+from ..program import Ordered, optimiser_code
 from .images import png_loss
-from .program import BATCH_NORM, LOSS, NORMALISATION, Kind, attack_warning, initial_words
+from .program import BATCH_NORM, NORMALISATION, Kind, attack_warning, initial_words, loss_words
 
 HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
 READING = {
@@ -17,7 +17,7 @@ EXACT = {
     "png": "The exact values are in the `.safetensors` file that this folder was exported from; `--kind npz` and "
     "`--kind parquet` export them too.",
     "parquet": "The exact values, normalised as a network takes them, are in the column `example`.",
-    "npz": "The exact values, normalised as a network takes them, are in the array `examples`.",
+    "npz": "The exact values, normalised as a network takes them, are in the array `inputs`.",
 }
 
 
@@ -30,7 +30,7 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
         f"{title}synthetic examples",
         f"**{_plain(warning)}**" if warning else "",
         f"Exported by datastill as {kind}. Read it with {READING[kind]}.",
-        _order(kind),
+        _order(distilled, kind),
         _images(distilled, kind),
         _score(distilled),
         "## Train a network on it",
@@ -40,10 +40,13 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
     return (head if kind != "npz" else "") + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _order(kind: Kind) -> str:
+def _order(distilled: DistilledSet, kind: Kind) -> str:
+    ordered = isinstance(distilled.program.order, Ordered)
+    place = ", batch after batch in the order of training" if ordered else ""
     if kind == "npz":
-        return "The array `examples` has the shape (steps, batch, channels, height, width), in the order of training."
-    return "The rows are in the order of training; `step` and `index` (the place in the batch of a step) count from 0."
+        return f"The array `inputs` has one row for each example{place}."
+    step = "; `step` and `index` (the place in the batch of a step) count from 0" if ordered else ""
+    return f"There is one row for each example{place}{step}."
 
 
 def _images(distilled: DistilledSet, kind: Kind) -> str:
@@ -66,22 +69,40 @@ def _score(distilled: DistilledSet) -> str:
 
 
 def _facts(distilled: DistilledSet) -> str:
-    header, (epochs, steps) = distilled.header, distilled.step_sizes.shape
-    labels = "one class for each example" if distilled.hard else "soft, a probability of every class for each example"
+    header, used = distilled.header, distilled.program
+    labels = (
+        "one class for each example"
+        if distilled.hard
+        else f"{header.labels.words}, one number of every class for each example"
+    )
     bits = "\n- Precision: the values of the examples were rounded to 8 bits, and the score was measured with them."
     return f"""All numbers are in `program.json`.
 
-- Steps: each step is one gradient step on its {distilled.labels.shape[1]} examples. Take the {steps} step(s) in \
-order, and repeat them for {epochs} epoch(s). Shuffled examples or a constant learning rate give a lower accuracy.
-- Optimiser: {optimiser_words(header.optimiser)}; use one optimiser object for all epochs: \
-`{optimiser_code(header.optimiser)}`.
+- Order: {_steps(distilled)}
+- Optimiser: {used.optimiser.words}; use one optimiser object for all epochs: `{optimiser_code(used.optimiser)}`.
 - Step sizes: `step_sizes` has one number for each epoch and step; set it as learning rate before the step.
-- Loss: {LOSS}. Labels: {labels}.
-- Normalisation: {NORMALISATION}. Mean {_listed(header.mean)}, standard deviation {_listed(header.std)}.
+- Loss: {loss_words(distilled)}{_limit(used.clip)}. Labels: {labels}.
+- Augmentation: {used.augmentation.words if used.augmentation else "none"}.
+- Normalisation: {NORMALISATION}. Mean {_listed(header.space.mean)}, standard deviation {_listed(header.space.std)}.
 - Network: `{header.network}` for images of {" x ".join(map(str, distilled.shape))} in {distilled.classes} classes; \
 its code is in `network.py`.
 - Initial weights: {_plain(initial_words(distilled))}
-- Batch normalisation and dropout: {BATCH_NORM}{bits if header.bits == 8 else ""}"""
+- Batch normalisation and dropout: {BATCH_NORM}{bits if header.decode.words else ""}"""
+
+
+def _steps(distilled: DistilledSet) -> str:
+    order, batch = distilled.program.order, distilled.size // distilled.batches
+    if not isinstance(order, Ordered):
+        return f"{order.words}."
+    epochs, steps = order.step_sizes.shape
+    return (
+        f"each step is one gradient step on its {batch} examples. Take the {steps} step(s) in order, and repeat them "
+        f"for {epochs} epoch(s). Shuffled examples or a constant learning rate give a lower accuracy."
+    )
+
+
+def _limit(clip: float) -> str:
+    return f"; the norm of the gradient of all weights together is limited to {clip:g}" if clip else ""
 
 
 def _usage(kind: Kind) -> str:

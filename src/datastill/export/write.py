@@ -2,7 +2,8 @@
 
 import json
 import stat
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -10,9 +11,11 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from ..artifact import INITIAL, DistilledSet
+from ..artifact import INITIAL, DistilledSet, Plain, Teacher
 from ..errors import UserError, unknown
+from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
+from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
 from .network_code import STANDALONE, network_code
 from .parquet import write_table
@@ -28,7 +31,7 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
         to: a new folder for ``png`` and ``parquet``; a new file for ``npz`` (a missing suffix ``.npz`` is added).
         kind: ``png``: one 8-bit image per example, a folder per class, and ``metadata.jsonl`` with labels and order, as
             `datasets` reads image folders. ``npz``: all tensors bit for bit, and the header as JSON in ``header``.
-            ``parquet``: a folder that `datasets` reads, in the order of training, with 8-bit images in the column
+            ``parquet``: a folder that `datasets` reads, in the order of the set, with 8-bit images in the column
             ``image`` and the exact normalised floats in ``example``. All kinds hold ``program.json`` (all numbers of
             the training), ``network.py``, ``fit.py`` (the training in plain PyTorch), ``README.md`` and stored
             initial weights (``initial_weights.npz`` in folders); an archive holds the texts as arrays with these names.
@@ -38,10 +41,11 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
 
     Raises:
         UserError: the kind is unknown, something exists at the path, the images have a number of channels other than 1
-            or 3 (``png`` and ``parquet``), or the path cannot be written.
+            or 3 (``png`` and ``parquet``), the labels come from a teacher, or the path cannot be written.
     """
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
+    _must_have_labels(distilled)
     path = _target(Path(to), kind)
     if kind == "npz":
         write_whole(path, _as_npz(distilled))
@@ -59,12 +63,14 @@ def _texts(distilled: DistilledSet, kind: Kind) -> dict[str, str]:
         "network.py": network_code(distilled.header.network, distilled.shape, distilled.classes),
     }
     warning = attack_warning(distilled)
+    if distilled.program.augmentation:
+        texts["augmentation.py"] = augmentation_code(distilled.program.augmentation)
     return texts | ({"ATTACK.md": f"{warning}\n"} if warning else {})
 
 
 def _as_npz(distilled: DistilledSet) -> bytes:
     arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in _floats(distilled).items()}
-    arrays["header"] = np.array(json.dumps(asdict(distilled.header)))
+    arrays["header"] = np.array(json.dumps(distilled.plain()))
     arrays["program.json"] = np.array(json.dumps(program(distilled, "npz")))
     arrays |= {name: np.array(text) for name, text in _texts(distilled, "npz").items()}
     content = BytesIO()
@@ -74,7 +80,7 @@ def _as_npz(distilled: DistilledSet) -> bytes:
 
 def _floats(distilled: DistilledSet) -> dict[str, torch.Tensor]:
     """Return all tensors of a set, with examples as floats even if its file stores them in 8 bits."""
-    return replace(distilled, header=replace(distilled.header, bits=32)).tensors()
+    return replace(distilled, header=replace(distilled.header, decode=Plain())).tensors()
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -83,32 +89,26 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _write_png(distilled: DistilledSet, folder: Path) -> None:
-    files = file_names(distilled)
-    images = as_bytes(distilled)
-    rows = []
-    for step, names in enumerate(files):
-        for index, name in enumerate(names):
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(as_png(images[step, index]))
-            rows.append({"file_name": name, **_row(distilled, step, index)})
+    files, rows = file_names(distilled), []
+    for name, image, row in zip(files, as_bytes(distilled), _rows(distilled), strict=True):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(as_png(image))
+        rows.append({"file_name": name, **row})
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
     _write_beside(distilled, folder, "png", {"files": files})
 
 
 def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
-    images = as_bytes(distilled)
-    examples = distilled.examples.detach().cpu().to(exported_type(distilled)).numpy()
+    examples = distilled.inputs.detach().cpu().to(exported_type(distilled)).numpy()
     rows = []
-    for step, index in np.ndindex(*images.shape[:2]):
-        row = _row(distilled, step, index)
+    for image, example, row in zip(as_bytes(distilled), examples, _rows(distilled), strict=True):
         del row["class"]  # the type ClassLabel of the column label has the names
-        image = {"bytes": as_png(images[step, index]), "path": None}
-        rows.append({"image": image, **row, "example": examples[step, index]})
+        rows.append({"image": {"bytes": as_png(image), "path": None}, **row, "example": example})
     (folder / "data").mkdir()
     path = folder / "data" / "train-00000-of-00001.parquet"
-    write_table(path, rows, class_names=distilled.header.class_names, hard=distilled.hard, example=examples[0, 0])
+    write_table(path, rows, class_names=distilled.header.class_names, example=examples[0])
     _write_beside(distilled, folder, "parquet", {})
 
 
@@ -122,13 +122,21 @@ def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[
         np.savez(folder / "initial_weights.npz", **initial)  # type: ignore[arg-type]
 
 
-def _row(distilled: DistilledSet, step: int, index: int) -> dict[str, Any]:
-    """Return the row of one example: its label, its place in the program, its step size in each epoch."""
-    label = distilled.labels[step, index]
-    number = int(label if distilled.hard else label.argmax())
-    row: dict[str, Any] = {"label": number, "class": distilled.header.class_names[number], "step": step, "index": index}
-    row["step_sizes"] = distilled.step_sizes[:, step].tolist()
-    return row if distilled.hard else {**row, "probabilities": label.tolist()}
+def _rows(distilled: DistilledSet) -> Iterator[dict[str, Any]]:
+    """Yield the row of each example: its label, and its place in ordered steps with its step size in each epoch."""
+    order, batch = distilled.program.order, distilled.size // distilled.batches
+    targets = distilled.targets.transpose(0, 1) if distilled.targets.dim() == 3 else distilled.targets
+    for place, (number, target) in enumerate(zip(distilled.class_of_each.tolist(), targets.tolist(), strict=True)):
+        row: dict[str, Any] = {"label": number, "class": distilled.header.class_names[number]}
+        if isinstance(order, Ordered):
+            row |= {"step": place // batch, "index": place % batch}
+            row["step_sizes"] = order.step_sizes[:, place // batch].tolist()
+        yield row if distilled.hard else {**row, "label_values": target}
+
+
+def _must_have_labels(distilled: DistilledSet) -> None:
+    if isinstance(distilled.header.labels, Teacher):
+        raise UserError("the labels of this set come from a teacher, which an export cannot hold; use the set itself")
 
 
 def _check_channels(distilled: DistilledSet, kind: str) -> None:

@@ -11,7 +11,7 @@ from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..objectives import classification
-from ..program import OptimiserName, Ordered, Program, name_of, optimiser
+from ..program import OptimiserName, Ordered, Program, known_name, optimiser
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
@@ -136,7 +136,8 @@ class DatasetDistillation(Method):
         order, ours = start.program.order, (self.ipc * task.data.classes, self.steps, self.epochs)
         if not isinstance(order, Ordered):
             raise UserError("the warm start has no ordered steps, which this method learns; take another set")
-        theirs = name_of(start.program.optimiser)
+        rule = start.program.optimiser
+        theirs = known_name(rule) or rule.words
         if theirs != self.optimiser:
             raise UserError(f"the warm start has inner optimiser {theirs}, but this run has {self.optimiser}")
         epochs, steps = order.step_sizes.shape

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 
-def build(spec: str, *, shape: tuple[int, int, int], classes: int, trust: bool = True) -> Network:
+def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True) -> Network:
     """Build the network that `spec` names, for images of `shape` (channels, height, width).
 
     Args:

@@ -15,7 +15,7 @@ from .making import Factory
 from .stateless import Stateless
 from .twice import TwiceDifferentiable
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def without_statistics(module: nn.Module) -> nn.Module:

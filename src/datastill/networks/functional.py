@@ -56,7 +56,7 @@ class Network:
     """
 
     @usual_modes()
-    def __init__(self, factory: Factory, *, shape: tuple[int, int, int], classes: int, name: str) -> None:
+    def __init__(self, factory: Factory, *, shape: tuple[int, ...], classes: int, name: str) -> None:
         self.factory: Factory = functools.partial(make, factory, shape, name)
         self.shape, self.classes, self.name = shape, classes, name
         with seeded(0):  # these weights are never used: the global generators stay unchanged

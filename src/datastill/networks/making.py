@@ -13,7 +13,7 @@ Factory = Callable[[], nn.Module]
 
 
 @usual_modes()
-def make(factory: Factory, shape: tuple[int, int, int], name: str) -> nn.Module:
+def make(factory: Factory, shape: tuple[int, ...], name: str) -> nn.Module:
     """Make a module without wrappers (`DataParallel`, `torch.compile`), with float32 weights and all sizes known.
 
     Raises:

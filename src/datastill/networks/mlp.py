@@ -5,7 +5,7 @@ from math import prod
 from torch import nn
 
 
-def mlp(*, shape: tuple[int, int, int], classes: int, width: int = 128, depth: int = 2) -> nn.Module:
+def mlp(*, shape: tuple[int, ...], classes: int, width: int = 128, depth: int = 2) -> nn.Module:
     """Make `depth` hidden layers of `width` ReLU units, then one linear layer."""
     layers: list[nn.Module] = [nn.Flatten()]
     size = prod(shape)

@@ -21,14 +21,14 @@ from .optimisers import (
     OptimiserName,
     Rule,
     State,
-    name_of,
+    known_name,
     optimiser,
 )
 from .orders import Ordered, Shuffled, Step
 from .plain import as_plain, from_plain
 from .program import Program
 from .siamese import Siamese
-from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, optimiser_words, torch_form
+from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, torch_form
 from .train import train_module, train_stack
 
 __all__ = [
@@ -62,12 +62,11 @@ __all__ = [
     "augmentation_name",
     "centred",
     "from_plain",
+    "known_name",
     "limit_gradient",
-    "name_of",
     "optimiser",
     "optimiser_code",
     "optimiser_numbers",
-    "optimiser_words",
     "torch_form",
     "train_module",
     "train_stack",

@@ -32,6 +32,10 @@ class Loss(abc.ABC):
     def words(self) -> str:
         """The loss in words."""
 
+    def targets_of(self, logits: Float[Tensor, "b classes"]) -> Float[Tensor, "b classes"]:
+        """Return the soft targets that the logits of a teacher stand for."""
+        return logits
+
     def means(
         self, logits: Float[Tensor, "networks b classes"], targets: Shaped[Tensor, "networks b *classes"]
     ) -> Float[Tensor, " networks"]:
@@ -49,6 +53,10 @@ class CrossEntropy(Loss):
     ) -> Float[Tensor, " b"]:
         """Return the cross-entropy of each example."""
         return cross_entropy(logits, targets, reduction="none")
+
+    def targets_of(self, logits: Float[Tensor, "b classes"]) -> Float[Tensor, "b classes"]:
+        """Return the probabilities of a teacher."""
+        return logits.softmax(1)
 
     @property
     def words(self) -> str:

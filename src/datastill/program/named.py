@@ -34,6 +34,5 @@ PROGRAMS: Mapping[str, Program] = {
 
 
 def augmentation_name(augmentation: Augmentation | None) -> str:
-    """Return the name of an augmentation in `AUGMENTATIONS`; if it has none, the augmentation in words."""
-    words = augmentation.words if augmentation else ""
-    return next((name for name, known in AUGMENTATIONS.items() if known == augmentation), words)
+    """Return the name of an augmentation in `AUGMENTATIONS`; empty if it has none."""
+    return next((name for name, known in AUGMENTATIONS.items() if known == augmentation), "")

@@ -251,13 +251,6 @@ def optimiser(name: str) -> Optimiser:
     return OPTIMISERS[name]
 
 
-def name_of(rule: Optimiser) -> str:
-    """Return the name of an optimiser in `OPTIMISERS`.
-
-    Raises:
-        UserError: the optimiser has other settings than every optimiser with a name.
-    """
-    for name, known in OPTIMISERS.items():
-        if known == rule:
-            return name
-    raise UserError(f"the optimiser ({rule.words}) has no name; take one of {', '.join(OPTIMISERS)}")
+def known_name(rule: Optimiser) -> str:
+    """Return the name of an optimiser in `OPTIMISERS`; empty if it has other settings than every one with a name."""
+    return next((name for name, known in OPTIMISERS.items() if known == rule), "")

@@ -80,6 +80,10 @@ class Ordered:
             which = slice(place * batch, (place + 1) * batch)
             yield Step(which=which, size=sizes[t], epoch=epoch, seed=derive(seed, "augmentation", t))
 
+    def sizes(self, count: int) -> Float[Tensor, "epochs steps"]:  # noqa: ARG002
+        """Return the step size of each gradient step."""
+        return self.step_sizes
+
     def with_epochs(self, epochs: int) -> "Ordered":
         """Return the order with this number of epochs; any further epoch repeats the step sizes of the last one."""
         at_least("epochs", epochs, 1)
@@ -142,6 +146,17 @@ class Shuffled:
                 size = torch.tensor(self.step_size * self._factor(t, epoch, length), dtype=torch.float64)
                 yield Step(which=which, size=size, epoch=epoch, seed=derive(seed, "augmentation", t))
                 t += 1
+
+    def sizes(self, count: int) -> Float[Tensor, "epochs steps"]:
+        """Return the step size of each gradient step on `count` examples.
+
+        Raises:
+            UserError: there are no examples, or there would be more than `MOST_STEPS` steps.
+        """
+        length = self.length(count)
+        steps = length // self.epochs
+        sizes = [self.step_size * self._factor(t, t // steps, length) for t in range(length)]
+        return torch.tensor(sizes, dtype=torch.float64).view(self.epochs, steps)
 
     def _factor(self, t: int, epoch: int, length: int) -> float:
         if self.schedule == "cosine":

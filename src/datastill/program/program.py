@@ -65,12 +65,20 @@ class Program:
         return self.order.steps(count, seed)
 
     def batch(
-        self, inputs: Float[Tensor, "n *shape"], targets: Shaped[Tensor, "n *classes"], step: Step
+        self, inputs: Float[Tensor, "n *shape"], targets: Shaped[Tensor, "*epochs_n_classes"], step: Step
     ) -> tuple[Float[Tensor, "b *shape"], Shaped[Tensor, "b *classes"]]:
         """Return the examples of a step as the network takes them, augmented, and their targets.
 
         The examples are differentiable with respect to `inputs`. Without augmentation, those of `Ordered` are a view.
+
+        Args:
+            inputs: all examples, normalised.
+            targets: integer classes (n,), one number per class (n, classes), or other ones in each epoch (epochs, n,
+                classes), which begin again after the last of them.
+            step: the step.
         """
+        if targets.dim() == 3:
+            targets = targets[step.epoch % len(targets)]
         examples = inputs[step.which]
         return (self.changed(examples, step) if self.augmentation else examples), targets[step.which]
 

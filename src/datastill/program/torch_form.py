@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .optimisers import Optimiser, optimiser
+from .optimisers import Optimiser, known_name
 
 
 def torch_form(rule: Optimiser, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -22,25 +22,18 @@ def limit_gradient(parameters: list[nn.Parameter], limit: float) -> None:
         each.mul_(factor)
 
 
-def optimiser_words(name: str) -> str:
-    """Return the optimiser and its settings in words: ``Adam with betas 0.9 and 0.999 and epsilon 1e-5``."""
-    return optimiser(name).words
-
-
-def optimiser_code(name: str, lr: str = "step_size") -> str:
+def optimiser_code(rule: Optimiser, lr: str = "step_size") -> str:
     """Return the code that makes the optimiser: ``torch.optim.SGD(model.parameters(), lr=step_size, ...)``."""
-    rule = optimiser(name)
     written = ", ".join(f"{key}={value!r}" for key, value in rule.arguments.items())
     return f"torch.optim.{rule.torch_class}(model.parameters(), lr={lr}, {written})"
 
 
-def optimiser_numbers(name: str) -> dict[str, Any]:
-    """Return the optimiser as plain JSON values: name, class in `torch.optim`, arguments, words and code."""
-    rule = optimiser(name)
+def optimiser_numbers(rule: Optimiser) -> dict[str, Any]:
+    """Return the optimiser as plain JSON values: name (empty if none), class, arguments, words and code."""
     return {
-        "name": name,
+        "name": known_name(rule),
         "torch_optim": rule.torch_class,
         "arguments": {key: list(value) if isinstance(value, tuple) else value for key, value in rule.arguments.items()},
         "words": rule.words,
-        "code": optimiser_code(name),
+        "code": optimiser_code(rule),
     }

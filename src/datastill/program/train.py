@@ -18,7 +18,7 @@ def train_stack(
     loss: StackLoss,
     thetas: Float[Tensor, "networks size"],
     inputs: Float[Tensor, "n *shape"],
-    targets: Shaped[Tensor, "n *classes"],
+    targets: Shaped[Tensor, "*epochs_n_classes"],
     program: Program,
     seed: int = 0,
 ) -> Iterator[Float[Tensor, "networks size"]]:
@@ -30,7 +30,7 @@ def train_stack(
         loss: the loss of each network, differentiable once.
         thetas: initial weights; examples and soft targets must have their type and device.
         inputs: synthetic examples, normalised.
-        targets: integer classes (n,), or one number per class (n, classes).
+        targets: integer classes (n,), or one number per class (n, classes), or of each epoch (epochs, n, classes).
         program: how they are trained.
         seed: the seed of all that is random in the program.
 
@@ -53,9 +53,10 @@ def train_module(
     logits: Callable[[Tensor], Float[Tensor, "b classes"]],
     parameters: list[nn.Parameter],
     inputs: Float[Tensor, "n *shape"],
-    targets: Shaped[Tensor, "n *classes"],
+    targets: Shaped[Tensor, "*epochs_n_classes"],
     program: Program,
     seed: int = 0,
+    teacher: Callable[[Tensor], Float[Tensor, "b classes"]] | None = None,
 ) -> None:
     """Train the parameters of a module in place by a program.
 
@@ -63,9 +64,10 @@ def train_module(
         logits: the module, a function of examples.
         parameters: the parameters to train; examples must have their type and device.
         inputs: synthetic examples, normalised.
-        targets: integer classes (n,), or one number per class (n, classes).
+        targets: integer classes (n,), or one number per class (n, classes), or of each epoch (epochs, n, classes).
         program: how they are trained.
         seed: the seed of all that is random in the program.
+        teacher: a trained network that gives the labels of each batch as the module sees it; None: `targets` are used.
 
     Raises:
         UserError: the program does not fit this number of examples.
@@ -73,6 +75,9 @@ def train_module(
     optimiser = torch_form(program.optimiser, parameters)
     for step in program.steps(len(inputs), seed):
         x, y = program.batch(inputs, targets, step)
+        if teacher:
+            with torch.no_grad():
+                y = program.loss.targets_of(teacher(x)).to(x)
         optimiser.param_groups[0]["lr"] = float(step.size)
         optimiser.zero_grad()
         program.loss(logits(x), y).mean().backward(inputs=parameters)

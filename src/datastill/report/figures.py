@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..artifact import DistilledSet
 from ..errors import UserError
+from ..program import Ordered
 from ..terminal import one_line
 
 Box = tuple[int, int, int, int]
@@ -127,13 +128,14 @@ def shown_range(distilled: DistilledSet) -> tuple[float, float]:
     return (0.0, 1.0) if low > -INVISIBLE_EXCESS and high < 1 + INVISIBLE_EXCESS else (min(0.0, low), max(1.0, high))
 
 
-def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "steps b h w 3"]:
+def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "batches b h w 3"]:
     """Return the examples as 8-bit images: `shown_range` becomes 0..255; grey unless there are 3 channels."""
     low, high = shown_range(distilled)
     pixels = _finite(distilled)
-    if pixels.shape[2] != 3:
-        pixels = pixels.mean(2, keepdims=True).repeat(3, 2)
-    return ((pixels - low) / (high - low) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 1, 3, 4, 2)
+    if pixels.shape[1] != 3:
+        pixels = pixels.mean(1, keepdims=True).repeat(3, 1)
+    tiles = ((pixels - low) / (high - low) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return tiles.reshape(distilled.batches, -1, *tiles.shape[1:])
 
 
 def caption(distilled: DistilledSet) -> str:
@@ -141,9 +143,11 @@ def caption(distilled: DistilledSet) -> str:
     low, high = shown_range(distilled)
     place = layout(distilled)
     rows = len({top for _, top, _, _ in place.boxes.values()})
-    text = "Rows are gradient steps in the order of training, columns are classes. "
-    if rows > distilled.labels.shape[0] and distilled.classes <= MOST_COLUMNS:
-        text += "A step with several examples of a class takes several rows. "
+    text = "Columns are classes. "
+    if isinstance(distilled.program.order, Ordered):
+        text = "Rows are gradient steps in the order of training, columns are classes. "
+        if rows > distilled.batches and distilled.classes <= MOST_COLUMNS:
+            text += "A step with several examples of a class takes several rows. "
     step, (_, top, _, bottom) = place.steps[0]
     if len(_step_lines(distilled, step, bottom - top)) > 1:
         text += "Below the number of a step are its learned step sizes, one for each epoch. "
@@ -160,8 +164,8 @@ def caption(distilled: DistilledSet) -> str:
 
 
 def classes_of(distilled: DistilledSet) -> list[list[int]]:
-    """Return the class of each example, by step and index: its label, or the most probable class of a soft label."""
-    return (distilled.labels if distilled.hard else distilled.labels.argmax(-1)).tolist()
+    """Return the class of each example, by batch and index: its label, or the most probable class of a soft label."""
+    return distilled.class_of_each.view(distilled.batches, -1).tolist()
 
 
 def layout(distilled: DistilledSet) -> Layout:
@@ -238,16 +242,22 @@ def _banner_shape(count: int, aspect: float) -> tuple[int, int]:
 
 
 def _step_lines(distilled: DistilledSet, step: int, height: int) -> list[str]:
-    """Return the number of a step, and its step sizes (one for each epoch) if they are few and fit in `height`."""
-    epochs, steps = distilled.step_sizes.shape
+    """Return the number of a step, and its step sizes (one for each epoch) if they are few and fit in `height`.
+
+    There are none if the examples are shuffled.
+    """
+    order = distilled.program.order
+    if not isinstance(order, Ordered):
+        return [""]
+    epochs, steps = order.step_sizes.shape
     lines = [f"step {step + 1}"]
     if epochs <= 3 and epochs * steps <= 60 and (epochs + 1) * FONT * 1.2 <= height:
-        lines += [f"η {size:.3g}" for size in distilled.step_sizes[:, step].tolist()]
+        lines += [f"η {size:.3g}" for size in order.step_sizes[:, step].tolist()]
     return lines
 
 
 def _margin(distilled: DistilledSet, height: int) -> int:
-    lines = [line for step in range(distilled.labels.shape[0]) for line in _step_lines(distilled, step, height)]
+    lines = [line for step in range(distilled.batches) for line in _step_lines(distilled, step, height)]
     return math.ceil(max(_font(FONT).getlength(line) for line in lines)) + 16
 
 
@@ -268,4 +278,4 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _finite(distilled: DistilledSet) -> NDArray[np.floating]:
     """Return the pixels, with grey in place of values that are not finite."""
-    return np.nan_to_num(distilled.pixels().detach().float().cpu().numpy(), nan=0.5, posinf=0.5, neginf=0.5)
+    return np.nan_to_num(distilled.original().detach().float().cpu().numpy(), nan=0.5, posinf=0.5, neginf=0.5)

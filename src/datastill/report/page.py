@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from markupsafe import Markup
 from PIL import Image
 
 from ..artifact import DistilledSet
+from ..artifact.scores import SCORE as SCORE_RULE
 from ..errors import UserError
 from ..evaluation import check_command
-from ..header import SCORE as SCORE_RULE
 from ..networks.pool import is_pool, parse
-from ..program import optimiser_code, optimiser_words
+from ..program import CrossEntropy, Ordered, known_name, optimiser_code
 from ..runlog import read_lines
 from ..storage.files import read_json, write_text
 from ..storage.records import TEXT, Rule, must_be_json, record
@@ -125,8 +126,8 @@ def render(run: Run) -> str:
         headline=_headline(run),
         remarks=remarks(distilled, run.score),
         attack=attack_of(distilled),
-        optimiser=optimiser_words(header.optimiser),
-        optimiser_code=optimiser_code(header.optimiser),
+        optimiser=distilled.program.optimiser.words,
+        optimiser_code=optimiser_code(distilled.program.optimiser),
         facts=list(_facts(run)),
         picture=_data_uri(grid(distilled, transparent=True)),
         caption=caption(distilled),
@@ -144,8 +145,8 @@ def render(run: Run) -> str:
 
 def snippet(distilled: DistilledSet) -> str:
     """Return Python code that trains a network on the set; it runs in the folder that holds the set."""
-    header = distilled.header
-    epochs, steps = distilled.step_sizes.shape
+    header, used = distilled.header, distilled.program
+    ordered = ", in order, with the learned step sizes" if isinstance(used.order, Ordered) else ""
     known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that the network comes with"}
     drawn, more = f"network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]", ""
     if is_pool(header.initialiser):
@@ -165,8 +166,8 @@ distilled = DistilledSet.load("{ARTIFACT}")
 network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
 {initial}
 
-# {plural(epochs * steps, "gradient step")}, in order, with the learned step sizes
-# and {optimiser_words(header.optimiser)}
+# {plural(used.length(distilled.size), "gradient step")}{ordered}
+# and {used.optimiser.words}
 model = distilled.fit(model)
 
 images = torch.rand(8, {", ".join(map(str, distilled.shape))})  # your images: uint8 in 0..255, or floats in [0, 1]
@@ -207,20 +208,30 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     each = distilled.size / distilled.classes
     labels = "hard labels" if distilled.hard else "soft labels"
     yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
-    yield "program", f"{steps} × {epochs}", f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}"
-    yield "optimiser", distilled.header.optimiser, optimiser_words(distilled.header.optimiser)
+    yield "program", f"{steps} × {epochs}", _program_words(distilled)
+    rule = distilled.program.optimiser
+    yield "optimiser", known_name(rule) or type(rule).__name__, rule.words
     theta = distilled.initial_nbytes
     remark = f"and {bytes_of(theta)} of initial weights" if theta else "examples, labels, step sizes"
     yield "size", bytes_of(distilled.nbytes), remark
     real = distilled.header.provenance.get("real_images")
     if real:
-        channels, height, width = distilled.shape
-        whole = real * channels * height * width
+        whole = real * math.prod(distilled.shape)
         yield (
             "compression",
             times_smaller(whole / (distilled.nbytes + theta)),
             f"{number(real)} real images: {bytes_of(whole)}",
         )
+
+
+def _program_words(distilled: DistilledSet) -> str:
+    """Return the order, and what else differs from plain training by cross-entropy, in words."""
+    used, (epochs, steps) = distilled.program, distilled.step_sizes.shape
+    kind = "ordered" if isinstance(used.order, Ordered) else "shuffled"
+    parts = [f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}, {kind}"]
+    parts += [used.loss.words] if used.loss != CrossEntropy() else []
+    parts += [used.augmentation.words] if used.augmentation else []
+    return "; ".join([*parts, f"gradients of a norm of at most {used.clip:g}"] if used.clip else parts)
 
 
 def _charts(run: Run) -> Iterator[Chart]:
@@ -229,7 +240,12 @@ def _charts(run: Run) -> Iterator[Chart]:
     sizes = run.distilled.step_sizes
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
-    yield Chart(title="Learned step sizes", svg=_markup(charts.step_size_chart(sizes)), text=step_size_text(sizes))
+    learned = isinstance(run.distilled.program.order, Ordered)
+    yield Chart(
+        title="Learned step sizes" if learned else "Step sizes",
+        svg=_markup(charts.step_size_chart(sizes)),
+        text=step_size_text(sizes),
+    )
     learning = charts.learning_chart(run.lines)
     text = "The objective is the loss on real data after training on the synthetic examples."
     none = f"The run folder has no {METRICS}, or a file without a single iteration."

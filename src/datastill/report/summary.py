@@ -1,7 +1,7 @@
 """The summary of a distilled set, for the terminal and as JSON."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..artifact import DistilledSet
 from ..evaluation import check_command
-from ..program import optimiser_numbers, optimiser_words
+from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
 from .figures import as_bytes, classes_of
 from .remarks import remarks
 from .words import attack_of, bytes_of, number, percent, plural, score_text, start_of
@@ -53,27 +53,26 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         "classes": distilled.classes,
         "class_names": list(header.class_names),
         "labels": "hard" if distilled.hard else "soft",
+        "label_source": asdict(header.labels),
         "steps": steps,
-        "batch": distilled.labels.shape[1],
+        "batch": -(-distilled.size // steps),
         "epochs": epochs,
-        "order": header.order,
-        "optimiser": optimiser_numbers(header.optimiser),
+        "program": as_plain(distilled.program),
+        "optimiser": optimiser_numbers(distilled.program.optimiser),
         "step_sizes": {
             "min": sizes.min().item(),
             "median": sizes.median().item(),
             "max": sizes.max().item(),
             "values": sizes.tolist(),
         },
-        "space": header.space,
-        "mean": list(header.mean),
-        "std": list(header.std),
+        "space": asdict(header.space),
         "network": header.network,
         "initialiser": header.initialiser,
         "initial": header.initial,
         "made_for": start_of(distilled).made_for,
         "weights_sha256": header.weights,
         "attack": attack_of(distilled),
-        "bits": header.bits,
+        "decode": asdict(header.decode),
         "method": header.method,
         "bytes": distilled.nbytes,
         "initial_bytes": distilled.initial_nbytes,
@@ -91,11 +90,18 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     each = distilled.size / distilled.classes
     shape = " × ".join(map(str, distilled.shape))
     yield "examples", f"{number(distilled.size)} ({each:.3g} per class) of {shape}"
-    yield "labels", "hard" if distilled.hard else "soft"
-    batch = distilled.labels.shape[1]
-    yield "program", f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}, {header.order}, batches of {batch}"
+    yield "labels", "hard" if distilled.hard else header.labels.words
+    used, batch = distilled.program, -(-distilled.size // steps)
+    kind = "ordered" if isinstance(used.order, Ordered) else "shuffled"
+    yield "program", f"{plural(steps, 'step')} × {plural(epochs, 'epoch')}, {kind}, batches of {batch}"
     yield "step sizes", f"{sizes.min():.3g} min, {sizes.median():.3g} median, {sizes.max():.3g} max"
-    yield "optimiser", optimiser_words(header.optimiser)
+    yield "optimiser", used.optimiser.words
+    if used.loss != CrossEntropy():
+        yield "loss", used.loss.words
+    if used.augmentation:
+        yield "augmentation", used.augmentation.words
+    if used.clip:
+        yield "limit", f"gradients of a norm of at most {used.clip:g}"
     yield "network", header.network
     yield "initial weights", f"{header.initial}: training starts from {start_of(distilled).made_for}"
     if header.weights:
@@ -114,7 +120,7 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
         yield "remark", remark
     initial = distilled.initial_nbytes
     size = bytes_of(distilled.nbytes) + (f" and {bytes_of(initial)} of initial weights" if initial else "")
-    yield "size", size + (", examples in 8 bits" if header.bits == 8 else "")
+    yield "size", size + (f", examples in {header.decode.words}" if header.decode.words else "")
     for split, sha256 in (header.provenance.get("data_sha256") or {}).items():
         yield f"{split} data", f"SHA-256 {sha256}"
 
@@ -141,7 +147,7 @@ class Picture:
         """Draw the picture as wide as `options` allow."""
         if console.color_system is None or console.no_color or options.ascii_only:
             return
-        steps, batch = self.distilled.labels.shape[:2]
+        steps, batch = self.distilled.batches, self.distilled.size // self.distilled.batches
         height, width = self.distilled.shape[1:]
         across = min(MOST_PIXELS, options.max_width // batch - 1, width)
         if across < min(FEWEST_PIXELS, width):

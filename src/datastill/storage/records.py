@@ -32,6 +32,9 @@ LARGEST_FLOAT = 1e38
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no text may hold: control characters, halves of characters, ends of lines."""
 
+NEWER = "a newer version of datastill may have written it"
+"""What an error says of a name that this version does not know."""
+
 Kind = TypeVar("Kind")
 """A dataclass."""
 
@@ -223,6 +226,27 @@ def tagged(tag: str, usual: str, find: Callable[[str], type]) -> Rule:
     return Rule("a record of named values", lambda value: isinstance(value, Mapping), keep)
 
 
+def kind_of(kinds: Mapping[str, type]) -> Rule:
+    """Return the rule for one of several dataclasses, or for the values that ``dataclasses.asdict`` makes of it.
+
+    Their value ``kind`` names the dataclass, which has a field ``kind`` that is not an argument.
+
+    Args:
+        kinds: the dataclasses by the names that files have for them.
+    """
+
+    def keep(value: Any, where: str) -> Any:
+        if not isinstance(value, Mapping):
+            must_have_types(value, where)
+            return value
+        name = TEXT(value.get("kind", ""), _inside(where, "kind"))
+        if name not in kinds:
+            raise UserError(f"{unknown(f'kind of {where}', name[:SHOWN_CHARACTERS], kinds)}; {NEWER}")
+        return record_of(kinds[name])({key: each for key, each in value.items() if key != "kind"}, where)
+
+    return Rule("a record of named values", lambda value: isinstance(value, (Mapping, *kinds.values())), keep)
+
+
 def rule_of(hint: Any, rules: Mapping[Any, Rule] | None = None) -> Rule:
     """Return the rule of a type: of its ``Annotated`` rule, of `rules`, or of the type itself."""
     origin, arguments = get_origin(hint), get_args(hint)
@@ -303,7 +327,7 @@ def _must_be_known(value: Mapping[str, Any], where: str, known: Mapping[str, Any
     for name in value:
         if name not in known:
             error = unknown(f"name in {where}" if where else "name", str(name)[:SHOWN_CHARACTERS], known)
-            raise UserError(f"{error}; a newer version of datastill may have written it")
+            raise UserError(f"{error}; {NEWER}")
 
 
 def must_be_json(value: Any, where: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import migration
+from ..artifact.scores import ATTACK, CURVE, SCORE
 from ..errors import UserError
-from ..header import ATTACK, CURVE, SCORE
 from ..locks import alone
 from ..planner import duration
 from ..runlog import say

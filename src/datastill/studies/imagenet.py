@@ -109,13 +109,13 @@ class Features(OnSets):
         mine = as_score(dict(ours.header.score or {}))
         rows = [f"| **distilled** | {count_and_accuracy([mine])} |"]
         rows += [f"| {title} | {count_and_accuracy(scores_of(records[name]))} |" for name, title in titles.items()]
-        table, about = "\n".join(rows), ours.header.provenance
+        table, about, epochs = "\n".join(rows), ours.header.provenance, ours.program.order.epochs
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
 The network is AlexNet: convolution layers trained on ImageNet, and a new classifier that starts at zero. Only the
 classifier adapts, unless the row says otherwise. Each set has {ours.size} examples of 224x224 pixels, one per class, in
-one step. Training takes {len(ours.step_sizes)} epochs on the distilled set; on the other sets, the number with the best
+one step. Training takes {epochs} epochs on the distilled set; on the other sets, the number with the best
 validation accuracy. Accuracies are on {mine.images} test images. The paper adapted such networks to PASCAL-VOC
 and CUB-200, with 70.75 and 38.76 % accuracy from one example per class, and 75.57 and 41.21 % from all images (†).
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
 from torch.nn.modules.batchnorm import _BatchNorm
 
 HERE = Path(__file__).parent if "__file__" in globals() else Path()
@@ -47,7 +48,7 @@ def read_text(source: str | Path, name: str) -> str:
 
 
 def read_examples(source: str | Path = HERE) -> torch.Tensor:
-    """Read normalised images of shape (steps, batch, channels, height, width), in the order of training."""
+    """Read normalised images of shape (n, channels, height, width)."""
     program = read_program(source)
     if program["kind"] == "npz":
         return _from_archive(source)
@@ -56,16 +57,16 @@ def read_examples(source: str | Path = HERE) -> torch.Tensor:
 
 def _from_archive(source: str | Path) -> torch.Tensor:
     with np.load(source, allow_pickle=False) as archive:
-        return torch.from_numpy(archive["examples"])
+        return torch.from_numpy(archive["inputs"])
 
 
 def _from_images(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     """Read and normalise the 8-bit images. They differ from the exact examples because they were rounded and cut."""
     from PIL import Image
 
-    images = [np.asarray(Image.open(Path(source) / name)) for step in program["files"] for name in step]
-    pixels = torch.from_numpy(np.stack(images)).reshape(program["steps"], program["batch"], *_image_shape(program))
-    pixels = pixels.permute(0, 1, 4, 2, 3).clone(memory_format=torch.contiguous_format)
+    images = [np.asarray(Image.open(Path(source) / name)) for name in program["files"]]
+    pixels = torch.from_numpy(np.stack(images)).reshape(-1, *_image_shape(program))
+    pixels = pixels.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
     mean, std = (torch.tensor(program[key], dtype=torch.float32)[:, None, None] for key in ("mean", "std"))
     return (pixels.to(torch.float32) / 255 - mean) / std
 
@@ -80,7 +81,12 @@ def _from_parquet(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
 
     table = pyarrow.parquet.ParquetFile(Path(source) / "data" / "train-00000-of-00001.parquet").read()
     values = np.array(table.column("example").to_pylist(), dtype=program["example_type"])
-    return torch.from_numpy(values).reshape(program["steps"], program["batch"], *program["shape"])
+    return torch.from_numpy(values).reshape(-1, *program["shape"])
+
+
+def read_labels(program: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
+    """Read the labels: classes (n,), or numbers for each class (n, classes), or of each epoch (epochs, n, classes)."""
+    return torch.tensor(program["labels"], dtype=torch.int64 if program["label_kind"] == "hard" else like.dtype)
 
 
 def read_initial_weights(source: str | Path = HERE) -> dict[str, torch.Tensor]:
@@ -126,8 +132,65 @@ def draw_initial_weights(model: nn.Module, initialiser: str) -> None:
                 parameter.zero_()
 
 
-def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
+def derive(seed: int, purpose: str, *index: int) -> int:
+    """Return a seed for one purpose, e.g. the order of the examples in an epoch."""
+    text = repr((seed, purpose, *index))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def steps(program: dict[str, Any], count: int, seed: int) -> Iterator[tuple[slice | torch.Tensor, float, int, int]]:
+    """Yield each gradient step: the places of its examples, its step size, its epoch, and the seed of its draw."""
+    batch, t = program["order"].get("batch", count // len(program["step_sizes"][0])), 0
+    for epoch, sizes in enumerate(program["step_sizes"]):
+        places: Any = [slice(i * batch, (i + 1) * batch) for i in range(len(sizes))]
+        if program["order"]["kind"] == "shuffled":
+            generator = torch.Generator().manual_seed(derive(seed, "order of the examples", epoch))
+            places = torch.randperm(count, generator=generator).split(batch)
+        for which, size in zip(places, sizes, strict=True):
+            yield which, size, epoch, derive(seed, "augmentation", t)
+            t += 1
+
+
+def read_augmentation(source: str | Path, program: dict[str, Any]) -> Any:
+    """Return the augmentation of the examples, which is drawn anew in each step; None if there is none."""
+    settings = program["augmentation"]
+    if settings is None:
+        return None
+    code: dict[str, Any] = {}
+    exec(compile(read_text(source, "augmentation.py"), "augmentation.py", "exec"), code)
+    return code["make_augmentation"](**settings)
+
+
+def loss_of(program: dict[str, Any], logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean loss of a batch."""
+    settings = program["loss"]
+    if settings["kind"] == "cross-entropy":
+        return cross_entropy(logits, targets)
+    if settings["kind"] == "squared-error":
+        classes = logits.shape[1]
+        wanted = targets if targets.is_floating_point() else one_hot(targets, classes).to(torch.float64) - 1 / classes
+        return ((logits - wanted.to(logits)).square().sum(1) / 2).mean()
+    heat = settings["temperature"]
+    teacher, ours = (log_softmax(each / heat, 1) for each in (targets, logits))
+    return (heat**2 * kl_div(ours, teacher, reduction="none", log_target=True).sum(1)).mean()
+
+
+def limit_gradient(parameters: list[nn.Parameter], limit: float) -> None:
+    """Limit the norm of the gradient of all parameters together; 0 is no limit."""
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    if limit:
+        norm = torch.stack([each.norm() for each in gradients]).norm().clamp(min=1e-30)
+        for each in gradients:
+            each.mul_((limit / norm).clamp(max=1))
+
+
+def fit(model: nn.Module, source: str | Path = HERE, seed: int = 0) -> nn.Module:
     """Train the model in place on the set, and return it in evaluation mode.
+
+    Args:
+        model: the network, e.g. of `make_model`.
+        source: the folder or the NumPy archive of the export.
+        seed: seed of what is random in the training, if the examples are shuffled or augmented.
 
     Raises:
         ValueError: the model lacks a parameter of the stored initial weights, or does not have the pretrained or frozen
@@ -135,7 +198,7 @@ def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
     """
     program = read_program(source)
     examples = read_examples(source)
-    labels = torch.tensor(program["labels"], dtype=torch.int64 if program["label_kind"] == "hard" else examples.dtype)
+    labels, augmentation = read_labels(program, examples), read_augmentation(source, program)
     load_initial_weights(model, source)
     check_weights(model, program)
     norms = [module for module in model.eval().modules() if isinstance(module, _BatchNorm)]
@@ -145,14 +208,18 @@ def fit(model: nn.Module, source: str | Path = HERE) -> nn.Module:
     optimiser = getattr(torch.optim, program["optimiser"]["torch_optim"])(
         parameters, **program["optimiser"]["arguments"]
     )
-    for step_sizes in program["step_sizes"]:  # one row for each epoch
-        for images, targets, step_size in zip(examples, labels, step_sizes, strict=True):
-            optimiser.param_groups[0]["lr"] = step_size
-            optimiser.zero_grad()
-            cross_entropy(model(images), targets).backward(inputs=parameters)
-            optimiser.step()
+    for which, step_size, epoch, draw in steps(program, len(examples), seed):
+        images, targets = examples[which], (labels[epoch % len(labels)] if labels.dim() == 3 else labels)[which]
+        if augmentation is not None:
+            stream = torch.Generator().manual_seed(derive(draw, "draw"))
+            images = augmentation.draw(len(images), tuple(program["shape"]), stream)(images)
+        optimiser.param_groups[0]["lr"] = step_size
+        optimiser.zero_grad()
+        loss_of(program, model(images), targets).backward(inputs=parameters)
+        limit_gradient(parameters, program["clip"])
+        optimiser.step()
     optimiser.zero_grad()
-    recalibrate(model, norms, examples.flatten(0, 1))
+    recalibrate(model, norms, examples)
     return model.eval()
 
 
@@ -208,11 +275,11 @@ def normalise(images: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
 def main(source: str | Path = HERE) -> None:
     """Train one network and print its loss on the synthetic examples."""
     program, model = read_program(source), fit(make_model(source), source)
-    images = read_examples(source).flatten(0, 1)
-    labels = torch.tensor(program["labels"], dtype=torch.int64 if program["label_kind"] == "hard" else images.dtype)
+    images = read_examples(source)
+    labels = read_labels(program, images)
     with torch.no_grad():
-        loss = cross_entropy(model(images), labels.flatten(0, 1))
-    print(f"trained {program['network']}; mean cross-entropy on the synthetic examples: {loss:.3f}")
+        loss = loss_of(program, model(images), labels[-1] if labels.dim() == 3 else labels)
+    print(f"trained {program['network']}; mean loss on the synthetic examples: {loss:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""The checks of the tensors of a set: every one that is made or read fits the others and its header."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..errors import UserError
+from ..program import Divergence, Ordered, Program
+from ..program.orders import MOST_STEPS
+from ..storage.records import text
+from .header import Header
+from .label_source import FLOAT_TYPES, Teacher
+from .scores import LARGEST_VALUE
+
+
+def check_tensors(
+    inputs: Tensor, targets: Tensor, program: Program, theta_0: Mapping[str, Tensor] | None, header: Header
+) -> None:
+    """Raise a `UserError` unless the tensors of a set fit each other and its header, and hold finite values."""
+    shape = header.space.shape
+    if tuple(inputs.shape[1:]) != shape or not len(inputs):
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise UserError(f"the examples have shape {tuple(inputs.shape)}, but must be ({wanted}) with n at least 1")
+    _check_values(inputs, "examples")
+    if targets.is_floating_point():
+        _check_values(targets, "labels")
+    header.labels.check(targets, len(inputs), len(header.class_names))
+    if isinstance(program.order, Ordered):
+        _check_step_sizes(program.order.step_sizes)
+    _check_program(program, len(inputs), shape, soft=targets.is_floating_point() or isinstance(header.labels, Teacher))
+    _check_initial(theta_0, header)
+
+
+def _check_program(program: Program, count: int, shape: tuple[int, ...], *, soft: bool) -> None:
+    """Raise a `UserError` unless examples of this number and shape can be trained on by a program."""
+    program.length(count)
+    if program.augmentation and len(shape) != 3:
+        raise UserError(
+            f"the program has {program.augmentation.words}, but the examples are no images; take a program without it"
+        )
+    if isinstance(program.loss, Divergence) and not soft:
+        raise UserError("the loss of the program needs the logits of a teacher as labels, but the labels are hard")
+
+
+def _check_step_sizes(step_sizes: Tensor) -> None:
+    if step_sizes.dim() != 2 or not 0 < step_sizes.numel() <= MOST_STEPS:
+        raise UserError(
+            f"step sizes have shape {tuple(step_sizes.shape)}, but must be (epochs, steps), with at least one and at "
+            f"most {MOST_STEPS} gradient steps in all epochs"
+        )
+    if step_sizes.dtype not in FLOAT_TYPES or not bool((step_sizes >= 0).all()):
+        raise UserError(f"step sizes must be positive numbers, but the smallest is {step_sizes.min():.3g}")
+    _check_values(step_sizes, "step sizes")
+
+
+def _check_initial(theta_0: Mapping[str, Tensor] | None, header: Header) -> None:
+    if header.initial == "fixed" and not theta_0:
+        raise UserError("initial is 'fixed', but the set holds no initial weights; give them as theta_0")
+    if header.initial != "fixed" and theta_0:
+        raise UserError(f"the set holds initial weights, but initial is {header.initial!r} and not 'fixed'")
+    for name, value in (theta_0 or {}).items():
+        text(500, 1)(name, "the name of an initial weight")
+        _check_values(value, f"initial weights {name!r}")
+
+
+def _check_values(values: Tensor, what: str) -> None:
+    if values.dtype not in FLOAT_TYPES:
+        raise UserError(f"{what} are of type {values.dtype}, but must be floating-point numbers, e.g. float32")
+    if values.numel() and not float(values.detach().abs().max()) <= LARGEST_VALUE:  # NaN fails, too
+        raise UserError(f"{what} hold values that are not finite or are above {LARGEST_VALUE:g}")

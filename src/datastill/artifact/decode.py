@@ -1,0 +1,107 @@
+"""The decode step of a set: from the tensors that a file stores to the examples that networks are trained on."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from ..errors import UserError
+from ..storage.records import kind_of
+
+INPUTS = "inputs"
+"""The name of the examples in a file; further tensors that their decode step needs have names that begin with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(abc.ABC):
+    """How examples are stored: a frozen record of plain values."""
+
+    names: ClassVar[tuple[str, ...]] = (INPUTS,)
+    """The names of all tensors that it stores."""
+    words: ClassVar[str] = ""
+    """What it does to the examples; empty if nothing."""
+    kind: str = field(default="", init=False)
+    """The name of the decode step in files."""
+
+    @abc.abstractmethod
+    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+        """Return the tensors to store, by name."""
+
+    @abc.abstractmethod
+    def decoded(self, stored: Mapping[str, Tensor]) -> Shaped[Tensor, "n *shape"]:
+        """Return the examples that stored tensors stand for; all of `names` are there.
+
+        Raises:
+            UserError: a tensor has a wrong type or shape.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Decode):
+    """Examples are stored as they are."""
+
+    kind: Literal["plain"] = field(default="plain", init=False)
+
+    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+        """Return the examples."""
+        return {INPUTS: inputs}
+
+    def decoded(self, stored: Mapping[str, Tensor]) -> Shaped[Tensor, "n *shape"]:
+        """Return the examples."""
+        return stored[INPUTS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EightBits(Decode):
+    """Codes of 8 bits, with a scale (a power of two) and an offset (a multiple of it) for each example."""
+
+    kind: Literal["8-bits"] = field(default="8-bits", init=False)
+    names = (INPUTS, f"{INPUTS}.scale", f"{INPUTS}.offset")
+    words = "8 bits"
+
+    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+        """Return codes, scales and offsets."""
+        return dict(zip(self.names, pack(inputs), strict=True))
+
+    def decoded(self, stored: Mapping[str, Tensor]) -> Float[Tensor, "n *shape"]:
+        """Return the examples that the codes stand for."""
+        codes, *scales = (stored[name] for name in self.names)
+        if codes.dtype != torch.uint8 or codes.dim() < 2:
+            raise UserError("its examples have 8 bits, but their codes are not of 8 bits, one row for each example")
+        if any(each.dtype != torch.float32 or each.shape != codes.shape[:1] for each in scales):
+            raise UserError(
+                "its examples have 8 bits, but their scales and offsets are not one float32 for each example"
+            )
+        return unpack(codes, *scales)
+
+
+DECODES: Mapping[str, type[Decode]] = {"plain": Plain, "8-bits": EightBits}
+"""The decode steps by the name ``kind`` that a file has for them."""
+DECODE = kind_of(DECODES)
+"""The rule of a decode step."""
+
+
+def pack(
+    inputs: Float[Tensor, "n *shape"],
+) -> tuple[UInt8[Tensor, "n *shape"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return 8-bit codes with the scale and offset of each example: value = code * scale + offset, rounded.
+
+    Scales are powers of two and offsets are multiples of their scale: packing unpacked values again changes nothing.
+    """
+    flat = inputs.flatten(1)
+    low, high = flat.amin(1), flat.amax(1)
+    scale = ((high - low).clamp(min=1e-6) / 254).log2().ceil().exp2()  # 254 and not 255: the offset is rounded down
+    offset = (low / scale).floor() * scale
+    codes = ((flat - offset[:, None]) / scale[:, None]).round().to(torch.uint8)
+    return codes.view(inputs.shape), scale, offset
+
+
+def unpack(
+    codes: UInt8[Tensor, "n *shape"], scale: Float[Tensor, " n"], offset: Float[Tensor, " n"]
+) -> Float[Tensor, "n *shape"]:
+    """Return the values that 8-bit codes stand for: code * scale + offset, with one scale and offset per example."""
+    return (codes.flatten(1) * scale[:, None] + offset[:, None]).view(codes.shape)

@@ -1,0 +1,137 @@
+"""The rules of scores: what a file may claim about measurements of a set, and which figures must agree."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UserError
+from ..program import OPTIMISERS
+from ..program.orders import MOST_STEPS
+from ..storage.records import Rule, list_of, number, one_of, optional, record, text, whole
+
+MOST_NETWORKS = 100_000
+"""The largest number of networks that a score is measured on."""
+LARGEST_VALUE = 1e9
+"""The largest absolute value of a normalised example, a step size, a label or a weight."""
+SPLITS = ("test", "validation")
+
+SHARE = number(0, 1)
+SHARES = list_of(SHARE, 1, MOST_NETWORKS)
+SIZE = whole(1, 10**9)
+
+PROTOCOL = record(
+    {
+        "networks": whole(1, MOST_NETWORKS),
+        "network": text(4096),
+        "initialiser": text(4096),
+        "program": text(100),
+        "step_size": number(0, LARGEST_VALUE),
+        "epochs": whole(0, MOST_STEPS),
+        "optimiser": one_of("", *OPTIMISERS),
+        "augmentation": text(100),
+        "clip": number(0, LARGEST_VALUE),
+        "labels": one_of("", "hard", "soft"),
+        "seed": whole(-(2**62), 2**62),
+    },
+    needed=("networks", "network", "initialiser"),
+)
+
+
+def _attack_agrees(attack: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if the lists of an attack do not belong together."""
+    lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
+    if lengths != {attack["n"]}:
+        raise UserError(f"{where}.n is {attack['n']}, but its lists have {sorted(lengths)} values")
+
+
+MEASURED = record(
+    {"misread": SHARES, "overall": SHARES, "others": SHARES},
+    needed=("misread", "overall", "others"),
+)
+ATTACK_FIELDS: Mapping[str, Rule] = {
+    "attack_class": text(1000),
+    "target_class": text(1000),
+    "split": one_of(*SPLITS),
+    "images": SIZE,
+    "n": whole(1, MOST_NETWORKS),
+    "before": MEASURED,
+    "after": MEASURED,
+}
+ATTACK = record(ATTACK_FIELDS, needed=tuple(ATTACK_FIELDS), also=_attack_agrees)
+
+
+def _curve_agrees(curve: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if the lists of a curve do not belong together."""
+    if len({len(curve[name]) for name in ("steps", "mean", "sd") if name in curve}) > 1:
+        raise UserError(f"{where} has lists of different lengths")
+    if sorted(set(curve.get("steps", []))) != list(curve.get("steps", [])):
+        raise UserError(f"{where}.steps are not in ascending order")
+
+
+CURVE = record(
+    {
+        "steps": list_of(whole(0, MOST_STEPS), 1, 10_000),
+        "split": one_of(*SPLITS),
+        "images": SIZE,
+        "networks": whole(1, MOST_NETWORKS),
+        "mean": list_of(SHARE, 1, 10_000),
+        "sd": list_of(SHARE, 1, 10_000),
+    },
+    needed=("mean", "sd"),
+    also=_curve_agrees,
+)
+
+
+def _figures_agree(score: Mapping[str, Any], where: str, count: str = "n") -> None:
+    """Raise a `UserError` unless the number, mean, standard deviation and maximum agree with the accuracies."""
+    if "accuracies" not in score:
+        return
+    accuracies = score["accuracies"]
+    found = {
+        count: len(accuracies),
+        "mean": statistics.fmean(accuracies),
+        "sd": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "best": max(accuracies),
+    }
+    for name, value in found.items():
+        if score.get(name) is not None and abs(score[name] - value) > 1e-6:
+            raise UserError(f"{where}.{name} is {score[name]:.6g}, but {where}.accuracies give {value:.6g}")
+
+
+def _score_agrees(score: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` if figures of a score contradict each other."""
+    _figures_agree(score, where)
+    if score["protocol"]["networks"] != score["n"]:
+        raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
+
+
+BASELINE = record(
+    {
+        "kind": text(200, 1),
+        "sets": whole(1, MOST_NETWORKS),
+        "best": optional(SHARE),
+        "mean": SHARE,
+        "sd": SHARE,
+        "accuracies": SHARES,
+    },
+    needed=("kind", "mean", "sd"),
+    also=lambda baseline, where: _figures_agree(baseline, where, count="sets"),
+)
+SCORE = record(
+    {
+        "split": one_of(*SPLITS),
+        "images": SIZE,
+        "mean": SHARE,
+        "sd": SHARE,
+        "n": whole(1, MOST_NETWORKS),
+        "accuracies": SHARES,
+        "seconds": number(0, 1e12),
+        "hardware": text(200),
+        "protocol": PROTOCOL,
+        "curve": CURVE,
+        "attack": ATTACK,
+        "baseline": BASELINE,
+    },
+    needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),
+    also=_score_agrees,
+)
