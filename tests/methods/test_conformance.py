@@ -13,6 +13,7 @@ from datastill import distributed
 from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
+from datastill.methods.distribution_matching import DistributionMatching
 from datastill.recipes import as_dict, from_dict
 from datastill.run_state import RunState, load, must_be_of, save
 
@@ -20,7 +21,10 @@ from ..toys import toy_config, toy_data, toy_task
 from .toy_methods import TOYS
 
 DATA = toy_data()
-SMALL: dict[str, Method] = {"dataset-distillation": toy_config().method}
+SMALL: dict[str, Method] = {
+    "dataset-distillation": toy_config().method,
+    "distribution-matching": DistributionMatching(ipc=2, networks=2, real_per_class=8),
+}
 """Settings with which an iteration takes a fraction of a second; of other methods the defaults are taken."""
 KINDS: dict[str, type[Method]] = METHODS | {kind.name: kind for kind in TOYS}
 

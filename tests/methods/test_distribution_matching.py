@@ -1,12 +1,19 @@
 """Distribution matching: means and characteristic functions of features, in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from datastill.methods.distribution_matching import class_means, squared_distance, waves
+from datastill.methods import State
+from datastill.methods.distribution_matching import DistributionMatching, class_means, squared_distance, waves
+from datastill.program import Siamese
+
+from ..toys import toy_data, toy_task
+
+DATA = toy_data().in_precision(torch.float64)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -48,3 +55,46 @@ def test_equal_laws_have_distance_0_and_others_do_not_even_with_equal_means(shif
     expected = class_means(waves(middle, frequencies), labels[:1], 1)
     distance = float(squared_distance(found, expected))
     assert distance < 1e-12 if shift == 0 else distance > 1e-3
+
+
+def small(**settings: object) -> DistributionMatching:
+    return replace(DistributionMatching(ipc=2, networks=2, real_per_class=8, frequencies=16), **settings)
+
+
+@pytest.mark.parametrize("compare", ["means", "characteristic-functions"])
+def test_the_gradient_is_that_of_finite_differences(compare: str) -> None:
+    task, method = toy_task(data=DATA), small(compare=compare)
+    state = method.init(task)
+    examples, step = state.learned["examples"], 1e-5
+    along = normal(*examples.shape)
+    ahead, behind = (
+        method.step(task, State(learned={"examples": examples + sign * step * along}), 0) for sign in (1, -1)
+    )
+    found = float((method.step(task, state, 0).gradients["examples"].mean(0) * along).sum())
+    assert found == pytest.approx((ahead.objective - behind.objective) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize("compare", ["means", "characteristic-functions"])
+def test_all_images_of_a_class_match_themselves_under_every_augmentation(compare: str) -> None:
+    """One draw of the augmentation is for real and synthetic images; with two, their means would differ."""
+    least = int(DATA.train.labels.bincount().min())
+    task, whole = toy_task(data=DATA), small(compare=compare, ipc=least, real_per_class=least)
+    half = small(compare=compare, ipc=least // 2, real_per_class=least)
+    for iteration in range(6):
+        update = whole.step(task, whole.init(task), iteration)
+        assert update.objective < 1e-20
+        assert float(update.gradients["examples"].abs().max()) < 1e-9
+        assert half.step(task, half.init(task), iteration).objective > 1e-6
+
+
+def test_a_class_with_few_images_limits_the_real_images_of_each_class() -> None:
+    least = int(DATA.train.labels.bincount().min())
+    assert small(real_per_class=10_000).fitted(DATA).real_per_class == least
+
+
+def test_digits_are_matched_and_used_without_mirror_images() -> None:
+    task = toy_task(data=DATA)
+    method = small(mirror=False)
+    program = method.result(task, method.init(task)).program
+    assert isinstance(program.augmentation, Siamese)
+    assert "flip" not in program.augmentation.operations

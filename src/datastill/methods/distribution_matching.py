@@ -1,9 +1,137 @@
 """Distribution matching (Zhao and Bilen 2021, arXiv 2110.04181): examples with the mean features of real images."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
+
+from .. import distributed
+from ..data import RealData
+from ..errors import at_least
+from ..networks import Network
+from ..networks.head import features_of
+from ..program import PROGRAMS, ShuffledName, Siamese, without_mirrors
+from ..program.siamese import ALL
+from ..rng import generator
+from ..storage.records import must_have_types
+from ..synthetic import Start, SyntheticData, must_start, start_examples, start_labels
+from .base import Method, OuterRate, State, Task, Update
+
+PIECE = 64
+"""Real images in one forward pass; few images stay in the cache of a processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionMatching(Method):
+    """Learn examples whose features in new random networks have the class means of the features of real images.
+
+    Real and synthetic images are changed by one draw of the siamese augmentation. No network is trained, and labels are
+    hard. Deviation: fewer real images of each class by default (the paper: 256).
+    """
+
+    name: ClassVar[str] = "distribution-matching"
+
+    ipc: int = 10
+    """Images per class."""
+    networks: int = 1
+    """Random networks in an outer iteration."""
+    real_per_class: int = 64
+    """Real images of each class per network (the paper: 256), or those of the smallest class if it has fewer."""
+    compare: Literal["means", "characteristic-functions"] = "means"
+    """What is compared, for each class:
+    - means: the mean features.
+    - characteristic-functions: the characteristic functions of the features at random frequencies, which tell all
+      moments of their distribution (arXiv 2502.20653, without its sampling network)."""
+    frequencies: int = 1024
+    """With characteristic-functions: random frequencies for each network."""
+    start_from: Start = "real"
+    """How the examples start: as real images, or as noise from N(0, 1)."""
+    examples_rate: float = 1.0
+    """Outer learning rate of the examples, of gradient descent."""
+    momentum: float = 0.5
+    """Momentum of gradient descent on the examples, in [0, 1)."""
+    mirror: bool = True
+    """Whether the siamese augmentation mirrors images left to right; not for digits or letters."""
+    program: ShuffledName = "shuffled-300"
+    """How networks are trained on the finished set (datastill list programs)."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        for name in ("ipc", "networks", "real_per_class", "frequencies"):
+            at_least(name, getattr(self, name), 1)
+        at_least("examples_rate", self.examples_rate, 0)
+
+    def fitted(self, data: RealData) -> "DistributionMatching":
+        """Return the settings with no more real images per class than the smallest class has."""
+        smallest = int(data.train.labels.bincount(minlength=data.classes).min())
+        return replace(self, real_per_class=min(self.real_per_class, smallest))
+
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if the images or the network do not fit the settings."""
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+        _features(task)
+
+    def init(self, task: Task) -> State:
+        """Return the examples, in class order."""
+        draw = generator(task.seed, "start of the examples")
+        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        return State(learned={"examples": examples})
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        """Return the outer learning rate of the examples."""
+        return {"examples": OuterRate(rate=self.examples_rate, rule="sgd", momentum=self.momentum)}
+
+    def step(self, task: Task, state: State, iteration: int) -> Update:
+        """Return the gradient of the squared distance for each network that this process computes."""
+        mine = distributed.rank_slice(self.networks)
+        thetas = task.draws(task.seed, iteration, mine).to(task.data.mean)
+        found = [
+            self._matched(task, state.learned["examples"], t, (iteration, i)) for t, i in zip(thetas, mine, strict=True)
+        ]
+        objectives, gradients = zip(*found, strict=True)
+        return Update(objective=sum(objectives) / len(objectives), gradients={"examples": torch.stack(gradients)})
+
+    def _matched(
+        self, task: Task, examples: Tensor, theta: Tensor, index: tuple[int, int]
+    ) -> tuple[float, Float[Tensor, "n c h w"]]:
+        """Return the squared distance in one network, and its gradient with respect to the examples."""
+        data, seed, count = task.data, task.seed, task.data.classes
+        chosen = data.by_class(self.real_per_class, generator(seed, "real batch", *index)).flatten()
+        changed = self._augmentation.draw(1, data.shape, generator(seed, "augmentation", *index))
+        embedded = self._embedding(_features(task), theta, generator(seed, "frequencies", *index))
+        with torch.no_grad():
+            pieces = changed(data.normalise(data.train.images[chosen])).split(PIECE)
+            real = class_means(torch.cat([embedded(each) for each in pieces]), data.train.labels[chosen], count)
+        (labels,) = start_labels(data, ipc=self.ipc, steps=1)
+        examples = examples.clone().requires_grad_()
+        distance = squared_distance(real, class_means(embedded(changed(examples)), labels, count))
+        (gradient,) = torch.autograd.grad(distance, examples)
+        return float(distance.detach()), gradient
+
+    def _embedding(self, features: Network, theta: Tensor, draw: torch.Generator) -> Callable[[Tensor], Tensor]:
+        """Return what is averaged: the features of images, or waves of them at random frequencies."""
+        if self.compare == "means":
+            return lambda images: features.apply(theta, images)
+        normal = torch.randn(features.classes, self.frequencies, generator=draw).to(theta)
+        return lambda images: waves(features.apply(theta, images), normal)
+
+    @property
+    def _augmentation(self) -> Siamese:
+        return Siamese(operations=tuple(name for name in ALL if name != "flip" or self.mirror))
+
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the examples with hard labels and the program."""
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        program = PROGRAMS[self.program]
+        return SyntheticData(
+            inputs=state.learned["examples"],
+            targets=labels,
+            program=program if self.mirror else without_mirrors(program),
+        )
 
 
 def class_means(
@@ -29,3 +157,7 @@ def squared_distance(
 ) -> Float[Tensor, ""]:
     """Return the sum over the classes of the squared distance of their means (2110.04181, eq. 4)."""
     return (real - synthetic).square().sum()
+
+
+def _features(task: Task) -> Network:
+    return task.once("features", lambda: features_of(task.network))

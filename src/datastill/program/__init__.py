@@ -9,7 +9,15 @@ the inner training of unrolling. Nothing is copied per epoch.
 
 from .augmentation import Augmentation, Draw, ShiftFlip
 from .losses import CrossEntropy, Divergence, Loss, SquaredError, centred
-from .named import AUGMENTATIONS, PROGRAMS, AugmentationName, ProgramName, augmentation_name
+from .named import (
+    AUGMENTATIONS,
+    PROGRAMS,
+    AugmentationName,
+    ProgramName,
+    ShuffledName,
+    augmentation_name,
+    without_mirrors,
+)
 from .optimisers import (
     OPTIMISERS,
     Adam,
@@ -54,6 +62,7 @@ __all__ = [
     "Rule",
     "ShiftFlip",
     "Shuffled",
+    "ShuffledName",
     "Siamese",
     "SquaredError",
     "State",
@@ -70,4 +79,5 @@ __all__ = [
     "torch_form",
     "train_module",
     "train_stack",
+    "without_mirrors",
 ]

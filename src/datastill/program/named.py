@@ -1,9 +1,11 @@
 """The programs and augmentations that have a name, e.g. for ``--program shuffled-300``."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from .augmentation import Augmentation, ShiftFlip
+from .losses import SquaredError
 from .optimisers import OPTIMISERS
 from .orders import Shuffled
 from .program import Program
@@ -20,7 +22,9 @@ AUGMENTATIONS: Mapping[str, Augmentation | None] = {
 }
 """Augmentations for training on a finished set; in the siamese ones each image has its own numbers."""
 
-ProgramName = Literal["own", "shuffled-300"]
+ShuffledName = Literal["shuffled-300", "shuffled-300-regression"]
+"""The names of `PROGRAMS`."""
+ProgramName = Literal["own", ShuffledName]
 """The names of programs: ``own`` is the program of the set, and every other name is in `PROGRAMS`."""
 PROGRAMS: Mapping[str, Program] = {
     "shuffled-300": Program(
@@ -28,9 +32,25 @@ PROGRAMS: Mapping[str, Program] = {
         optimiser=OPTIMISERS["momentum-decay"],
         augmentation=AUGMENTATIONS["siamese"],
     ),
+    "shuffled-300-regression": Program(
+        order=Shuffled(epochs=300, batch=25, step_size=0.001, schedule="cosine"),
+        optimiser=OPTIMISERS["adam"],
+        loss=SquaredError(),
+        augmentation=AUGMENTATIONS["siamese"],
+    ),
 }
 """``shuffled-300``: how most papers since 2020 use a set with a ConvNet (Zhao and Bilen 2021, arXiv 2102.08259), with
-300 epochs where they take 300 to 1000. Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
+300 epochs where they take 300 to 1000. ``shuffled-300-regression``: squared error and Adam, for sets with learned
+targets of any sign (Zhou et al. 2022, arXiv 2206.00719). Siamese augmentation mirrors images: with digits, take
+siamese-no-flip."""
+
+
+def without_mirrors(program: Program) -> Program:
+    """Return the program with siamese augmentation that mirrors no image, for digits and letters."""
+    if not isinstance(program.augmentation, Siamese):
+        return program
+    kept = tuple(name for name in program.augmentation.operations if name != "flip")
+    return replace(program, augmentation=replace(program.augmentation, operations=kept))
 
 
 def augmentation_name(augmentation: Augmentation | None) -> str:

@@ -1,0 +1,196 @@
+"""Kernel ridge regression: learn examples from which a closed form predicts the labels of real data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..data import RealData
+from ..errors import UserError, at_least
+from ..networks import Network
+from ..networks.head import features_of
+from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, without_mirrors
+from ..rng import generator
+from ..storage.records import must_have_types
+from ..synthetic import (
+    Coordinates,
+    Start,
+    SyntheticData,
+    basis,
+    choose_coordinates,
+    must_have_coordinates,
+    must_start,
+    start_examples,
+    start_labels,
+)
+from ..training import inner_loss
+from .base import Carried, Method, OuterRate, State, Task, Update
+from .kernels import fully_connected, ridge_predictions
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
+"""(examples (n, *shape), examples (m, *shape)) -> the kernel of each two of them (n, m)."""
+PIECE = 64
+"""Real images in one forward pass; few images stay in the cache of a processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRidge(Method):
+    """Learn examples and their targets by the squared error of kernel ridge regression on real data.
+
+    The kernel is either the product of features of a pool of networks, which train on the set while it is learned and
+    are drawn anew when they are old (FRePo: Zhou, Nezhadarya and Ba 2022, arXiv 2206.00719), or that of a fully
+    connected network of infinite width (KIP: Nguyen, Chen and Lee 2021, arXiv 2011.00050). Deviations: the outer
+    optimiser is Adam and not LAMB, examples are learned in principal coordinates of the real images and not after ZCA,
+    and there is no penalty on the margin of labels.
+    """
+
+    name: ClassVar[str] = "kernel-ridge"
+
+    ipc: int = 10
+    """Images per class."""
+    kernel: Literal["features", "fully-connected"] = "features"
+    """The kernel:
+    - features: products of the features (inputs of the last linear layer) of a network of the pool.
+    - fully-connected: the tangent kernel of a fully connected ReLU network of infinite width; fast for small images,
+      and no network is computed."""
+    ridge: float = 1e-6
+    """Strength of the ridge penalty, as a share of the mean of the kernel of an example with itself; above 0."""
+    real_batch: int = 256
+    """Real images in an outer iteration (the papers: 1024, 5000), or the whole train split if it is smaller."""
+    start_from: Start = "real"
+    """How the examples start: as real images, or as noise from N(0, 1)."""
+    examples_rate: float = 0.01
+    """Outer learning rate of the examples."""
+    labels_rate: float = 0.01
+    """Outer learning rate of the targets, which start as one-hot vectors minus 1 / classes; 0: they stay."""
+    coordinates: Coordinates = "auto"
+    """Coordinates in which the examples are learned:
+    - principal: the principal components of the real images.
+    - pixels: as in the papers.
+    - auto: principal, or pixels if the images are too large for principal components."""
+    pool: int = 10
+    """Kernel features: networks in the pool. Each outer iteration takes one of them at random."""
+    age: int = 100
+    """Kernel features: gradient steps after which a network of the pool is old, and is drawn anew."""
+    pool_step_size: float = 1e-3
+    """Kernel features: step size of Adam, with which the network of an outer iteration then takes one gradient step on
+    the whole set (the paper: 3e-4)."""
+    depth: int = 2
+    """Kernel fully-connected: hidden layers of the network."""
+    mirror: bool = True
+    """Whether the program of the finished set may mirror images left to right; not for digits or letters."""
+    program: ShuffledName = "shuffled-300-regression"
+    """How networks are trained on the finished set (datastill list programs)."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        for name in ("ipc", "real_batch", "pool", "age"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("examples_rate", "labels_rate", "pool_step_size", "depth"):
+            at_least(name, getattr(self, name), 0)
+        if self.ridge <= 0:
+            raise UserError(f"ridge is {self.ridge}, but must be above 0")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float64 for the kernel of infinite width, whose angles of similar images need all digits."""
+        return torch.float32 if self.kernel == "features" else torch.float64
+
+    def fitted(self, data: RealData) -> "KernelRidge":
+        """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
+        coordinates = choose_coordinates(data, self.coordinates)
+        return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
+
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if images, network or program do not fit the settings."""
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+        must_have_coordinates(task.data, self.coordinates)
+        if self.kernel == "features":
+            _features(task)
+
+    def init(self, task: Task) -> State:
+        """Return the coordinates of the examples, their targets and a pool of new networks.
+
+        The first networks are renewed at different ages, so that later only a few of the pool are young.
+        """
+        draw = generator(task.seed, "start of the examples")
+        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        learned = {
+            "examples": basis(task.data, self.coordinates).coordinates(examples),
+            "labels": centred(labels, task.data.classes).to(examples),
+        }
+        if self.kernel != "features":
+            return State(learned=learned)
+        pool = [self._new(task, i, life=0) for i in range(self.pool)]
+        return State(learned=learned, carried={"pool": pool})
+
+    def _new(self, task: Task, i: int, life: int) -> Carried:
+        """Return network i of the pool in one of its lives, with the state of its optimiser before the first step."""
+        (theta,) = task.draws(task.seed, life * self.pool + i, range(1))
+        weights = list(Adam().start(theta[None].to(task.data.mean)))
+        left = self.age if life else -(-self.age * (i + 1) // self.pool)
+        return {"weights": weights, "steps": 0, "left": left, "life": life}
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        """Return the outer learning rates of the examples and of the targets."""
+        rates = {"examples": OuterRate(rate=self.examples_rate)}
+        return rates | {"labels": OuterRate(rate=self.labels_rate)} if self.labels_rate else rates
+
+    def step(self, task: Task, state: State, iteration: int) -> Update:
+        """Return the gradient of half the squared error on a real batch; the network then takes its gradient step."""
+        pool = state.carried.get("pool", [])
+        draw = generator(task.seed, "network of the pool", iteration)
+        i = int(torch.randint(len(pool), (), generator=draw)) if pool else 0
+        real, labels = task.data.batch(generator(task.seed, "real batch", iteration), self.real_batch)
+        learned = {name: state.learned[name].clone().requires_grad_() for name in ("examples", "labels")}
+        examples = basis(task.data, self.coordinates).examples(learned["examples"])
+        cross, square = self._kernels(task, pool[i]["weights"][0][0] if pool else None, real, examples)
+        predictions = ridge_predictions(cross, square, learned["labels"], self.ridge)
+        objective = SquaredError()(predictions, labels).mean()
+        names = tuple(self.rates())
+        gradients = torch.autograd.grad(objective, [learned[name] for name in names])
+        carried = {"pool": [*pool[:i], self._older(task, state, pool, i), *pool[i + 1 :]]} if pool else {}
+        return Update(
+            objective=float(objective.detach()),
+            gradients={name: gradient[None] for name, gradient in zip(names, gradients, strict=True)},
+            carried=carried,
+        )
+
+    def _kernels(self, task: Task, theta: Tensor | None, real: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the kernel of real images and examples, and of each two examples."""
+        if theta is None:
+            return fully_connected(real, examples, self.depth), fully_connected(examples, examples, self.depth)
+        network = _features(task)
+        with torch.no_grad():
+            of_real = torch.cat([network.apply(theta, piece) for piece in real.split(PIECE)]).double()
+        of_examples = network.apply(theta, examples).double()
+        return of_real @ of_examples.T, of_examples @ of_examples.T
+
+    def _older(self, task: Task, state: State, pool: list[Any], i: int) -> Carried:
+        """Return network i of the pool after a gradient step on the set; a new network if this one is old."""
+        member = pool[i]
+        if member["steps"] + 1 >= member["left"]:
+            return self._new(task, i, member["life"] + 1)
+        examples = basis(task.data, self.coordinates).examples(state.learned["examples"])
+        thetas = member["weights"][0].clone().requires_grad_()
+        losses = inner_loss(task.network, SquaredError())(thetas, examples[None], state.learned["labels"][None])
+        (gradient,) = torch.autograd.grad(losses.sum(), thetas)
+        size = torch.tensor(self.pool_step_size)
+        weights = list(Adam().update(tuple(member["weights"]), gradient, size, member["steps"]))
+        return member | {"weights": weights, "steps": member["steps"] + 1}
+
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the examples in normalised pixels with their targets, and the program."""
+        program = PROGRAMS[self.program]
+        return SyntheticData(
+            inputs=basis(task.data, self.coordinates).examples(state.learned["examples"]),
+            targets=state.learned["labels"],
+            program=program if self.mirror else without_mirrors(program),
+        )
+
+
+def _features(task: Task) -> Network:
+    return task.once("features", lambda: features_of(task.network))

@@ -1,0 +1,159 @@
+"""Kernel ridge regression as a method: its gradient, its closed form and its pool."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from datastill.errors import UserError
+from datastill.methods import State, Task
+from datastill.methods.kernel_ridge import KernelRidge
+from datastill.methods.kernels import fully_connected
+from datastill.networks import build
+from datastill.networks.head import features_of
+from datastill.networks.start import parse_start
+from datastill.program import SquaredError, centred
+from datastill.rng import generator
+from datastill.synthetic import basis
+
+from ..toys import toy_data, toy_task
+
+DATA = toy_data().in_precision(torch.float64)
+SMALL = KernelRidge(ipc=2, real_batch=32, ridge=0.1, coordinates="principal", pool=3, age=5, pool_step_size=0.05)
+
+
+def task(network: str = "mlp(width=8,depth=1)") -> Task:
+    built = build(network, shape=DATA.shape, classes=DATA.classes)
+    draws = parse_start("random(xavier)").bound(built, seed=0, dtype=torch.float64)
+    return replace(toy_task(data=DATA), network=built, draws=draws)
+
+
+def after(method: KernelRidge, given: Task, iterations: int) -> State:
+    state = method.init(given)
+    for i in range(iterations):
+        state = State(learned=state.learned, carried=method.step(given, state, i).carried)
+    return state
+
+
+def solved(of_real: Tensor, of_set: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Ridge regression on features, in its primal form."""
+    penalty = ridge * of_set.square().sum(1).mean() * torch.eye(of_set.shape[1], dtype=of_set.dtype)
+    return of_real @ torch.linalg.solve(of_set.T @ of_set + penalty, of_set.T @ targets)
+
+
+@pytest.mark.parametrize("kernel", ["features", "fully-connected"])
+def test_the_gradient_is_that_of_finite_differences(kernel: str) -> None:
+    given, method = task(), replace(SMALL, kernel=kernel)
+    state = method.init(given)
+    update = method.step(given, state, 0)
+    draw = torch.Generator().manual_seed(0)
+    for name, value in state.learned.items():
+        along, small = torch.randn(value.shape, generator=draw, dtype=torch.float64), 1e-5
+        ahead, behind = (
+            method.step(given, replace(state, learned=state.learned | {name: value + sign * small * along}), 0)
+            for sign in (1, -1)
+        )
+        expected = (ahead.objective - behind.objective) / (2 * small)
+        assert float((update.gradients[name][0] * along).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_a_set_of_all_of_the_data_gives_exactly_its_ridge_solution() -> None:
+    """The kernel of a network without hidden layers is linear: here the method is ordinary ridge regression."""
+    counts = DATA.train.labels.bincount()
+    whole = DATA.by_class(int(counts.min()), generator(0, "start of the examples")).flatten()
+    method = replace(SMALL, ipc=int(counts.min()), real_batch=50, ridge=1e-3)
+    given = task("mlp(depth=0)")
+    images = DATA.normalise(DATA.train.images[whole]).flatten(1)
+    real, labels = DATA.batch(generator(0, "real batch", 0), 50)
+    predicted = solved(real.flatten(1), images, centred(DATA.train.labels[whole], 3), 1e-3)
+    expected = float(SquaredError()(predicted, labels).mean())
+    assert method.step(given, method.init(given), 0).objective == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_and_examples_that_are_learned_lower_the_error_of_all_networks() -> None:
+    given = task()
+    method = replace(SMALL, real_batch=144)
+    state = method.init(given)
+    first = sum(method.step(given, state, i).objective for i in range(10))
+    for i in range(80):
+        update = method.step(given, state, i)
+        learned = {name: value - 3 * update.gradients[name][0] for name, value in state.learned.items()}
+        state = State(learned=learned, carried=update.carried)
+    assert sum(method.step(given, state, i).objective for i in range(10)) < 0.95 * first
+
+
+def test_a_network_of_the_pool_takes_steps_of_adam_on_the_set_and_is_then_renewed() -> None:
+    given, method = task(), replace(SMALL, pool=1, age=4)
+    state = method.init(given)
+    examples = basis(DATA, "principal").examples(state.learned["examples"])
+    parameters = [state.carried["pool"][0]["weights"][0][0].clone().requires_grad_()]
+    adam = torch.optim.Adam(parameters, 0.05, eps=1e-5)
+    for i in range(3):
+        state = State(learned=state.learned, carried=method.step(given, state, i).carried)
+        adam.zero_grad()
+        errors = given.network.apply(parameters[0], examples) - state.learned["labels"]
+        (errors.square().sum(1).mean() / 2).backward()
+        adam.step()
+        (member,) = state.carried["pool"]
+        torch.testing.assert_close(member["weights"][0][0], parameters[0].detach())
+        assert member["steps"] == i + 1
+    (young,) = method.step(given, state, 3).carried["pool"]
+    assert (young["steps"], young["left"], young["life"]) == (0, 4, 1)
+    assert torch.equal(young["weights"][0][0], given.draws(given.seed, 1, range(1))[0].double())
+
+
+def test_an_iteration_changes_one_network_and_all_have_their_turn() -> None:
+    given, state = task(), after(SMALL, task(), 0)
+    seen = set()
+    for i in range(30):
+        pool = SMALL.step(given, state, i).carried["pool"]
+        changed = [k for k in range(3) if pool[k] is not state.carried["pool"][k]]
+        assert len(changed) == 1
+        seen |= set(changed)
+        state = State(learned=state.learned, carried={"pool": pool})
+    assert seen == {0, 1, 2}
+    assert max(member["steps"] for member in state.carried["pool"]) < SMALL.age
+
+
+def test_the_objective_is_the_error_of_the_network_whose_turn_it_is() -> None:
+    given = task()
+    state = after(SMALL, given, 4)
+    draw = generator(0, "network of the pool", 4)
+    theta = state.carried["pool"][int(torch.randint(3, (), generator=draw))]["weights"][0][0]
+    real, labels = DATA.batch(generator(0, "real batch", 4), 32)
+    features = features_of(given.network)
+    examples = basis(DATA, "principal").examples(state.learned["examples"])
+    predicted = solved(features.apply(theta, real), features.apply(theta, examples), state.learned["labels"], 0.1)
+    expected = float(SquaredError()(predicted, labels).mean())
+    assert SMALL.step(given, state, 4).objective == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_kernel_of_infinite_width_needs_no_pool_and_is_computed_in_float64() -> None:
+    method = replace(SMALL, kernel="fully-connected", depth=3)
+    assert method.dtype == torch.float64
+    state = method.init(task())
+    assert not state.carried
+    real, labels = DATA.batch(generator(0, "real batch", 0), 32)
+    examples, targets = basis(DATA, "principal").examples(state.learned["examples"]), state.learned["labels"]
+    square = fully_connected(examples, examples, 3)
+    penalty = 0.1 * square.diagonal().mean() * torch.eye(6, dtype=torch.float64)
+    predicted = fully_connected(real, examples, 3) @ torch.linalg.inv(square + penalty) @ targets
+    expected = float(SquaredError()(predicted, labels).mean())
+    assert method.step(task(), state, 0).objective == pytest.approx(expected, rel=1e-6)
+
+
+def test_targets_start_centred_and_stay_where_they_are_without_a_rate() -> None:
+    method = replace(SMALL, labels_rate=0.0)
+    state = method.init(task())
+    labels = torch.arange(3).repeat_interleave(2)
+    torch.testing.assert_close(method.result(task(), state).targets, centred(labels, 3))
+    assert set(method.rates()) == set(method.step(task(), state, 0).gradients) == {"examples"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"ridge": 0.0}, "ridge is 0.0"), ({"age": 0}, "age"), ({"pool": 0}, "pool")]
+)
+def test_impossible_settings_are_refused_by_name(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(SMALL, **settings)
