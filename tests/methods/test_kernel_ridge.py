@@ -130,17 +130,21 @@ def test_the_objective_is_the_error_of_the_network_whose_turn_it_is() -> None:
 
 
 def test_the_kernel_of_infinite_width_needs_no_pool_and_is_computed_in_float64() -> None:
-    method = replace(SMALL, kernel="fully-connected", depth=3)
-    assert method.dtype == torch.float64
+    method = replace(SMALL, kernel="fully-connected", depth=3, coordinates="pixels")
     state = method.init(task())
     assert not state.carried
     real, labels = DATA.batch(generator(0, "real batch", 0), 32)
-    examples, targets = basis(DATA, "principal").examples(state.learned["examples"]), state.learned["labels"]
+    examples, targets = state.learned["examples"], state.learned["labels"]
     square = fully_connected(examples, examples, 3)
     penalty = 0.1 * square.diagonal().mean() * torch.eye(6, dtype=torch.float64)
     predicted = fully_connected(real, examples, 3) @ torch.linalg.inv(square + penalty) @ targets
     expected = float(SquaredError()(predicted, labels).mean())
-    assert method.step(task(), state, 0).objective == pytest.approx(expected, rel=1e-6)
+    update = method.step(task(), state, 0)
+    assert update.objective == pytest.approx(expected, rel=1e-6)
+    given = toy_task()  # float32
+    found = method.step(given, method.init(given), 0)
+    assert found.objective == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(found.gradients["examples"], update.gradients["examples"].float(), rtol=1e-3, atol=1e-6)
 
 
 def test_targets_start_centred_and_stay_where_they_are_without_a_rate() -> None:

@@ -21,7 +21,7 @@ from ..storage.records import must_have_types
 from ..synthetic import Start, SyntheticData, must_start, start_examples, start_labels
 from .base import Method, OuterRate, State, Task, Update
 
-PIECE = 64
+PIECE = 16
 """Real images in one forward pass; few images stay in the cache of a processor."""
 
 

@@ -31,7 +31,7 @@ from .kernels import fully_connected, ridge_predictions
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """(examples (n, *shape), examples (m, *shape)) -> the kernel of each two of them (n, m)."""
-PIECE = 64
+PIECE = 16
 """Real images in one forward pass; few images stay in the cache of a processor."""
 
 
@@ -92,11 +92,6 @@ class KernelRidge(Method):
             at_least(name, getattr(self, name), 0)
         if self.ridge <= 0:
             raise UserError(f"ridge is {self.ridge}, but must be above 0")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """float64 for the kernel of infinite width, whose angles of similar images need all digits."""
-        return torch.float32 if self.kernel == "features" else torch.float64
 
     def fitted(self, data: RealData) -> "KernelRidge":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
@@ -160,8 +155,9 @@ class KernelRidge(Method):
         )
 
     def _kernels(self, task: Task, theta: Tensor | None, real: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the kernel of real images and examples, and of each two examples."""
+        """Return the kernel of real images and examples, and of each two examples, in float64."""
         if theta is None:
+            real, examples = real.double(), examples.double()
             return fully_connected(real, examples, self.depth), fully_connected(examples, examples, self.depth)
         network = _features(task)
         with torch.no_grad():

@@ -44,7 +44,8 @@ def fully_connected(x: Float[Tensor, "n *shape"], z: Float[Tensor, "m *shape"], 
     Sigma_xx stays unchanged.
 
     Args:
-        x: examples of any shape, flattened here; none of them is 0.
+        x: examples of any shape, flattened here; none of them is 0. In float64: the angle of two similar examples needs
+            all digits.
         z: more of them.
         depth: hidden layers; 0 gives the linear kernel <x, z> / size.
     """
