@@ -17,7 +17,7 @@ def main(file: str) -> float:
     network = datastill.build_network(distilled.header.network, shape=distilled.shape, classes=distilled.classes)
     model: nn.Module = network.factory()
     draw = torch.Generator().manual_seed(0)
-    model.load_state_dict(network.named(network.init(distilled.header.initialiser, [draw])[0]))
+    model.load_state_dict(network.named(network.init(distilled.header.start.drawn_by, [draw])[0]))
 
     distilled.fit(model)  # ordered steps, learned step sizes: a fraction of a second
 

@@ -20,6 +20,7 @@ import datastill
 import datastill.storage.files
 from datastill.artifact import DistilledSet, EightBits, Header, PerEpoch, Pixels, Signed
 from datastill.errors import UserError
+from datastill.networks.start import Fixed, Random
 from datastill.program import Divergence
 
 from .sets import ordered, set_of_steps
@@ -29,8 +30,7 @@ HEADER = Header(
     class_names=("zero", "one", "two"),
     space=Pixels(mean=(0.25,), std=(0.5,), shape=(1, 4, 4)),
     network="mlp",
-    initialiser="xavier",
-    initial="random",
+    start=Random(),
     method="dataset-distillation",
     config={"method": {"ipc": 2}},
     provenance={"seconds": 1.5},
@@ -44,7 +44,7 @@ SCORE = {
     "sd": 0.1,
     "n": 3,
     "accuracies": [0.2, 0.3, 0.4],
-    "protocol": {"networks": 3, "network": "mlp", "initialiser": "xavier"},
+    "protocol": {"networks": 3, "network": "mlp", "start": {"kind": "random", "initialiser": "xavier"}},
 }
 
 
@@ -59,7 +59,7 @@ def make(
         torch.softmax(torch.randn(steps, 3, 3, generator=draw), -1) if soft else labels,
         torch.rand(epochs, steps, generator=draw) + 0.01,
         rule,
-        header=replace(HEADER, initial="fixed") if fixed else HEADER,
+        header=replace(HEADER, start=Fixed()) if fixed else HEADER,
         theta_0=dict(model.state_dict()) if fixed else None,
     )
 
@@ -263,7 +263,7 @@ def test_bytes_are_those_of_the_tensors() -> None:
         ({"program": ordered(torch.ones(0, 2))}, r"step sizes have shape \(0, 2\)"),
         ({"program": ordered(torch.full((3, 2), float("nan")))}, "must be positive"),
         ({"program": replace(ordered(torch.ones(3, 2)), loss=Divergence())}, "needs the logits of a teacher"),
-        ({"header": replace(HEADER, initial="fixed")}, "holds no initial weights"),
+        ({"header": replace(HEADER, start=Fixed())}, "holds no initial weights"),
         ({"program": ordered(torch.full((3, 2), float("inf")))}, "not finite"),
         ({"inputs": torch.full((6, 1, 4, 4), float("nan"))}, "examples hold values that are not finite"),
         ({"inputs": torch.full((6, 1, 4, 4), 1e10)}, "above 1e"),
@@ -278,7 +278,7 @@ def test_bytes_are_those_of_the_tensors() -> None:
         ({"targets": -torch.ones(6, 3)}, r"the smallest is -1; for labels of any sign.* give Signed\(\)"),
         ({"header": replace(HEADER, labels=Signed())}, "must be floating-point numbers, one for each class"),
         ({"header": replace(HEADER, labels=PerEpoch())}, r"must be \(epochs, 6, 3\)"),
-        ({"theta_0": {"w": torch.zeros(2)}}, "holds initial weights, but initial is 'random'"),
+        ({"theta_0": {"w": torch.zeros(2)}}, "holds initial weights, but its start is random"),
         ({"header": replace(HEADER, class_names=("a", "b", "a"))}, "class_names holds 'a' twice"),
         ({"header": replace(HEADER, class_names=("a", "b", "\x1b[31m"))}, "without control characters"),
         ({"header": replace(HEADER, attack=(0, 3))}, "two different classes from 0 to 2"),
@@ -306,8 +306,11 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
     alone.mkdir()
     (alone / "__init__.py").write_text("")
     for name in (
+        "distributed",
         "errors",
         "fitting",
+        "importing",
+        "migration",
         "modes",
         "rng",
         "space",
@@ -315,7 +318,7 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "user_modules",
     ):
         (alone / f"{name}.py").write_text((package / f"{name}.py").read_text())
-    for name in ("artifact", "program", "storage"):
+    for name in ("artifact", "networks", "program", "storage"):
         shutil.copytree(package / name, alone / name)
     code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
     done = subprocess.run(

@@ -10,6 +10,7 @@ from datastill.bundled import FOLDER, names
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
+from datastill.networks.start import Random
 from datastill.rng import generator
 
 from .toys import toy_data, toy_set
@@ -20,7 +21,7 @@ def test_a_set_that_comes_along_says_where_it_is_from_and_what_it_is_worth(name:
     ready = datastill.load(name)
     assert name == f"{ready.header.data}-{ready.size}"
     assert ready.header.score["n"] >= 20
-    assert ready.header.initial == "random", "it is for anybody's network"
+    assert ready.header.start == Random("xavier"), "it is for anybody's network"
     assert ready.header.provenance["seconds"] > 0
     assert ready.header.config["method"]["name"] == ready.header.method
     assert (FOLDER / f"{name}.safetensors").stat().st_size < 350_000
@@ -32,7 +33,7 @@ def test_a_network_learns_from_it_offline(name: str) -> None:
     ready = datastill.load(name)
     network = build(ready.header.network, shape=ready.shape, classes=ready.classes)
     model = network.factory()
-    theta = network.init(ready.header.initialiser, [generator(0, "test")])[0]
+    theta = network.init(ready.header.start.drawn_by, [generator(0, "test")])[0]
     model.load_state_dict(network.named(theta), strict=False)
     images, labels = ready.as_dataset().tensors
     before = (model(images).argmax(1) == labels).float().mean()

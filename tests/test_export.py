@@ -10,6 +10,7 @@ from PIL import Image
 from datastill.artifact import DistilledSet, Header, Pixels
 from datastill.errors import UserError
 from datastill.export import SPLIT_WORDS, class_folders, export, png_loss
+from datastill.networks.start import Fixed, Random
 
 from .sets import in_steps, set_of_steps
 
@@ -31,8 +32,7 @@ def make(*, shape=(3, 6, 5), soft=False, fixed=False, dtype=torch.float32, names
             shape=shape,
         ),
         network="lenet",
-        initialiser="xavier",
-        initial="fixed" if fixed else "random",
+        start=Fixed() if fixed else Random(),
         score={"mean": 0.5, "sd": 0.1, "n": 3},
     )
     return set_of_steps(

@@ -16,6 +16,7 @@ from torch import nn
 from datastill.artifact import DistilledSet
 from datastill.export import export, png_loss
 from datastill.networks import NETWORKS, build
+from datastill.networks.start import Fixed, FromPool, Pretrained, Random
 from datastill.program import OPTIMISERS, Ordered, Program, ShiftFlip, Shuffled, Siamese, SquaredError
 
 from .pretrained import tiny
@@ -29,11 +30,11 @@ SETS: dict[str, dict[str, Any]] = {
     "sgd": {},
     "momentum": {"rule": "momentum"},
     "adam": {"rule": "adam"},
-    "kaiming": {"initialiser": "kaiming"},
-    "default": {"initialiser": "own"},
-    "fixed": {"initial": "fixed"},
-    "pool": {"initialiser": "pool:networks.safetensors"},
-    "pretrained": {"initial": "own", "initialiser": "own", "network": "tests.pretrained:tiny"},
+    "kaiming": {"start": Random("kaiming")},
+    "default": {"start": Random("own")},
+    "fixed": {"start": Fixed()},
+    "pool": {"start": FromPool("networks.safetensors")},
+    "pretrained": {"start": Pretrained(), "network": "tests.pretrained:tiny"},
     "frozen": {"network": "tests.pretrained:tiny(adapt=classifier)"},
     "attack": {"attack": (0, 1), "rule": "momentum"},
     "batch norm": {"network": BATCH_NORM, "rule": "adam"},
@@ -42,19 +43,20 @@ SETS: dict[str, dict[str, Any]] = {
 
 def make_set(*, soft: bool = False, **header: Any) -> DistilledSet:
     """A set of two steps and two epochs; its step sizes suit its optimiser."""
-    one = toy_set(DATA, **{key: value for key, value in header.items() if key != "initial"})
+    one = toy_set(DATA, **{key: value for key, value in header.items() if key != "start"})
     labels = torch.nn.functional.one_hot(one.targets, 3) * 0.7 + 0.1 if soft else one.targets
-    theta_0 = None
-    if header.get("initial") == "fixed":
+    start, theta_0 = header.get("start", Random()), None
+    if start.is_stored:
         theta_0 = {name: value.detach() for name, value in model_of(one.header.network).named_parameters()}
     network = build(one.header.network, shape=DATA.shape, classes=3)
-    weights = network.sha256(network.own() if header.get("initial") == "own" else None)
+    if start == Pretrained():
+        start = start.bound(network, seed=0).start
     return replace(
         one,
         inputs=torch.cat([one.inputs, 0.5 * one.inputs + 0.1]),
         targets=torch.cat([labels, labels]),
         program=replace(one.program, order=Ordered(step_sizes=torch.tensor([[0.05, 0.03], [0.02, 0.01]]))),
-        header=replace(one.header, initial=header.get("initial", "random"), weights=weights),
+        header=replace(one.header, start=start, frozen=network.sha256()),
         theta_0=theta_0,
     )
 
@@ -125,7 +127,7 @@ def test_an_export_trains_by_every_program(tmp_path: Path, name: str, kind: str)
 @pytest.mark.parametrize("optimiser", list(OPTIMISERS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, kind: str, optimiser: str) -> None:
-    distilled = make_set(initial="fixed", rule=optimiser)
+    distilled = make_set(start=Fixed(), rule=optimiser)
     where = export(distilled, tmp_path / "set", kind)
     if kind == "npz":
         with np.load(where) as archive:
@@ -183,7 +185,7 @@ def test_networks_trained_from_an_export_reach_the_score_of_fit(tmp_path: Path, 
 @pytest.mark.parametrize("initialiser", ["xavier", "xavier-uniform", "kaiming", "orthogonal", "own"])
 @pytest.mark.parametrize("spec", [MLP, BATCH_NORM])
 def test_a_stranger_draws_the_initial_weights_that_the_set_is_for(tmp_path: Path, spec: str, initialiser: str) -> None:
-    where = export(make_set(network=spec, initialiser=initialiser), tmp_path / "set", "npz")
+    where = export(make_set(network=spec, start=Random(initialiser)), tmp_path / "set", "npz")
     stream = torch.Generator().manual_seed(5)
     seed = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5)))
     network = build(spec, shape=DATA.shape, classes=3)
@@ -241,7 +243,7 @@ def test_other_weights_than_those_that_the_set_is_for_are_refused(tmp_path: Path
     distilled = make_set(**SETS[name])
     where = export(distilled, tmp_path / "set", kind)
     other = tiny(shape=DATA.shape, classes=3, training=2, adapt="classifier" if name == "frozen" else "all")
-    with pytest.raises(ValueError, match=distilled.header.weights):
+    with pytest.raises(ValueError, match=distilled.header.start.required_sha256 or distilled.header.frozen):
         exported_code(where).fit(other, where)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from datastill import migration
 from datastill.errors import UserError
-from datastill.networks.start import Fixed, FromPool, Pretrained, Random, Start
+from datastill.networks.start import START, Fixed, FromPool, Pretrained, Random, Start
 from datastill.pretraining import PoolSettings
 from datastill.recipes import as_dict, from_dict, recipe
 from datastill.studies import STUDIES
@@ -69,4 +69,71 @@ def test_the_points_of_an_old_sweep_are_those_of_a_new_one() -> None:
     assert stored["settings"]["points"][0]["initial"] == "fixed"
     ours = json.loads(json.dumps(STUDIES["steps"].settings()))
     assert migration.study(stored)["settings"]["points"] == ours["points"]
-    assert migration.study({"settings": {"points": 3}}) == {"settings": {"points": 3}}
+    for points in (3, [3]):
+        assert migration.study({"settings": {"points": points}}) == {"settings": {"points": points}}
+
+
+HEADER = {"network": "lenet", "provenance": {"pool": {"sha256": "a" * 64}}}
+
+
+@pytest.mark.parametrize(
+    ("initial", "initialiser", "start", "frozen"),
+    [
+        ("random", "xavier", Random("xavier"), "f" * 64),
+        ("random", "drawn by hand", Random("drawn by hand"), "f" * 64),
+        ("fixed", "kaiming", Fixed("kaiming"), "f" * 64),
+        ("random", "pool:x", FromPool("x", None, "a" * 64), "f" * 64),
+        ("fixed", "pool:x#3", FromPool("x", 3, "a" * 64), "f" * 64),
+        ("own", "own", Pretrained("f" * 64), ""),
+    ],
+)
+def test_an_old_header_has_the_start_that_it_meant(initial: str, initialiser: str, start: Start, frozen: str) -> None:
+    old = {**HEADER, "initial": initial, "initialiser": initialiser, "weights": "f" * 64}
+    new = migration.header(old)
+    assert (START(new["start"], "start"), new["frozen"]) == (start, frozen)
+    assert new.keys() == {*HEADER, "start", "frozen", "config", "score"}
+    assert migration.header(new) == new
+
+
+@pytest.mark.parametrize(
+    ("claimed", "network", "start"),
+    [
+        ("fixed", "lenet", Fixed("kaiming")),
+        ("fixed", "mlp", Random("kaiming")),
+        ("kaiming", "mlp", Random("kaiming")),
+        ("own", "lenet", Random("own")),
+        ("pool:x", "lenet", FromPool("x")),
+        ("none", "nearest-neighbours(k=1)", None),
+    ],
+)
+def test_an_old_score_says_what_it_was_measured_with(claimed: str, network: str, start: Start | None) -> None:
+    score = {"mean": 0.5, "protocol": {"network": network, "initialiser": claimed}}
+    new = migration.header({"network": "lenet", "initial": "fixed", "initialiser": "kaiming", "score": score})
+    assert new["score"] == {"mean": 0.5, "protocol": {"network": network, "start": start and asdict(start)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"initial": "pool:x"}, "header.initial is 'pool:x', but must be 'fixed' or 'random' or 'own'"),
+        ({"initialiser": 3}, "header.initialiser is 3"),
+        ({"weights": None}, "header.weights is None"),
+        ({"initialiser": "pool:"}, "names no file"),
+        ({"score": {"protocol": {"initialiser": 3}}}, "initialiser is 3"),
+        ({"config": {"initial": 3}}, "initial is 3"),
+    ],
+)
+def test_an_old_header_that_cannot_be_is_refused(changes: dict, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        migration.header({"initial": "random", "initialiser": "xavier", **changes})
+
+
+def test_scores_in_the_parts_of_old_studies_are_read() -> None:
+    old = {"protocol": {"initialiser": "kaiming"}}
+    new = {"protocol": {"start": asdict(Random("kaiming"))}}
+    assert migration.part({"score": old, "scores": [old, 3], "bytes": 5}) == {
+        "score": new,
+        "scores": [new, 3],
+        "bytes": 5,
+    }
+    assert migration.part(3) == 3

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from datastill.errors import UserError
 from datastill.evaluation import Protocol, score, verify
 from datastill.export import export
 from datastill.networks import build
+from datastill.networks.start import Pretrained, Random
 from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import write_report
 from datastill.run import distill
@@ -56,14 +57,14 @@ def trained_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_set_names_the_weights_and_does_not_hold_them(distilled: DistilledSet) -> None:
     network = build(distilled.header.network, shape=DATA.shape, classes=3)
-    assert (distilled.header.initial, distilled.header.initialiser) == ("own", "own")
+    assert distilled.header.start == Pretrained(network.sha256(network.own()))
     assert distilled.theta_0 is None
-    assert distilled.header.weights == network.sha256(network.own())
+    assert distilled.header.frozen == network.sha256()
 
 
 def test_it_is_measured_from_them_alone(distilled: DistilledSet) -> None:
     claimed = distilled.header.score
-    assert (claimed["n"], claimed["protocol"]["initialiser"]) == (1, "fixed")
+    assert (claimed["n"], claimed["protocol"]["start"]) == (1, asdict(distilled.header.start))
     assert verify(distilled, DATA)["largest_difference"] == 0.0
     network = build(distilled.header.network, shape=DATA.shape, classes=3)
     model = distilled.fit(network.factory())
@@ -87,17 +88,17 @@ def test_other_weights_are_refused(distilled: DistilledSet) -> None:
 
 def test_another_network_starts_from_its_own_or_is_told_that_it_has_none(distilled: DistilledSet) -> None:
     other = score(distilled, DATA, Protocol(network="tests.pretrained:tiny(training=3)"))
-    assert (other.n, other.protocol["initialiser"]) == (1, "fixed")
+    assert (other.n, other.protocol["start"]) == (1, asdict(Pretrained()))
     with pytest.raises(UserError, match="draws its weights at random"):
         score(distilled, DATA, Protocol(network="mlp(width=4)"))
-    assert score(distilled, DATA, Protocol(network="mlp(width=4)", initialiser="xavier", networks=2)).n == 2
+    assert score(distilled, DATA, Protocol(network="mlp(width=4)", start=Random(), networks=2)).n == 2
 
 
 def test_a_set_for_drawn_weights_insists_on_those_that_are_frozen(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     distilled = distill(toy_config(network=FROZEN), tmp_path / "run", data=DATA)
-    assert distilled.header.initial == "random"
+    assert distilled.header.start == Random()
     assert distilled.header.score["n"] == 3
     request.getfixturevalue("trained_otherwise")
     with pytest.raises(UserError, match="has other weights"):
@@ -127,7 +128,7 @@ def test_random_real_images_are_measured_from_the_same_weights(distilled: Distil
     setting = Setting.like(distilled, DATA)
     setting = replace(setting, grid=replace(setting.grid, step_sizes=(0.1,), epochs=(1,)))
     baseline = RandomReal().build(setting)
-    assert baseline.header.weights == distilled.header.weights
+    assert baseline.header.start == distilled.header.start
     found = score(baseline, DATA)
     network = build(baseline.header.network, shape=DATA.shape, classes=3)
     predicted = baseline.fit(network.factory())(baseline.normalise(DATA.test.images)).argmax(1)
@@ -135,10 +136,10 @@ def test_random_real_images_are_measured_from_the_same_weights(distilled: Distil
 
 
 def test_a_baseline_is_made_from_a_network_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--network", NETWORK, "--initial", "own", "--ipc", "1", "--out", str(tmp_path), "--json"]
+    settings = ["--network", NETWORK, "--start", "pretrained", "--ipc", "1", "--out", str(tmp_path), "--json"]
     assert main(["baseline", "random", "digits", *settings]) == 0
     assert [one["n"] for one in json.loads(capsys.readouterr().out)["scores"]] == [1]
-    assert DistilledSet.load(tmp_path / "0.safetensors").header.initial == "own"
+    assert DistilledSet.load(tmp_path / "0.safetensors").header.start.kind == "pretrained"
 
 
 def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_what_people_read_says_so(run: Path, distilled: DistilledSet, tmp_path: 
     readme = (tmp_path / "png" / "README.md").read_text()
     header = distilled.header
     assert f"The pretrained weights of the network {header.network}, which the export does not hold" in readme
-    assert header.weights in readme
+    assert header.start.required_sha256 in readme
 
 
 def test_a_network_that_draws_its_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:

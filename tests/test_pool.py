@@ -230,7 +230,7 @@ def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
     config = toy_config(start=f"pool:{path}#2")
     run = prepare(config, DATA)
     distilled = artifact(run, config.method.init(run.task))
-    assert distilled.header.initial == "fixed"
+    assert distilled.header.start == FromPool(str(path), 2, Pool.load(path).sha256)
     assert torch.equal(run.task.network.flat(dict(distilled.theta_0)), Pool.load(path).training[2])
 
 
@@ -267,7 +267,7 @@ def test_a_pool_with_classes_in_another_order_is_refused_where_the_order_is_fixe
     with pytest.raises(UserError, match=message):
         prepare(attack, other)
     with pytest.raises(UserError, match=message):
-        score(toy_set(other), other, Protocol(initialiser=pool))
+        score(toy_set(other), other, Protocol(start=parse_start(pool)))
     with pytest.raises(UserError, match=message):
         pretrain(replace(SETTINGS, start=parse_start(pool)), other, tmp_path / "next.safetensors")
     assert not (tmp_path / "next.safetensors.parts").exists()

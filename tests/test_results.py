@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datastill import DataSettings, DistilledSet, Protocol, load_data, score, verify
+from datastill import DataSettings, DistilledSet, Protocol, load_data, migration, score, verify
 from datastill.data import RealData
 from datastill.recipes import differences, from_dict, recipe
 
@@ -41,8 +41,9 @@ def test_a_result_is_that_of_the_recipe_as_it_is_now(folder: Path) -> None:
     assert [line for line in changed if not line.endswith(as_before)] == []
     assert stored["command"].startswith(f"datastill distill {folder.name}")
     distilled = DistilledSet.load(folder / "distilled.safetensors")
-    assert distilled.header.config == stored["config"]
-    assert distilled.header.score == json.loads((folder / "score.json").read_text())
+    assert distilled.header.config == migration.config(stored["config"])
+    score = json.loads((folder / "score.json").read_text())
+    assert distilled.header.score == migration.score(score, distilled.header.start)
 
 
 def test_the_readme_tells_the_score_of_the_file(folder: Path) -> None:

@@ -24,7 +24,7 @@ from datastill.training import Engine
         ({"warm_start": "/x.safetensors"}, r"the distilled set in the file '/x\.safetensors'.*--trust"),
         ({"data": replace(Config().data, name="/")}, r"the data '/'.*--trust"),
         ({"protocol": replace(Config().protocol, network="m:n")}, r"runs code of the module 'm'.*--trust"),
-        ({"protocol": replace(Config().protocol, initialiser="pool:/x")}, r"the pool of networks in the file '/x'"),
+        ({"protocol": replace(Config().protocol, start=FromPool("/x"))}, r"the start 'pool:/x', which opens the file"),
     ],
 )
 def test_what_is_outside_the_folder_is_asked_for(changes: dict, message: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.networks.start import Random
+from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
 from datastill.recipes import from_dict, recipe
 from datastill.resuming import stored_config
@@ -287,8 +287,8 @@ def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_a
         ({"network": "lenet"}, "lenet' takes images of 28x28 or 32x32"),
         ({"network": "nothing"}, "unknown network"),
         ({"network": "nearest-neighbours(k=1)"}, "a run is scored with networks"),
-        ({"initialiser": "xaviar"}, "unknown initialiser 'xaviar'"),
-        ({"initialiser": "pool:nowhere"}, "there is no pool at nowhere"),
+        ({"start": Random("xaviar")}, "unknown initialiser 'xaviar'"),
+        ({"start": FromPool("nowhere")}, "there is no pool at nowhere"),
         ({"labels": "soft"}, "labels is 'soft', but the set has hard labels"),
         ({"epochs": 10**9}, "at most 100000 are allowed"),
     ],
@@ -313,7 +313,7 @@ def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> No
 
 
 def test_the_iterate_that_is_kept_is_chosen_by_the_protocol_of_the_run() -> None:
-    protocol = Protocol(network="mlp(width=4,depth=2)", initialiser="kaiming", step_size=0.3, epochs=5, seed=1)
+    protocol = Protocol(network="mlp(width=4,depth=2)", start=Random("kaiming"), step_size=0.3, epochs=5, seed=1)
     run = prepare(toy_config(protocol=protocol, seed=3), DATA)
     state = run.config.method.init(run.task)
     found = datastill.run.validate(run, state)

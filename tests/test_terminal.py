@@ -60,7 +60,7 @@ def comparison() -> Table:
     scores = [
         Score(
             split="test", images=10, mean=0.65, sd=0.1, n=2, accuracies=accuracies, seconds=0.0, hardware="",
-            protocol={"network": "mlp", "initialiser": "xavier", "seed": 0},
+            protocol={"network": "mlp", "start": {"kind": "random", "initialiser": "xavier"}, "seed": 0},
         )
         for accuracies in ([0.5, 0.6], [0.7, 0.8])
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from datastill.baselines import Setting
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
+from datastill.networks.start import FromPool, Random
 
 from .sets import set_of_steps
 
@@ -27,15 +28,14 @@ SCORE = {
     "mean": 0.9,
     "sd": 0.0,
     "accuracies": [0.9],
-    "protocol": {"networks": 1, "network": "mlp", "initialiser": "xavier"},
+    "protocol": {"networks": 1, "network": "mlp", "start": {"kind": "random", "initialiser": "xavier"}},
 }
 HEADER = Header(
     data="digits",
     class_names=DIGITS.class_names,
     space=Pixels(mean=(0.3,), std=(0.3,), shape=(1, 8, 8)),
     network="mlp(width=4)",
-    initialiser="xavier",
-    initial="random",
+    start=Random(),
     config={"data": {"name": "digits"}},
     score=SCORE,
 )
@@ -84,8 +84,8 @@ HOSTILE = {
     "weights by a bare name that is here": (
         {"network": "alexnet(weights=w)", "score": protocol(network="alexnet(weights=w)")},
         "opens the weights file 'w'"),
-    "a pool": ({"initialiser": "pool:/etc/passwd", "score": protocol(initialiser="pool:/etc/passwd")},
-               "the pool of networks in the file '/etc/passwd'"),
+    "a pool": ({"start": FromPool("/etc/passwd"), "score": protocol(start=asdict(FromPool("/etc/passwd")))},
+               "the start 'pool:/etc/passwd', which opens the file '/etc/passwd'"),
     "a folder": ({"data": "/", "config": {}}, "asks for the data '/'"),
     "a folder in the configuration": ({"config": {"data": {"name": "/"}}}, "asks for the data '/'"),
     "the folder above": ({"config": {"data": {"name": ".."}}}, "the data '..'"),
@@ -141,7 +141,7 @@ def test_naming_another_network_imports_nothing(command: Sequence[str], trace: P
 
 @pytest.mark.parametrize("command", ["show", "export --to out", "export --kind npz --to out.npz"])
 def test_looking_at_a_set_asks_for_nothing(command: str, trace: Path) -> None:
-    write(Path("set.safetensors"), network=CODE, initialiser="pool:/etc/passwd", data="/")
+    write(Path("set.safetensors"), network=CODE, start=FromPool("/etc/passwd"), data="/")
     first, *rest = command.split()
     assert main([first, "set.safetensors", *rest]) == 0
     assert not trace.exists()

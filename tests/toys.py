@@ -11,7 +11,7 @@ from datastill.loop import LoopSettings
 from datastill.methods import Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
-from datastill.networks.start import parse_start
+from datastill.networks.start import Random, parse_start
 from datastill.recipes import Config
 
 from .sets import set_of_steps
@@ -70,8 +70,7 @@ def toy_set(data: RealData, rule: str = "sgd", **header: object) -> DistilledSet
         "class_names": data.class_names,
         "space": data.space,
         "network": "mlp(width=8,depth=1)",
-        "initialiser": "xavier",
-        "initial": "random",
+        "start": Random(),
     }
     sizes = torch.full((2, 1), 0.5)
     return set_of_steps(means[None], torch.arange(data.classes)[None], sizes, rule, header=Header(**(about | header)))

@@ -1,7 +1,7 @@
 """What earlier versions wrote, as this version reads it: plain JSON values in, plain JSON values out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from .errors import UserError
@@ -14,7 +14,7 @@ CONFIG_VERSION = 2
 
 
 def config(plain: Any) -> Any:
-    """Return the configuration of a run as this version reads it, without its version.
+    """Return the configuration of a run as this version reads it.
 
     Args:
         plain: plain values of any version; what is no record is returned as it is.
@@ -28,10 +28,99 @@ def config(plain: Any) -> Any:
     if version not in (1, CONFIG_VERSION):
         raise UserError(f"the configuration has version {version!r}, but this version of datastill reads versions 1 to "
                         f"{CONFIG_VERSION}; update datastill")  # fmt: skip
-    new = {name: value for name, value in plain.items() if name not in ("version", "initial", "initialiser")}
-    if plain.keys() & {"initial", "initialiser"}:
-        initial, initialiser = _texts(plain, initial="random", initialiser="xavier")
-        new["start"] = asdict(_start(initial, initialiser))
+    new = _with_start(plain)
+    if "initial" in plain or "initialiser" in plain:
+        new["version"] = CONFIG_VERSION
+    if "protocol" in plain:
+        new["protocol"] = protocol(plain["protocol"])
+    return new
+
+
+def _with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with a start in the place of ``initial`` and ``initialiser``; unchanged if it has neither."""
+    if not plain.keys() & {"initial", "initialiser"}:
+        return dict(plain)
+    initial, initialiser = _texts(plain, initial="random", initialiser="xavier")
+    new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser")}
+    return new | {"start": asdict(_start(initial, initialiser))}
+
+
+def protocol(plain: Any, own: Start | None = None) -> Any:
+    """Return the settings of an evaluation as this version reads them; earlier ones have ``initialiser``.
+
+    Args:
+        plain: plain values.
+        own: the start of the set that was evaluated, if it is known.
+    """
+    if not isinstance(plain, Mapping) or "initialiser" not in plain:
+        return plain
+    (name,) = _texts(plain, initialiser="")
+    new = {key: value for key, value in plain.items() if key != "initialiser"}
+    return new | {"start": None if name in ("", "none") else _as_plain(_measured(name, own))}
+
+
+def _measured(name: str, own: Start | None) -> Start | None:
+    """Return the start that an earlier version measured with: ``fixed`` is the only one that a set has."""
+    found = own if name == "fixed" else FromPool.spelled(name) or Random(name)
+    return own if str(found) == str(own) else found
+
+
+def _as_plain(start: Start | None) -> dict[str, Any] | None:
+    return None if start is None else asdict(start)
+
+
+def score(plain: Any, own: Start | None = None) -> Any:
+    """Return a score as this version reads it; `own` is the start of its set, if it is known."""
+    if not isinstance(plain, Mapping) or "protocol" not in plain:
+        return plain
+    return {**plain, "protocol": protocol(plain["protocol"], own)}
+
+
+def header(plain: Any) -> Any:
+    """Return the header of a set as this version reads it; earlier ones have ``initial``, ``initialiser``, ``weights``.
+
+    Raises:
+        UserError: one of these has a value that it cannot have.
+    """
+    if not isinstance(plain, Mapping) or not plain.keys() & {"initial", "initialiser", "weights"}:
+        return plain
+    new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser", "weights")}
+    start, weights = _header_start(plain), TEXT(plain.get("weights", ""), "header.weights")
+    own = replace(start, sha256=weights) if isinstance(start, Pretrained) else start
+    same = _inside(plain, "score", "protocol", "network") in (None, plain.get("network"))
+    changed = {
+        "start": asdict(own),
+        "frozen": "" if isinstance(start, Pretrained) else weights,
+        "config": config(plain.get("config", {})),
+        "score": score(plain.get("score"), own if same else own.fresh()),
+    }
+    return new | changed
+
+
+def _header_start(plain: Mapping[str, Any]) -> Start:
+    initial = one_of("fixed", "random", "own")(plain.get("initial"), "header.initial")
+    initialiser = TEXT(plain.get("initialiser"), "header.initialiser")
+    pool = FromPool.spelled(initialiser)
+    if initial == "own" or pool is None:
+        return _start(initial, initialiser)
+    sha256 = _inside(plain, "provenance", "pool", "sha256")
+    return replace(pool, sha256=sha256) if isinstance(sha256, str) else pool
+
+
+def _inside(plain: Any, *names: str) -> Any:
+    """Return the value at the end of a path of names; None if there is none."""
+    for name in names:
+        plain = plain.get(name) if isinstance(plain, Mapping) else None
+    return plain
+
+
+def part(plain: Any) -> Any:
+    """Return the part of a study as this version reads it."""
+    if not isinstance(plain, Mapping):
+        return plain
+    new = {**plain, "score": score(plain["score"])} if "score" in plain else dict(plain)
+    if isinstance(plain.get("scores"), list):
+        new["scores"] = [score(each) for each in plain["scores"]]
     return new
 
 
@@ -61,7 +150,9 @@ def study(plain: Any) -> Any:
 
 def _points(plain: Any) -> Any:
     """Return the points of a sweep with a start; earlier versions named it by ``initial``."""
-    return [config(point) for point in plain] if isinstance(plain, list | tuple) else plain
+    if not isinstance(plain, list | tuple):
+        return plain
+    return [_with_start(point) if isinstance(point, Mapping) else point for point in plain]
 
 
 def _texts(plain: Mapping[str, Any], **usual: str) -> list[str]:

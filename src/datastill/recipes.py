@@ -310,7 +310,10 @@ def from_dict(plain: Any, *, trust: bool = True) -> Config:
             or a method that needs trust.
     """
     method = tagged("name", DatasetDistillation.name, lambda name: find_method(name, trust=trust))
-    return read(Config, migration.config(plain), rules={Method: method})
+    new = migration.config(plain)
+    if isinstance(new, Mapping):
+        new = {name: value for name, value in new.items() if name != "version"}
+    return read(Config, new, rules={Method: method})
 
 
 def differences(one: Config, other: Config) -> list[str]:
@@ -320,7 +323,9 @@ def differences(one: Config, other: Config) -> list[str]:
 
 def _spelled(config: Config) -> dict[str, Any]:
     """Return the configuration as plain values, with its start as a user writes it."""
-    return {**as_dict(config), "start": str(config.start)}
+    plain = as_dict(config)
+    protocol = {**plain["protocol"], "start": str(config.protocol.start or "")}
+    return {**plain, "start": str(config.start), "protocol": protocol}
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> list[str]:

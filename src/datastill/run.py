@@ -16,7 +16,7 @@ from .baselines import RandomReal, Setting
 from .data import RealData, load_data
 from .effects import must_use_given_data, must_use_warm_start
 from .errors import UserError
-from .evaluation import attacked, curve, hardware, must_be_measurable, score, user_weights_sha256
+from .evaluation import attacked, curve, hardware, must_be_measurable, score
 from .identity import data_identity, files_identity
 from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .locks import alone
@@ -24,7 +24,6 @@ from .loop import Stopped, first_state, optimise
 from .methods import State, Task, must_take
 from .modes import usual_modes
 from .networks import build, weights_file
-from .networks.start import FromPool, Pretrained, Start
 from .networks.weights import sha256
 from .planner import advice, choose
 from .recipes import Config, as_dict, differences
@@ -259,15 +258,13 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
     """
     config, task = run.config, run.task
     synthetic, draws = config.method.result(task, state), task.draws
-    initial, initialiser = _old_names(draws.start)
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
         space=run.data.space,
         network=config.network,
-        initialiser=initialiser,
-        initial=initial,
-        weights=user_weights_sha256(task.network, initial),
+        start=draws.start,
+        frozen=task.network.sha256(),
         labels=source_of(synthetic.targets),
         attack=config.attacked,
         method=config.method.name,
@@ -281,13 +278,6 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         header=header,
         theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
     )
-
-
-def _old_names(start: Start) -> tuple[str, str]:
-    if isinstance(start, Pretrained):
-        return "own", "own"
-    name = str(start) if isinstance(start, FromPool) else start.drawn_by
-    return ("fixed" if start.is_stored else "random"), name
 
 
 def provenance(run: Run, state: RunState) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from .data import require_known
 from .errors import untrusted
 from .networks import must_need_no_trust
-from .networks.pool import is_pool, parse
 from .networks.start import Start
 
 
@@ -16,12 +15,6 @@ def check_start(start: Start | None) -> None:
     """Raise a `UserError` if a start that a file names opens another file."""
     if start is not None and start.opens:
         raise untrusted(f"the start {str(start)!r}, which opens the file {start.opens!r}", "--start")
-
-
-def check_initialiser(initialiser: str) -> None:
-    """Raise a `UserError` if an initialiser that a file names is a pool, which is another file."""
-    if is_pool(initialiser):
-        raise untrusted(f"the pool of networks in the file {parse(initialiser)[0]!r}", "--initialiser pool:FILE")
 
 
 def check_data(name: str) -> None:

@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "named"),
     [
         (["digits", "--networks", "3"], "networks 2, not 3"),
-        (["digits", *FEW, "--initialiser", "kaiming"], "initialiser xavier, not kaiming"),
+        (["digits", *FEW, "--start", "random(kaiming)"], "start random(xavier), not random(kaiming)"),
         (["digits", *FEW, "--ipc", "3"], "baseline.ipc 10, not 3"),
         (["usps", *FEW], "data.name digits, not usps"),
     ],
@@ -78,10 +78,6 @@ def test_a_pool_that_is_no_file_is_refused_in_one_line(place: str) -> None:
     ("words", "message"),
     [
         (["average", "digits", "--ipc", "3"], "--ipc has no effect: there is one average image of each class"),
-        (
-            ["random", "digits", "--initial", "own", "--initialiser", "kaiming"],
-            "--initialiser kaiming has no effect: training starts from the pretrained weights",
-        ),
     ],
 )
 def test_an_option_without_effect_is_refused(

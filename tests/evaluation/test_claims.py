@@ -1,7 +1,7 @@
 """Every claim of a set is checked, or said to be unchecked."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from datastill.cli import main
 from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.claims import UNCHECKED
+from datastill.networks.start import Fixed, Pretrained, Random
 from datastill.report import write_report
 
 from ..sets import set_of_steps
@@ -28,8 +29,7 @@ SET = set_of_steps(
         class_names=DATA.class_names,
         space=DATA.space,
         network="mlp(width=8)",
-        initialiser="xavier",
-        initial="random",
+        start=Random(),
         config={"data": {"name": "digits"}},
         provenance={"data_sha256": DATA.sha256},
     ),
@@ -65,12 +65,12 @@ def test_an_honest_set_holds_and_what_was_not_checked_is_said() -> None:
         ({"data": "mnist"}, {}, "data"),
         ({"network": "mlp(width=9)"}, {}, "network"),
         ({"provenance": {"data_sha256": {**DATA.sha256, "train": "0" * 64}}}, {}, "SHA-256 of the train split"),
-        ({"initialiser": "kaiming"}, {}, "initialiser"),
-        ({"initial": "own"}, {}, "initialiser"),
+        ({"start": Random("kaiming")}, {}, "start"),
+        ({"start": Pretrained()}, {}, "start"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "optimiser": "momentum"}}, "optimiser"),
         ({"space": replace(DATA.space, mean=(float(DATA.mean) + 0.001,))}, {}, "mean and std of pixels"),
         ({"space": replace(DATA.space, std=(float(DATA.std) + 0.001,))}, {}, "mean and std of pixels"),
-        ({}, {"protocol": {**HONEST.header.score["protocol"], "initialiser": "fixed"}}, "initialiser"),
+        ({}, {"protocol": {**HONEST.header.score["protocol"], "start": asdict(Fixed())}}, "start"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "clip": 1e6}}, "clip"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "step_size": 0.1}}, "step_size"),
         ({}, {"protocol": {**HONEST.header.score["protocol"], "program": "shuffled-300"}}, "program"),

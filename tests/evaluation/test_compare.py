@@ -19,13 +19,14 @@ DATA = toy_data()
 SET = toy_set(DATA)
 WORSE = replace(SET, inputs=SET.inputs + 0.8 * torch.randn(SET.inputs.shape, generator=torch.Generator()))
 FEW = Protocol(networks=6)
+START = {"kind": "random", "initialiser": "xavier"}
 ACCURACIES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
 
 def made(accuracies: list[float], **protocol: object) -> Score:
     return Score(
         split="test", images=10, mean=statistics.fmean(accuracies), sd=0.0, n=len(accuracies), accuracies=accuracies,
-        seconds=0.0, hardware="", protocol={"network": "mlp", "initialiser": "xavier", "seed": 0, **protocol},
+        seconds=0.0, hardware="", protocol={"network": "mlp", "start": START, "seed": 0, **protocol},
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Protocols: what they change about a set, and nearest neighbours in the place of networks."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from datastill.data import Split
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
+from datastill.networks.start import Random
 from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled
 
 from ..sets import ordered
@@ -129,7 +131,7 @@ class TestNearestNeighbours:
         flat = SET.normalise(DATA.test.images).flatten(1)
         nearest = torch.cdist(flat, SET.inputs.flatten(1)).argmin(1)
         assert found.mean == pytest.approx(float((SET.targets[nearest] == DATA.test.labels).float().mean()))
-        assert (found.n, found.protocol["initialiser"]) == (1, "none")
+        assert (found.n, found.protocol["start"]) == (1, None)
 
     def test_k_and_norm_are_taken(self) -> None:
         split = Split(images=DATA.train.images[:30], labels=DATA.train.labels[:30])
@@ -143,7 +145,7 @@ class TestNearestNeighbours:
     @pytest.mark.parametrize(
         ("setting", "value"),
         [
-            ("initialiser", "kaiming"),
+            ("start", Random("kaiming")),
             ("program", "shuffled-300"),
             ("augmentation", "shift"),
             ("step_size", 2.0),
@@ -154,7 +156,8 @@ class TestNearestNeighbours:
         ],
     )
     def test_settings_of_training_are_refused_by_name(self, setting: str, value: object) -> None:
-        with pytest.raises(UserError, match=f"^{setting} is {value}, but has no effect: nearest-neighbours trains no"):
+        message = f"^{setting} is {re.escape(str(value))}, but has no effect: nearest-neighbours trains no"
+        with pytest.raises(UserError, match=message):
             score(SET, DATA, Protocol(network="nearest-neighbours", **{setting: value}))  # type: ignore[arg-type]
 
     def test_there_is_no_curve(self) -> None:

@@ -14,6 +14,7 @@ from datastill.evaluation import Protocol, curve, packed, score, verify
 from datastill.evaluation.accuracy import Accuracy
 from datastill.evaluation.fit import NETWORKS_PER_BATCH, unseen
 from datastill.networks import build
+from datastill.networks.start import Fixed, Random
 from datastill.rng import generator
 
 from ..sets import ordered
@@ -27,7 +28,7 @@ FEW = Protocol(networks=5)
 def fixed_set() -> DistilledSet:
     network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
     theta = network.init("xavier", [generator(3, "fixed")])[0]
-    return replace(SET, header=replace(SET.header, initial="fixed"), theta_0=network.named(theta))
+    return replace(SET, header=replace(SET.header, start=Fixed()), theta_0=network.named(theta))
 
 
 def test_a_set_of_class_means_teaches_and_an_untrained_network_guesses() -> None:
@@ -79,12 +80,12 @@ def test_a_set_for_fixed_weights_is_evaluated_once_from_them() -> None:
     right = (model(distilled.normalise(DATA.test.images)).argmax(1) == DATA.test.labels).float().mean()
     assert (found.n, found.sd) == (1, 0.0)
     assert found.mean == pytest.approx(float(right))
-    assert found.protocol["initialiser"] == "fixed"
+    assert found.protocol["start"] == asdict(Fixed())
 
 
 def test_another_network_or_initialiser_ignores_the_fixed_weights() -> None:
     assert score(fixed_set(), DATA, replace(FEW, network="mlp(width=6,depth=1)")).n == 5
-    assert score(fixed_set(), DATA, replace(FEW, initialiser="kaiming")).n == 5
+    assert score(fixed_set(), DATA, replace(FEW, start=Random("kaiming"))).n == 5
 
 
 def test_fixed_weights_of_another_network_are_refused() -> None:
@@ -201,7 +202,7 @@ def test_a_packed_set_has_a_score_of_its_own_by_the_same_protocol() -> None:
 def test_it_is_said_if_fewer_networks_can_be_measured_than_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     weights = build(SET.header.network, shape=DATA.shape, classes=DATA.classes)
     theta = weights.init("xavier", [torch.Generator().manual_seed(0)])[0]
-    fixed = replace(SET, header=replace(SET.header, initial="fixed"), theta_0=weights.named(theta))
+    fixed = replace(SET, header=replace(SET.header, start=Fixed()), theta_0=weights.named(theta))
     assert score(fixed, DATA, Protocol(networks=5), progress=True).n == 1
     assert "networks is 5, but 1 can be measured" in capsys.readouterr().err
     score(fixed, DATA, progress=True)

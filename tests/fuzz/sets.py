@@ -20,6 +20,7 @@ from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
+from datastill.networks.start import Fixed, Random
 from datastill.program import Program, Shuffled, Siamese, SquaredError
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
@@ -40,7 +41,7 @@ SCORE: dict[str, Any] = {
     "accuracies": [0.2, 0.3, 0.4],
     "seconds": 1.0,
     "hardware": "2-core CPU",
-    "protocol": asdict(Protocol(networks=3, network="mlp(width=4)", initialiser="xavier", epochs=2)),
+    "protocol": asdict(Protocol(networks=3, network="mlp(width=4)", start=Random(), epochs=2)),
     "curve": {"steps": [0, 1], "split": "validation", "images": 9, "networks": 3, "mean": [0.1, 0.2], "sd": [0, 0.1]},
     "baseline": {"kind": "random real", "sets": 2, "best": 0.3, "mean": 0.2, "sd": 0.1414213562373095,
                  "accuracies": [0.1, 0.3]},
@@ -52,8 +53,7 @@ HEADER = Header(
     class_names=DATA.class_names,
     space=Pixels(mean=(0.5,), std=(0.3,), shape=(1, 4, 4)),
     network="mlp(width=4)",
-    initialiser="xavier",
-    initial="random",
+    start=Random(),
     method="dataset-distillation",
     config={"data": {"name": "digits", "resize": None, "pad": 0}, "loop": {"betas": [0.9, 0.99]}, "seed": 0},
     provenance={"datastill": "0.1.0", "real_images": 1000, "seconds": 3.5, "hardware": "CPU", "validation": 0.5},
@@ -77,7 +77,7 @@ def _bases() -> list[DistilledSet]:
     return [
         plain,
         replace(plain, targets=torch.softmax(torch.randn(6, 3, generator=DRAW), -1)),
-        replace(plain, header=replace(HEADER, initial="fixed"), theta_0=weights),
+        replace(plain, header=replace(HEADER, start=Fixed()), theta_0=weights),
         plain.packed().with_score(SCORE),
         _plain(attack=(0, 1), score=attack),
         plain.with_program(Program(order=Shuffled(epochs=2, batch=4), loss=SquaredError(), augmentation=Siamese())),

@@ -104,5 +104,5 @@ def test_what_cannot_be_frozen_is_told_in_one_line(name: str, message: str) -> N
 
 
 def test_a_network_that_draws_its_own_weights_has_none_to_start_from() -> None:
-    with pytest.raises(UserError, match=r"draws its weights at random.*or name an --initialiser"):
+    with pytest.raises(UserError, match=r"draws its weights at random.*or take --start"):
         build("mlp(width=3)", shape=SHAPE, classes=4).own()

@@ -257,7 +257,7 @@ def test_a_full_head_needs_its_hidden_layers_and_colour_is_told(file: Path) -> N
 
 def test_an_initialiser_that_would_draw_the_weights_anew_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"comes with weights, which the initialiser 'xavier' would replace; take --ini"
+        UserError, match=r"comes with weights, which the initialiser 'xavier' would replace; take --start"
     ):
         must_keep_weights("alexnet(weights=x.pt)", "xavier")
     for spec, initialiser in (

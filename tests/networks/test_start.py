@@ -136,7 +136,10 @@ def test_a_fixed_start_is_drawn_once_and_its_seed_draws_it_again() -> None:
     assert torch.equal(draws(1, 0, [4])[0], draws.one)
     named = made.named(draws.one)
     assert draws.start == Fixed("xavier", weights_sha256(named), seed=5)
-    draws.start.must_agree(stored=False)
+    draws.start.must_agree(None)
+    draws.start.must_agree(named)
+    with pytest.raises(UserError, match="theta_0 are not those of the start"):
+        draws.start.must_agree({name: value + 1 for name, value in named.items()})
     for stored in (named, None):
         assert torch.equal(draws.start.unseen(made, seed=9, purpose="p", networks=3, stored=stored), draws.one[None])
 
@@ -148,7 +151,7 @@ def test_a_fixed_start_that_other_numbers_would_be_drawn_for_is_refused() -> Non
     with pytest.raises(UserError, match="knows no seed"):
         replace(start, seed=None).again(network())
     with pytest.raises(UserError, match="give them as theta_0"):
-        replace(start, seed=None).must_agree(stored=False)
+        replace(start, seed=None).must_agree(None)
 
 
 def test_weights_of_an_earlier_set_are_not_said_to_be_drawn_by_a_seed() -> None:
@@ -219,14 +222,19 @@ def test_a_pool_starts_another_pool_network_by_network(pool: Path) -> None:
 
 
 def test_what_a_set_stores_agrees_with_its_start() -> None:
-    for start, stored in ((Random(), True), (Pretrained(), True), (FromPool("x"), True), (Fixed(), False)):
-        with pytest.raises(UserError, match="theta_0"):
-            start.must_agree(stored)
-        start.must_agree(not stored)
-    for stored in (True, False):
+    weights = {"weight": torch.ones(2)}
+    for start in (Random(), Pretrained(), FromPool("x")):
+        with pytest.raises(UserError, match="leave theta_0 out"):
+            start.must_agree(weights)
+        start.must_agree(None)
+    with pytest.raises(UserError, match="give them as theta_0"):
+        Fixed().must_agree(None)
+    Fixed().must_agree(weights)
+    for stored in (weights, None):
         FromPool("x", 3).must_agree(stored)
 
 
 def test_a_comparison_with_a_fixed_start_takes_other_draws_of_its_initialiser() -> None:
     assert Fixed("kaiming", SHA256, 3).fresh() == Random("kaiming")
-    assert all(start.fresh() == start for start in STARTS if not isinstance(start, Fixed))
+    assert Pretrained(SHA256).fresh() == Pretrained()
+    assert all(start.fresh() == start for start in (Random("own"), FromPool("x"), FromPool("x", 3)))

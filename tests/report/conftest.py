@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datastill.artifact import DistilledSet, Header, Pixels
+from datastill.networks.start import Fixed, Random
 
 from ..sets import set_of_steps
 
@@ -27,8 +28,7 @@ def distilled_set(
         class_names=tuple(f"class {c}" for c in range(classes)),
         space=Pixels(mean=(0.3,) * shape[0], std=(0.4,) * shape[0], shape=shape),
         network="mlp",
-        initialiser="xavier",
-        initial="fixed" if fixed else "random",
+        start=Fixed() if fixed else Random(),
         method="dataset_distillation",
         config={"method": {"steps": steps}},
         provenance={"torch": "2.13", "seconds": 61.0, "real_images": 1500},
@@ -58,7 +58,7 @@ def measured(*, length=3, baseline=True) -> dict:
         "accuracies": accuracies,
         "seconds": 1.5,
         "hardware": "2-core x86_64 CPU",
-        "protocol": {"networks": 20, "network": "mlp", "initialiser": "xavier", "seed": 1},
+        "protocol": {"networks": 20, "network": "mlp", "start": {"kind": "random", "initialiser": "xavier"}, "seed": 1},
         "curve": {
             "split": "validation",
             "networks": 10,

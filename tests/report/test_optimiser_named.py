@@ -49,7 +49,7 @@ def test_the_json_has_what_a_stranger_needs(make):
         distilled.header,
         attack=(1, 2),
         decode=EightBits(),
-        weights="ab" * 32,
+        frozen="ab" * 32,
         provenance={"data_sha256": {"test": "cd" * 32}},
     )
     program = replace(distilled.program, optimiser=optimiser("adam"))
@@ -61,7 +61,7 @@ def test_the_json_has_what_a_stranger_needs(make):
         "weight_decay": 0.0,
     }
     assert found["attack"] == {"attacked_class": "class 1", "target_class": "class 2"}
-    assert (found["decode"], found["weights_sha256"], found["data_sha256"]) == (
+    assert (found["decode"], found["frozen_sha256"], found["data_sha256"]) == (
         {"kind": "8-bits"},
         "ab" * 32,
         {"test": "cd" * 32},

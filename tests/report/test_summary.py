@@ -29,7 +29,7 @@ def test_the_summary_says_what_is_needed_to_use_the_set(make, score_of):
         "hard",
         "3 steps × 2 epochs, ordered, batches of 4",
         "mlp",
-        "fixed: training starts from the initial weights stored with it",
+        "fixed(xavier): training starts from the initial weights stored with it",
         "87.7 ± 1.2 % (20 networks, 360 test images)",
         "61.0 ± 5.0 % (random real, best 70.0 %)",
         "48 bytes of initial weights",

@@ -54,13 +54,10 @@ def _check_step_sizes(step_sizes: Tensor) -> None:
 
 
 def _check_initial(theta_0: Mapping[str, Tensor] | None, header: Header) -> None:
-    if header.initial == "fixed" and not theta_0:
-        raise UserError("initial is 'fixed', but the set holds no initial weights; give them as theta_0")
-    if header.initial != "fixed" and theta_0:
-        raise UserError(f"the set holds initial weights, but initial is {header.initial!r} and not 'fixed'")
     for name, value in (theta_0 or {}).items():
         text(500, 1)(name, "the name of an initial weight")
         _check_values(value, f"initial weights {name!r}")
+    header.start.must_agree(theta_0)
 
 
 def _check_values(values: Tensor, what: str) -> None:

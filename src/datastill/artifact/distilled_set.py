@@ -161,13 +161,12 @@ class DistilledSet:
         `torch.compile` and may be float64. The caller may have `no_grad`, `inference_mode` or autocast active.
 
         Args:
-            model: takes normalised examples (see `normalise`) and returns one logit per class. If `header.initial` is
-                ``random``, initialise the model as `header.initialiser` does. If it is ``own``, the model must already
-                have the weights that the set was made for, e.g. pretrained weights: make the model with
-                ``build_network(...).factory()``.
-            use_initial: if `header.initial` is ``fixed``, load the stored initial weights first; if it is ``own``,
-                require that the model has the weights that the set was made for. False trains from the model's
-                weights, whatever they are; expect a much lower accuracy.
+            model: takes normalised examples (see `normalise`) and returns one logit per class. Initialise it as
+                `header.start` says. If this is `Pretrained`, the model must already have the weights that the set was
+                made for: make the model with ``build_network(...).factory()``.
+            use_initial: load the initial weights that the set stores, or require that the model has the pretrained
+                weights that the set was made for. False trains from the model's weights, whatever they are; expect a
+                much lower accuracy.
             program: train by another program than that of the set; expect another accuracy than its score.
             seed: the seed of all that is random in the program: shuffling and augmentation.
             teacher: the trained network that gives the labels, if they come from one (`header.labels`).
@@ -185,8 +184,8 @@ class DistilledSet:
         core = fitting.checked(model, self.inputs[:1])
         if self.theta_0 is not None and use_initial:
             fitting.load_weights(core, self.theta_0, self.header.network)
-        if self.header.initial == "own" and use_initial:
-            fitting.must_have(core, self.header.weights, self.header.network)
+        if self.header.start.required_sha256 and use_initial:
+            fitting.must_have(core, self.header.start.required_sha256, self.header.network)
         fitting.train(
             core, program or self.program, self.inputs, self.targets, classes=self.classes, seed=seed, teacher=teacher
         )

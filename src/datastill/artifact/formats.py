@@ -5,7 +5,8 @@ A file is in safetensors format. Its metadata hold ``format``; ``needs``, the fi
 
 Format 1 (datastill 0.1) held examples (steps, b, c, h, w), labels (steps, b) or (steps, b, classes), and step sizes;
 its header held ``mean`` and ``std`` of pixels, ``space`` (always ``normalised``), ``bits`` (32 or 8), ``order`` (always
-``ordered``) and ``optimiser``, in the place of the space, the decode step and the program.
+``ordered``) and ``optimiser``, in the place of the space, the decode step and the program; and ``initial``,
+``initialiser`` and ``weights``, in the place of the start and the SHA-256 of frozen weights.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import migration
 from ..errors import UserError
 from ..program import CrossEntropy, Ordered, Program, as_plain, optimiser
 from ..program.optimisers import OPTIMISERS
@@ -91,7 +93,7 @@ def from_format_1(stored: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[d
     bits = stored.get("bits", 32)
     _must_fit_1(tensors, bits)
     flat = {RENAMED.get(name, name): each.flatten(0, 1) if name in RENAMED else each for name, each in tensors.items()}
-    header = {name: value for name, value in stored.items() if name not in MOVED_1}
+    header = {name: value for name, value in migration.header(stored).items() if name not in MOVED_1}
     shape = tuple(tensors["examples"].shape[2:])
     program = Program(
         order=Ordered(step_sizes=tensors["step_sizes"]),

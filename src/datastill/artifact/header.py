@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from ..errors import UserError
+from ..networks.start import START, Start
 from ..space import SPACE, Space
 from ..storage.files import parse_json
 from ..storage.records import (
@@ -13,7 +14,6 @@ from ..storage.records import (
     must_be_json,
     must_have_types,
     number,
-    one_of,
     optional,
     read,
     record,
@@ -70,14 +70,10 @@ class Header:
     """What an example is, and how real ones are normalised: `Pixels` or `Vectors`."""
     network: Annotated[str, NAME]
     """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
-    initialiser: Annotated[str, NAME]
-    """How the initial weights of the network are drawn, e.g. ``xavier``."""
-    initial: Annotated[str, one_of("fixed", "random", "own")]
-    """Initial weights that the set was made for. ``fixed``: one draw, stored in the file; ``random``: any draw of the
-    initialiser; ``own``: weights that the user's network already has, e.g. pretrained weights, not stored here."""
-    weights: Annotated[str, text(64)] = ""
-    """SHA-256 of the weights that the user's network must already have: its frozen parameters, or all parameters if
-    ``initial`` is ``own``. Empty if there are none."""
+    start: Annotated[Start, START]
+    """The initial weights of the network, e.g. ``parse_start("random(xavier)")``."""
+    frozen: Annotated[str, text(64)] = ""
+    """SHA-256 of the frozen parameters, which the user's network must already have. Empty if there are none."""
     labels: Annotated[LabelSource, LABELS] = field(default_factory=Stored)
     """Where labels come from: `Stored` (classes or probabilities), `Signed`, `PerEpoch` or `Teacher`."""
     decode: Annotated[Decode, DECODE] = field(default_factory=Plain)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..networks.start import START
 from ..program import OPTIMISERS
 from ..program.orders import MOST_STEPS
 from ..storage.records import Rule, list_of, number, one_of, optional, record, text, whole
@@ -23,7 +24,7 @@ PROTOCOL = record(
     {
         "networks": whole(1, MOST_NETWORKS),
         "network": text(4096),
-        "initialiser": text(4096),
+        "start": optional(START),
         "program": text(100),
         "step_size": number(0, LARGEST_VALUE),
         "epochs": whole(0, MOST_STEPS),
@@ -33,7 +34,7 @@ PROTOCOL = record(
         "labels": one_of("", "hard", "soft"),
         "seed": whole(-(2**62), 2**62),
     },
-    needed=("networks", "network", "initialiser"),
+    needed=("networks", "network", "start"),
 )
 
 

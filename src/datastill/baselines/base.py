@@ -3,7 +3,7 @@
 import abc
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,14 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..data import DataSettings, RealData, read_as
 from ..errors import at_least
-from ..evaluation import Grid, Protocol, matched, tuned, user_weights_sha256
+from ..evaluation import Grid, Protocol, matched, tuned
 from ..modes import usual_modes
-from ..networks import build, must_keep_weights
-from ..networks.pool import is_pool
+from ..networks import Network, build
+from ..networks.start import Draws, Random, Start
 from ..program import Ordered, Program, known_name
 from ..rng import derive
 from ..synthetic import by_step, start_labels
-from ..trust import check_initialiser, check_network
+from ..trust import check_network, check_start
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,10 +29,8 @@ class Setting:
     data: RealData
     network: str
     """The network that is trained on the examples: a name or module:callable."""
-    initialiser: str = "xavier"
-    """How its initial weights are drawn."""
-    initial: Literal["random", "own"] = "random"
-    """``random``: initial weights are drawn; ``own``: the pretrained weights of the network are used."""
+    start: Start = field(default_factory=Random)
+    """Its initial weights."""
     ipc: int = 10
     """Images per class."""
     steps: int = 1
@@ -52,8 +50,7 @@ class Setting:
     def __post_init__(self) -> None:
         at_least("ipc (images per class)", self.ipc, 1)
         at_least("steps", self.steps, 1)
-        if self.initial == "random" and not is_pool(self.initialiser):
-            must_keep_weights(self.network, self.initialiser)
+        self.start.check(self.network)
 
     @classmethod
     def like(
@@ -71,16 +68,15 @@ class Setting:
             UserError: the set was read from a file that is not trusted, and its network or its initial weights would
                 import a module or open another file.
         """
-        header, initial = distilled.header, "own" if distilled.header.initial == "own" else "random"
+        header, start = distilled.header, distilled.header.start.fresh()
         if not distilled.trusted:
             if "network" not in changes:
                 check_network(header.network)
-            if "initialiser" not in changes and changes.get("initial", initial) == "random":
-                check_initialiser(header.initialiser)
+            if "start" not in changes:
+                check_start(start)
         fields: dict[str, Any] = {
             "network": header.network,
-            "initialiser": header.initialiser,
-            "initial": initial,
+            "start": start,
             "ipc": distilled.size // distilled.classes,
             "steps": distilled.batches,
             "grid": Grid().matching(distilled),
@@ -99,9 +95,18 @@ class Setting:
         return replace(self.data, train=train, validation=validation)
 
     @cached_property
-    def _weights(self) -> str:
-        network = build(self.network, shape=self.data.shape, classes=self.data.classes)
-        return user_weights_sha256(network, self.initial)
+    def _network(self) -> Network:
+        return build(self.network, shape=self.data.shape, classes=self.data.classes)
+
+    @cached_property
+    def _draws(self) -> Draws:
+        return self.start.bound(self._network, seed=self.seed)
+
+    @property
+    def theta_0(self) -> dict[str, Tensor] | None:
+        """The initial weights by name, if they are equal for all networks and a set must store them; otherwise None."""
+        one = self._draws.one
+        return self._network.named(one) if self._draws.start.is_stored and one is not None else None
 
     @property
     def header(self) -> Header:
@@ -112,9 +117,8 @@ class Setting:
             class_names=data.class_names,
             space=data.space,
             network=self.network,
-            initialiser="own" if self.initial == "own" else self.initialiser,
-            initial=self.initial,
-            weights=self._weights,
+            start=self._draws.start,
+            frozen=self._network.sha256(),
             attack=self.attack,
             config={"data": asdict(self.source)} if self.source else {},
         )
@@ -193,6 +197,7 @@ def arranged(
         targets=labels.flatten().cpu(),
         program=setting.program or Program(order=Ordered(step_sizes=torch.full((1, steps), 0.01))),
         header=header,
+        theta_0=setting.theta_0,
     )
 
 

@@ -55,7 +55,7 @@ class Evaluate:
       datastill evaluate mine.safetensors theirs.safetensors runs/random-mnist          compare them in one table
       datastill evaluate runs/mine runs/theirs                     folders of runs that differ in their --seed
       datastill evaluate set.safetensors --network "nearest-neighbours(k=1,norm=2)"     without training a network
-      datastill evaluate set.safetensors --initialiser kaiming --split validation
+      datastill evaluate set.safetensors --start "random(kaiming)" --split validation
       datastill evaluate set.safetensors --data ./my-images --curve --json
     """
 

@@ -14,7 +14,7 @@ from ..bundled import load
 from ..data import DataSettings, load_data
 from ..errors import UserError, at_least
 from ..evaluation import Protocol, score
-from ..networks.pool import is_pool
+from ..networks.start import Start
 from ..report import plural
 from ..run import pick_device
 from ..storage.files import as_read, must_be_writable
@@ -33,7 +33,7 @@ class MakeBaseline:
       datastill baseline k-means --like runs/mnist-random/distilled.safetensors     same data, network and size
       datastill baseline k-means --like set.safetensors --nearest                   nearest real images
       datastill baseline herding mnist --network lenet --features lenet             in the features of a network
-      datastill baseline random imagenette --network "alexnet(weights=alexnet.safetensors)" --initial own --ipc 1
+      datastill baseline random imagenette --network "alexnet(weights=alexnet.safetensors)" --start pretrained --ipc 1
       datastill evaluate set.safetensors runs/random-mnist runs/k-means-mnist       then compare them
     """
 
@@ -45,13 +45,10 @@ class MakeBaseline:
     """A distilled set: its data, network, initial weights, ipc and steps replace the defaults of these options."""
     network: str = ""
     """Architecture to train on the images; if not given: mlp."""
-    initialiser: str = ""
-    """How random initial weights are drawn (datastill list initialisers); if not given: xavier.
-    - own: the random initialisation in the network's own code."""
-    initial: Literal["", "random", "own"] = ""
-    """Weights that training starts from; if not given: random.
-    - random: a fresh draw for each network.
-    - own: the pretrained weights that come with the network, such as alexnet(weights=FILE)."""
+    start: Start | None = None
+    """Initial weights (datastill list starts); if not given: random(xavier).
+    - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.
+    - pretrained: the weights that come with the network, such as alexnet(weights=FILE)."""
     ipc: int = 0
     """Images per class; 0 (not given): 10."""
     steps: int = 0
@@ -110,7 +107,7 @@ class MakeBaseline:
             )
         source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
-        asked = {name: getattr(self, name) for name in ("network", "initialiser", "initial", "ipc", "steps")}
+        asked = {name: getattr(self, name) for name in ("network", "start", "ipc", "steps")}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}
         if like:
             return self._used(Setting.like(like, data, source, **given))
@@ -119,11 +116,6 @@ class MakeBaseline:
 
     def _used(self, setting: Setting) -> Setting:
         """Return the setting; raise a `UserError` if an option has no effect in it."""
-        if self.initialiser and setting.initial == "own":
-            raise UserError(
-                f"--initialiser {self.initialiser} has no effect: training starts from the pretrained weights of the "
-                "network (initial own), and none are drawn; leave it out, or give --initial random"
-            )
         if self.ipc and self.kind == "average":
             raise UserError("--ipc has no effect: there is one average image of each class; leave it out")
         return setting
@@ -138,7 +130,7 @@ class MakeBaseline:
         record = dict(setting.header.config) | {"baseline": baseline.record(setting)}
         then, now = _made_with(distilled.header), _made_with(replace(setting.header, config=as_read(record)))
         networks = (distilled.header.score or {}).get("n")
-        if setting.initial != "own" and not is_pool(setting.initialiser):
+        if not setting.start.is_one and not setting.start.opens:
             then, now = then | {"networks": networks}, now | {"networks": self.networks}
         both = then.keys() & now.keys()  # a set of an earlier version may lack a setting
         if changed := [f"{name} {then[name]}, not {now[name]}" for name in sorted(both) if then[name] != now[name]]:
@@ -162,7 +154,8 @@ class MakeBaseline:
 
 def _made_with(header: Header) -> dict[str, Any]:
     """Return what decides the images of a baseline and the training on them, by name."""
-    found = {name: getattr(header, name) for name in ("network", "initialiser", "initial", "weights")}
+    found = {"network": header.network, "start": str(header.start), "frozen weights": header.frozen}
+    found["pretrained weights"] = header.start.required_sha256
     for part in ("data", "baseline"):
         found |= {f"{part}.{name}": value for name, value in header.config.get(part, {}).items()}
     return found

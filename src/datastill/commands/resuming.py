@@ -8,7 +8,7 @@ from ..errors import UserError, untrusted
 from ..methods import name_of
 from ..recipes import Config, differences, recipe
 from ..resuming import is_sealed_run, stored_config
-from ..trust import check_data, check_initialiser, check_network, check_start
+from ..trust import check_data, check_network, check_start
 
 
 def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
@@ -48,10 +48,9 @@ def _must_be_named(stored: Config, asked: Config) -> None:
     for theirs, ours in ((stored.network, asked.network), (stored.protocol.network, asked.protocol.network)):
         if theirs != ours:
             check_network(theirs)
-    if stored.start != asked.start:
-        check_start(stored.start)
-    if stored.protocol.initialiser != asked.protocol.initialiser:
-        check_initialiser(stored.protocol.initialiser)
+    for theirs, ours in ((stored.start, asked.start), (stored.protocol.start, asked.protocol.start)):
+        if theirs != ours:
+            check_start(theirs)
     if stored.warm_start != asked.warm_start:
         _check_warm_start(stored.warm_start)
     if stored.data.name != asked.data.name and not stored.data.in_memory:

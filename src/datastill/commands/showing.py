@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..export import export, png_loss
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
+from ..networks.start import KINDS as STARTS
 from ..program import AUGMENTATIONS, OPTIMISERS, PROGRAMS
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
@@ -109,6 +110,7 @@ Kind = Literal[
     "all",
     "recipes",
     "networks",
+    "starts",
     "initialisers",
     "programs",
     "augmentations",
@@ -120,7 +122,9 @@ Kind = Literal[
     "sets",
 ]
 
-_OWN_INITIALISER = "The random initialisation in the network's own code (not the pretrained weights of --initial own)."
+_OWN_INITIALISER = (
+    "The random initialisation in the network's own code (for its pretrained weights: --start pretrained)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,7 @@ class List:
         tables: dict[str, dict[str, str]] = {
             "recipes": {name: first_line(make) for name, make in RECIPES.items()},
             "networks": {name: first_line(make) for name, make in NETWORKS.items()},
+            "starts": {each.spelling: first_line(each) for each in STARTS.values()},
             "initialisers": {
                 name: first_line(fill) if fill else _OWN_INITIALISER for name, fill in INITIALISERS.items()
             },
@@ -168,7 +173,7 @@ def _about_set(distilled: DistilledSet) -> str:
     """Describe a set that comes with the package, in one line."""
     header = distilled.header
     size = bytes_of(distilled.nbytes + distilled.initial_nbytes)
-    return f"{header.network}, {header.initialiser} initial weights: {score_text(dict(header.score or {}))}, {size}"
+    return f"{header.network}, {header.start}: {score_text(dict(header.score or {}))}, {size}"
 
 
 def _about_study(study: Study) -> str:

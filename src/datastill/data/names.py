@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError, unknown
-
-VARIABLE = "DATASTILL_DATA"
-"""Environment variable with the path of a folder that holds one folder for each data set."""
+from ..storage.files import DATA_VARIABLE as VARIABLE
 
 
 @dataclass(frozen=True, kw_only=True)

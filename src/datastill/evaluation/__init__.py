@@ -4,9 +4,8 @@ from .attack import AttackScore, attacked, with_clean
 from .checking import must_be_measurable
 from .claims import other_data
 from .compare import Difference, comparable, difference
-from .fit import stored_weights, user_weights_sha256
 from .matching import matched
-from .protocol import Protocol
+from .protocol import Protocol, start_words
 from .score import Score, curve, hardware, score
 from .table import Row, compare
 from .tune import Grid, tuned
@@ -31,9 +30,8 @@ __all__ = [
     "other_data",
     "packed",
     "score",
-    "stored_weights",
+    "start_words",
     "tuned",
-    "user_weights_sha256",
     "verify",
     "with_clean",
 ]

@@ -4,13 +4,18 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..artifact import DistilledSet
 from ..errors import UserError
+from .protocol import start_words
 from .score import Score
 
-PAIRED_BY = ("network", "initialiser", "seed")
-"""If two protocols agree in these settings, network i has the same initial weights under both."""
+
+def _pairing(score: Score) -> tuple[Any, ...]:
+    """Return settings of a protocol; where they are equal, network i has equal initial weights under both protocols."""
+    protocol = score.protocol
+    return protocol.get("network"), start_words(protocol.get("start")), protocol.get("seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +64,7 @@ def difference(one: Sequence[Score], other: Sequence[Score], confidence: float =
                 f"scores on {first.images} {first.split} and {score.images} {score.split} images cannot be compared; "
                 "measure both on the same"
             )
-    paired = all(score.protocol.get(key) == first.protocol.get(key) for score in (*one, *other) for key in PAIRED_BY)
+    paired = all(_pairing(score) == _pairing(first) for score in (*one, *other))
     if paired:
         pairs = [a - b for a, b in zip(_networks(one), _networks(other), strict=False)]
         count, mean, half = len(pairs), statistics.fmean(pairs), _half(_variance(pairs), len(pairs) - 1, confidence)

@@ -34,7 +34,7 @@ def must_use(protocol: Protocol, distilled: DistilledSet) -> None:
         "optimiser": known_name(distilled.program.optimiser),
         "augmentation": augmentation_name(distilled.program.augmentation),
     }
-    for name in ("initialiser", "program", "step_size", "epochs", "optimiser", "augmentation", "clip", "seed"):
+    for name in ("start", "program", "step_size", "epochs", "optimiser", "augmentation", "clip", "seed"):
         value = getattr(protocol, name)
         if value not in (getattr(default, name), own.get(name)):
             raise UserError(

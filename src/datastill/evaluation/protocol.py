@@ -1,7 +1,7 @@
 """The protocol of an evaluation: which networks, how many, and how they are trained on the set."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -10,6 +10,7 @@ from .. import trust
 from ..artifact import DistilledSet
 from ..artifact.scores import MOST_NETWORKS
 from ..errors import UserError, at_least
+from ..networks.start import START, Start
 from ..program import (
     AUGMENTATIONS,
     PROGRAMS,
@@ -21,7 +22,7 @@ from ..program import (
     known_name,
     optimiser,
 )
-from ..storage.records import must_have_types
+from ..storage.records import must_have_types, optional
 
 MOST_EPOCHS = 100_000
 """The largest number of epochs that a network is trained for."""
@@ -36,9 +37,10 @@ class Protocol:
     the network already has."""
     network: str = ""
     """The architecture. Empty: the one that the set was made for. nearest-neighbours(k=1,norm=2) trains no network."""
-    initialiser: str = ""
-    """How initial weights are drawn. Empty: as the set asks for. pool:FILE: from trained networks of a pool; scores on
-    test images use its held-out networks."""
+    start: Annotated[Start | None, optional(START)] = None
+    """Initial weights. Empty: as the set asks for. random(xavier): a fresh draw of an initialiser (datastill list
+    initialisers) for each network. pool:FILE: trained networks of a pool; scores on test images use its held-out
+    networks."""
     program: Literal["", ProgramName] = ""
     """How networks are trained on the set. Empty or own: as the set says. shuffled-300 is the program of most papers
     since 2020, with 300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (in the
@@ -81,26 +83,31 @@ class Protocol:
         if self.labels == "soft" and distilled.hard:
             raise UserError("labels is 'soft', but the set has hard labels; leave labels out")
         header = distilled.header
-        same = self.network in ("", header.network)
-        # one theta_0: the weights stored for this network, or the weights that the network already has
-        fixed = self.initialiser == "" and (header.initial == "own" or (same and header.initial == "fixed"))
+        start = self._start(distilled)
         if not distilled.trusted:
             if not self.network:
                 trust.check_network(header.network)
-            if not self.initialiser and not fixed:
-                trust.check_initialiser(header.initialiser)
+            if self.start is None and not (distilled.theta_0 and start == header.start):
+                trust.check_start(start)
         program = self.program_of(distilled)
         return replace(
             self,
-            networks=1 if fixed else self.networks,
+            networks=1 if start.is_one else self.networks,
             network=self.network or header.network,
-            initialiser="fixed" if fixed else self.initialiser or header.initialiser,
+            start=start,
             program=self.program or "own",
             epochs=self.epochs or program.order.epochs,
             optimiser=self.optimiser or known_name(program.optimiser),
             augmentation=self.augmentation or augmentation_name(program.augmentation),
             labels=self.labels or ("hard" if distilled.hard else "soft"),
         )
+
+    def _start(self, distilled: DistilledSet) -> Start:
+        """Return the start of the networks: of the set, or the one that the protocol asks for instead."""
+        own = distilled.header.start
+        if self.network not in ("", distilled.header.network):
+            own = own.fresh()
+        return own if self.start is None or str(self.start) == str(own) else self.start
 
     def program_of(self, distilled: DistilledSet) -> Program:
         """Return the program that networks are trained by: of the set or the named one, as this protocol edits it.
@@ -127,3 +134,8 @@ class Protocol:
             return distilled.class_of_each
         distilled.header.labels.teacher(None)
         return distilled.targets
+
+
+def start_words(plain: Any) -> str:
+    """Write the start of a stored protocol as a user writes it; empty for none."""
+    return "" if plain is None else str(START(plain, "start"))

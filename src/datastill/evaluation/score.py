@@ -95,7 +95,7 @@ def score(
     real = getattr(data, split).spaced(images)
     if neighbours.asked(resolved.network):
         neighbours.must_use(protocol or Protocol(), distilled)
-        resolved = replace(resolved, networks=1, initialiser="none")
+        resolved = replace(resolved, networks=1, start=None)
         accuracies = [neighbours.accuracy(distilled, real, resolved.network)]
     else:
         purpose = f"{split} networks"

@@ -11,7 +11,7 @@ from ..data import RealData
 from ..errors import UserError, at_least
 from ..modes import usual_modes
 from ..storage.records import read
-from ..trust import check_data, check_initialiser, check_network
+from ..trust import check_data, check_network, check_start
 from .attack import attacked
 from .claims import claims, require_recorded_data
 from .matching import matched
@@ -85,9 +85,9 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
     protocol = read(Protocol, distilled.header.score["protocol"], "score.protocol")
     if not distilled.trusted:
         check_network(protocol.network)
-        check_initialiser(protocol.initialiser)
-    # "fixed" (weights of the set or the network) and "none" (nearest neighbours) are no names of initialisers
-    return replace(protocol, initialiser="") if protocol.initialiser in ("fixed", "none") else protocol
+        if protocol.start != distilled.header.start:
+            check_start(protocol.start)
+    return replace(protocol, start=None) if protocol.start == distilled.header.start else protocol
 
 
 def check_command(distilled: DistilledSet, path: Path) -> str:
@@ -104,8 +104,8 @@ def check_command(distilled: DistilledSet, path: Path) -> str:
         if not data.get("in_memory"):
             check_data(data.get("name", header.data))
         check_network(header.network)
-        if header.initial == "random":
-            check_initialiser(header.initialiser)
+        if not distilled.theta_0:
+            check_start(header.start)
     except UserError:
         return f"{command} --trust"
     return command

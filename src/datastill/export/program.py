@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 
 from ..artifact import DistilledSet
-from ..networks.pool import PREFIX, is_pool
 from ..program import as_plain, optimiser_numbers
 from .images import png_loss
 
@@ -17,13 +16,6 @@ BATCH_NORM = (
     "Keep the model in evaluation mode, so that dropout is off, but batch normalisation layers in training mode. "
     "After the last step set their running statistics to the statistics of all examples in one batch."
 )
-LOWER = "Expect a much lower accuracy from other weights."
-INITIALISERS = {
-    "xavier": "torch.nn.init.xavier_normal_",
-    "xavier-uniform": "torch.nn.init.xavier_uniform_",
-    "kaiming": "torch.nn.init.kaiming_normal_",
-    "orthogonal": "torch.nn.init.orthogonal_",
-}
 FIGURES = ("split", "images", "mean", "sd", "n")
 
 
@@ -54,10 +46,12 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "std": list(header.space.std),
         "normalisation": NORMALISATION,
         "network": header.network,
-        "initial": initial_kind(distilled),
-        "initialiser": header.initialiser,
+        "start": str(header.start),
+        "initialiser": header.start.drawn_by,
         "initial_weights": initial_words(distilled),
-        "weights_sha256": header.weights,
+        "initial_weights_are_stored": distilled.theta_0 is not None,
+        "weights_sha256": header.start.required_sha256,
+        "frozen_sha256": header.frozen,
         "batch_normalisation": BATCH_NORM,
         "decode": header.decode.kind,
         "score": {name: header.score[name] for name in FIGURES if name in header.score} if header.score else None,
@@ -75,50 +69,11 @@ def exported_type(distilled: DistilledSet) -> torch.dtype:
     return torch.float32 if distilled.inputs.dtype == torch.bfloat16 else distilled.inputs.dtype
 
 
-def initial_kind(distilled: DistilledSet) -> str:
-    """Return where the initial weights come from: ``fixed``, ``pretrained``, ``pool`` or ``random``."""
-    header = distilled.header
-    if header.initial == "random" and is_pool(header.initialiser):
-        return "pool"
-    return {"own": "pretrained"}.get(header.initial, header.initial)
-
-
 def initial_words(distilled: DistilledSet) -> str:
     """Say in words where the initial weights come from, exactly enough to make them again."""
-    header, sha256 = distilled.header, distilled.header.weights
-    frozen = f" Its frozen weights have SHA-256 {sha256}." if sha256 and header.initial != "own" else ""
-    match initial_kind(distilled):
-        case "fixed":
-            return f"The stored initial weights, by parameter name. {LOWER}{frozen}"
-        case "pretrained":
-            return (
-                f"The pretrained weights of the network {header.network}, which the export does not hold. All its "
-                f"parameters, in safetensors format, have SHA-256 {sha256}. {LOWER}"
-            )
-        case "pool":
-            return f"{_pool_words(distilled)}{frozen}"
-    return _drawn_words(header.initialiser) + frozen
-
-
-def _pool_words(distilled: DistilledSet) -> str:
-    pool = distilled.header.provenance.get("pool") or {}
-    sha256 = f" (SHA-256 {pool['sha256']})" if pool.get("sha256") else ""
-    return (
-        f"Any network of the pool in the file {distilled.header.initialiser.removeprefix(PREFIX)}{sha256}, which the "
-        "export does not hold: a safetensors file whose tensor 'held_out' has one network in each row, all parameters "
-        "one after the other in the order of model.named_parameters(). Expect a lower accuracy from networks that were "
-        "trained otherwise."
-    )
-
-
-def _drawn_words(initialiser: str) -> str:
-    if initialiser not in INITIALISERS:
-        return "Drawn at random by the initialisation of each layer itself (PyTorch's default)."
-    return (
-        f"Drawn at random: every parameter of two or more dimensions by {INITIALISERS[initialiser]}, every parameter "
-        "named bias is zero, and all other parameters, such as scales of normalisation layers, stay as PyTorch makes "
-        "them."
-    )
+    header = distilled.header
+    frozen = f" The frozen weights of the network have SHA-256 {header.frozen}." if header.frozen else ""
+    return header.start.in_full(header.network) + frozen
 
 
 def _attack(distilled: DistilledSet) -> dict[str, Any]:

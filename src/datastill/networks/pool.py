@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,8 +19,6 @@ from ..storage.records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mappi
 from .functional import Network
 
 FORMAT = "datastill-pool/1"
-PREFIX = "pool:"
-"""Beginning of an initialiser that names the file of a pool."""
 SPLITS = ("training", "held_out")
 TEST_NETWORKS = "test networks"
 """The purpose of networks that are measured on test images. Only this purpose may use held-out networks."""
@@ -163,88 +161,6 @@ def load_pool(path: str) -> Pool:
 @lru_cache(maxsize=2)  # a run loads its pool for distilling, validating and scoring
 def _kept(path: str, changed: int, size: int) -> Pool:  # noqa: ARG001
     return Pool.load(path)
-
-
-def is_pool(initialiser: str) -> bool:
-    """Return whether an initialiser names a pool: pool:FILE, or pool:FILE#3 for one network of the pool."""
-    return initialiser.startswith(PREFIX)
-
-
-def parse(initialiser: str) -> tuple[str, int | None]:
-    """Split pool:FILE#3 into the file and the index of the network; the index of pool:FILE is None.
-
-    Raises:
-        UserError: the file is empty, or the text after # is not a number.
-    """
-    path, mark, number = initialiser.removeprefix(PREFIX).partition("#")
-    if not path:
-        raise UserError(f"{initialiser!r} names no file; write {PREFIX}FILE, made by: datastill pretrain")
-    if mark and not number.isdecimal():
-        raise UserError(f"{initialiser!r} names no network; write {PREFIX}FILE#3 for the one with index 3")
-    return path, int(number) if mark else None
-
-
-def networks_of(initialiser: str, network: Network) -> Float[Tensor, "networks size"]:
-    """Return the networks that an initialiser names: `Pool.drawn`, or the one network with the index after #.
-
-    Raises:
-        UserError: there is no such pool, its weights do not fit `network`, or the index is not in `Pool.training`.
-    """
-    pool, path, number = _fitting(initialiser, network)
-    if number is None:
-        return pool.drawn
-    if number >= len(pool.training):
-        held = f"; the {len(pool.held_out)} held out are for evaluation only" if len(pool.held_out) else ""
-        raise UserError(
-            f"the pool {path} has {len(pool.training)} networks to distil with, so 0 to "
-            f"{len(pool.training) - 1} can be named, not {number}{held}"
-        )
-    return pool.training[number : number + 1]
-
-
-def measured_with(initialiser: str, network: Network, purpose: str) -> Float[Tensor, "networks size"]:
-    """Return the networks to evaluate with: the named one, `held_out` if for `TEST_NETWORKS`, or `validating`.
-
-    Raises:
-        UserError: there is no such pool, its weights do not fit `network`, or it has no held-out networks.
-    """
-    pool, path, number = _fitting(initialiser, network)
-    if number is not None:
-        return networks_of(initialiser, network)
-    if purpose != TEST_NETWORKS:
-        return pool.validating
-    if not len(pool.held_out):
-        raise UserError(f"the pool {path} has no held-out networks to evaluate with; pretrain one with --held-out 20")
-    return pool.held_out
-
-
-def class_names_of(initialiser: str) -> tuple[str, ...]:
-    """Return the class names of the data that a pool was trained on: output k of its networks is class k of these."""
-    return tuple(load_pool(parse(initialiser)[0]).header["class_names"])
-
-
-def must_have_order(initialiser: str, class_names: Sequence[str]) -> None:
-    """Raise a `UserError` if an initialiser is a pool of networks for these classes in another order.
-
-    Networks for classes with other names can be used: class k of one data set then counts as class k of the other.
-    """
-    if not is_pool(initialiser):
-        return
-    theirs, ours = class_names_of(initialiser), tuple(class_names)
-    if theirs != ours and sorted(theirs) == sorted(ours):
-        k = next(k for k, name in enumerate(theirs) if name != ours[k])
-        raise UserError(
-            f"the pool {parse(initialiser)[0]} has the classes in another order: class {k} is {theirs[k]!r} there, but "
-            f"{ours[k]!r} here; pretrain a pool on data with the order of this one"
-        )
-
-
-def _fitting(initialiser: str, network: Network) -> tuple[Pool, str, int | None]:
-    """Return the pool that an initialiser names, its file, and the index of the named network or None."""
-    path, number = parse(initialiser)
-    pool = load_pool(path)
-    pool.check(network)
-    return pool, path, number
 
 
 def parts(path: Path) -> Path:

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..data.names import VARIABLE
 from ..errors import UserError, unknown
-from ..storage.files import must_be_file, read_tensors
+from ..storage.files import DATA_VARIABLE, must_be_file, read_tensors
 from ..storage.pickled import MoreThanTensorsError, read_pickled
 
 WEIGHTS_FOLDER = "weights"
@@ -123,7 +122,7 @@ def find(name: str) -> Path:
     Raises:
         UserError: there is no such file.
     """
-    root = os.environ.get(VARIABLE)
+    root = os.environ.get(DATA_VARIABLE)
     bare = Path(name).name == name
     places = [Path(root) / WEIGHTS_FOLDER / name] if root and bare else []
     places.append(Path(name).expanduser())
@@ -131,13 +130,13 @@ def find(name: str) -> Path:
         if place.is_file():
             return place
     looked = " or ".join(str(place) for place in places)
-    advice = f"give the path of the file, or set {VARIABLE} to a folder that holds {WEIGHTS_FOLDER}/{name}"
+    advice = f"give the path of the file, or set {DATA_VARIABLE} to a folder that holds {WEIGHTS_FOLDER}/{name}"
     raise UserError(f"there are no weights at {looked}; {advice if bare else 'give the path of the file'}")
 
 
 def is_at_hand(name: str) -> bool:
     """Return whether `name` is a bare name of a file in the folder `weights` of `$DATASTILL_DATA`."""
-    root = os.environ.get(VARIABLE)
+    root = os.environ.get(DATA_VARIABLE)
     return bool(root) and Path(name).name == name and name in _names_in(Path(str(root)) / WEIGHTS_FOLDER)
 
 

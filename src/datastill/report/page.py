@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from .. import migration
 from ..artifact import DistilledSet
 from ..artifact.scores import SCORE as SCORE_RULE
 from ..errors import UserError
-from ..evaluation import check_command
-from ..networks.pool import is_pool, parse
+from ..evaluation import check_command, start_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
 from ..runlog import read_lines
 from ..storage.files import read_json, write_text
@@ -32,7 +32,6 @@ from .words import (
     plural,
     score_text,
     spread_of,
-    start_of,
     step_size_text,
     times_smaller,
 )
@@ -109,7 +108,7 @@ def _read_run(folder: Path) -> Run:
         raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
     distilled = DistilledSet.load(folder / ARTIFACT)
     config = _read_record(folder / CONFIG, RUN_RULE)
-    score = distilled.header.score or _read_record(folder / SCORE, SCORE_RULE)
+    score = distilled.header.score or _read_record(folder / SCORE, SCORE_RULE, migration.score)
     return Run(folder=folder, distilled=distilled, config=config, lines=read_lines(folder / METRICS), score=score)
 
 
@@ -119,10 +118,10 @@ def render(run: Run) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     distilled, config = run.distilled, run.config or {}
-    header, start = distilled.header, start_of(distilled)
+    header, made_for = distilled.header, distilled.header.start.made_for
     return environment.get_template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
-        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, trained from {start.made_for}",
+        subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, trained from {made_for}",
         headline=_headline(run),
         remarks=remarks(distilled, run.score),
         attack=attack_of(distilled),
@@ -135,7 +134,6 @@ def render(run: Run) -> str:
         snippet=snippet(distilled),
         verify=check_command(distilled, run.folder / ARTIFACT),
         header=header,
-        pool=is_pool(header.initialiser),
         command=config.get("command"),
         tables=list(_tables(run)),
         missing=None if run.config is not None else f"The run folder has no {CONFIG}.",
@@ -145,26 +143,15 @@ def render(run: Run) -> str:
 
 def snippet(distilled: DistilledSet) -> str:
     """Return Python code that trains a network on the set; it runs in the folder that holds the set."""
-    header, used = distilled.header, distilled.program
+    header, used, start = distilled.header, distilled.program, distilled.header.start
     ordered = ", in order, with the learned step sizes" if isinstance(used.order, Ordered) else ""
-    known = {"fixed": "fit() loads the stored initial weights", "own": "with the weights that the network comes with"}
-    drawn, more = f"network.init({header.initialiser!r}, [torch.Generator().manual_seed(0)])[0]", ""
-    if is_pool(header.initialiser):
-        drawn, more = (
-            f"Pool.load({parse(header.initialiser)[0]!r}).held_out[0]",
-            "\nfrom datastill.networks.pool import Pool",
-        )
-    initial = (
-        f"model = network.factory()  # {known[header.initial]}"
-        if header.initial in known
-        else f"theta = {drawn}\nmodel = network.factory()\nmodel.load_state_dict(network.named(theta), strict=False)"
-    )
+    imports = start.imports and f"\n{start.imports}"
     return f"""import torch
-from datastill import DistilledSet, build_network{more if header.initial not in known else ""}
+from datastill import DistilledSet, build_network{imports}
 
 distilled = DistilledSet.load("{ARTIFACT}")
 network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
-{initial}
+{start.code}
 
 # {plural(used.length(distilled.size), "gradient step")}{ordered}
 # and {used.optimiser.words}
@@ -181,7 +168,7 @@ def _headline(run: Run) -> dict[str, str] | None:
     if score is None:
         return None
     split, count = score.get("split", "test"), score.get("n", 1)
-    networks = f"{plural(count, 'network')} trained from {start_of(run.distilled).measured}"
+    networks = f"{plural(count, 'network')} trained from {run.distilled.header.start.measured}"
     if attack := score.get("attack"):
         before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
         what = f"of the {split} images of class {attack['attack_class']!r} are classified as {attack['target_class']!r}"
@@ -293,7 +280,9 @@ def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if key == "start":
+            yield f"{prefix}{key}", start_words(value)
+        elif isinstance(value, Mapping):
             yield from _rows(value, f"{prefix}{key}.")
         elif key == "seconds" and isinstance(value, int | float):
             yield f"{prefix}time", duration(value)
@@ -308,7 +297,9 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _read_record(path: Path, rule: Rule) -> Mapping[str, Any] | None:
+def _read_record(
+    path: Path, rule: Rule, migrated: Callable[[Any], Any] = lambda plain: plain
+) -> Mapping[str, Any] | None:
     """Read the JSON object in a file; return None if there is no such file.
 
     Raises:
@@ -319,6 +310,7 @@ def _read_record(path: Path, rule: Rule) -> Mapping[str, Any] | None:
     found = read_json(path)
     try:
         must_be_json(found, path.stem)
+        found = migrated(found)
         rule(found, path.stem)
     except UserError as error:
         raise UserError(f"{path}: {error}; remove it, or run again") from error

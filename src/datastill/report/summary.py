@@ -19,7 +19,7 @@ from ..evaluation import check_command
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
 from .figures import as_bytes, classes_of
 from .remarks import remarks
-from .words import attack_of, bytes_of, number, percent, plural, score_text, start_of
+from .words import attack_of, bytes_of, number, percent, plural, score_text
 
 FEWEST_PIXELS, MOST_PIXELS = 5, 14
 """Smallest and largest width of an example in the terminal, in pixels."""
@@ -67,10 +67,9 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         },
         "space": asdict(header.space),
         "network": header.network,
-        "initialiser": header.initialiser,
-        "initial": header.initial,
-        "made_for": start_of(distilled).made_for,
-        "weights_sha256": header.weights,
+        "start": asdict(header.start),
+        "made_for": header.start.made_for,
+        "frozen_sha256": header.frozen,
         "attack": attack_of(distilled),
         "decode": asdict(header.decode),
         "method": header.method,
@@ -103,9 +102,7 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     if used.clip:
         yield "limit", f"gradients of a norm of at most {used.clip:g}"
     yield "network", header.network
-    yield "initial weights", f"{header.initial}: training starts from {start_of(distilled).made_for}"
-    if header.weights:
-        yield "weights", f"the network must have the weights with SHA-256 {header.weights}"
+    yield from _start_facts(distilled)
     if attack := attack_of(distilled):
         classes = f"images of {attack['attacked_class']!r} as {attack['target_class']!r}"
         yield "made to attack", f"networks trained on it classify {classes}"
@@ -123,6 +120,14 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "size", size + (f", examples in {header.decode.words}" if header.decode.words else "")
     for split, sha256 in (header.provenance.get("data_sha256") or {}).items():
         yield f"{split} data", f"SHA-256 {sha256}"
+
+
+def _start_facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
+    header = distilled.header
+    yield "initial weights", f"{header.start}: training starts from {header.start.made_for}"
+    for kind, sha256 in (("", header.start.required_sha256), ("frozen ", header.frozen)):
+        if sha256:
+            yield f"{kind}weights", f"the network must have the {kind}weights with SHA-256 {sha256}"
 
 
 def _score(distilled: DistilledSet) -> str:

@@ -2,14 +2,12 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet
-from ..networks.pool import PREFIX, is_pool
 
 
 def percent(fraction: int | float) -> str:
@@ -64,35 +62,6 @@ def duration(seconds: int | float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """The initial weights of networks that are trained on a set, in words."""
-
-    made_for: str
-    """The initial weights that the set was made for."""
-    measured: str
-    """The initial weights of the networks that its score was measured with."""
-
-
-def start_of(distilled: DistilledSet) -> Start:
-    """Return the initial weights of a set in words."""
-    header = distilled.header
-    if header.initial == "fixed":
-        return Start(made_for="the initial weights stored with it", measured="the initial weights stored in the set")
-    if header.initial == "own":
-        return Start(
-            made_for="the weights that the network comes with", measured="the weights that the network comes with"
-        )
-    if is_pool(header.initialiser):
-        return Start(
-            made_for=f"any network of the pool {header.initialiser.removeprefix(PREFIX)}",
-            measured="networks that the pool holds out, unseen in distillation",
-        )
-    return Start(
-        made_for=f"any {header.initialiser} initial weights", measured="fresh initial weights, unseen in distillation"
-    )
 
 
 def attack_of(distilled: DistilledSet) -> dict[str, str] | None:

@@ -23,6 +23,8 @@ from .flock import NoLocksError, is_at, lock
 
 LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
 """Temporary name of a file or folder while it is being written; a killed process leaves it behind."""
+DATA_VARIABLE = "DATASTILL_DATA"
+"""Environment variable with the folder in which data and weights files are looked up by name."""
 MOST_JSON_BYTES = 64 * 2**20
 """Bytes of the largest JSON file that is read."""
 MOST_BYTES = 4 * 2**30

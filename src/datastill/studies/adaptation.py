@@ -11,7 +11,7 @@ from ..data import DataSettings
 from ..evaluation import difference, score
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
-from ..networks.start import parse_start
+from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config
 from ..report import spread
@@ -41,8 +41,8 @@ class Adaptation(OnPool):
             {
                 "before": self._before,
                 **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
-                "random-pretrained": lambda folder: {"scores": [self.distilled("", folder).header.score]},
-                "fixed-pretrained": lambda folder: {"scores": [self.distilled("#0", folder).header.score]},
+                "random-pretrained": lambda folder: {"scores": [self.distilled(None, folder).header.score]},
+                "fixed-pretrained": lambda folder: {"scores": [self.distilled(0, folder).header.score]},
                 "fine-tuning": self._fine_tuned,
             }
         )
@@ -53,18 +53,18 @@ class Adaptation(OnPool):
         return {"scores": [found.as_dict()], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
-        pool, name = self.pool(folder)
-        return rows.baseline(BASELINES[kind](), self.setting(name), self.sets, len(pool.held_out))
+        pool, start = self.pool(folder)
+        return rows.baseline(BASELINES[kind](), self.setting(start), self.sets, len(pool.held_out))
 
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
-        pool, name = self.pool(folder)
+        pool, start = self.pool(folder)
         settings = replace(
-            self.source, data=self.target.data, start=parse_start(name), count=1, epochs=self.fine_tuning,
+            self.source, data=self.target.data, start=start, count=1, epochs=self.fine_tuning,
             held_out=len(pool.held_out),
         )  # fmt: skip
         tuned = folder.parent / "fine-tuned.safetensors"
         pretrain(settings, self.data, tuned)
-        plain = BASELINES["random"]().plain(self.setting(f"pool:{tuned}"))
+        plain = BASELINES["random"]().plain(self.setting(FromPool(str(tuned))))
         return {"scores": [score(plain, self.data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:

@@ -158,6 +158,7 @@ def _measured(path: Path) -> dict[str, Any]:
     found = read_json(path)
     try:
         must_be_json(found, "the part")
+        found = migration.part(found)
         MEASURED(found, "the part")
     except UserError as error:
         raise UserError(f"{path}: {error}; delete this file, and measure it again") from error

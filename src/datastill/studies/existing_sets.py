@@ -7,6 +7,7 @@ from typing import Any
 from ..data import load_data
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
+from ..networks.start import Random
 from ..recipes import recipe
 from ..report import Line, plural, spread
 from ..run import pick_device
@@ -42,7 +43,7 @@ class Mismatch(OnSets):
     def _measure(self, initialiser: str) -> dict[str, Any]:
         distilled = self.find_set(self.recipe)
         data = load_data(recipe(self.recipe).data).to(pick_device("auto"))
-        protocol = Protocol(networks=self.networks, initialiser=initialiser)
+        protocol = Protocol(networks=self.networks, start=Random(initialiser))
         return {"score": score(distilled, data, protocol, progress=True).as_dict()}
 
     def text(self, records: Records) -> str:

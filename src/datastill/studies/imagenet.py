@@ -10,7 +10,7 @@ from ..artifact import DistilledSet
 from ..baselines import BASELINES, RandomReal, Setting
 from ..data import RealData, load_data
 from ..evaluation import score
-from ..networks.start import Random
+from ..networks.start import FromPool, Random
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config, recipe
 from ..run import pick_device
@@ -91,7 +91,7 @@ class Features(OnSets):
         )
         path = folder / "network.safetensors"
         pretrain(settings, self._data, path)
-        setting = replace(self._setting, network=network, initial="random", initialiser=f"pool:{path}#0")
+        setting = replace(self._setting, network=network, start=FromPool(str(path), 0))
         plain = RandomReal().plain(setting)
         return {"scores": [score(plain, self._data, trained=False).as_dict()]}
 

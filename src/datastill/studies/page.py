@@ -60,7 +60,7 @@ def _rows(path: Path) -> Iterator[str]:
     cells = (
         f"`{path.parent.name}`",
         header.data,
-        f"{header.network}, {header.initial} initial weights",
+        f"{header.network}, {header.start.kind} initial weights",
         distilled.size,
         "hard" if distilled.hard else "soft",
         found["n"],

@@ -45,25 +45,25 @@ class Poisoning(OnPool):
         return self.named(
             {
                 "random-pretrained": self._learned,
-                "fixed-pretrained": lambda folder: {"attacks": [_attack(self.distilled("#0", folder))]},
+                "fixed-pretrained": lambda folder: {"attacks": [_attack(self.distilled(0, folder))]},
                 **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
                 "defences": self._defences,
             }
         )
 
     def _learned(self, folder: Path) -> dict[str, Any]:
-        return {"attacks": [_attack(self.distilled("", folder))], "pool": self.about(folder)}
+        return {"attacks": [_attack(self.distilled(None, folder))], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
-        _, name = self.pool(folder)
+        _, start = self.pool(folder)
         baseline = BASELINES[kind]()
-        setting = replace(self.setting(name), grid=self.grid)
+        setting = replace(self.setting(start), grid=self.grid)
         sets = [baseline.build(each) for each in settings_of(baseline, setting, self.sets)]
         return {"attacks": [attacked(one, self.data).as_dict() for one in sets]}
 
     def _defences(self, folder: Path) -> dict[str, Any]:
         learned = DistilledSet.load(folder.parent.parent / "random-pretrained.safetensors")
-        size, plain = float(learned.step_sizes.max()), Protocol(initialiser=self.pool(folder)[1])
+        size, plain = float(learned.step_sizes.max()), Protocol(start=self.pool(folder)[1])
         tried = {
             **{
                 f"a step size of {part:g} of it": (learned, replace(plain, step_size=part * size))

@@ -11,7 +11,7 @@ from ..baselines import Setting
 from ..data import RealData, load_data
 from ..evaluation import Grid
 from ..networks.pool import Pool
-from ..networks.start import parse_start
+from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import Config, as_dict
 from ..run import distill, pick_device
@@ -44,18 +44,18 @@ class OnPool(Study):
         """The real data of the target, to distil and to measure."""
         return load_data(self.target.data).to(pick_device("auto"))
 
-    def pool(self, folder: Path) -> tuple[Pool, str]:
-        """Load the pool, or train it if its file is missing; return it with its name as an initialiser."""
+    def pool(self, folder: Path) -> tuple[Pool, FromPool]:
+        """Load the pool, or train it if its file is missing; return it with the start from any of its networks."""
         path = folder.parent / "pool.safetensors"
         if path.exists():
-            return Pool.load(path), f"pool:{path}"
-        return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), f"pool:{path}"
+            return Pool.load(path), FromPool(str(path))
+        return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), FromPool(str(path))
 
-    def setting(self, pool: str) -> Setting:
+    def setting(self, pool: FromPool) -> Setting:
         """Return the setting of baselines for this pool, with the epochs and optimiser of distilled sets to choose."""
         method: Any = self.target.method
         return Setting(
-            data=self.data, network=self.target.network, initialiser=pool, ipc=method.ipc, steps=method.steps,
+            data=self.data, network=self.target.network, start=pool, ipc=method.ipc, steps=method.steps,
             source=self.target.data, attack=self.target.attacked,
             grid=Grid().including(method.epochs, method.optimiser),
         )  # fmt: skip
@@ -65,15 +65,15 @@ class OnPool(Study):
         pool, _ = self.pool(folder)
         return {name: pool.header[name] for name in ("seconds", "accuracies")} | {"sha256": pool.sha256}
 
-    def distilled(self, which: str, folder: Path) -> DistilledSet:
-        """Distil a set for any network of the pool, or for network 0 of it, and save it beside the parts.
+    def distilled(self, which: int | None, folder: Path) -> DistilledSet:
+        """Distil a set for any network of the pool, or for one of them, and save it beside the parts.
 
         Args:
-            which: empty for any network, ``#0`` for network 0.
+            which: number of the network; None for any network.
             folder: the folder of the run.
         """
-        _, name = self.pool(folder)
-        config = replace(self.target, recipe=self.name, start=parse_start(name + which))
+        _, start = self.pool(folder)
+        config = replace(self.target, recipe=self.name, start=replace(start, which=which))
         found = distill(config, folder, resume=(folder / "config.json").exists())
         found.save(folder.parent.parent / f"{folder.name}.safetensors")
         return found

@@ -92,7 +92,7 @@ def read_labels(program: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
 def read_initial_weights(source: str | Path = HERE) -> dict[str, torch.Tensor]:
     """Read the stored initial weights by parameter name; empty if the set is not for fixed initial weights."""
     program = read_program(source)
-    if program["initial"] != "fixed":
+    if not program["initial_weights_are_stored"]:
         return {}
     inside = program["kind"] == "npz"
     with np.load(source if inside else Path(source) / "initial_weights.npz", allow_pickle=False) as archive:
@@ -248,12 +248,14 @@ def recalibrate(model: nn.Module, norms: list[_BatchNorm], examples: torch.Tenso
 
 def check_weights(model: nn.Module, program: dict[str, Any]) -> None:
     """Raise a ValueError unless the model has the pretrained or frozen weights that the set is for."""
-    wanted = program["weights_sha256"]
-    if not wanted:
-        return
+    for kind in ("weights", "frozen"):
+        if program[f"{kind}_sha256"]:
+            _check_sha256(model, program[f"{kind}_sha256"], frozen_only=kind == "frozen")
+
+
+def _check_sha256(model: nn.Module, wanted: str, *, frozen_only: bool) -> None:
     from safetensors.torch import save
 
-    frozen_only = program["initial"] != "pretrained"
     chosen = {
         name: value.detach().cpu().contiguous()
         for name, value in sorted(model.named_parameters())

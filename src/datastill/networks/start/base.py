@@ -192,11 +192,11 @@ class Start(abc.ABC):
         return self.bound(network, seed=seed)(seed, 0, which)
 
     def fresh(self) -> "Start":
-        """Return the start of networks that are to be compared with a set for this start, but not made for it."""
+        """Return the start of networks like those that a set for this start is for, but which it was not made for."""
         return self
 
-    def must_agree(self, stored: bool) -> None:
-        """Raise a `UserError` unless a set of this start may hold weights (`stored`), or may do without them."""
+    def must_agree(self, stored: Mapping[str, Tensor] | None) -> None:
+        """Raise a `UserError` unless a set of this start may hold these weights, or may do without any."""
         if stored:
             raise UserError(f"the set holds initial weights, but its start is {self}; leave theta_0 out")
 

@@ -207,15 +207,19 @@ class Fixed(Start):
         networks: int,
         stored: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "networks size"]:
-        """Return the only weights: those that the set stores, or draws again."""
-        return (stored_weights(stored, network) if stored else self.again(network))[None]
+        """Return the only weights: those that the set stores or draws again; without a set, one draw of this seed."""
+        if stored:
+            return stored_weights(stored, network)[None]
+        return (self.again(network) if self.sha256 else self.drawn(network, seed))[None]
 
     def fresh(self) -> Random:
         """Return other draws of the initialiser."""
         return Random(self.initialiser)
 
-    def must_agree(self, stored: bool) -> None:
-        """Raise a `UserError` unless the set holds the weights, or a seed and a SHA-256 to draw them again."""
+    def must_agree(self, stored: Mapping[str, Tensor] | None) -> None:
+        """Raise a `UserError` unless the set holds these weights, or a seed and a SHA-256 to draw them again."""
+        if stored and self.sha256 not in ("", weights_sha256(stored)):
+            raise UserError(f"the weights in theta_0 are not those of the start, whose SHA-256 is {self.sha256[:12]}")
         if not stored and (self.seed is None or not self.sha256):
             raise UserError(f"the start is {self}, but the set holds no initial weights; give them as theta_0")
 

@@ -99,7 +99,7 @@ class FromPool(Start):
         """The set holds the one network."""
         return self.is_one
 
-    def must_agree(self, stored: bool) -> None:
+    def must_agree(self, stored: Mapping[str, Tensor] | None) -> None:
         """Raise a `UserError` if a set holds weights, but was made for any network of the pool."""
         if not self.is_one:
             super().must_agree(stored)
@@ -115,9 +115,13 @@ class FromPool(Start):
     ) -> Draws:
         """Return the networks to distil with: the named one, or those that no validation uses (`Pool.drawn`).
 
+        The named one may be stored; then the file of the pool is not needed.
+
         Raises:
             UserError: there is no such pool, its weights do not fit the network, or it has too few.
         """
+        if stored and self.is_one:
+            return one_draw(self, stored_weights(stored, network))
         pool = self._fitting(network)
         start = replace(self, sha256=pool.sha256)
         if self.which is not None:

@@ -46,6 +46,10 @@ class Pretrained(Start):
         """SHA-256 of all weights that a user's network must already have."""
         return self.sha256
 
+    def fresh(self) -> "Pretrained":
+        """Return the weights that another network comes with."""
+        return Pretrained()
+
     def bound(
         self,
         network: Network,
