@@ -30,6 +30,7 @@ ROOT = Path(os.environ.get("DATASTILL_DATA") or Path(__file__).resolve().parents
 ITERATIONS = 3
 
 LONG = {"epochs": 6, "window": 3, "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
+POOL = {"ipc": 2, "real_batch": 16, "pool": 2, "age": 3, "coordinates": "pixels"}
 SMALLER = {
     "mnist-random": {
         "steps": 2,
@@ -56,6 +57,11 @@ SMALLER = {
     },
     "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
     "imagenette-alexnet": {"epochs": 2, "real_batch": 4},
+    "kernel-mnist": POOL,
+    "kernel-cifar10": POOL,
+    "kernel-cifar10-1": {**POOL, "ipc": 1},
+    "matching-mnist": {"ipc": 2, "real_per_class": 4},
+    "matching-cifar10": {"ipc": 2, "real_per_class": 4},
 }
 """Settings of the methods that make an iteration a matter of a fraction of a second on one core, and depend less on
 rounding: real images are full of ties, principal coordinates along which real images do not vary are arbitrary, and

@@ -1,7 +1,7 @@
 """Recipes: named full configurations, as functions that return a frozen `Config`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -13,6 +13,8 @@ from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
+from .methods.distribution_matching import DistributionMatching
+from .methods.kernel_ridge import KernelRidge
 from .migration import CONFIG_VERSION
 from .networks.start import START, Fixed, Pretrained, Random, Start
 from .objectives import Attack
@@ -263,6 +265,49 @@ def imagenette_alexnet() -> Config:
     )
 
 
+def kernel_mnist() -> Config:
+    """MNIST, ConvNet, kernel ridge regression with a pool, 100 examples with learned labels."""
+    return _convnet(
+        "kernel-mnist", "mnist", KernelRidge(mirror=False, examples_rate=0.03), LoopSettings(iterations=4000)
+    )
+
+
+def kernel_cifar10() -> Config:
+    """CIFAR-10, ConvNet, kernel ridge regression with a pool, 100 examples with learned labels."""
+    return _convnet("kernel-cifar10", "cifar10", KernelRidge(examples_rate=0.03), LoopSettings(iterations=5000))
+
+
+def kernel_cifar10_1() -> Config:
+    """CIFAR-10, ConvNet, kernel ridge regression with a pool, 10 examples with learned labels."""
+    method = KernelRidge(ipc=1, examples_rate=0.03)
+    return _convnet("kernel-cifar10-1", "cifar10", method, LoopSettings(iterations=8000))
+
+
+def matching_mnist() -> Config:
+    """MNIST, ConvNet, distribution matching, 100 examples."""
+    method = DistributionMatching(mirror=False)
+    return _convnet("matching-mnist", "mnist", method, LoopSettings(iterations=3000, schedule="constant"))
+
+
+def matching_cifar10() -> Config:
+    """CIFAR-10, ConvNet, distribution matching, 100 examples."""
+    loop = LoopSettings(iterations=3000, schedule="constant")
+    return _convnet("matching-cifar10", "cifar10", DistributionMatching(), loop)
+
+
+def _convnet(name: str, data: str, method: Method, loop: LoopSettings) -> Config:
+    """Return a configuration that distils with a narrow ConvNet, and is scored with the usual one (width 128)."""
+    return Config(
+        recipe=name,
+        data=DataSettings(name=data),
+        network="convnet(width=64)",
+        start=Random("kaiming"),
+        method=method,
+        loop=replace(loop, validate_every=loop.iterations),
+        protocol=Protocol(networks=5, network="convnet"),
+    )
+
+
 RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-fixed": cifar10_fixed,
     "cifar10-random": cifar10_random,
@@ -271,6 +316,11 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "digits": digits,
     "fashion-random": fashion_random,
     "imagenette-alexnet": imagenette_alexnet,
+    "kernel-cifar10": kernel_cifar10,
+    "kernel-cifar10-1": kernel_cifar10_1,
+    "kernel-mnist": kernel_mnist,
+    "matching-cifar10": matching_cifar10,
+    "matching-mnist": matching_mnist,
     "mnist-fixed": mnist_fixed,
     "mnist-random": mnist_random,
     "mnist-random-10": mnist_random_10,

@@ -38,7 +38,7 @@ from .storage.seal import sealed
 from .training import Engine
 
 VALIDATION_NETWORKS = 20
-"""How many unseen networks a validation while distilling trains."""
+"""How many unseen networks a validation while distilling trains, if the protocol asks for as many."""
 VALIDATION_IMAGES = 2000
 """How many validation images, at most, a validation while distilling measures on."""
 
@@ -240,7 +240,8 @@ def validate(run: Run, state: State) -> dict[str, float]:
     Returns:
         ``mean`` and ``sd`` of the accuracies, as fractions of 1, and ``n``, the number of networks.
     """
-    protocol = replace(run.config.protocol, networks=VALIDATION_NETWORKS, seed=run.config.seed)
+    networks = min(VALIDATION_NETWORKS, run.config.protocol.networks)
+    protocol = replace(run.config.protocol, networks=networks, seed=run.config.seed)
     data, attack = run.data, run.task.attack
     if attack:  # a good attack makes networks answer the target class
         data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
