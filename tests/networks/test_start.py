@@ -160,6 +160,8 @@ def test_weights_of_an_earlier_set_are_not_said_to_be_drawn_by_a_seed() -> None:
     draws = Fixed("kaiming").bound(made, seed=5, stored=earlier)
     assert torch.equal(draws.one, made.flat(earlier))
     assert draws.start == Fixed("kaiming", weights_sha256(earlier), seed=None)
+    known = Fixed("kaiming").bound(made, seed=3)
+    assert known.start.bound(made, seed=5, stored=made.named(known.one)).start == known.start
     with pytest.raises(UserError, match="do not fit network"):
         Fixed("kaiming").bound(build("lenet", shape=(1, 28, 28), classes=3), seed=5, stored=earlier)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..networks import build
-from ..networks.start import Pretrained
+from ..networks.start import Start
 from . import neighbours
 from .claim import Claim
 from .protocol import Protocol, start_words
@@ -77,7 +77,12 @@ def _weights(distilled: DistilledSet, network: str) -> Iterator[Claim]:
         return
     if recorded:  # compared when the network was made
         yield Claim(name="weights", verdict="holds", text=f"SHA-256 {recorded[:12]}")
-    elif header.start == Pretrained() or build(network, shape=distilled.shape, classes=distilled.classes).sha256():
+    elif _comes_with_weights(header.start) or build(network, shape=distilled.shape, classes=distilled.classes).sha256():
         yield Claim(
             name="weights", verdict="not checked", text="the SHA-256 of the network's own weights is not recorded"
         )
+
+
+def _comes_with_weights(start: Start) -> bool:
+    """Return whether the only weights to start from are not in the set."""
+    return start.is_one and not start.is_stored

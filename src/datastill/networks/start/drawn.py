@@ -194,9 +194,8 @@ class Fixed(Start):
     ) -> Draws:
         """Draw the weights, or take those that an earlier set stores."""
         theta = stored_weights(stored, network) if stored else self.drawn(network, seed, dtype)
-        again = seed if dtype == torch.float32 and not stored else None
-        sha256 = weights_sha256(network.named(theta.float()))
-        return one_draw(replace(self, sha256=sha256, seed=again), theta)
+        known = self.seed if stored else seed if dtype == torch.float32 else None
+        return one_draw(replace(self, sha256=weights_sha256(network.named(theta.float())), seed=known), theta)
 
     def unseen(
         self,
