@@ -13,7 +13,7 @@ from .data import RealData
 from .errors import UserError, at_least
 from .program import Program
 
-Start = Literal["real", "noise"]
+StartFrom = Literal["real", "noise"]
 Coordinates = Literal["auto", "principal", "pixels"]
 
 MOST_VALUES = 4096
@@ -95,7 +95,7 @@ def basis(data: RealData, coordinates: Coordinates) -> Basis:
 
 
 def start_examples(
-    data: RealData, *, ipc: int, steps: int, start: Start, generator: torch.Generator
+    data: RealData, *, ipc: int, steps: int, start: StartFrom, generator: torch.Generator
 ) -> Float[Tensor, "steps b c h w"]:
     """Return normalised examples to start learning from; each step has every class equally often, in class order.
 
@@ -117,7 +117,7 @@ def start_examples(
     return by_step(data.normalise(data.train.images[chosen.flatten()]).unflatten(0, chosen.shape), steps)
 
 
-def must_start(data: RealData, *, ipc: int, steps: int, start: Start) -> None:
+def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom) -> None:
     """Raise a `UserError` if `start_examples` cannot give examples for these arguments."""
     at_least("steps", steps, 1)
     at_least("ipc (images per class)", ipc, 1)

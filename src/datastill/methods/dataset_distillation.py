@@ -16,7 +16,7 @@ from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
-    Start,
+    StartFrom,
     SyntheticData,
     basis,
     choose_coordinates,
@@ -56,7 +56,7 @@ class DatasetDistillation(Method):
     """Gradient steps in an epoch; each step trains on different examples."""
     epochs: int = 3
     """Passes over the steps; each pass has different step sizes."""
-    start_from: Start = "real"
+    start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1) as in the paper (Wang et al. 2018)."""
     step_size: float = 0.02
     """First value of every step size (inner learning rate); then the step sizes are learned."""

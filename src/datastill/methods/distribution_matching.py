@@ -18,7 +18,7 @@ from ..program import PROGRAMS, ShuffledName, Siamese, without_mirrors
 from ..program.siamese import ALL
 from ..rng import generator
 from ..storage.records import must_have_types
-from ..synthetic import Start, SyntheticData, must_start, start_examples, start_labels
+from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
 from .base import Method, OuterRate, State, Task, Update
 
 PIECE = 16
@@ -48,7 +48,7 @@ class DistributionMatching(Method):
       moments of their distribution (arXiv 2502.20653, without its sampling network)."""
     frequencies: int = 1024
     """With characteristic-functions: random frequencies for each network."""
-    start_from: Start = "real"
+    start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 1.0
     """Outer learning rate of the examples, of gradient descent."""

@@ -16,7 +16,7 @@ from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
-    Start,
+    StartFrom,
     SyntheticData,
     basis,
     choose_coordinates,
@@ -59,7 +59,7 @@ class KernelRidge(Method):
     """Strength of the ridge penalty, as a share of the mean of the kernel of an example with itself; above 0."""
     real_batch: int = 256
     """Real images in an outer iteration (the papers: 1024, 5000), or the whole train split if it is smaller."""
-    start_from: Start = "real"
+    start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
