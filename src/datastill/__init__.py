@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .artifact import DistilledSet, Header
     from .bundled import load
-    from .data import DataSettings, RealData, load_data
+    from .data import DataSettings, RealData, load_data, load_rows
     from .errors import UserError
     from .evaluation import Protocol, Score, score, verify
     from .loop import LoopSettings, Stopped
@@ -44,6 +44,7 @@ __all__ = [
     "hypergradient",
     "load",
     "load_data",
+    "load_rows",
     "parse_start",
     "recipe",
     "score",
@@ -55,7 +56,7 @@ __getattr__ = at_first_use(
     {
         "artifact": ("DistilledSet", "Header"),
         "bundled": ("load",),
-        "data": ("DataSettings", "RealData", "load_data"),
+        "data": ("DataSettings", "RealData", "load_data", "load_rows"),
         "errors": ("UserError",),
         "evaluation": ("Protocol", "Score", "score", "verify"),
         "loop": ("LoopSettings", "Stopped"),

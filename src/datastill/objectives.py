@@ -46,7 +46,7 @@ def classification(network: Network, attack: Attack | None = None) -> RealLoss:
 
     def losses(
         thetas: Float[Tensor, "networks size"],
-        images: Float[Tensor, "networks b c h w"],
+        images: Float[Tensor, "networks b *shape"],
         labels: Int64[Tensor, "networks b"],
     ) -> Float[Tensor, " networks"]:
         wanted = attack.relabel(labels) if attack else labels

@@ -16,6 +16,8 @@ from .user_images import as_pixels
 
 MOST_VALUES = 10_000
 """The largest number of channels or columns."""
+SHOWN = 3.0
+"""The normalised value of a row that is shown white in a picture; its negative is shown black."""
 MEANS = list_of(number(-1e9, 1e9), 1, MOST_VALUES)
 DEVIATIONS = list_of(number(1e-9, 1e9), 1, MOST_VALUES)
 
@@ -43,6 +45,11 @@ class Space(abc.ABC):
     def words(self) -> str:
         """The shape of an example in words, e.g. ``images of 1 × 28 × 28``."""
 
+    @property
+    @abc.abstractmethod
+    def normalisation(self) -> str:
+        """How real values are normalised, as a formula in words."""
+
     @abc.abstractmethod
     def normalise(self, values: Any) -> Float[Tensor, "..."]:
         """Return real examples as networks take them, in float32; see `DistilledSet.normalise`."""
@@ -50,6 +57,10 @@ class Space(abc.ABC):
     @abc.abstractmethod
     def statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the mean and the standard deviation in a shape that fits examples."""
+
+    @abc.abstractmethod
+    def pictures(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n c h w"]:
+        """Return normalised examples as pictures: values from 0 to 1 are from black to white, and may exceed them."""
 
     def original(self, inputs: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return normalised examples in the units of the real ones: the inverse of `normalise`, not clipped."""
@@ -83,11 +94,20 @@ class Pixels(Space):
         """The shape of an image in words."""
         return f"images of {' × '.join(map(str, self.shape))}"
 
+    @property
+    def normalisation(self) -> str:
+        """How pixels are normalised."""
+        return "(pixel - mean) / std in each channel, for pixels in [0, 1]"
+
     def normalise(self, values: Any) -> Float[Tensor, "... c h w"]:
         """Return images as float32 of shape (..., channels, height, width)."""
         pixels = as_pixels(values, self.shape)
         mean, std = self.statistics(pixels.device)
         return (pixels - mean) / std
+
+    def pictures(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Return the pixels of images."""
+        return self.original(inputs)
 
     def statistics(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
         """Return the mean and the standard deviation of each channel."""
@@ -123,6 +143,11 @@ class Vectors(Space):
         """The shape of a row in words."""
         return f"rows of {counted(len(self.columns), 'number')}"
 
+    @property
+    def normalisation(self) -> str:
+        """How values are normalised."""
+        return "(value - mean) / std in each column"
+
     def normalise(self, values: Any) -> Float[Tensor, "... columns"]:
         """Return rows as float32 of shape (..., columns), from a tensor, an array, lists of numbers or a data frame."""
         rows = torch.as_tensor(self._array(values), dtype=torch.float32)
@@ -133,6 +158,10 @@ class Vectors(Space):
             raise UserError("rows hold values that are missing or not finite; fill or remove them first")
         mean, std = self.statistics(rows.device)
         return (rows - mean) / std
+
+    def pictures(self, inputs: Float[Tensor, "n columns"]) -> Float[Tensor, "n 1 1 columns"]:
+        """Return rows as lines of grey levels: normalised values from `-SHOWN` to `SHOWN` are from black to white."""
+        return (inputs / (2 * SHOWN) + 0.5)[:, None, None]
 
     def _array(self, values: Any) -> Any:
         if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a data frame of pandas or polars

@@ -44,23 +44,23 @@ class Basis:
     directions: Float[Tensor, "values values"] | None = None
     scale: Float[Tensor, " values"] | None = None
 
-    def coordinates(self, examples: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+    def coordinates(self, examples: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return the coordinates of examples."""
         if self.directions is None or self.scale is None:
             return examples
-        return (examples.flatten(-3) @ self.directions / self.scale).view(examples.shape)
+        return (examples.reshape(-1, len(self.scale)) @ self.directions / self.scale).view(examples.shape)
 
-    def examples(self, coordinates: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+    def examples(self, coordinates: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return examples in normalised pixels from their coordinates."""
         if self.directions is None or self.scale is None:
             return coordinates
-        return ((coordinates.flatten(-3) * self.scale) @ self.directions.T).view(coordinates.shape)
+        return ((coordinates.reshape(-1, len(self.scale)) * self.scale) @ self.directions.T).view(coordinates.shape)
 
-    def gradient(self, gradient: Float[Tensor, "*some c h w"]) -> Float[Tensor, "*some c h w"]:
+    def gradient(self, gradient: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return the gradient with respect to coordinates, given the gradient with respect to examples."""
         if self.directions is None or self.scale is None:
             return gradient
-        return ((gradient.flatten(-3) @ self.directions) * self.scale).view(gradient.shape)
+        return ((gradient.reshape(-1, len(self.scale)) @ self.directions) * self.scale).view(gradient.shape)
 
 
 def choose_coordinates(data: RealData, coordinates: Coordinates) -> Coordinates:
@@ -96,7 +96,7 @@ def basis(data: RealData, coordinates: Coordinates) -> Basis:
 
 def start_examples(
     data: RealData, *, ipc: int, steps: int, start: StartFrom, generator: torch.Generator
-) -> Float[Tensor, "steps b c h w"]:
+) -> Float[Tensor, "steps b *shape"]:
     """Return normalised examples to start learning from; each step has every class equally often, in class order.
 
     Args:
@@ -126,7 +126,7 @@ def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom) -> Non
         data.must_have(ipc)
 
 
-def by_step(images: Float[Tensor, "classes each c h w"], steps: int) -> Float[Tensor, "steps b c h w"]:
+def by_step(images: Float[Tensor, "classes each *shape"], steps: int) -> Float[Tensor, "steps b *shape"]:
     """Divide the images of each class among the steps; each step has every class equally often, in class order.
 
     Raises:

@@ -17,7 +17,7 @@ class Average(Baseline):
     name: ClassVar[str] = "average"
     varies: ClassVar[bool] = False
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """One average image per class, whatever `ipc` is."""
         return torch.stack(
             [of_class(setting.data, label).mean(0, keepdim=True) for label in range(setting.data.classes)]

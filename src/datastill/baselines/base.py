@@ -132,7 +132,7 @@ class Baseline(abc.ABC):
     """Whether another seed gives another set."""
 
     @abc.abstractmethod
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """The normalised images of each class: ipc per class, or fewer, and then every step uses all of them.
 
         Raises:
@@ -177,7 +177,7 @@ class Baseline(abc.ABC):
 
 
 def arranged(
-    images: Float[Tensor, "classes each c h w"], setting: Setting, about: Baseline | None = None
+    images: Float[Tensor, "classes each *shape"], setting: Setting, about: Baseline | None = None
 ) -> DistilledSet:
     """Arrange images into steps that hold every class equally often, with a provisional step size of 0.01.
 
@@ -212,6 +212,6 @@ def seeded(setting: Setting, purpose: str) -> int:
     return derive(setting.seed, purpose) % 2**32
 
 
-def of_class(data: RealData, label: int) -> Float[Tensor, "n c h w"]:
+def of_class(data: RealData, label: int) -> Float[Tensor, "n *shape"]:
     """All normalised train images of a class."""
     return data.normalise(data.train.images[data.train.labels == label])

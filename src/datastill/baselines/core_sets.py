@@ -21,7 +21,7 @@ class CoreSet(Baseline, abc.ABC):
     features: str = PIXELS
     """The space in which images are compared: pixels, or the name of a network, which is first trained on the data."""
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """The images of each class that `chosen` picks."""
         data, space = setting.data, features(setting.data, self.features, setting.seed)
         picked = []

@@ -20,11 +20,11 @@ class KMeans(Baseline):
     nearest: bool = False
     """Use the real image nearest to each centroid instead of the centroid."""
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """Centroids found by scikit-learn on normalised pixels, from one k-means++ start."""
         return torch.stack([self._of(setting, label) for label in range(setting.data.classes)])
 
-    def _of(self, setting: Setting, label: int) -> Float[Tensor, "each c h w"]:
+    def _of(self, setting: Setting, label: int) -> Float[Tensor, "each *shape"]:
         import sklearn.cluster  # two seconds
 
         images = of_class(setting.data, label)

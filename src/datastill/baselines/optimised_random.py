@@ -31,7 +31,7 @@ class OptimisedRandom(Baseline):
         for name in ("candidates", "networks", "real_images"):
             at_least(name, getattr(self, name), 1)
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """The images of the best set; all sets use the step size that is best for the first on validation images."""
         drawn = [
             RandomReal().images(replace(setting, seed=derive(setting.seed, "candidate", i)))

@@ -16,7 +16,7 @@ class RandomReal(Baseline):
 
     name: ClassVar[str] = "random"
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each c h w"]:
+    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
         """Images drawn from the train split; no image is drawn twice."""
         data = setting.data
         index = data.by_class(setting.ipc, generator(setting.seed, "random real set"))

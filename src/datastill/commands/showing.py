@@ -54,7 +54,7 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a distilled set in another file format: png pictures, npz arrays or parquet.
+    """Write a distilled set in another file format: png pictures, npz arrays, parquet or csv.
 
     Examples:
       datastill export runs/digits --kind npz --to set.npz           a finished run, by its folder
@@ -65,8 +65,8 @@ class Export:
 
     file: Positional[Path]
     """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
-    kind: Literal["png", "npz", "parquet"] = "png"
-    """File format; png and parquet write a folder, npz writes one file."""
+    kind: Literal["png", "npz", "parquet", "csv"] = "png"
+    """File format; png, parquet and csv (for rows of a table) write a folder, npz writes one file."""
     to: Path
     """File or folder to write; it must not exist yet, or be an empty folder."""
 

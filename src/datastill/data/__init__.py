@@ -1,7 +1,8 @@
-"""Real data: named sets, folders, tables, torch datasets and arrays, as uint8 tensors with their statistics."""
+"""Real data: named sets, folders, tables, torch datasets and arrays, as tensors with their statistics."""
 
 from .names import KNOWN, KnownSet, is_known, require_known
 from .real import RealData, Split, read_as
+from .rows import load_rows
 from .settings import DataSettings
 from .sources import load_data
 
@@ -13,6 +14,7 @@ __all__ = [
     "Split",
     "is_known",
     "load_data",
+    "load_rows",
     "read_as",
     "require_known",
 ]

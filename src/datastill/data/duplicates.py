@@ -5,19 +5,19 @@ import warnings
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from .real import Split
 
 
-def first_of(images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, " n"]:
+def first_of(images: Shaped[Tensor, "n *shape"]) -> Int64[Tensor, " n"]:
     """Return, for each image, the index of the first image with equal pixels."""
     seen: dict[bytes, int] = {}
     return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(digests(images))])
 
 
-def digests(images: UInt8[Tensor, "n c h w"]) -> list[bytes]:
+def digests(images: Shaped[Tensor, "n *shape"]) -> list[bytes]:
     """Return a digest of the pixels of each image."""
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.cpu().numpy()]
 
@@ -33,19 +33,20 @@ def groups(split: Split, least: int) -> Int64[Tensor, " n"]:
     return torch.where(choices[split.labels] < least, alone, first)
 
 
-def warn_of_shared(name: str, splits: Mapping[str, Split]) -> None:
+def warn_of_shared(name: str, splits: Mapping[str, Split], noun: str = "image") -> None:
     """Warn in one line if identical images are in two splits.
 
     Args:
         name: the name of the data in the warning.
         splits: train, validation and test by name.
+        noun: the word for an example.
     """
     found = {role: digests(split.images) for role, split in splits.items()}
     shared = []
     for one, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
         there = set(found[other])
         if count := sum(digest in there for digest in found[one]):
-            shared.append(f"{count} of {len(found[one])} images of {one} are identical to images of {other}")
+            shared.append(f"{count} of {len(found[one])} {noun}s of {one} are identical to {noun}s of {other}")
     if shared:
-        text = f"{name!r}: {'; '.join(shared)}. Accuracy on these images says nothing about new images"
+        text = f"{name!r}: {'; '.join(shared)}. Accuracy on these {noun}s says nothing about new {noun}s"
         warnings.warn(text, stacklevel=4)

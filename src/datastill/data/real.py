@@ -7,12 +7,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import UserError, at_least
 from ..runlog import say
-from ..space import Pixels
+from ..space import Pixels, Space, Vectors
 from .settings import DataSettings
 
 SLOW_VALUES = 1000
@@ -23,8 +23,8 @@ SLOW_VALUES = 1000
 class Split:
     """Images and their labels, in the order of the source."""
 
-    images: UInt8[Tensor, "n c h w"]
-    """Pixels, 0..255."""
+    images: Shaped[Tensor, "n *shape"]
+    """Pixels, uint8 in 0..255, of shape (n, channels, height, width); or rows, float32 of shape (n, columns)."""
     labels: Int64[Tensor, " n"]
     """Classes, 0..K-1."""
 
@@ -74,22 +74,27 @@ class RealData:
     class_names: tuple[str, ...]
     """The name of class k at index k."""
     mean: Float[Tensor, " c"]
-    """Mean of each channel of `train`, where pixels are in [0, 1]."""
+    """Mean of each channel of `train`, where pixels are in [0, 1]; or of each column."""
     std: Float[Tensor, " c"]
-    """Standard deviation of each channel of `train`, where pixels are in [0, 1]; 1 for a constant channel."""
+    """Standard deviation of each channel of `train`, where pixels are in [0, 1], or of each column; 1 if constant."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns, if the data are rows; empty: they are images."""
     source: DataSettings | None = None
     """Settings with which `load_data` loaded the data; None if the data was made without `load_data`."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an image, or (columns,) of a row."""
+        return tuple(self.train.images.shape[1:])
 
     @property
-    def space(self) -> Pixels:
+    def space(self) -> Space:
         """What an example is, and how it is normalised."""
-        return Pixels(mean=tuple(self.mean.tolist()), std=tuple(self.std.tolist()), shape=self.shape)
+        mean, std = tuple(self.mean.tolist()), tuple(self.std.tolist())
+        if self.columns:
+            return Vectors(mean=mean, std=std, columns=self.columns)
+        channels, height, width = self.shape
+        return Pixels(mean=mean, std=std, shape=(channels, height, width))
 
     @property
     def classes(self) -> int:
@@ -153,18 +158,25 @@ class RealData:
         """Return data whose normalised images have another floating-point type."""
         return self if dtype == self.dtype else replace(self, mean=self.mean.to(dtype), std=self.std.to(dtype))
 
-    def normalise(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Convert pixels (0..255) to floats, scaled to mean 0 and standard deviation 1 in each channel of `train`."""
+    def normalise(self, images: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """Convert pixels (0..255) to floats, scaled to mean 0 and standard deviation 1 in each channel of `train`.
+
+        Rows are scaled so in each column.
+        """
+        if self.columns:
+            return (images.to(self.dtype) - self.mean) / self.std
         scaled = images.to(self.dtype).div_(255)
         return scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
 
-    def denormalise(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def denormalise(self, images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Convert normalised images to pixel values, in [0, 1] for real images; differentiable, not clipped."""
+        if self.columns:
+            return images * self.std + self.mean
         return images * self.std[:, None, None] + self.mean[:, None, None]
 
     def batch(
         self, generator: torch.Generator, size: int
-    ) -> tuple[Float[Tensor, "size c h w"], Int64[Tensor, " size"]]:
+    ) -> tuple[Float[Tensor, "size *shape"], Int64[Tensor, " size"]]:
         """Draw `size` images of `train` uniformly without replacement; return them normalised, with their labels.
 
         Raises:

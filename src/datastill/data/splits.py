@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,10 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
     Raises:
         UserError: images have different sizes, there are fewer than two classes, or a class has too few images.
     """
-    labels, names = _classes(parts)
+    labels, names = classes_of({role: (part.labels, part.names) for role, part in parts.items()})
+    for role, part in parts.items():
+        if len(part.labels) != len(part.images):
+            raise UserError(f"{role} has {len(part.images)} images, but {len(part.labels)} labels; give one per image")
     images = [
         padded(convert(piece, settings.channels), settings.pad)
         for piece in match([part.images for part in parts.values()])
@@ -92,27 +95,7 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
     splits = {
         role: Split(images=pixels, labels=classes) for role, pixels, classes in zip(parts, images, labels, strict=True)
     }
-    _require_all(splits, names)
-    if "test" not in splits:
-        total = len(splits["train"])
-        splits["train"], splits["test"] = _cut(
-            splits["train"],
-            TEST_SHARE,
-            generator(TEST_SEED, "test split"),
-            together,
-            2 if "validation" in splits else 3,
-        )
-        warnings.warn(
-            f"{name!r} has no test split: {len(splits['test'])} of its {total} images were set apart for it "
-            f"({TEST_SHARE:.0%} of each class, the same images every time)",
-            stacklevel=3,
-        )
-    if "validation" in splits:
-        _say_what_is_not_cut(name, settings)
-    else:
-        draw = generator(settings.seed, "validation split")
-        splits["train"], splits["validation"] = _cut(splits["train"], settings.validation, draw, together, 2)
-    warn_of_shared(name, splits)
+    splits = with_all_splits(name, splits, names, settings, together=together)
     mean, std = statistics(splits["train"].images)
     return RealData(
         name=name,
@@ -124,6 +107,53 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
         std=std,
         source=settings,
     )
+
+
+def with_all_splits(
+    name: str,
+    splits: dict[str, Split],
+    names: tuple[str, ...],
+    settings: DataSettings,
+    *,
+    together: bool = True,
+    noun: str = "image",
+) -> dict[str, Split]:
+    """Return train, validation and test: those that the source lacks are cut off train.
+
+    Args:
+        name: the name of the data in warnings.
+        splits: the splits of the source by role.
+        names: the names of the classes.
+        settings: how validation is cut off if the source has none.
+        together: whether a cut keeps identical images in one split.
+        noun: the word for an example in messages.
+
+    Raises:
+        UserError: a class has too few images.
+    """
+    splits = dict(splits)
+    _require_all(splits, names, noun)
+    if "test" not in splits:
+        total = len(splits["train"])
+        splits["train"], splits["test"] = _cut(
+            splits["train"],
+            TEST_SHARE,
+            generator(TEST_SEED, "test split"),
+            together,
+            2 if "validation" in splits else 3,
+        )
+        warnings.warn(
+            f"{name!r} has no test split: {len(splits['test'])} of its {total} {noun}s were set apart for it "
+            f"({TEST_SHARE:.0%} of each class, the same {noun}s every time)",
+            stacklevel=3,
+        )
+    if "validation" in splits:
+        _say_what_is_not_cut(name, settings)
+    else:
+        draw = generator(settings.seed, "validation split")
+        splits["train"], splits["validation"] = _cut(splits["train"], settings.validation, draw, together, 2)
+    warn_of_shared(name, splits, noun)
+    return splits
 
 
 def _say_what_is_not_cut(name: str, settings: DataSettings) -> None:
@@ -178,22 +208,25 @@ def _cut(split: Split, share: float, draw: torch.Generator, together: bool, leas
     return split.take((~cut).nonzero()[:, 0]), split.take(cut.nonzero()[:, 0])
 
 
-def _classes(parts: dict[str, Labelled]) -> tuple[list[Int64[Tensor, " n"]], tuple[str, ...]]:
-    """Return the labels of each part as 0..K-1 over the classes that occur, and the names of these classes."""
-    if len({part.names for part in parts.values()}) > 1:
+def classes_of(
+    parts: Mapping[str, tuple[np.ndarray, tuple[str, ...] | None]],
+) -> tuple[list[Int64[Tensor, " n"]], tuple[str, ...]]:
+    """Return the labels of each part as 0..K-1 over the classes that occur, and the names of these classes.
+
+    Args:
+        parts: the labels of each split by role, with the names of classes that integers are indices into, or None.
+    """
+    if len({known for _, known in parts.values()}) > 1:
         raise UserError(f"the splits {', '.join(parts)} have different class names; give all splits equal ones")
-    if len({part.labels.dtype.kind == "U" for part in parts.values()}) > 1:
+    if len({labels.dtype.kind == "U" for labels, _ in parts.values()}) > 1:
         raise UserError(
             f"the splits {', '.join(parts)} have labels of different kinds; give all integers or all strings"
         )
-    for role, part in parts.items():
-        if len(part.labels) != len(part.images):
-            raise UserError(f"{role} has {len(part.images)} images, but {len(part.labels)} labels; give one per image")
-    labels = [part.labels for part in parts.values()]
+    labels = [each for each, _ in parts.values()]
     if len({each.dtype.kind for each in labels}) > 1:  # NumPy would join int64 and uint64 as floats
         labels = [each.astype(object) for each in labels]
     values = np.unique(np.concatenate(labels))
-    known = next(iter(parts.values())).names
+    known = next(iter(parts.values()))[1]
     names = tuple(class_name(str(value) if known is None else known[value]) for value in values)
     _require_different(names)
     if len(names) < 2:
@@ -207,7 +240,7 @@ def _require_different(names: tuple[str, ...]) -> None:
         raise UserError(f"two classes are called {twice[0]!r}; give each class its own name")
 
 
-def _require_all(splits: dict[str, Split], names: tuple[str, ...]) -> None:
+def _require_all(splits: dict[str, Split], names: tuple[str, ...], noun: str) -> None:
     """Raise a `UserError` unless each class has enough images in each split, and for the splits still to be cut off."""
     missing = [role for role in ("validation", "test") if role not in splits]
     for role, split in splits.items():
@@ -217,6 +250,6 @@ def _require_all(splits: dict[str, Split], names: tuple[str, ...]) -> None:
             if count < least:
                 also = f" (one each for {', '.join(['train', *missing])})" if least > 1 else ""
                 raise UserError(
-                    f"class {name!r} has {count} images in {role}, but must have at least {least}{also}; "
-                    "add images or leave the class out"
+                    f"class {name!r} has {count} {noun}s in {role}, but must have at least {least}{also}; "
+                    f"add {noun}s or leave the class out"
                 )

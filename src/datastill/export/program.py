@@ -9,9 +9,8 @@ from ..artifact import DistilledSet
 from ..program import as_plain, optimiser_numbers
 from .images import png_loss
 
-Kind = Literal["png", "npz", "parquet"]
+Kind = Literal["png", "npz", "parquet", "csv"]
 
-NORMALISATION = "(pixel - mean) / std in each channel, for pixels in [0, 1]; the exact examples are normalised already"
 BATCH_NORM = (
     "Keep the model in evaluation mode, so that dropout is off, but batch normalisation layers in training mode. "
     "After the last step set their running statistics to the statistics of all examples in one batch."
@@ -44,7 +43,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "labels": distilled.targets.tolist(),
         "mean": list(header.space.mean),
         "std": list(header.space.std),
-        "normalisation": NORMALISATION,
+        "normalisation": header.space.normalisation,
         "network": header.network,
         "start": str(header.start),
         "initialiser": header.start.drawn_by,
@@ -55,7 +54,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "batch_normalisation": BATCH_NORM,
         "decode": header.decode.kind,
         "score": {name: header.score[name] for name in FIGURES if name in header.score} if header.score else None,
-        "png_loss": asdict(png_loss(distilled)),
+        "png_loss": asdict(png_loss(distilled)) if len(distilled.shape) == 3 else None,
     }
 
 

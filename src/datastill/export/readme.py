@@ -5,18 +5,20 @@ import html
 from ..artifact import DistilledSet
 from ..program import Ordered, optimiser_code
 from .images import png_loss
-from .program import BATCH_NORM, NORMALISATION, Kind, attack_warning, initial_words, loss_words
+from .program import BATCH_NORM, Kind, attack_warning, initial_words, loss_words
 
 HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
 READING = {
     "png": '`datasets.load_dataset("imagefolder", data_dir="FOLDER")["train"]`',
     "parquet": '`datasets.load_dataset("FOLDER")["train"]`',
     "npz": "`numpy.load(FILE)`",
+    "csv": '`pandas.read_csv("rows.csv")`',
 }
 EXACT = {
     "png": "The exact values are in the `.safetensors` file that this folder was exported from; `--kind npz` and "
     "`--kind parquet` export them too.",
     "parquet": "The exact values, normalised as a network takes them, are in the column `example`.",
+    "csv": "The rows are in the units of the real ones, with enough digits to give the exact normalised values again.",
     "npz": "The exact values, normalised as a network takes them, are in the array `inputs`.",
 }
 
@@ -50,7 +52,7 @@ def _order(distilled: DistilledSet, kind: Kind) -> str:
 
 
 def _images(distilled: DistilledSet, kind: Kind) -> str:
-    if kind == "npz":
+    if kind in ("npz", "csv"):
         return EXACT[kind]
     less = " A network trained on these images is less accurate than one trained on the exact values."
     more = f"{less if kind == 'png' else ''} {EXACT[kind]}"
@@ -83,8 +85,9 @@ def _facts(distilled: DistilledSet) -> str:
 - Step sizes: `step_sizes` has one number for each epoch and step; set it as learning rate before the step.
 - Loss: {loss_words(distilled)}{_limit(used.clip)}. Labels: {labels}.
 - Augmentation: {used.augmentation.words if used.augmentation else "none"}.
-- Normalisation: {NORMALISATION}. Mean {_listed(header.space.mean)}, standard deviation {_listed(header.space.std)}.
-- Network: `{header.network}` for images of {" x ".join(map(str, distilled.shape))} in {distilled.classes} classes; \
+- Normalisation: {header.space.normalisation}; the exact examples are normalised already. Mean \
+{_listed(header.space.mean)}, standard deviation {_listed(header.space.std)}.
+- Network: `{header.network}` for {header.space.words} in {distilled.classes} classes; \
 its code is in `network.py`.
 - Initial weights: {_plain(initial_words(distilled))}
 - Batch normalisation and dropout: {BATCH_NORM}{bits if header.decode.words else ""}"""
@@ -121,7 +124,7 @@ model = fit(make_model("set.npz"), "set.npz")
 ```python
 from fit import fit, make_model, normalise, read_program
 model = fit(make_model())
-logits = model(normalise(images, read_program()))  # images of shape (n, channels, height, width), pixels in [0, 1]
+logits = model(normalise(real, read_program()))  # images (n, channels, height, width) in [0, 1], or rows
 ```"""
 
 

@@ -1,5 +1,6 @@
 """Writing of exports, completely or not at all."""
 
+import csv
 import json
 import stat
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from ..artifact import INITIAL, DistilledSet, Plain, Teacher
+from ..artifact import INITIAL, DistilledSet, Plain, Teacher, Vectors
 from ..errors import UserError, unknown
 from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
@@ -22,17 +23,21 @@ from .parquet import write_table
 from .program import Kind, attack_warning, exported_type, program
 from .readme import readme
 
+ROWS = "rows.csv"
+"""Name of the file of rows in an export."""
+
 
 def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
     """Write a set in the format of another tool, completely or not at all.
 
     Args:
         distilled: the set to write.
-        to: a new folder for ``png`` and ``parquet``; a new file for ``npz`` (a missing suffix ``.npz`` is added).
+        to: a new folder for ``png``, ``parquet`` and ``csv``; a new file for ``npz`` (a missing suffix is added).
         kind: ``png``: one 8-bit image per example, a folder per class, and ``metadata.jsonl`` with labels and order, as
             `datasets` reads image folders. ``npz``: all tensors bit for bit, and the header as JSON in ``header``.
             ``parquet``: a folder that `datasets` reads, in the order of the set, with 8-bit images in the column
-            ``image`` and the exact normalised floats in ``example``. All kinds hold ``program.json`` (all numbers of
+            ``image`` and the exact normalised floats in ``example``. ``csv``: a folder with the rows of a table, in the
+            units of the real ones. All kinds hold ``program.json`` (all numbers of
             the training), ``network.py``, ``fit.py`` (the training in plain PyTorch), ``README.md`` and stored
             initial weights (``initial_weights.npz`` in folders); an archive holds the texts as arrays with these names.
 
@@ -40,18 +45,20 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
         The path of the folder or file written.
 
     Raises:
-        UserError: the kind is unknown, something exists at the path, the images have a number of channels other than 1
-            or 3 (``png`` and ``parquet``), the labels come from a teacher, or the path cannot be written.
+        UserError: the kind is unknown, or cannot hold the examples; something exists at the path; the images have a
+            number of channels other than 1 or 3 (``png`` and ``parquet``); the labels come from a teacher; or the path
+            cannot be written.
     """
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
     _must_have_labels(distilled)
+    _must_suit(distilled, kind)
     path = _target(Path(to), kind)
     if kind == "npz":
         write_whole(path, _as_npz(distilled))
     else:
-        _check_channels(distilled, kind)
-        write_folder(path, lambda temporary: (_write_png if kind == "png" else _write_parquet)(distilled, temporary))
+        fill = {"png": _write_png, "parquet": _write_parquet, "csv": _write_csv}[kind]
+        write_folder(path, lambda temporary: fill(distilled, temporary))
     return path
 
 
@@ -112,6 +119,19 @@ def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
     _write_beside(distilled, folder, "parquet", {})
 
 
+def _write_csv(distilled: DistilledSet, folder: Path) -> None:
+    space = distilled.header.space
+    columns = space.columns if isinstance(space, Vectors) else ()
+    mean, std = (np.array(each, dtype=np.float32).astype(np.float64) for each in (space.mean, space.std))
+    values = distilled.inputs.detach().cpu().double().numpy() * std + mean
+    with (folder / ROWS).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["label", "class", *columns])
+        for number, row in zip(distilled.class_of_each.tolist(), values.tolist(), strict=True):
+            table.writerow([number, distilled.header.class_names[number], *row])
+    _write_beside(distilled, folder, "csv", {})
+
+
 def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[str, Any]) -> None:
     """Write the files of a folder besides the examples."""
     write_json(folder / "program.json", program(distilled, kind) | more)
@@ -139,8 +159,13 @@ def _must_have_labels(distilled: DistilledSet) -> None:
         raise UserError("the labels of this set come from a teacher, which an export cannot hold; use the set itself")
 
 
-def _check_channels(distilled: DistilledSet, kind: str) -> None:
-    if distilled.shape[0] not in (1, 3):
+def _must_suit(distilled: DistilledSet, kind: str) -> None:
+    """Raise a `UserError` unless the kind of export can hold the examples."""
+    rows = isinstance(distilled.header.space, Vectors)
+    if kind != "npz" and rows != (kind == "csv"):
+        other = "csv or npz" if rows else "png, npz or parquet"
+        raise UserError(f"{kind} cannot hold the examples, which are {distilled.header.space.words}; take {other}")
+    if kind in ("png", "parquet") and distilled.shape[0] not in (1, 3):
         raise UserError(
             f"images have {distilled.shape[0]} channels, but {kind} shows 1 (grey) or 3 (colour); export as npz instead"
         )

@@ -176,7 +176,7 @@ class Network:
         """Return named parameters as one flat vector, the inverse of `named`."""
         return torch.cat([named[name].reshape(-1) for name in self.names])
 
-    def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b *shape"]) -> Float[Tensor, "b classes"]:
         """Return the logits of one network."""
         return self._logits(theta, images, self.wide)
 
@@ -199,7 +199,7 @@ class Network:
         return TwiceDifferentiable() if self._needs_other_forms else nullcontext()
 
     def apply_many(
-        self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b c h w"]
+        self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b *shape"]
     ) -> Float[Tensor, "networks b classes"]:
         """Return the logits of network i on `images[i]` for each i, computed in one batched program if possible."""
         if thetas.shape[0] == 1 or not self.batches:  # a plain convolution is faster than one with a single group
@@ -212,7 +212,7 @@ class Network:
         return any(True for _ in batch_norms(self.module))
 
     def predictor(
-        self, theta: Float[Tensor, " size"], images: Float[Tensor, "b c h w"]
+        self, theta: Float[Tensor, " size"], images: Float[Tensor, "b *shape"]
     ) -> Callable[[Tensor], Float[Tensor, "b classes"]]:
         """Return one trained network as a function of images; its batch statistics are measured on `images`.
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..program import Ordered
+from ..space import SHOWN
 from ..terminal import one_line
 
 Box = tuple[int, int, int, int]
@@ -151,16 +152,24 @@ def caption(distilled: DistilledSet) -> str:
     step, (_, top, _, bottom) = place.steps[0]
     if len(_step_lines(distilled, step, bottom - top)) > 1:
         text += "Below the number of a step are its learned step sizes, one for each epoch. "
-    if (low, high) == (0.0, 1.0):
+    if len(distilled.shape) == 1:
+        text += "Each example is a line of grey levels, one for each column; black and white are "
+        text += f"{_deviations(low):+.1f} and {_deviations(high):+.1f} standard deviations from the mean of the column."
+    elif (low, high) == (0.0, 1.0):
         text += "Pixels are shown as they are, cut to [0, 1]."
     else:
         text += "Pixels of synthetic examples can lie outside the range [0, 1] of real images: "
         text += f"here black is {low:.2f} and white is {high:.2f}, a range that holds 99 % of all values."
     if not distilled.hard:
         text += " Labels are soft: each example is in the column of its most probable class."
-    if distilled.shape[0] not in (1, 3):
+    if len(distilled.shape) == 3 and distilled.shape[0] not in (1, 3):
         text += f" The grey level is the mean of the {distilled.shape[0]} channels."
     return f"{text} {place.note}" if place.note else text
+
+
+def _deviations(level: float) -> float:
+    """Return the normalised value of a row that has this level of grey."""
+    return (level - 0.5) * 2 * SHOWN
 
 
 def classes_of(distilled: DistilledSet) -> list[list[int]]:
@@ -172,7 +181,7 @@ def layout(distilled: DistilledSet) -> Layout:
     """Compute the positions of all tiles, class names and step numbers of a grid."""
     shown = min(distilled.classes, MOST_TILES)
     columns = math.ceil(shown / math.ceil(shown / MOST_COLUMNS))
-    width, height = _tile_size(distilled.shape[1:], columns)
+    width, height = _tile_size(picture_size(distilled), columns)
     rows = _rows(classes_of(distilled), shown)[: max(1, MOST_TILES // shown)]
     left = _margin(distilled, height)
     boxes: dict[tuple[int, int], Box] = {}
@@ -198,6 +207,12 @@ def layout(distilled: DistilledSet) -> Layout:
     note = "" if len(boxes) == distilled.size else f"The first {len(boxes)} of {distilled.size} examples are shown."
     size = (left + columns * (width + GAP) + GAP, top)
     return Layout(size=size, boxes=boxes, classes=names, steps=steps, note=note)
+
+
+def picture_size(distilled: DistilledSet) -> tuple[int, int]:
+    """Return (height, width) of the picture of an example, in its own pixels."""
+    height, width = (1, 1, *distilled.shape)[-2:]
+    return height, width
 
 
 def _rows(classes: list[list[int]], shown: int) -> list[tuple[int, dict[int, int]]]:
@@ -277,5 +292,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _finite(distilled: DistilledSet) -> NDArray[np.floating]:
-    """Return the pixels, with grey in place of values that are not finite."""
-    return np.nan_to_num(distilled.original().detach().float().cpu().numpy(), nan=0.5, posinf=0.5, neginf=0.5)
+    """Return the pictures of the examples, with grey in place of values that are not finite."""
+    pictures = distilled.header.space.pictures(distilled.inputs)
+    return np.nan_to_num(pictures.detach().float().cpu().numpy(), nan=0.5, posinf=0.5, neginf=0.5)

@@ -17,7 +17,7 @@ from rich.text import Text
 from ..artifact import DistilledSet
 from ..evaluation import check_command
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
-from .figures import as_bytes, classes_of
+from .figures import as_bytes, classes_of, picture_size
 from .remarks import remarks
 from .words import attack_of, bytes_of, number, percent, plural, score_text
 
@@ -153,7 +153,7 @@ class Picture:
         if console.color_system is None or console.no_color or options.ascii_only:
             return
         steps, batch = self.distilled.batches, self.distilled.size // self.distilled.batches
-        height, width = self.distilled.shape[1:]
+        height, width = picture_size(self.distilled)
         across = min(MOST_PIXELS, options.max_width // batch - 1, width)
         if across < min(FEWEST_PIXELS, width):
             needed = batch * (min(FEWEST_PIXELS, width) + 1)

@@ -44,7 +44,7 @@ class Hypergradient:
     """theta_T, the trained weights."""
 
     @property
-    def examples(self) -> Float[Tensor, "networks *some c h w"]:
+    def examples(self) -> Float[Tensor, "networks *some"]:
         """dL/dx, the gradient for the examples."""
         return self.batches["inputs"]
 
@@ -59,7 +59,7 @@ def hypergradient(
     loss: InnerLoss | Steps,
     objective: Callable[[Tensor], Tensor],
     thetas: Float[Tensor, "networks size"],
-    examples: Float[Tensor, "steps b c h w"],
+    examples: Float[Tensor, "steps b *shape"],
     labels: Shaped[Tensor, "steps b *classes"],
     step_sizes: Float[Tensor, "epochs steps"],
     *,

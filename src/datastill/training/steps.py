@@ -19,7 +19,7 @@ from ..networks.forward import ForwardDifferentiable
 class Batch(NamedTuple):
     """The tensors of a gradient step. A loss that takes more than these gets them from another named tuple."""
 
-    inputs: Float[Tensor, "networks b c h w"]
+    inputs: Float[Tensor, "networks b *shape"]
     """The synthetic examples, for each network."""
     targets: Shaped[Tensor, "networks b *classes"]
     """Their labels: integer classes (hard), or probabilities (soft)."""
@@ -50,7 +50,7 @@ class OnReal:
     """An objective: a loss on one batch of real images for each network."""
 
     loss: RealLoss
-    images: Float[Tensor, "networks b c h w"]
+    images: Float[Tensor, "networks b *shape"]
     labels: Shaped[Tensor, "networks b"]
 
     def __call__(self, thetas: Float[Tensor, "networks size"]) -> Float[Tensor, " networks"]:

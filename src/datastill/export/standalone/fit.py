@@ -11,6 +11,7 @@ torch and numpy are needed, and Pillow for PNG images, pyarrow for parquet, safe
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import sys
@@ -48,10 +49,12 @@ def read_text(source: str | Path, name: str) -> str:
 
 
 def read_examples(source: str | Path = HERE) -> torch.Tensor:
-    """Read normalised images of shape (n, channels, height, width)."""
+    """Read normalised images of shape (n, channels, height, width), or rows of shape (n, columns)."""
     program = read_program(source)
     if program["kind"] == "npz":
         return _from_archive(source)
+    if program["kind"] == "csv":
+        return _from_rows(source, program)
     return _from_images(source, program) if program["kind"] == "png" else _from_parquet(source, program)
 
 
@@ -82,6 +85,15 @@ def _from_parquet(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     table = pyarrow.parquet.ParquetFile(Path(source) / "data" / "train-00000-of-00001.parquet").read()
     values = np.array(table.column("example").to_pylist(), dtype=program["example_type"])
     return torch.from_numpy(values).reshape(-1, *program["shape"])
+
+
+def _from_rows(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
+    """Read and normalise rows in double precision, which gives the exact values."""
+    with (Path(source) / "rows.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))[1:]
+    values = np.array([[float(each) for each in line[-program["shape"][0] :]] for line in lines])
+    mean, std = (np.array(program[key], dtype=np.float32).astype(np.float64) for key in ("mean", "std"))
+    return torch.from_numpy((values - mean) / std).to(getattr(torch, program["example_type"]))
 
 
 def read_labels(program: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
@@ -268,10 +280,11 @@ def _check_sha256(model: nn.Module, wanted: str, *, frozen_only: bool) -> None:
         )
 
 
-def normalise(images: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
-    """Normalise real images with pixels in [0, 1], of shape (n, channels, height, width), for the network."""
-    mean, std = (torch.tensor(program[key], dtype=images.dtype)[:, None, None] for key in ("mean", "std"))
-    return (images - mean) / std
+def normalise(real: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
+    """Normalise real images (n, channels, height, width), with pixels in [0, 1], or rows (n, columns)."""
+    shape = (-1, *[1] * (len(program["shape"]) - 1))
+    mean, std = (torch.tensor(program[key], dtype=real.dtype).view(shape) for key in ("mean", "std"))
+    return (real - mean) / std
 
 
 def main(source: str | Path = HERE) -> None:

@@ -1,0 +1,97 @@
+"""Real data of rows of numbers, given in Python: tables and signals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError
+from .labels import check_labels
+from .real import RealData, Split
+from .settings import DataSettings
+from .splits import classes_of, roles, with_all_splits
+
+
+def load_rows(
+    source: Any,
+    *,
+    columns: Sequence[str] = (),
+    name: str = "rows",
+    validation: float = DataSettings.validation,
+    seed: int = DataSettings.seed,
+) -> RealData:
+    """Load rows of numbers, each with a class, as real data.
+
+    Splits that are not there are cut off train as by `load_data`; rows that are equal stay in one split.
+
+    Args:
+        source: a pair (rows, labels), or a dict from the name of a split to such a pair. Rows are an array or a tensor
+            (n, columns), or a data frame.
+        columns: names of the columns; empty: those of the data frame, or ``x0``, ``x1`` and so on.
+        name: the name of the data in messages and in sets.
+        validation: share of each class of train that becomes the validation split, if there is none.
+        seed: seed of this cut.
+
+    Raises:
+        UserError: the rows are no numbers, or have other columns in another split; a class has too few rows.
+    """
+    pairs = source if isinstance(source, Mapping) else {"train": source}
+    settings = DataSettings(name=name, in_memory=True, validation=validation, seed=seed)
+    found = {role: _pair(pairs[split], split) for role, split in roles(pairs).items()}
+    names = _columns([rows for rows, _ in found.values()], tuple(columns))
+    rows = [_numbers(rows, names, role) for role, (rows, _) in found.items()]
+    labels, classes = classes_of({role: (labels, None) for role, (_, labels) in found.items()})
+    splits = {role: Split(images=each, labels=numbers) for role, each, numbers in zip(found, rows, labels, strict=True)}
+    splits = with_all_splits(name, splits, classes, settings, noun="row")
+    mean, std = splits["train"].images.double().mean(0).float(), splits["train"].images.double().std(0, correction=0)
+    std = std.float().masked_fill((splits["train"].images == splits["train"].images[0]).all(0), 1.0)
+    return RealData(
+        name=name,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        class_names=classes,
+        mean=mean,
+        std=std,
+        columns=names,
+        source=settings,
+    )
+
+
+def _pair(pair: Any, split: str) -> tuple[Any, np.ndarray]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UserError(f"split {split!r} is a {type(pair).__name__}, but must be a pair (rows, labels)")
+    return pair[0], check_labels(pair[1], None, f"split {split!r}")
+
+
+def _columns(tables: list[Any], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the columns: those that are given, those of a data frame, or made ones."""
+    first = tables[0]
+    if given:
+        return given
+    if hasattr(first, "columns"):
+        return tuple(map(str, first.columns))
+    shape = np.shape(first)
+    return tuple(f"x{i}" for i in range(shape[1] if len(shape) == 2 else 0))
+
+
+def _numbers(rows: Any, columns: tuple[str, ...], role: str) -> Float[Tensor, "n columns"]:
+    """Return rows as float32; a data frame gives its columns by name."""
+    if hasattr(rows, "columns") and hasattr(rows, "to_numpy"):
+        if missing := [name for name in columns if name not in list(rows.columns)]:
+            raise UserError(f"the {role} table lacks the column {missing[0]!r}")
+        rows = rows[list(columns)].to_numpy()
+    try:
+        values = torch.as_tensor(rows if isinstance(rows, Tensor) else np.asarray(rows, dtype=np.float32)).float()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"the rows of {role} are no numbers: {str(error).splitlines()[0]}") from error
+    if values.dim() != 2 or values.shape[1] != len(columns) or not values.numel():
+        raise UserError(
+            f"the rows of {role} have the shape {tuple(values.shape)}, but must be (n, {len(columns) or 'columns'})"
+        )
+    if not bool(values.isfinite().all()):
+        raise UserError(f"the rows of {role} hold values that are missing or not finite; fill or remove them first")
+    return values
