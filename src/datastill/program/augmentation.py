@@ -50,7 +50,7 @@ class Augmentation(abc.ABC):
         """The augmentation in words."""
 
     @abc.abstractmethod
-    def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
+    def draw(self, count: int, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
         """Return one draw.
 
         Args:
@@ -72,7 +72,7 @@ class ShiftFlip(Augmentation):
         """The augmentation in words."""
         return "shifted and mirrored images" if self.flip else "shifted images"
 
-    def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
+    def draw(self, count: int, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
         """Return one draw with its own shift for each image."""
         _, height, width = shape
         reach_y, reach_x = max(height // SHIFT_DIVISOR, 1), max(width // SHIFT_DIVISOR, 1)

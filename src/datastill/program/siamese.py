@@ -55,7 +55,7 @@ class Siamese(Augmentation):
         whose = "" if self.shared else ", with its own numbers for each image"
         return f"siamese augmentation ({which}{', '.join(self.operations)}{whose})"
 
-    def draw(self, count: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draw:
+    def draw(self, count: int, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
         """Return one draw: for batches of any size if it is shared, otherwise for `count` images."""
         names = self.operations
         if self.one:
@@ -72,7 +72,7 @@ class Siamese(Augmentation):
 Uniform = Callable[[int | float, int | float], Numbers]
 
 
-def _colour(uniform: Uniform, _: tuple[int, int, int]) -> list[Change]:
+def _colour(uniform: Uniform, _: tuple[int, ...]) -> list[Change]:
     return [
         partial(brightness, amount=uniform(-0.5, 0.5)),
         partial(saturation, factor=uniform(0, 2)),
@@ -80,31 +80,31 @@ def _colour(uniform: Uniform, _: tuple[int, int, int]) -> list[Change]:
     ]
 
 
-def _crop(uniform: Uniform, shape: tuple[int, int, int]) -> list[Change]:
+def _crop(uniform: Uniform, shape: tuple[int, ...]) -> list[Change]:
     reach = [int(LARGEST_SHIFT * side + 0.5) for side in shape[1:]]
     down, right = (uniform(-most, most + 1).floor().long().clamp(max=most) for most in reach)
     return [partial(crop, down=down, right=right)]
 
 
-def _cutout(uniform: Uniform, shape: tuple[int, int, int]) -> list[Change]:
+def _cutout(uniform: Uniform, shape: tuple[int, ...]) -> list[Change]:
     row, column = (uniform(0, side).floor().long() for side in shape[1:])
     return [partial(cutout, row=row, column=column)]
 
 
-def _flip(uniform: Uniform, _: tuple[int, int, int]) -> list[Change]:
+def _flip(uniform: Uniform, _: tuple[int, ...]) -> list[Change]:
     return [partial(flip, mirrored=uniform(0, 1) < 0.5)]
 
 
-def _scale(uniform: Uniform, _: tuple[int, int, int]) -> list[Change]:
+def _scale(uniform: Uniform, _: tuple[int, ...]) -> list[Change]:
     low, high = 1 / LARGEST_SCALE, LARGEST_SCALE
     return [partial(scale, vertical=uniform(low, high), horizontal=uniform(low, high))]
 
 
-def _rotate(uniform: Uniform, _: tuple[int, int, int]) -> list[Change]:
+def _rotate(uniform: Uniform, _: tuple[int, ...]) -> list[Change]:
     return [partial(rotate, degrees=uniform(-LARGEST_ANGLE, LARGEST_ANGLE))]
 
 
-DRAWN: Mapping[str, Callable[[Uniform, tuple[int, int, int]], list[Change]]] = {
+DRAWN: Mapping[str, Callable[[Uniform, tuple[int, ...]], list[Change]]] = {
     "colour": _colour,
     "crop": _crop,
     "cutout": _cutout,
