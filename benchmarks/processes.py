@@ -17,8 +17,8 @@ from datastill.runlog import read_lines
 NETWORKS, ITERATIONS, ROUNDS = 4, 12, 3
 SETTINGS = [
     "distill", "mnist-random", "--method.networks", str(NETWORKS), "--loop.iterations", str(ITERATIONS),
-    "--engine.mode", "stored", "--engine.execution", "traced", "--engine.together", "1",
-    "--engine.precision", "float32", "--protocol.networks", "2",
+    "--method.engine.mode", "stored", "--method.engine.execution", "traced", "--method.engine.together", "1",
+    "--method.engine.precision", "float32", "--protocol.networks", "2",
 ]  # fmt: skip
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2"]
 WAYS = {"one process, one thread": ([], 1), "one process, two threads": ([], 2), "two processes": (TORCHRUN, 1)}

@@ -19,22 +19,26 @@ import datastill.loop
 from datastill.data import DataSettings, RealData, load_data
 from datastill.data.huggingface import from_folder
 from datastill.loop import first_state, optimise
+from datastill.methods import Method
+from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import weights_file
 from datastill.networks.start import Draws
 from datastill.recipes import Config, differences, recipe
 from datastill.run import prepare
 from datastill.runlog import read_lines
-from datastill.training import Engine
+from datastill.training import Engine, Unroll
+
+from .toys import unrolled
 
 ROOT = Path(os.environ.get("DATASTILL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 ITERATIONS = 3
 
-LONG = {"epochs": 6, "window": 3, "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
+LONG = {"epochs": 6, "unroll": Unroll(window=3), "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 POOL = {"ipc": 2, "real_batch": 16, "pool": 2, "age": 3, "coordinates": "pixels"}
 SMALLER = {
     "mnist-random": {
         "steps": 2,
-        "window": 2,
+        "unroll": Unroll(window=2),
         "real_batch": 64,
         "start_from": "noise",
         "coordinates": "pixels",
@@ -49,7 +53,7 @@ SMALLER = {
     "cifar10-random-10": {"epochs": 2, "real_batch": 8, "start_from": "noise", "coordinates": "pixels"},
     "cifar10-random-long": {
         "epochs": 1,
-        "window": 1,
+        "unroll": Unroll(window=1),
         "ipc": 2,
         "real_batch": 8,
         "start_from": "noise",
@@ -87,12 +91,14 @@ def small(name: str) -> Config:
     """The recipe with less to do, in float64."""
     config = recipe(name)
     method = replace(config.method, **SMALLER.get(name, {}))
+    if isinstance(method, DatasetDistillation):
+        engine = Engine(mode="stored", execution="eager", together=method.networks, precision="float64")
+        method = unrolled(method, engine=engine)
     return replace(
         config,
         data=replace(config.data, resize=SIDE.get(config.data.name, config.data.resize)),
         method=method,
         loop=replace(config.loop, iterations=ITERATIONS),
-        engine=Engine(mode="stored", execution="eager", together=method.networks, precision="float64"),
         device="cpu",
     )
 
@@ -150,7 +156,8 @@ def curve(name: str, *, noise: float = 0.0, seed: int = 0, **method: float) -> C
     """
     config = small(name)
     config = replace(config, method=replace(config.method, **method))
-    with mock.patch.dict(os.environ, {"DATASTILL_DATA": str(ROOT)}):  # weights are looked up there, too
+    double = mock.patch.object(Method, "dtype", torch.float64)  # of methods without an engine
+    with double, mock.patch.dict(os.environ, {"DATASTILL_DATA": str(ROOT)}):  # weights are looked up there, too
         run = prepare(config, real_data(config.data))
     task, settings = run.task, run.config.method
     if noise:

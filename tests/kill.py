@@ -55,8 +55,8 @@ TIMES = {"seconds", "part_seconds", "outer_seconds", "hardware"}
 WRONG = ("stuck", "hanging", "different", "stray files", "records lost or twice", "tracebacks", "refused")
 """Counts that must be zero."""
 DISTIL = ("distill", "digits", "--method.networks", "2", "--method.epochs", "2", "--method.real-batch", "32",
-          "--engine.together", "2", "--loop.iterations", "12", "--loop.checkpoint-every", "2", "--loop.validate-every",
-          "4", "--random-sets", "0", "--protocol.networks", "3", "--out", "run")  # fmt: skip
+          "--method.engine.together", "2", "--loop.iterations", "12", "--loop.checkpoint-every", "2",
+          "--loop.validate-every", "4", "--random-sets", "0", "--protocol.networks", "3", "--out", "run")  # fmt: skip
 PRETRAIN = ("pretrain", "digits", "--network", "mlp(width=8)", "--count", "9", "--held-out", "3", "--epochs", "1",
             "--out", "pool/pool.safetensors")  # fmt: skip
 COMMANDS = {"distill": DISTIL, "pretrain": PRETRAIN, "study": ("study", "tiny", "--out", "study")}

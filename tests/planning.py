@@ -2,21 +2,24 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from datastill.costs import Cost
-from datastill.methods import Task
+from datastill.costs import Cost, cost
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.run import prepare
-from datastill.training import Engine
+from datastill.training import Engine, Unroll
 from datastill.training.engine import Mode
+from datastill.trial import Unrolled
 
-from .toys import toy_config, toy_data
+from .toys import toy_config, toy_data, unrolled
 
 DATA = toy_data()
-METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1, coordinates="pixels")
+METHOD = DatasetDistillation(
+    ipc=2, steps=2, epochs=2, real_batch=32, step_size=0.1, coordinates="pixels", unroll=Unroll(networks=3)
+)
 LONG = 10**9
 """Iterations that take long, however fast each is."""
 PLAINEST = Engine(mode="stored", execution="eager", together=3, precision="float32")
@@ -25,8 +28,27 @@ GIB = 2**30
 
 def given(
     network: str = "mlp(width=8,depth=1)", method: DatasetDistillation = METHOD, engine: Engine | None = None
-) -> Task:
-    return prepare(toy_config(network=network, method=method, engine=engine or Engine()), DATA).task
+) -> Unrolled:
+    """An outer iteration of the method, with this engine instead of its own."""
+    method = unrolled(method, engine=engine) if engine else method
+    return method.trial(prepare(toy_config(network=network, method=method), DATA).task)
+
+
+def whole(trial: Unrolled, engine: Engine) -> Cost:
+    """What a whole iteration takes."""
+    return cost(trial.variant(replace(trial.unroll, engine=engine), trial.steps, trial.epochs))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An iteration that does nothing, and knows what it was made for."""
+
+    unroll: Unroll
+    steps: int
+    epochs: int
+
+    def __call__(self) -> None:
+        """Do nothing."""
 
 
 def branching(*, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -11,24 +11,26 @@ from datastill.networks import build
 from datastill.networks.start import Draws, FromPool, from_parts
 from datastill.rng import generator
 from datastill.run_state import RunState
-from datastill.training import Engine
+from datastill.training import Engine, Unroll
 
 from .toys import toy_data
 
 SETTINGS = LoopSettings(iterations=5, validate_every=2)
 
 
-METHOD = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=4, real_batch=32, step_size=0.1)
+ENGINE = Engine(mode="stored", execution="eager", together=1, precision="float64")
+METHOD = DatasetDistillation(
+    ipc=2, steps=2, epochs=2, real_batch=32, step_size=0.1, unroll=Unroll(networks=4, engine=ENGINE)
+)
 
 
 def run(folder: Path) -> RunState:
     """Five iterations of four networks from a pool of nine."""
-    engine = Engine(mode="stored", execution="eager", together=1, precision="float64")
-    data = toy_data().in_precision(engine.weights)
+    data = toy_data().in_precision(METHOD.dtype)
     network = build("mlp(width=8,depth=1)", shape=data.shape, classes=data.classes)
-    pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], engine.weights)
+    pool = network.init("xavier", [generator(0, "a pool", i) for i in range(9)], METHOD.dtype)
     draws = Draws(start=FromPool("a pool"), draw=from_parts(pool, METHOD.networks))
-    task = Task(data=data, network=network, draws=draws, seed=3, engine=engine)
+    task = Task(data=data, network=network, draws=draws, seed=3)
 
     def validate(state: State) -> dict[str, float]:
         return {"mean": float(state.learned["step_sizes"].exp().mean()), "sd": 0.0, "n": 1}

@@ -127,8 +127,8 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--method.ipc", "900"], "900 images per class wanted, but class"),
         (["distill", "--loop.iterations", "-1"], "iterations is -1, but must be at least 1"),
         (["plan", "nosuch"], "unknown recipe 'nosuch'"),
-        (["plan", "--engine.mode", "sotred"], "Expected one of ('auto', 'stored', 'recomputed')"),
-        (["distill", "--engine.keep-every", "0"], "keep_every is 0, but must be at least 1"),
+        (["plan", "--method.engine.mode", "sotred"], "Expected one of ('auto', 'stored', 'recomputed')"),
+        (["distill", "--method.engine.keep-every", "0"], "keep_every is 0, but must be at least 1"),
         (["distill", "--method.optimiser", "lion"], "Expected one of ('sgd', 'momentum', 'adam', 'adamw'"),
         (["distill", "--resume", "--out", "nowhere"], "there is no run in nowhere to resume"),
         (["distill", "--resume", "--out", "{folder}/unlabelled/0.png"], "0.png is a file, not the folder of a run"),
@@ -219,11 +219,11 @@ def test_too_little_memory_gives_one_line_and_another_mode_can_be_taken(
 ) -> None:
     monkeypatch.setattr(datastill.planner, "costs", costing({"stored": 50 * 2**20, "recomputed": 5 * 2**20}))
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: 10 * 2**20)
-    assert main(["distill", "digits", "--engine.mode", "stored", *QUICK, "--out", str(tmp_path / "first")]) == 2
+    assert main(["distill", "digits", "--method.engine.mode", "stored", *QUICK, "--out", str(tmp_path / "first")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "datastill: error: mode 'stored' needs about 50 MiB, but 10 MiB of memory are free; take mode=recomputed"
     )
-    words = ["--engine.mode", "recomputed", *QUICK, "--loop.iterations", "1", "--loop.validate-every", "1"]
+    words = ["--method.engine.mode", "recomputed", *QUICK, "--loop.iterations", "1", "--loop.validate-every", "1"]
     assert main(["distill", "digits", *words, "--out", str(tmp_path / "second")]) == 0
     assert (tmp_path / "second" / "report.html").exists()
 
@@ -235,7 +235,7 @@ def test_where_nothing_compiles_a_run_that_must_be_compiled_is_refused_in_one_li
         raise RuntimeError("no C++ compiler was found\nsee the manual")
 
     monkeypatch.setattr(torch, "compile", without_compiler)
-    words = ["--engine.mode", "recomputed", "--engine.execution", "compiled", *QUICK, *FAST]
+    words = ["--method.engine.mode", "recomputed", "--method.engine.execution", "compiled", *QUICK, *FAST]
     assert main(["distill", "digits", *words, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("datastill: error: steps cannot be compiled here (no C++ compiler was found")

@@ -12,20 +12,19 @@ import torch
 
 import datastill.costs
 import datastill.memory
-import datastill.methods.dataset_distillation
-import datastill.training.engine
-from datastill.costs import SHORTEST, Cost, Peak, cost, costs
+from datastill.costs import SHORTEST, Cost, Peak, costs
 from datastill.errors import UserError
 from datastill.memory import free_bytes
-from datastill.methods import Task
-from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.planner import (
     HEADROOM,
     fitting,
 )
-from datastill.training import Engine
+from datastill.run import prepare
+from datastill.training import Engine, Unroll
+from datastill.trial import Iteration
 
-from .planning import GIB, MEMORY, METHOD, PLAINEST, TIGHT, given
+from .planning import DATA, GIB, MEMORY, METHOD, PLAINEST, TIGHT, Variant, given, whole
+from .toys import toy_config, unrolled
 
 # --- memory
 
@@ -53,57 +52,48 @@ def test_views_of_what_was_there_before_take_no_memory() -> None:
 
 
 PROGRAMS = [
-    ("mlp(width=64,depth=1)", {"ipc": 4, "epochs": 4}),
-    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 5}),
-    ("mlp(width=8,depth=1)", {"ipc": 10, "steps": 10, "epochs": 3, "coordinates": "principal"}),
-    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 9, "window": 5, "networks": 2, "optimiser": "adam"}),
-    ("convnet(width=8,depth=1,norm=none)", {"ipc": 8, "epochs": 4, "networks": 2}),
+    ("mlp(width=64,depth=1)", {"ipc": 4, "epochs": 4}, {}),
+    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 5}, {}),
+    ("mlp(width=8,depth=1)", {"ipc": 10, "steps": 10, "epochs": 3, "coordinates": "principal"}, {}),
+    ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 9, "optimiser": "adam"}, {"window": 5, "networks": 2}),
+    ("convnet(width=8,depth=1,norm=none)", {"ipc": 8, "epochs": 4}, {"networks": 2}),
 ]
+ONE = unrolled(METHOD, networks=1)
 
 
-@pytest.mark.parametrize(("network", "changes"), PROGRAMS)
+@pytest.mark.parametrize(("network", "changes", "unroll"), PROGRAMS)
 def test_what_is_continued_from_short_programs_is_what_a_whole_one_takes(
-    network: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    network: str, changes: dict[str, Any], unroll: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = replace(METHOD, **{"networks": 1} | changes)
-    task, steps = given(network, method), []
+    method = unrolled(replace(ONE, **changes), **unroll)
+    trial, lengths = given(network, method), []
 
-    def noted(method: DatasetDistillation, task: Task) -> Cost:
-        steps.append(method.length)
-        return cost(method, task)
+    def noted(unroll: Unroll, steps: int, epochs: int) -> Iteration:
+        lengths.append(steps * epochs)
+        return trial.variant(unroll, steps, epochs)
 
-    monkeypatch.setattr(datastill.costs, "cost", noted)
-    predicted = costs(method, task)
-    assert max(steps) <= SHORTEST < method.length
-    middle = (method.length - method.window) // 2
-    mean = range(middle, middle + method.window)
-    monkeypatch.setattr(datastill.methods.dataset_distillation, "draw_window", lambda *_: mean)  # the mean place
+    predicted = costs(replace(trial, variant=noted))
+    assert max(lengths) <= SHORTEST < method.length
+    middle = (method.length - method.unroll.window) // 2
+    mean = range(middle, middle + method.unroll.window) if method.unroll.window else None
+    monkeypatch.setattr(Unroll, "drawn_window", lambda *_: mean)  # the mean place
     for mode, expected in predicted.items():
-        whole = cost(method, replace(task, engine=replace(PLAINEST, mode=mode, together=method.networks)))
-        assert whole.operations == expected.operations
-        assert whole.memory == pytest.approx(expected.memory, rel=0.1)
-
-
-def test_a_method_that_cannot_be_shortened_is_run_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DatasetDistillation, "shortened", lambda *_: None)
-    method = replace(METHOD, epochs=4, networks=1)
-    for mode, found in costs(method, given(method=method)).items():
-        assert found == cost(method, replace(given(method=method), engine=replace(PLAINEST, mode=mode, together=1)))
+        found = whole(trial, replace(PLAINEST, mode=mode, together=method.networks))
+        assert found.operations == expected.operations
+        assert found.memory == pytest.approx(expected.memory, rel=0.1)
 
 
 def test_keeping_weights_less_often_is_predicted_to_take_less() -> None:
     engine = Engine(mode="recomputed", execution="eager", together=1, keep_every=4, precision="float32")
-    method = replace(METHOD, epochs=5, networks=1)
-    task = given("mlp(width=64,depth=1)", method, engine)
-    found = costs(method, task)["recomputed"].memory
-    assert cost(method, task).memory == pytest.approx(found, rel=0.1)
+    trial = given("mlp(width=64,depth=1)", replace(ONE, epochs=5), engine)
+    assert whole(trial, engine).memory == pytest.approx(costs(trial)["recomputed"].memory, rel=0.1)
 
 
 def test_a_warm_start_does_not_stand_in_the_way_of_shorter_programs() -> None:
-    method = replace(METHOD, epochs=4, networks=1)
-    task = given(method=method)
+    method = replace(ONE, epochs=4)
+    task = prepare(toy_config(method=method), DATA).task
     start = method.result(task, method.init(task))
-    assert costs(method, replace(task, warm_start=start)) == costs(method, task)
+    assert costs(method.trial(replace(task, warm_start=start))) == costs(method.trial(task))
 
 
 def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,10 +104,8 @@ def test_costs_are_continued_along_lines(monkeypatch: pytest.MonkeyPatch) -> Non
         ("recomputed", 1, 2): Cost(memory=70, operations=2000),
         ("recomputed", 1, 3): Cost(memory=60, operations=2150),
     }
-    monkeypatch.setattr(
-        datastill.costs, "cost", lambda method, task: found[task.engine.mode, method.steps, method.epochs]
-    )
-    assert costs(replace(METHOD, epochs=5), given()) == {
+    monkeypatch.setattr(datastill.costs, "cost", lambda made: found[made.unroll.engine.mode, made.steps, made.epochs])
+    assert costs(replace(given(method=replace(METHOD, epochs=5)), variant=Variant)) == {
         "stored": Cost(memory=100 + 8 * 30 + 2, operations=1000 + 8 * 100 + 7),
         "recomputed": Cost(memory=70 + 2, operations=2000 + 8 * 150 + 7),
     }

@@ -5,8 +5,10 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
 import datastill.planner
 import datastill.timing
@@ -14,7 +16,6 @@ import datastill.training.engine
 import datastill.training.precision
 from datastill.costs import Cost, costs
 from datastill.errors import UserError
-from datastill.methods import Task
 from datastill.planner import (
     COMPILES_FROM,
     GAIN,
@@ -23,9 +24,11 @@ from datastill.planner import (
     plan,
 )
 from datastill.timing import Timing, measure, of_seconds
-from datastill.training import Engine, Untraceable
+from datastill.training import Engine, Unroll, Untraceable
+from datastill.trial import Trial, Unrolled
 
-from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, costing, given
+from .planning import BRANCHING, GIB, LONG, MEMORY, METHOD, PLAINEST, TIGHT, Variant, costing, given
+from .toys import unrolled
 
 
 @pytest.fixture
@@ -52,6 +55,13 @@ def no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datastill.training.engine, "TracedSteps", traced)
 
 
+def chosen(trial: Unrolled, iterations: int) -> Engine:
+    """The engine that is chosen; nothing else is."""
+    found = choose(trial, iterations)
+    assert found == replace(trial.unroll, engine=found.engine)
+    return found.engine
+
+
 # --- operations
 
 
@@ -74,26 +84,39 @@ def hand_count(batch: int, real: int, length: int, widths: tuple[int, int, int])
     [("mlp(width=8,depth=1)", (16, 8, 3)), ("mlp(width=5,depth=1)", (16, 5, 3))],
 )
 @pytest.mark.parametrize(
-    "changes", [{}, {"ipc": 4}, {"real_batch": 48}, {"real_batch": 140}, {"epochs": 3}, {"networks": 5}]
+    "changes", [{}, {"ipc": 4}, {"real_batch": 48}, {"real_batch": 140}, {"epochs": 3}, {"unroll": Unroll(networks=5)}]
 )
 def test_the_operations_are_those_counted_by_hand(
-    network: str, widths: tuple[int, int, int], changes: dict[str, int]
+    network: str, widths: tuple[int, int, int], changes: dict[str, Any]
 ) -> None:
     method = replace(METHOD, **changes)
     one = hand_count(3 * method.ipc // 2, method.real_batch, 2 * method.epochs, widths)
     for together in (0, 2):  # how they are batched changes nothing
-        found = costs(method, given(network, method, Engine(together=together)))
+        found = costs(given(network, method, Engine(together=together)))
         assert found["stored"].operations == method.networks * one
 
 
 def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
-    method = replace(METHOD, networks=1)
+    method = unrolled(METHOD, networks=1)
     principal = replace(method, coordinates="principal")
     product = 2 * (2 * 3) * 16 * 16  # two images of each of three classes, 16 values each
-    task = given(method=principal)
-    assert len(task.data.principal) == 2  # known before
-    pixels = costs(method, given(method=method))["stored"].operations
-    assert costs(principal, task)["stored"].operations == pixels + 2 * product
+    pixels = costs(given(method=method))["stored"].operations
+    assert costs(given(method=principal))["stored"].operations == pixels + 2 * product
+
+
+def test_an_iteration_of_which_nothing_can_be_chosen_is_measured_as_it_is() -> None:
+    made: list[str] = []
+
+    def make() -> Callable[[], object]:
+        made.append("state")
+        return lambda: made.append("iteration") or torch.ones(8, 4) @ torch.ones(4, 2)
+
+    found = plan(Trial(device=torch.device("cpu"), parameters=7, make=make), 10)
+    assert (found.parameters, found.operations) == (7, 2 * 8 * 4 * 2)
+    assert 0 < found.memory["an iteration"] < 1000
+    assert made[:2] == ["state", "iteration"]
+    assert made.count("state") == 1
+    assert "as it is" in "\n".join(found.lines(10))
 
 
 # --- what is chosen
@@ -101,17 +124,17 @@ def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:
 
 @pytest.mark.usefixtures("no_traces", "plenty")
 def test_a_short_run_takes_the_plainest_way_and_traces_nothing() -> None:
-    assert choose(METHOD, given(), 6) == PLAINEST
-    assert choose(METHOD, given(engine=Engine(together=2)), 6) == replace(PLAINEST, together=2)
+    assert chosen(given(), 6) == PLAINEST
+    assert chosen(given(engine=Engine(together=2)), 6) == replace(PLAINEST, together=2)
     forward = Engine(execution="forward", mode="recomputed", precision="bfloat16", keep_every=2)
-    assert choose(METHOD, given(engine=forward), 6) == replace(forward, together=3)
+    assert chosen(given(engine=forward), 6) == replace(forward, together=3)
 
 
 @pytest.mark.usefixtures("plenty")
 def test_a_way_that_leaves_nothing_open_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Engine] = []
 
-    def measured(_: object, __: object, ways: list[Engine], rounds: int) -> list[Timing]:
+    def measured(_: object, ways: list[Engine], rounds: int) -> list[Timing]:
         assert rounds == 0  # once, to see that it can be done
         tried.extend(ways)
         return [Timing(engine=ways[0], first=1.0, seconds=math.inf)]
@@ -119,7 +142,7 @@ def test_a_way_that_leaves_nothing_open_is_taken_as_it_is(monkeypatch: pytest.Mo
     monkeypatch.setattr(datastill.planner, "measure", measured)
     for mode, execution in itertools.product(("stored", "recomputed"), ("eager", "forward", "compiled")):
         asked = Engine(mode=mode, execution=execution, together=2, precision="float32")
-        assert choose(METHOD, given(engine=asked), LONG) == asked
+        assert chosen(given(engine=asked), LONG) == asked
         assert tried.pop() == asked
 
 
@@ -129,22 +152,28 @@ def test_a_mode_that_was_asked_for_and_does_not_fit_is_refused_before_a_run(
     free(TIGHT)
     for engine in (Engine(mode="stored"), PLAINEST):
         with pytest.raises(UserError, match=r"mode 'stored' needs about 10.0 GiB, .*; take mode=recomputed"):
-            choose(METHOD, given(engine=engine), 1)
-    assert choose(METHOD, given(), 1) == replace(PLAINEST, mode="recomputed")
+            chosen(given(engine=engine), 1)
+    assert chosen(given(), 1) == replace(PLAINEST, mode="recomputed")
     free(100 * GIB)
-    assert choose(METHOD, given(), 1) == PLAINEST
-    assert choose(METHOD, given(engine=PLAINEST), 1) == PLAINEST
+    assert chosen(given(), 1) == PLAINEST
+    assert chosen(given(engine=PLAINEST), 1) == PLAINEST
 
 
 def test_what_is_chosen_fits_into_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datastill.costs, "cost", lambda _, task: Cost(memory=GIB * task.engine.together, operations=1))
+    monkeypatch.setattr(
+        datastill.costs, "cost", lambda made: Cost(memory=GIB * made.unroll.engine.together, operations=1)
+    )
     monkeypatch.setattr(datastill.planner, "free_bytes", lambda _: TIGHT)
-    assert GIB * choose(METHOD, given(), 6).together <= TIGHT
-    told = plan(METHOD, given(), 6)
+
+    def of_nothing(engine: Engine | None = None) -> Unrolled:
+        return replace(given(engine=engine), variant=Variant)
+
+    assert GIB * chosen(of_nothing(), 6).together <= TIGHT
+    told = plan(of_nothing(), 6)
     assert {timing.engine.together for timing in told.timings} == {1}, "what a run would do"
     assert max(told.memory.values()) == GIB
     with pytest.raises(UserError, match=r"needs about 3.0 GiB, but 2.0 GiB .*take fewer networks together"):
-        choose(METHOD, given(engine=Engine(together=3)), 6)
+        chosen(of_nothing(Engine(together=3)), 6)
 
 
 @pytest.mark.usefixtures("plenty")
@@ -170,7 +199,7 @@ class TestALongRun:
             ("compiled", 3): 0.1,
         }
 
-        def measured(_: object, __: object, ways: list[Engine], rounds: int = 3, **___: object) -> list[Timing]:
+        def measured(_: object, ways: list[Engine], rounds: int = 3, **__: object) -> list[Timing]:
             self.tried += ways
             return sorted((Timing(engine=way, first=9.0, seconds=self.took(way)) for way in ways), key=of_seconds)
 
@@ -184,45 +213,43 @@ class TestALongRun:
         return {way.execution for way in self.tried}
 
     def test_takes_the_fastest_way_compiled_where_that_is_it(self) -> None:
-        assert choose(METHOD, given(), 1000) == replace(PLAINEST, execution="compiled", together=1)
+        assert chosen(given(), 1000) == replace(PLAINEST, execution="compiled", together=1)
         assert {(way.mode, way.together) for way in self.tried} == {("stored", 1), ("stored", 3)}
 
     def test_does_not_take_a_compiled_step_that_is_no_faster(self) -> None:
         self.seconds["compiled", 1] = 1.6
-        assert choose(METHOD, given(), 1000).execution == "traced"
+        assert chosen(given(), 1000).execution == "traced"
         self.seconds["traced", 1] = 2.1
         self.seconds["compiled", 1] = 2.2
-        assert choose(METHOD, given(), 1000) == replace(PLAINEST, together=1)
+        assert chosen(given(), 1000) == replace(PLAINEST, together=1)
 
     def test_compiles_only_where_that_pays(self) -> None:
         best = 2.0  # of the plain ways
-        assert choose(METHOD, given(), int(COMPILES_FROM / best)).execution == "traced"
+        assert chosen(given(), int(COMPILES_FROM / best)).execution == "traced"
         assert self.executions() == {"eager", "traced"}
-        assert choose(METHOD, given(), int(COMPILES_FROM / best) + 1).execution == "compiled"
+        assert chosen(given(), int(COMPILES_FROM / best) + 1).execution == "compiled"
 
     def test_measures_only_where_that_pays(self) -> None:
         together = 3.0  # seconds of the plainest way
-        assert choose(METHOD, given(), int(MEASURES_FROM / together) - 1) == PLAINEST
+        assert chosen(given(), int(MEASURES_FROM / together) - 1) == PLAINEST
         assert self.tried == [PLAINEST]
-        assert choose(METHOD, given(), int(MEASURES_FROM / together)) != PLAINEST
+        assert chosen(given(), int(MEASURES_FROM / together)) != PLAINEST
 
     def test_leaves_alone_what_was_asked_for(self) -> None:
-        assert choose(METHOD, given(engine=Engine(execution="eager")), LONG) == replace(PLAINEST, together=1)
+        assert chosen(given(engine=Engine(execution="eager")), LONG) == replace(PLAINEST, together=1)
         assert self.executions() == {"eager"}
-        together = choose(METHOD, given(engine=Engine(together=3, mode="recomputed")), LONG)
+        together = chosen(given(engine=Engine(together=3, mode="recomputed")), LONG)
         assert together.together == 3
         assert {(way.together, way.mode) for way in self.tried[-3:]} == {(3, "recomputed")}
 
     def test_takes_bfloat16_where_it_is_faster_by_more_than_its_rounding_is_worth(self) -> None:
         for self.half, precision in ((GAIN, "bfloat16"), (GAIN + 0.01, "float32"), (3.0, "float32")):
-            assert choose(METHOD, given(), 1000) == replace(
-                PLAINEST, execution="compiled", together=1, precision=precision
-            )
+            assert chosen(given(), 1000) == replace(PLAINEST, execution="compiled", together=1, precision=precision)
         assert [way.precision for way in self.tried].count("bfloat16") == 3, "of the best way alone"
 
     def test_does_not_try_bfloat16_where_products_are_slow_in_it(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.half, self.slow = 0.1, "products in bfloat16 run at 1 GFLOP/s on this machine"
-        assert choose(METHOD, given(), 1000).precision == "float32"
+        assert chosen(given(), 1000).precision == "float32"
         assert {way.precision for way in self.tried} == {"float32"}
         assert "not bfloat16: products in bfloat16 run at 1 GFLOP/s" in capsys.readouterr().err
 
@@ -231,18 +258,18 @@ class TestALongRun:
         self, precision: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.slow = "products run at 1 GFLOP/s"
-        assert choose(METHOD, given(engine=Engine(precision=precision)), 1000).precision == precision
+        assert chosen(given(engine=Engine(precision=precision)), 1000).precision == precision
         assert {way.precision for way in self.tried} == {precision}
-        assert "warning: products run at 1 GFLOP/s; take --engine.precision auto" in capsys.readouterr().err
+        assert "warning: products run at 1 GFLOP/s; take --method.engine.precision auto" in capsys.readouterr().err
 
     def test_takes_the_least_work_that_fits(self, free: Callable) -> None:
         free(TIGHT)
-        assert choose(METHOD, given(), 1000).mode == "recomputed"
+        assert chosen(given(), 1000).mode == "recomputed"
         assert {way.mode for way in self.tried} == {"recomputed"}
 
     def test_is_told_by_a_plan_with_every_way_fastest_first(self) -> None:
         self.seconds["traced", 1] = 5.0
-        found = plan(METHOD, given(), 1000)
+        found = plan(given(), 1000)
         assert [timing.seconds for timing in found.timings] == sorted(timing.seconds for timing in found.timings)
         assert found.timings[0].engine == replace(PLAINEST, together=1)
         assert "compiled" not in {timing.engine.execution for timing in found.timings}, "which takes minutes"
@@ -253,14 +280,14 @@ class TestALongRun:
 def test_a_network_that_cannot_be_traced_is_computed_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Engine] = []
 
-    def measured(method: object, task: Task, ways: list[Engine], rounds: int = 1, **_: object) -> list[Timing]:
+    def measured(trial: Unrolled, ways: list[Engine], rounds: int = 1, **_: object) -> list[Timing]:
         asked.extend(ways)
-        return measure(method, task, ways, 1)
+        return measure(trial, ways, 1)
 
     monkeypatch.setattr(datastill.planner, "measure", measured)
     monkeypatch.setattr(datastill.planner, "MEASURES_FROM", 0.0)
-    method = replace(METHOD, networks=1, epochs=1)
-    assert choose(method, given(BRANCHING, method), 1).execution == "eager"
+    method = replace(unrolled(METHOD, networks=1), epochs=1)
+    assert chosen(given(BRANCHING, method), 1).execution == "eager"
     assert "traced" in {way.execution for way in asked}
 
 
@@ -268,7 +295,7 @@ def test_a_network_that_cannot_be_traced_is_computed_eagerly(monkeypatch: pytest
 def test_a_network_that_cannot_be_traced_is_refused_where_it_must_be() -> None:
     engine = replace(PLAINEST, execution="traced")
     with pytest.raises(Untraceable, match=r"cannot be traced here .* take execution=eager, or auto"):
-        plan(METHOD, given(BRANCHING, engine=engine), 1)
+        plan(given(BRANCHING, engine=engine), 1)
 
 
 def test_ways_take_turns_and_the_least_time_of_each_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,22 +303,22 @@ def test_ways_take_turns_and_the_least_time_of_each_counts(monkeypatch: pytest.M
     took = iter([9.0, 8.0, 2.0, 5.0, 4.0, 1.0, 3.0, 7.0])  # the first of each, then three rounds
     calls: list[Engine] = []
 
-    def seconds(method: object, task: Task, state: object) -> float:
-        if task.engine == impossible:
+    def seconds(made: Variant, _: object) -> float:
+        if made.unroll.engine == impossible:
             raise Untraceable("steps cannot be traced here")
-        calls.append(task.engine)
+        calls.append(made.unroll.engine)
         return next(took)
 
-    monkeypatch.setattr(datastill.timing, "_seconds", seconds)
-    found = measure(METHOD, given(), [one, impossible, other])
+    monkeypatch.setattr(datastill.timing, "seconds_of", seconds)
+    found = measure(replace(given(), variant=Variant), [one, impossible, other])
     assert calls == [one, other] * 4
     assert found == [
         Timing(engine=other, first=8.0, seconds=1.0),
         Timing(engine=one, first=9.0, seconds=2.0),
     ]
     with pytest.raises(Untraceable):
-        measure(METHOD, given(), [impossible])
-    assert measure(METHOD, given(), [impossible], needed=False) == []
+        measure(replace(given(), variant=Variant), [impossible])
+    assert measure(replace(given(), variant=Variant), [impossible], needed=False) == []
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch, took: dict[str, float]) -> list[str]:
@@ -299,13 +326,14 @@ def calls_of(monkeypatch: pytest.MonkeyPatch, took: dict[str, float]) -> list[st
     calls: list[str] = []
     now = 0.0
 
-    def seconds(method: object, task: Task, state: object) -> float:
+    def seconds(made: Variant, _: object) -> float:
         nonlocal now
-        calls.append(task.engine.execution)
-        now += took[task.engine.execution]
-        return took[task.engine.execution]
+        execution = made.unroll.engine.execution
+        calls.append(execution)
+        now += took[execution]
+        return took[execution]
 
-    monkeypatch.setattr(datastill.timing, "_seconds", seconds)
+    monkeypatch.setattr(datastill.timing, "seconds_of", seconds)
     monkeypatch.setattr(datastill.timing.time, "perf_counter", lambda: now)
     return calls
 
@@ -315,7 +343,7 @@ WAYS = [replace(PLAINEST, execution=each) for each in ("eager", "forward", "trac
 
 def test_a_way_that_takes_ten_times_as_long_as_the_best_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of(monkeypatch, {"eager": 1.0, "forward": 10.1, "traced": 20.0})
-    found = measure(METHOD, given(), WAYS)
+    found = measure(replace(given(), variant=Variant), WAYS)
     # the first call of traced steps also traces, so that it says nothing; the second one does
     assert calls == ["eager", "forward", "traced", "eager", "traced", "eager", "eager"]
     assert [(timing.engine.execution, timing.seconds) for timing in found] == [
@@ -327,7 +355,8 @@ def test_measuring_ends_in_time_with_what_it_has(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = calls_of(monkeypatch, {"eager": 5.0, "forward": 4.0, "traced": 3.0})
-    found = measure(METHOD, given(), WAYS, until=10.0)  # after two calls 9 s are gone, and another one takes 4 s
+    # after two calls 9 s are gone, and another one takes 4 s
+    found = measure(replace(given(), variant=Variant), WAYS, until=10.0)
     assert calls == ["eager", "forward"]
     assert [timing.seconds for timing in found] == [4.0, 5.0]
     assert "not measured, because there is no time: traced steps" in capsys.readouterr().err
@@ -339,7 +368,7 @@ def test_a_plan_measures_one_way_however_late_it_is(
     free(100 * GIB)
     monkeypatch.setattr(datastill.planner, "slow", lambda *_: "")
     calls = calls_of(monkeypatch, {"eager": 7.0, "traced": 7.0})
-    found = plan(METHOD, given(), LONG, until=-1.0)
+    found = plan(replace(given(), variant=Variant), LONG, until=-1.0)
     assert calls == ["eager"]
     assert [timing.seconds for timing in found.timings] == [7.0]
     told = capsys.readouterr().err
@@ -352,9 +381,8 @@ def test_a_plan_measures_one_way_however_late_it_is(
 
 @pytest.mark.usefixtures("plenty")
 def test_a_plan_is_what_is_there_and_says_so() -> None:
-    task = given(engine=Engine(execution="eager", precision="float32"))
-    found = plan(METHOD, task, 100)
-    assert found.parameters == task.network.size == 16 * 8 + 8 + 8 * 3 + 3
+    found = plan(given(engine=Engine(execution="eager", precision="float32")), 100)
+    assert found.parameters == 16 * 8 + 8 + 8 * 3 + 3
     assert found.operations == 10**9
     assert (found.memory, found.available) == (MEMORY, 100 * GIB)
     ways = {(timing.engine.mode, timing.engine.together) for timing in found.timings}

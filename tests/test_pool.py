@@ -23,7 +23,7 @@ from datastill.rng import generator
 from datastill.run import artifact, begin, prepare
 from datastill.storage.files import write_whole
 
-from .toys import toy_config, toy_data, toy_set, with_classes_reversed
+from .toys import toy_config, toy_data, toy_set, unrolled, with_classes_reversed
 
 DATA = toy_data()
 NETWORK = "mlp(width=8,depth=1)"
@@ -235,7 +235,7 @@ def test_one_network_of_a_pool_is_fixed_and_stored(path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) -> None:
-    few = replace(toy_config().method, networks=5)
+    few = unrolled(toy_config().method, networks=5)
     for config, message in [
         (
             toy_config(start=f"pool:{path}", network="mlp(width=9,depth=1)"),
@@ -310,7 +310,7 @@ def test_one_gradient_step_is_enough(tmp_path: Path) -> None:
 def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> None:
     path = tmp_path / "pool.safetensors"
     pretrain(replace(SETTINGS, count=1, held_out=0, epochs=1), DATA, path)
-    config = toy_config(start=f"pool:{path}", method=replace(toy_config().method, networks=1))
+    config = toy_config(start=f"pool:{path}", method=unrolled(toy_config().method, networks=1))
     with pytest.raises(UserError, match="has no held-out networks to evaluate with"):
         begin(prepare(config, DATA))  # before anything is distilled that could not be measured
     with pytest.raises(UserError, match="count is 0, but must be at least 1"):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+import datastill.methods.dataset_distillation
 import datastill.run
 import datastill.storage.flock
 from datastill import Config, DistilledSet, LoopSettings, Protocol, UserError, distill, score
@@ -45,9 +46,12 @@ def way_to_compute() -> Iterator[None]:
     """Measuring which way is best takes most of the time of a toy run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            datastill.run,
+            datastill.methods.dataset_distillation,
             "choose",
-            lambda _, task, __: replace(ENGINE, execution=task.engine.execution.replace("auto", "eager")),
+            lambda trial, _: replace(
+                trial.unroll,
+                engine=replace(ENGINE, execution=trial.unroll.engine.execution.replace("auto", "eager")),
+            ),
         )
         yield
 
@@ -89,7 +93,8 @@ def method(**changes: object) -> Callable[[dict[str, Any]], object]:
         (lambda stored: stored["config"].update(network="mlp"), "setting network was mlp.*and is mlp;"),
         (lambda stored: stored["config"].pop("seed") or stored["config"].pop("network"), "setting network was mlp"),
         (lambda stored: stored["config"]["loop"].update(iterations=7), "setting loop.iterations was 6 and is 7"),
-        (lambda stored: stored["engine"].update(together=1), "engine setting together was 2 and is 1"),
+        (lambda stored: stored["planned"]["unroll"]["engine"].update(together=1),
+         "planned setting engine.together was 2 and is 1"),
         (method(optimiser="adam"), "setting method.optimiser was sgd and is adam"),
         (method(epochs=3), "setting method.epochs was 2 and is 3"),
         (method(ipc=4), "setting method.ipc was 2 and is 4"),

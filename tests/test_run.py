@@ -12,11 +12,11 @@ import torch
 
 import datastill.planner
 import datastill.run
-from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score
+from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score, training
 from datastill.commands.evaluating import real_data
 from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
-from datastill.methods import Task
+from datastill.methods import dataset_distillation as method
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
@@ -26,7 +26,7 @@ from datastill.run import artifact, pick_device, prepare
 from datastill.training import Engine
 
 from .planning import costing
-from .toys import toy_config, toy_data
+from .toys import toy_config, toy_data, unrolled
 
 DATA = toy_data()
 PLAIN = Engine(mode="recomputed", execution="eager", together=4)
@@ -111,32 +111,33 @@ def test_the_way_to_compute_is_chosen_once_and_stays_with_the_run(
     chosen = Engine(mode="recomputed", execution="forward", together=1, keep_every=3)
     used = []
     with monkeypatch.context() as patch:
-        patch.setattr(datastill.run, "choose", lambda *_: chosen)
+        patch.setattr(method, "choose", lambda trial, _: replace(trial.unroll, engine=chosen))
         stopping(patch, 3)
         with pytest.raises(Stopped):
             distill(config, tmp_path / "run", data=DATA)
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["engine"] == asdict(chosen)
+    planned = json.loads((tmp_path / "run" / "config.json").read_text())["planned"]
+    assert planned["unroll"] == {"networks": 2, "window": 0, "engine": asdict(chosen)}
     assert stored_config(tmp_path / "run") == config, "what was asked for is kept besides"
     with monkeypatch.context() as patch:
-        patch.setattr(datastill.run, "choose", lambda *_: pytest.fail("it was chosen again"))
+        patch.setattr(method, "choose", lambda *_: pytest.fail("it was chosen again"))
         original = datastill.run.optimise
 
-        def optimise(method: object, task: Task, *arguments: object, **settings: object) -> object:
-            used.append(task.engine)
-            return original(method, task, *arguments, **settings)
+        def optimise(method: DatasetDistillation, *arguments: object, **settings: object) -> object:
+            used.append(method.unroll.engine)
+            return original(method, *arguments, **settings)
 
         patch.setattr(datastill.run, "optimise", optimise)
         resumed = distill(stored_config(tmp_path / "run"), tmp_path / "run", data=DATA, resume=True)
     assert used == [chosen]
-    assert resumed.header.provenance["engine"] == asdict(chosen)
+    assert resumed.header.provenance["planned"] == planned
     assert from_dict(resumed.header.config) == config
 
 
 def test_a_set_says_how_it_was_computed(finished: Path) -> None:
     provenance = DistilledSet.load(finished / "distilled.safetensors").header.provenance
-    assert Engine(**provenance["engine"]) == replace(datastill.methods.base.PLAIN, together=2)
+    assert Engine(**provenance["planned"]["unroll"]["engine"]) == replace(training.PLAIN, together=2)
     assert provenance["threads"] == torch.get_num_threads()
-    assert json.loads((finished / "config.json").read_text())["engine"] == provenance["engine"]
+    assert json.loads((finished / "config.json").read_text())["planned"] == provenance["planned"]
 
 
 @pytest.fixture
@@ -153,17 +154,17 @@ def test_a_mode_that_does_not_fit_is_refused_and_another_can_be_taken_at_once(tm
     with pytest.raises(UserError, match=r"'stored' needs about 6.0 GiB, but 1.0 GiB .*; take mode=recomputed"):
         distill(toy_config(engine=Engine(mode="stored")), tmp_path / "run", data=DATA)
     distilled = distill(toy_config(engine=Engine(mode="recomputed")), tmp_path / where, data=DATA)
-    assert distilled.header.provenance["engine"]["mode"] == "recomputed"
+    assert distilled.header.provenance["planned"]["unroll"]["engine"]["mode"] == "recomputed"
 
 
 def test_a_run_stopped_while_measuring_can_be_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(datastill.run, "choose", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(method, "choose", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             distill(toy_config(), tmp_path / "run", data=DATA)
     with pytest.raises(UserError, match=r"there is no run in .* to resume"):
         stored_config(tmp_path / "run")
-    assert distill(replace(toy_config(), engine=PLAIN), tmp_path / "run", data=DATA).header.score
+    assert distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA).header.score
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,9 @@ def test_memory_that_runs_out_gives_one_line_with_what_to_do_and_leaves_a_checkp
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(monkeypatch, error, at=3)
-    with pytest.raises(UserError, match=r"memory ran out \(eager steps, recomputed.*--engine.keep-every") as caught:
+    with pytest.raises(
+        UserError, match=r"memory ran out; .*; take --method\.engine\.mode recomputed"
+    ) as caught:
         distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
@@ -199,10 +202,9 @@ def test_a_set_for_another_optimiser_is_made_kept_and_trained_on_with_it(tmp_pat
     config = recipe("digits")
     config = replace(
         config,
-        method=replace(config.method, optimiser=optimiser, step_size=0.02),
+        method=replace(unrolled(config.method, engine=PLAIN), optimiser=optimiser, step_size=0.02),
         loop=LoopSettings(iterations=3, validate_every=3),
         protocol=Protocol(networks=3),
-        engine=PLAIN,
         random_sets=0,
     )
     distill(config, tmp_path / "run")

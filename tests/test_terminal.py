@@ -184,7 +184,7 @@ from datastill.cli import main
 for words in (
     ["distill", "--data.resize", "abc"],
     ["distill", "--netwrok", "lenet"],
-    ["plan", "--engine.mode", "a-mode-that-is-longer-than-the-terminal-is-wide-" + 40 * "x"],
+    ["plan", "--method.engine.mode", "a-mode-that-is-longer-than-the-terminal-is-wide-" + 40 * "x"],
     ["export", "set.safetensors"],
     ["list", "baselines"],
 ):
@@ -202,7 +202,8 @@ def test_errors_on_a_terminal_are_single_clear_lines() -> None:
         (
             "--data.resize takes {None}|INT, not 'abc'; see datastill distill --help",
             "Unrecognized options: --netwrok, lenet (did you mean --network?); see datastill distill --help",
-            f"invalid choice '{LONG}' for argument '--engine.mode'. Expected one of ('auto', 'stored', 'recomputed'); ",
+            f"invalid choice '{LONG}' for argument '--method.engine.mode'. Expected one of ('auto', 'stored', "
+            "'recomputed'); ",
             "Missing from datastill export: --to PATH",
         ),
         strict=True,

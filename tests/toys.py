@@ -8,16 +8,18 @@ from datastill.artifact import DistilledSet, Header
 from datastill.data import DataSettings, RealData, Split, load_data
 from datastill.evaluation import Protocol
 from datastill.loop import LoopSettings
-from datastill.methods import Task
+from datastill.methods import Method, Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.networks.start import Random, parse_start
 from datastill.recipes import Config
+from datastill.training import Engine, Unroll
 
 from .sets import set_of_steps
 
 PLAIN_ENGINE = [
-    "--engine.mode=stored", "--engine.execution=eager", "--engine.together=1", "--engine.precision=float32"
+    "--method.engine.mode=stored", "--method.engine.execution=eager", "--method.engine.together=1",
+    "--method.engine.precision=float32",
 ]  # fmt: skip
 """Options of the command line with which nothing is measured to choose the engine."""
 
@@ -36,18 +38,32 @@ def toy_data(seed: int = 0, count: int = 240) -> RealData:
     return load_data(splits, name="toy", validation=0.25)
 
 
-def toy_config(**changes: object) -> Config:
-    """A run of a second or two on `toy_data`."""
+def unrolled(method: Method, **changes: object) -> DatasetDistillation:
+    """The method with other settings of `Unroll`."""
+    assert isinstance(method, DatasetDistillation)
+    return replace(method, unroll=replace(method.unroll, **changes))
+
+
+def toy_config(*, engine: Engine | None = None, **changes: object) -> Config:
+    """A run of a second or two on `toy_data`; `engine` is that of its method."""
     settings: dict = {
         "data": DataSettings(name="toy", validation=0.25, in_memory=True),
         "network": "mlp(width=8,depth=1)",
         "method": DatasetDistillation(
-            ipc=2, steps=2, epochs=2, networks=2, real_batch=32, step_size=0.1, coordinates="principal"
+            ipc=2,
+            steps=2,
+            epochs=2,
+            real_batch=32,
+            step_size=0.1,
+            coordinates="principal",
+            unroll=Unroll(networks=2),
         ),
         "loop": LoopSettings(iterations=6, validate_every=3, checkpoint_every=2),
         "protocol": Protocol(networks=3),
     }
     settings |= changes
+    if engine:
+        settings["method"] = unrolled(settings["method"], engine=engine)
     if isinstance(settings.get("start"), str):
         settings["start"] = parse_start(settings["start"])
     return Config(**settings)

@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from . import distributed
-from .methods import Method, Task
+from .training import Unroll
 from .training.engine import Mode
+from .trial import Iteration, Unrolled
 
 MODES: tuple[Mode, ...] = ("stored", "recomputed")
 SHORTEST = 4
@@ -34,62 +35,39 @@ class Cost:
     over the places of a window."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lengths:
-    """How many gradient steps a program has."""
-
-    total: int
-    differentiated: int
-    """Those that are differentiated through: all of them, or a window."""
-    epoch: int
-    """Those of an epoch, each with examples of its own."""
-
-
-def costs(method: Method, task: Task) -> dict[Mode, Cost]:
+def costs(trial: Unrolled) -> dict[Mode, Cost]:
     """The cost of an outer iteration in each mode, with the networks together that the engine asks for, or all."""
-    task = replace(task, warm_start=None)  # shorter programs do not fit it, and its values take no memory
-    once = method.shortened(1, 1) or method
-    once.step(_trial(method, task, "recomputed"), once.init(task), 0)  # makes what is made once and kept
-    lengths = _lengths(method)
-    if lengths is None or lengths.total <= SHORTEST:
-        return {mode: cost(method, _trial(method, task, mode)) for mode in MODES}
-    return _continued(method, task, lengths)
+    trial.variant(replace(_plain(trial, "recomputed"), window=0), 1, 1)()  # makes what is made once and kept
+    if trial.steps * trial.epochs <= SHORTEST:
+        return {mode: cost(trial.variant(_plain(trial, mode), trial.steps, trial.epochs)) for mode in MODES}
+    return _continued(trial)
 
 
-def _lengths(method: Method) -> _Lengths | None:
-    """The lengths of the method's program; None if the method cannot be shortened."""
-    if method.shortened(1, 1) is None:
-        return None
-    total, window = method.steps * method.epochs, getattr(method, "window", 0)  # type: ignore[attr-defined]
-    return _Lengths(total=total, differentiated=window or total, epoch=method.steps)  # type: ignore[attr-defined]
-
-
-def _continued(method: Method, task: Task, lengths: _Lengths) -> dict[Mode, Cost]:
+def _continued(trial: Unrolled) -> dict[Mode, Cost]:
     """The costs of the whole program, by mode, from those of programs of 2, 3 and 4 gradient steps."""
 
     def short(mode: Mode, steps: int, epochs: int) -> Cost:
-        return cost(method.shortened(steps, epochs) or method, _trial(method, task, mode))
+        return cost(trial.variant(replace(_plain(trial, mode), window=0), steps, epochs))
 
     two, three = ({mode: short(mode, 1, epochs) for mode in MODES} for epochs in (2, 3))
     step = {mode: _difference(three[mode], two[mode]) for mode in MODES}
     examples = Cost(memory=0, operations=0)  # of one more step in each epoch, besides the step itself
-    if lengths.epoch > 1:
+    if trial.steps > 1:
         examples = _difference(_difference(short("stored", 2, 2), three["stored"]), step["stored"])
     training = step["recomputed"].operations - step["stored"].operations  # of a step that is not differentiated
-    return {
-        mode: _along(lengths, two[mode], step[mode], examples, training, _kept(lengths, mode, task.engine.keep_every))
-        for mode in MODES
-    }
+    return {mode: _along(trial, mode, two[mode], step[mode], examples, training) for mode in MODES}
 
 
-def _along(lengths: _Lengths, two: Cost, step: Cost, examples: Cost, training: int, kept: int) -> Cost:
+def _along(trial: Unrolled, mode: Mode, two: Cost, step: Cost, examples: Cost, training: int) -> Cost:
     """The cost of the whole program, on a line through the cost of two gradient steps."""
-    more = lengths.epoch - 1
-    before = (lengths.total - lengths.differentiated) // 2  # the mean: a window may be anywhere, and is the end
+    total, more = trial.steps * trial.epochs, trial.steps - 1
+    differentiated = trial.unroll.window or total
+    before = (total - differentiated) // 2  # the mean: a window may be anywhere, and is the end
+    kept = _kept(differentiated, mode, trial.unroll.engine.keep_every)
     return Cost(
         memory=two.memory + (kept - 2) * max(step.memory, 0) + more * max(examples.memory, 0),
         operations=two.operations
-        + (lengths.differentiated - 2) * step.operations
+        + (differentiated - 2) * step.operations
         + before * training
         + more * examples.operations,
     )
@@ -99,29 +77,28 @@ def _difference(one: Cost, other: Cost) -> Cost:
     return Cost(memory=one.memory - other.memory, operations=one.operations - other.operations)
 
 
-def _kept(lengths: _Lengths, mode: Mode, every: int) -> int:
-    """How many gradient steps have their graphs or weights kept at once."""
-    steps = lengths.differentiated
+def _kept(steps: int, mode: Mode, every: int) -> int:
+    """How many of the steps that are differentiated have their graphs or weights kept at once."""
     return steps if mode == "stored" or every == 1 else -(-steps // every) + min(every, steps)
 
 
-def _trial(method: Method, task: Task, mode: Mode) -> Task:
-    """The task with an engine that needs no preparation."""
-    together = task.engine.together or own_networks(method)
-    return replace(task, engine=replace(task.engine, mode=mode, execution="eager", together=together, keep_every=1))
+def _plain(trial: Unrolled, mode: Mode) -> Unroll:
+    """How to unroll with an engine that needs no preparation."""
+    together = trial.unroll.engine.together or own_networks(trial)
+    engine = replace(trial.unroll.engine, mode=mode, execution="eager", together=together, keep_every=1)
+    return replace(trial.unroll, engine=engine)
 
 
-def own_networks(method: Method) -> int:
+def own_networks(trial: Unrolled) -> int:
     """How many networks of an iteration this process computes."""
-    return len(distributed.rank_slice(getattr(method, "networks", 1)))
+    return len(distributed.rank_slice(trial.unroll.networks))
 
 
-def cost(method: Method, task: Task) -> Cost:
+def cost(iteration: Iteration) -> Cost:
     """The cost of an outer iteration, measured by running it as a whole."""
-    state = method.init(task)
     gc.collect()
     with Peak() as follower:
-        method.step(task, state, 0)
+        iteration()
     return Cost(memory=follower.peak, operations=follower.operations)
 
 

@@ -12,12 +12,14 @@ from .networks.weights import sha256
 TITLES = {
     "config": "setting",
     "settings": "setting",
-    "engine": "engine setting",
+    "planned": "planned setting",
     "data_sha256": "SHA-256 of the data, split",
     "files_sha256": "SHA-256 of",
     "class_names": "class names",
 }
 """The words for the parts of an identity in errors."""
+UNNAMED = ("unroll",)
+"""Records in a configuration whose settings are options without the name of the record: --method.window."""
 
 
 def data_identity(data: RealData) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def must_match(what: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: 
 def _differences(path: tuple[str, ...], then: Any, now: Any) -> Iterator[str]:
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         for key in [key for key in then if key in now]:  # another version may lack a key
-            yield from _differences((*path, key), then[key], now[key])
+            yield from _differences(path if key in UNNAMED else (*path, key), then[key], now[key])
     elif then != now:
         name = " ".join([TITLES.get(path[0], path[0]), ".".join(path[1:])]).strip()
         yield f"{name} was {_short(then)} and is {_short(now)}"

@@ -81,6 +81,6 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
         network,
         seed=config.seed,
         networks=config.method.networks,
-        dtype=config.engine.weights,
+        dtype=config.method.dtype,
         stored=stored,
     )

@@ -10,7 +10,9 @@ from .storage.records import TEXT, one_of
 
 CONFIG_VERSION = 2
 """The version of stored configurations. Version 1 has none written in it; it names the start by ``initial``
-(random, fixed, own or a pool) and ``initialiser``."""
+(random, fixed, own or a pool) and ``initialiser``, and has ``engine`` beside the method instead of in `Unroll`."""
+UNROLLING = "dataset-distillation"
+"""The only method of version 1 that unrolls; it is meant where the method has no name."""
 
 
 def config(plain: Any) -> Any:
@@ -33,7 +35,7 @@ def config(plain: Any) -> Any:
         new["version"] = CONFIG_VERSION
     if "protocol" in plain:
         new["protocol"] = protocol(plain["protocol"])
-    return new
+    return _with_unroll(new)
 
 
 def _with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +45,29 @@ def _with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
     initial, initialiser = _texts(plain, initial="random", initialiser="xavier")
     new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser")}
     return new | {"start": asdict(_start(initial, initialiser))}
+
+
+def _with_unroll(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with all that belongs to unrolling in one record of the method."""
+    engine = {name: plain.pop(name) for name in ("engine",) if name in plain}
+    method = plain.get("method", {})
+    if not isinstance(method, Mapping) or "unroll" in method or method.get("name", UNROLLING) != UNROLLING:
+        return plain
+    moved = {name: method[name] for name in ("networks", "window") if name in method} | engine
+    kept = {name: value for name, value in method.items() if name not in moved}
+    return plain | {"method": {**kept, "unroll": moved}} if moved else plain
+
+
+def planned(plain: Any) -> Any:
+    """Return the method of a run with every choice made, as the record in its folder has it; None if it has none.
+
+    Earlier versions recorded only the engine that was chosen.
+    """
+    if not isinstance(plain, Mapping) or "planned" in plain or "engine" not in plain:
+        return plain.get("planned") if isinstance(plain, Mapping) else None
+    settings = plain.get("config")
+    old = {**settings, "engine": plain["engine"]} if isinstance(settings, Mapping) else {"engine": plain["engine"]}
+    return config(old).get("method")
 
 
 def protocol(plain: Any, own: Start | None = None) -> Any:

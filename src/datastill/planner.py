@@ -5,22 +5,19 @@ iteration with the run's own data.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from .costs import Cost, costs, own_networks
+from .costs import Cost, cost, costs, own_networks
 from .errors import UserError, counted
 from .memory import free_bytes
-from .methods import Method, Task
 from .modes import usual_modes
 from .runlog import say
-from .timing import Timing, measure, of_seconds
-from .training import Engine
+from .timing import Seconds, Timing, measure, of_seconds, seconds_of
+from .training import Engine, Unroll
 from .training.engine import Execution, Mode, Precision
 from .training.precision import slow
+from .trial import Trial, Unrolled
 
 MEASURES_FROM = 60.0
 """Seconds that a run must take before there is anything to gain from another way than the plainest."""
@@ -41,11 +38,12 @@ class Plan:
     parameters: int
     operations: int
     """Floating-point operations of an outer iteration, a multiplication and an addition being two."""
-    memory: dict[Mode, int]
-    """Predicted peak bytes of tensors by mode, besides data and weights that are there before."""
+    memory: dict[str, int]
+    """Predicted peak bytes of tensors by mode, besides data and weights that are there before; where nothing can be
+    chosen, the peak of an iteration."""
     available: int
     """Free bytes."""
-    timings: list[Timing]
+    timings: Sequence[Seconds]
     """Fastest first."""
 
     def lines(self, iterations: int) -> Iterator[str]:
@@ -58,42 +56,48 @@ class Plan:
         best = self.timings[0]
         for timing in self.timings:
             took, first = f"{timing.seconds:.3f} s", f"{timing.first:.1f} s"
-            yield f"  {took} per iteration, {first} the first: {timing.engine}"
+            yield f"  {took} per iteration, {first} the first: {timing.way}"
         rate = self.operations / best.seconds / 1e9
-        yield f"best                      {best.engine}: {rate:.0f} GFLOP/s"
+        yield f"best                      {best.way}: {rate:.0f} GFLOP/s"
         total = duration(best.first + best.seconds * iterations)
         yield f"time                      {total} for {iterations} iterations"
         yield "                          besides validation and the final evaluation"
 
 
 @usual_modes()
-def choose(method: Method, task: Task, iterations: int) -> Engine:
-    """The fastest way that fits into memory, with nothing left to be chosen.
+def choose(trial: Unrolled, iterations: int) -> Unroll:
+    """Return how to unroll with an engine that leaves nothing open: the fastest way that fits into memory.
 
     Args:
-        method: what will be run.
-        task: with the engine as it was asked for.
+        trial: an outer iteration of what will be run.
         iterations: outer iterations to come; compiling pays for many only.
 
     Raises:
         UserError: the mode asked for, or every mode, does not fit.
     """
-    warn(task)
-    room = _room(method, task)
-    task, modes = room.task, room.modes
-    engine = replace(task.engine, mode=modes[0])
-    plainest = replace(plain(engine), together=engine.together or own_networks(method))
-    once = measure(method, task, [plainest], rounds=0 if engine.resolved else 1)  # also shows whether it can be done
-    if engine.resolved or once[0].seconds * iterations < MEASURES_FROM:
+    engine = _fastest(trial, iterations)
+    say(f"how to compute: {engine}")
+    return replace(trial.unroll, engine=engine)
+
+
+def _fastest(trial: Unrolled, iterations: int) -> Engine:
+    warn(trial)
+    room = _room(trial)
+    trial, modes = room.trial, room.modes
+    asked = trial.unroll.engine
+    plainest = replace(plain(asked), mode=modes[0], together=asked.together or own_networks(trial))
+    once = measure(trial, [plainest], rounds=0 if asked.resolved else 1)  # also shows whether it can be done
+    if asked.resolved or once[0].seconds * iterations < MEASURES_FROM:
         return plainest
     until = time.perf_counter() + ENDS_AFTER
-    return timed(method, task, modes[:1], iterations, compiling=True, until=until)[0].engine
+    return timed(trial, modes[:1], iterations, compiling=True, until=until)[0].engine
 
 
-def warn(task: Task) -> None:
+def warn(trial: Unrolled) -> None:
     """Say that a precision that was asked for is slow here."""
-    if task.engine.precision != "auto" and (why := slow(task.data.device, task.engine.precision)):
-        say(f"warning: {why}; take --engine.precision auto or float32")
+    precision = trial.unroll.engine.precision
+    if precision != "auto" and (why := slow(trial.device, precision)):
+        say(f"warning: {why}; take --method.engine.precision auto or float32")
 
 
 def plain(engine: Engine) -> Engine:
@@ -104,26 +108,45 @@ def plain(engine: Engine) -> Engine:
 
 
 @usual_modes()
-def plan(method: Method, task: Task, iterations: int, *, until: float | None = None) -> Plan:
+def plan(trial: Trial, iterations: int, *, until: float | None = None) -> Plan:
     """All that can be known before a run; takes some outer iterations, and compiles only what must be compiled.
 
     Args:
-        method: what will be run.
-        task: with the engine as it was asked for.
+        trial: an outer iteration of what will be run.
         iterations: outer iterations to come.
         until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
             measured in any case. `ENDS_AFTER` seconds from now when left out.
     """
     until = time.perf_counter() + ENDS_AFTER if until is None else until
-    warn(task)
+    if not isinstance(trial, Unrolled):
+        return _plan_of_one_way(trial, until)
+    warn(trial)
     say("counting the operations and following the memory of an outer iteration, on a few of its gradient steps")
-    room = _room(method, task)
+    room = _room(trial)
     return Plan(
-        parameters=task.network.size,
+        parameters=trial.parameters,
         operations=room.costs["stored"].operations,
-        memory=room.memory,
+        memory={mode: cost.memory for mode, cost in room.costs.items()},
         available=room.available,
-        timings=timed(method, room.task, room.modes, iterations, compiling=False, until=until),
+        timings=timed(room.trial, room.modes, iterations, compiling=False, until=until),
+    )
+
+
+def _plan_of_one_way(trial: Trial, until: float) -> Plan:
+    """Return what an iteration takes that can be computed in only one way, as measured on a few of them."""
+    say("measuring an outer iteration: operations, memory and seconds")
+    began, iteration = time.perf_counter(), trial.make()
+    found = cost(iteration)
+    first = time.perf_counter() - began
+    taken = [seconds_of(iteration, trial.device)]
+    while len(taken) < 3 and time.perf_counter() + taken[-1] < until:
+        taken.append(seconds_of(iteration, trial.device))
+    return Plan(
+        parameters=trial.parameters,
+        operations=found.operations,
+        memory={"an iteration": found.memory},
+        available=free_bytes(trial.device),
+        timings=[Seconds(first=first, seconds=min(taken))],
     )
 
 
@@ -131,26 +154,22 @@ def plan(method: Method, task: Task, iterations: int, *, until: float | None = N
 class _Room:
     """What fits into memory: all networks together, or else one at a time."""
 
-    task: Task
+    trial: Unrolled
     costs: dict[Mode, Cost]
     available: int
     modes: list[Mode]
 
-    @property
-    def memory(self) -> dict[Mode, int]:
-        """Predicted peak bytes by mode."""
-        return {mode: cost.memory for mode, cost in self.costs.items()}
 
-
-def _room(method: Method, task: Task) -> _Room:
-    engine, found, available = task.engine, costs(method, task), free_bytes(task.data.device)
+def _room(trial: Unrolled) -> _Room:
+    engine, found, available = trial.unroll.engine, costs(trial), free_bytes(trial.device)
     try:
         modes = fitting(engine, {mode: cost.memory for mode, cost in found.items()}, available)
-        return _Room(task=task, costs=found, available=available, modes=modes)
+        return _Room(trial=trial, costs=found, available=available, modes=modes)
     except UserError:
-        if engine.together or own_networks(method) == 1:
+        if engine.together or own_networks(trial) == 1:
             raise
-        return _room(method, replace(task, engine=replace(engine, together=1)))
+        one = replace(trial.unroll, engine=replace(engine, together=1))
+        return _room(replace(trial, unroll=one))
 
 
 def fitting(engine: Engine, memory: dict[Mode, int], available: int) -> list[Mode]:
@@ -171,42 +190,37 @@ def fitting(engine: Engine, memory: dict[Mode, int], available: int) -> list[Mod
     raise UserError(f"mode {asked[-1]!r} needs about {needed}, but {free} of memory are free; {advice}")
 
 
-def timed(
-    method: Method, task: Task, modes: list[Mode], iterations: int, *, compiling: bool, until: float
-) -> list[Timing]:
+def timed(trial: Unrolled, modes: list[Mode], iterations: int, *, compiling: bool, until: float) -> list[Timing]:
     """Seconds of an outer iteration in every way that is left open, fastest first.
 
     Executions are compared for the best mode and number of networks together, and precisions for the best of these.
 
     Args:
-        method: what will be run.
-        task: with the engine as it was asked for.
+        trial: an outer iteration, with the engine as it was asked for.
         modes: those that fit into memory.
         iterations: outer iterations to come.
         compiling: whether compiled steps may be tried, which takes a minute or two; only a long run does.
         until: value of `time.perf_counter` by which the last iteration ends, as far as that can be foreseen; one is
             measured in any case.
     """
-    engine = task.engine
-    together = [engine.together] if engine.together else sorted({1, own_networks(method)})
+    engine = trial.unroll.engine
+    together = [engine.together] if engine.together else sorted({1, own_networks(trial)})
     ways = [replace(plain(engine), mode=mode, together=count) for mode in modes for count in together]
     say(f"measuring {counted(len(ways), 'way')} to compute an outer iteration (memory, networks together)")
-    found = measure(method, task, ways, until=until)
+    found = measure(trial, ways, until=until)
     if engine.execution == "auto":
-        found = _with_executions(method, task, found, _executions(found[0].seconds * iterations, compiling), until)
+        found = _with_executions(trial, found, _executions(found[0].seconds * iterations, compiling), until)
     if engine.precision == "auto":
-        found = _with_half(method, task, found, until)
+        found = _with_half(trial, found, until)
     return found
 
 
-def _with_executions(
-    method: Method, task: Task, found: list[Timing], executions: list[Execution], until: float
-) -> list[Timing]:
+def _with_executions(trial: Unrolled, found: list[Timing], executions: list[Execution], until: float) -> list[Timing]:
     """The timings with those of the best way by every execution, which take turns with it."""
     say(f"measuring {counted(len(executions), 'way')} to compute a step: {', '.join(executions)}")
     best = found[0]
     ways = [replace(best.engine, execution=each) for each in executions]
-    again = measure(method, task, ways, until=until - best.seconds, needed=False)
+    again = measure(trial, ways, until=until - best.seconds, needed=False)
     others = found[1:] if best.engine in [timing.engine for timing in again] else found
     return sorted([*again, *others], key=of_seconds)
 
@@ -222,38 +236,20 @@ def _executions(seconds: float, compiling: bool) -> list[Execution]:
     return ["eager", "traced", "compiled"]
 
 
-def _with_half(method: Method, task: Task, found: list[Timing], until: float) -> list[Timing]:
+def _with_half(trial: Unrolled, found: list[Timing], until: float) -> list[Timing]:
     """The timings with that of the best way in bfloat16, where this machine is not slow in it.
 
     It comes first only if it is faster by more than rounding more coarsely is worth.
     """
-    if why := slow(task.data.device, "bfloat16"):
+    if why := slow(trial.device, "bfloat16"):
         say(f"not bfloat16: {why}")
         return found
     say("measuring the best way in bfloat16")
     best = found[0]
-    half = measure(method, task, [replace(best.engine, precision="bfloat16")], until=until - best.seconds, needed=False)
+    half = measure(trial, [replace(best.engine, precision="bfloat16")], until=until - best.seconds, needed=False)
     if half and half[0].seconds <= GAIN * best.seconds:
         return [*half, *found]
     return [best, *sorted([*found[1:], *half], key=of_seconds)]
-
-
-@contextmanager
-def advice(engine: Engine) -> Iterator[None]:
-    """Turn running out of memory into advice.
-
-    Raises:
-        UserError: memory ran out.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-            raise
-        raise UserError(
-            f"memory ran out ({engine}); the last checkpoint is whole. Take --engine.mode recomputed, then "
-            "--engine.keep-every 10, --engine.together 1 or a smaller --method.real-batch in a new run"
-        ) from error
 
 
 def duration(seconds: float) -> str:

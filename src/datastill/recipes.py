@@ -10,6 +10,7 @@ from . import migration
 from .data import DataSettings
 from .errors import UserError, at_least, unknown
 from .evaluation import Protocol
+from .identity import UNNAMED
 from .loop import LoopSettings
 from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
@@ -19,7 +20,7 @@ from .migration import CONFIG_VERSION
 from .networks.start import START, Fixed, Pretrained, Random, Start
 from .objectives import Attack
 from .storage.records import must_have_types, read, tagged
-from .training import Engine
+from .training import Engine, Unroll
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,6 @@ class Config:
     Settings of the method for the start of examples and step sizes are then refused, as they have no effect."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """The outer optimisation, which learns the synthetic examples."""
-    engine: Engine = field(default_factory=Engine)
-    """How hypergradients are computed."""
     protocol: Protocol = field(default_factory=Protocol)
     """How the finished set is evaluated."""
     random_sets: int = 0
@@ -104,10 +103,15 @@ def digits() -> Config:
         recipe="digits",
         network="mlp",
         method=DatasetDistillation(
-            ipc=1, steps=1, epochs=10, networks=4, step_size=0.1, examples_rate=0.05, step_sizes_rate=0.03
+            ipc=1,
+            steps=1,
+            epochs=10,
+            step_size=0.1,
+            examples_rate=0.05,
+            step_sizes_rate=0.03,
+            unroll=Unroll(networks=4, engine=Engine(mode="stored", execution="eager", together=4, precision="float32")),
         ),
         loop=LoopSettings(iterations=600),
-        engine=Engine(mode="stored", execution="eager", together=4, precision="float32"),
         random_sets=20,
     )
 
@@ -160,7 +164,7 @@ def _long(name: str, data: str, ipc: int, iterations: int) -> Config:
             ipc=ipc,
             steps=1,
             epochs=60,
-            window=30,
+            unroll=Unroll(window=30),
             optimiser="adam",
             step_size=0.001,
             examples_rate=0.05,
@@ -208,7 +212,7 @@ def cifar10_random_long() -> Config:
         DatasetDistillation(
             steps=2,
             epochs=15,
-            window=20,
+            unroll=Unroll(window=20),
             optimiser="adam",
             step_size=0.001,
             examples_rate=0.05,
@@ -343,9 +347,7 @@ def recipe(name: str) -> Config:
 
 def as_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as plain JSON values; the settings of the method include its name."""
-    plain: dict[str, Any] = {"version": CONFIG_VERSION, **asdict(config)}
-    plain["method"] = {"name": name_of(config.method), **plain["method"]}
-    return plain
+    return {"version": CONFIG_VERSION, **asdict(config), "method": method_as_dict(config.method)}
 
 
 def from_dict(plain: Any, *, trust: bool = True) -> Config:
@@ -366,6 +368,20 @@ def from_dict(plain: Any, *, trust: bool = True) -> Config:
     return read(Config, new, rules={Method: method})
 
 
+def method_as_dict(method: Method) -> dict[str, Any]:
+    """Return the settings of a method as plain JSON values, with its name."""
+    return {"name": name_of(method), **asdict(method)}  # type: ignore[call-overload]
+
+
+def method_from_dict(plain: Mapping[str, Any], kind: type[Method]) -> Method:
+    """Return the method that `method_as_dict` made plain; nothing is imported, because its class is given.
+
+    Raises:
+        UserError: a setting is unknown, or has a value that it cannot have.
+    """
+    return read(kind, {name: value for name, value in plain.items() if name != "name"}, "planned")
+
+
 def differences(one: Config, other: Config) -> list[str]:
     """Return the settings in which two configurations differ, each as a line such as ``method.ipc: 1 != 10``."""
     return _differences(_spelled(one), _spelled(other), "")
@@ -383,7 +399,7 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) ->
     for key in sorted(one.keys() | other.keys()):
         left, right = one.get(key), other.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += _differences(left, right, f"{path}{key}.")
+            found += _differences(left, right, path if key in UNNAMED else f"{path}{key}.")
         elif left != right:
             found.append(f"{path}{key}: {left} != {right}")
     return found

@@ -4,13 +4,13 @@ import platform
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__, distributed
+from . import __version__, distributed, migration
 from .artifact import DistilledSet, Header, source_of
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
@@ -21,21 +21,19 @@ from .identity import data_identity, files_identity
 from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .locks import alone
 from .loop import Stopped, first_state, optimise
-from .methods import State, Task, must_take
+from .methods import Method, State, Task, must_take
 from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.weights import sha256
-from .planner import advice, choose
-from .recipes import Config, as_dict, differences
+from .recipes import Config, as_dict, differences, method_as_dict, method_from_dict
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable
 from .runlog import ProgressLine, say
 from .signals import signal_of
 from .storage.files import as_read, read_json, remove_leftovers, write_json
-from .storage.records import read
 from .storage.seal import sealed
-from .training import Engine
+from .user_modules import out_of_memory
 
 VALIDATION_NETWORKS = 20
 """How many unseen networks a validation while distilling trains, if the protocol asks for as many."""
@@ -89,19 +87,16 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
     run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
     config = run.config
-    engine = _engine(run, folder)
-    run = replace(run, task=replace(run.task, engine=engine))
+    run = replace(run, method=_planned(run, folder))
     files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
-    settings = {"config": as_read(as_dict(config)), "engine": asdict(engine), **files}
+    settings = {"config": as_read(as_dict(config)), "planned": as_read(method_as_dict(run.method)), **files}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
-    state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))
-    state.identity = source | settings
-    if not resume:
-        distributed.on_first_rank(lambda: _begin(folder, config, command, engine))
-    with advice(engine):
-        state = optimise(
-            config.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found)
-        )
+    with _advised(run.method):
+        state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))
+        state.identity = source | settings
+        if not resume:
+            distributed.on_first_rank(lambda: _begin(run, folder, command))
+        state = optimise(run.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found))
     distilled = artifact(run, state.kept, state)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled))
@@ -120,6 +115,17 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise Stopped(None, signal_of(stop), folder) from stop
 
 
+@contextmanager
+def _advised(method: Method) -> Iterator[None]:
+    """Turn running out of memory into a `UserError` with the method's advice."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error) and "allocate memory" not in str(error):
+            raise
+        raise UserError(f"memory ran out; the last checkpoint is whole; {method.less_memory}") from error
+
+
 def _finish(folder: Path, scored: DistilledSet) -> None:
     scored.save(folder / SET)
     write_json(folder / "score.json", scored.header.score)
@@ -132,6 +138,8 @@ class Run:
     """A configuration with the data, the network and the initial weights that it names, loaded."""
 
     config: Config
+    method: Method
+    """The method of the configuration; in a run with every choice made that the configuration leaves open."""
     task: Task
     data: RealData
     """The real data in float32, on the device; sets are measured on it."""
@@ -162,17 +170,16 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     if not resume:
         must_use_warm_start(asked, earlier)
     data = data.with_classes(class_order(config, data, earlier))
-    exact = data.in_precision(config.engine.weights)
+    exact = data.in_precision(config.method.dtype)
     task = Task(
         data=exact,
         network=network,
         draws=initial_weights(config, network, earlier),
         seed=config.seed,
-        engine=config.engine,
         attack=config.attack,
         warm_start=as_start(earlier, exact) if earlier else None,
     )
-    run = Run(config=config, task=task, data=data, earlier=earlier)
+    run = Run(config=config, method=config.method, task=task, data=data, earlier=earlier)
     must_take(config.method, task)
     if changes := differences(asked, config):
         say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
@@ -181,7 +188,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
 
 def begin(run: Run) -> RunState:
     """Return the state of a run before its first iteration, after a check that its set can be scored."""
-    state = first_state(run.config.method, run.config.method.init(run.task))
+    state = first_state(run.method, run.method.init(run.task))
     # Settings that are impossible, or do not fit the data, are refused before anything is written.
     must_be_measurable(artifact(run, state.latest), run.config.protocol, run.data.device)
     return state
@@ -189,7 +196,7 @@ def begin(run: Run) -> RunState:
 
 def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
     """Return the state of a checkpoint on the device of the run, after a check that it is a state of its method."""
-    must_be_of(run.config.method, state, folder / CHECKPOINT)
+    must_be_of(run.method, state, folder / CHECKPOINT)
     state = placed(state, run.data.device)
     try:
         artifact(run, state.latest)
@@ -215,21 +222,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _begin(folder: Path, config: Config, command: str, engine: Engine) -> None:
-    about = {"recipe": config.recipe, "command": command, "version": __version__}
-    write_json(folder / CONFIG, sealed(as_read(about | {"config": as_dict(config), "engine": asdict(engine)})))
+def _begin(run: Run, folder: Path, command: str) -> None:
+    about = {"recipe": run.config.recipe, "command": command, "version": __version__}
+    settings = {"config": as_dict(run.config), "planned": method_as_dict(run.method)}
+    write_json(folder / CONFIG, sealed(as_read(about | settings)))
 
 
-def _engine(run: Run, folder: Path) -> Engine:
-    """Return how to compute; a resumed run computes as it began, because another way rounds differently."""
-    path = folder / CONFIG
-    record = distributed.on_first_rank(lambda: read_json(path) if path.exists() else {})
-    if "engine" in record:
-        return read(Engine, record["engine"], "engine")
-    found = distributed.on_every_rank(lambda: choose(run.config.method, run.task, run.config.loop.iterations))
-    engine = distributed.gathered([found])[0]
-    say(f"how to compute: {engine}")
-    return engine
+def _planned(run: Run, folder: Path) -> Method:
+    """Return the method with every choice made; a resumed run computes as it began: another way rounds differently."""
+    record = distributed.on_first_rank(lambda: read_json(folder / CONFIG) if (folder / CONFIG).exists() else {})
+    if plain := migration.planned(record):
+        return method_from_dict(plain, type(run.method))
+    found = distributed.on_every_rank(lambda: run.method.planned(run.task, run.config.loop.iterations))
+    return distributed.gathered([found])[0]
 
 
 def validate(run: Run, state: State) -> dict[str, float]:
@@ -258,7 +263,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         end: the state at the end of the run; the header then has the provenance of the set.
     """
     config, task = run.config, run.task
-    synthetic, draws = config.method.result(task, state), task.draws
+    synthetic, draws = run.method.result(task, state), task.draws
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
@@ -298,7 +303,7 @@ def provenance(run: Run, state: RunState) -> dict[str, Any]:
         "hardware": hardware(run.data.device),
         "threads": torch.get_num_threads(),
         "processes": distributed.ranks(),
-        "engine": asdict(run.task.engine),
+        "planned": method_as_dict(run.method),
         "iterations": state.iteration,
         "kept_iteration": state.best_iteration,
         "validation": state.best_mean,

@@ -7,23 +7,40 @@ from dataclasses import dataclass, replace
 import torch
 
 from .errors import UserError
-from .methods import Method, State, Task
 from .runlog import say
 from .training import Engine
+from .trial import Iteration, Unrolled
 
 SLOWER_THAN_BEST = 10.0
 """A way to compute that takes longer than this many times the best is not measured again."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """The time of an outer iteration in one way to compute it."""
+class Seconds:
+    """The time of an outer iteration."""
 
-    engine: Engine
     first: float
     """Seconds of the first call, which includes tracing and compiling."""
     seconds: float
     """Fewest seconds of all later calls; if there was no time for a later call, the seconds of the first."""
+
+    @property
+    def way(self) -> str:
+        """How it was computed, in words."""
+        return "as it is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(Seconds):
+    """The time of an outer iteration in one of several ways to compute it."""
+
+    engine: Engine
+    """How it was computed."""
+
+    @property
+    def way(self) -> str:
+        """How it was computed, in words."""
+        return str(self.engine)
 
 
 def of_seconds(timing: Timing) -> float:
@@ -32,13 +49,7 @@ def of_seconds(timing: Timing) -> float:
 
 
 def measure(
-    method: Method,
-    task: Task,
-    ways: list[Engine],
-    rounds: int = 3,
-    *,
-    until: float = math.inf,
-    needed: bool = True,
+    trial: Unrolled, ways: list[Engine], rounds: int = 3, *, until: float = math.inf, needed: bool = True
 ) -> list[Timing]:
     """Measure the time of an outer iteration in each way to compute it; return the fastest way first.
 
@@ -46,8 +57,7 @@ def measure(
     is left out if this network or machine does not allow it, or if there is no time for it.
 
     Args:
-        method: the method that will be run.
-        task: the task that will be run; its engine is ignored.
+        trial: the iteration; its own engine is ignored.
         ways: the ways to compute, as engines without the value auto.
         rounds: calls of each way after the first. A way that is ten times slower than the best is not called again.
         until: value of `time.perf_counter` by which the last call ends, if it takes as long as one before it.
@@ -56,15 +66,15 @@ def measure(
     Raises:
         UserError: no way is possible, though one is needed.
     """
-    state = method.init(task)
     first: dict[Engine, float] = {}
-    trials = {way: replace(task, engine=way) for way in ways}
-    for way, trial in trials.items():
+    iterations: dict[Engine, Iteration] = {}
+    for way in ways:
         if (first or not needed) and time.perf_counter() + min(first.values(), default=0.0) > until:
             say(f"not measured, because there is no time: {way}")
             continue
         try:
-            first[way] = _seconds(method, trial, state)
+            iterations[way] = trial.variant(replace(trial.unroll, engine=way), trial.steps, trial.epochs)
+            first[way] = seconds_of(iterations[way], trial.device)
         except (UserError, RuntimeError) as error:
             if needed and len(ways) == 1:
                 raise
@@ -74,7 +84,7 @@ def measure(
         for way in first:
             slow = seconds[way] > SLOWER_THAN_BEST * min(seconds.values()) and (turn or _unprepared(way))
             if not slow and time.perf_counter() + min(first[way], seconds[way]) <= until:
-                seconds[way] = min(seconds[way], _seconds(method, trials[way], state))
+                seconds[way] = min(seconds[way], seconds_of(iterations[way], trial.device))
     timings = [Timing(engine=way, first=took, seconds=min(seconds[way], took)) for way, took in first.items()]
     return sorted(timings, key=of_seconds)
 
@@ -84,9 +94,10 @@ def _unprepared(way: Engine) -> bool:
     return way.execution in ("eager", "forward")
 
 
-def _seconds(method: Method, task: Task, state: State) -> float:
+def seconds_of(iteration: Iteration, device: torch.device) -> float:
+    """Return the seconds that an outer iteration takes."""
     began = time.perf_counter()
-    method.step(task, state, 0)
-    if task.data.device.type == "cuda":
-        torch.cuda.synchronize(task.data.device)
+    iteration()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - began

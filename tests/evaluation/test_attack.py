@@ -19,6 +19,7 @@ from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import spread_of
 from datastill.run import prepare, validate
 from datastill.storage.records import read as read_record
+from datastill.training import Unroll
 
 from ..toys import toy_config, toy_data, toy_set
 
@@ -57,7 +58,14 @@ def test_shares_are_those_of_the_confusion_matrix() -> None:
 
 def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: Path, tmp_path: Path) -> None:
     method = DatasetDistillation(
-        ipc=1, steps=1, epochs=1, networks=4, real_batch=64, step_size=0.1, examples_rate=0.1, step_sizes_rate=0.05
+        ipc=1,
+        steps=1,
+        epochs=1,
+        real_batch=64,
+        step_size=0.1,
+        examples_rate=0.1,
+        step_sizes_rate=0.05,
+        unroll=Unroll(networks=4),
     )
     config = toy_config(start=f"pool:{pool}", objective="attack", attack_class=1, target_class=2, method=method)
     config = replace(config, loop=replace(config.loop, iterations=150, validate_every=50))
@@ -77,7 +85,7 @@ def test_one_step_on_a_learned_set_makes_trained_networks_misread_a_class(pool: 
 
 def test_a_set_that_attacks_is_chosen_by_relabelled_validation_images(pool: Path) -> None:
     """Of networks that read every class right, as many are wrong as the attacked class has images."""
-    method = DatasetDistillation(ipc=1, steps=1, epochs=1, networks=1, real_batch=8, step_size=1e-6)
+    method = DatasetDistillation(ipc=1, steps=1, epochs=1, real_batch=8, step_size=1e-6)
     plain = toy_config(start=f"pool:{pool}", method=method)
     attack = replace(plain, objective="attack", attack_class=0, target_class=1)
     means = []

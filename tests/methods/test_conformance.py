@@ -16,13 +16,14 @@ from datastill.methods import METHODS, Method, State, Update, find_method, must_
 from datastill.methods.distribution_matching import DistributionMatching
 from datastill.recipes import as_dict, from_dict
 from datastill.run_state import RunState, load, must_be_of, save
+from datastill.training import PLAIN
 
 from ..toys import toy_config, toy_data, toy_task
 from .toy_methods import TOYS
 
 DATA = toy_data()
 SMALL: dict[str, Method] = {
-    "dataset-distillation": toy_config().method,
+    "dataset-distillation": toy_config(engine=PLAIN).method,
     "distribution-matching": DistributionMatching(ipc=2, networks=2, real_per_class=8),
 }
 """Settings with which an iteration takes a fraction of a second; of other methods the defaults are taken."""
@@ -131,6 +132,12 @@ def test_processes_compute_their_own_networks_and_carry_equal_state(
         mean = torch.cat([part.gradients[name] for part in parts]).mean(0)
         torch.testing.assert_close(mean, gradients.mean(0))
     assert all(equal(part.carried, whole.carried) for part in parts)
+
+
+def test_settings_are_planned_once(method: Method) -> None:
+    planned = method.planned(toy_task(), 1)
+    assert type(planned) is type(method)
+    assert planned.planned(toy_task(), 1) == planned
 
 
 def test_the_seed_decides_the_first_state(method: Method) -> None:

@@ -8,11 +8,12 @@ import torch
 from datastill.errors import UserError
 from datastill.methods import State
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.training import Engine
+from datastill.training import PLAIN, Unroll
 
-from ..toys import toy_task
+from ..toys import toy_task, unrolled
 
-SMALL = DatasetDistillation(ipc=2, steps=2, epochs=2, networks=3, real_batch=32, step_size=0.1)
+PLAINLY = Unroll(networks=3, engine=PLAIN)
+SMALL = DatasetDistillation(ipc=2, steps=2, epochs=2, real_batch=32, step_size=0.1, unroll=PLAINLY)
 
 
 LABELLED = replace(SMALL, labels_rate=0.1)
@@ -41,7 +42,7 @@ def test_a_network_is_the_same_however_many_there_are() -> None:
     """Network i of an iteration draws the same weights and real batch, and so has the same gradient."""
     task = toy_task()
     state = SMALL.init(task)
-    three, one = (replace(SMALL, networks=n).step(task, state, 0) for n in (3, 1))
+    three, one = (unrolled(SMALL, networks=n).step(task, state, 0) for n in (3, 1))
     for name in state.learned:
         torch.testing.assert_close(three.gradients[name][:1], one.gradients[name])
         assert not torch.allclose(three.gradients[name][1], one.gradients[name][0])
@@ -51,7 +52,7 @@ def test_both_modes_give_the_same_gradient() -> None:
     task = toy_task()
     state = SMALL.init(task)
     stored, recomputed = (
-        SMALL.step(replace(task, engine=Engine(mode=mode, execution="eager", together=2)), state, 0)
+        unrolled(SMALL, engine=replace(PLAIN, mode=mode, together=2)).step(task, state, 0)
         for mode in ("stored", "recomputed")
     )
     for name in state.learned:
@@ -61,7 +62,7 @@ def test_both_modes_give_the_same_gradient() -> None:
 def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
     """Of four steps the window sees two: the other step sizes have no gradient, and all windows get their turn."""
     task = toy_task()
-    windowed = replace(SMALL, window=2)
+    windowed = unrolled(SMALL, window=2)
     state = windowed.init(task)
     seen = set()
     for iteration in range(12):
@@ -69,7 +70,7 @@ def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
         (inside,) = {tuple(row) for row in (step_sizes != 0).tolist()}  # the same window for all networks
         seen.add(tuple(i for i, one in enumerate(inside) if one))
     assert seen == {(0, 1), (1, 2), (2, 3)}
-    whole = replace(SMALL, window=4).step(task, state, 0)
+    whole = unrolled(SMALL, window=4).step(task, state, 0)
     for name, gradient in SMALL.step(task, state, 0).gradients.items():
         torch.testing.assert_close(whole.gradients[name], gradient)
 
@@ -77,9 +78,7 @@ def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"window": 5}, "window is 5, but the program has 4 gradient steps"),
-        ({"window": -1}, "window is -1"),
-        ({"networks": 0}, "networks is 0"),
+        ({"unroll": Unroll(window=5)}, "window is 5, but the program has 4 gradient steps"),
         ({"real_batch": 0}, "real_batch is 0"),
         ({"examples_clip": -1.0}, "examples_clip is -1"),
         ({"labels_rate": -0.1}, "labels_rate is -0.1"),
@@ -90,3 +89,10 @@ def test_a_window_leaves_out_what_lies_before_it_and_after_it() -> None:
 def test_impossible_settings_are_named(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(SMALL, **change)
+
+
+@pytest.mark.parametrize("change", [{"window": -1}, {"networks": 0}, {"networks": 1.5}, {"engine": "eager"}])
+def test_impossible_ways_to_unroll_are_named(change: dict) -> None:
+    (name,) = change
+    with pytest.raises(UserError, match=f"{name} is "):
+        Unroll(**change)

@@ -15,12 +15,13 @@ from datastill.loop import Stopped
 from datastill.networks import build
 from datastill.run import prepare
 from datastill.synthetic import probabilities, raw_labels, start_labels, through_softmax
+from datastill.training import PLAIN
 
 from ..test_run import stopping
-from ..toys import toy_config, toy_data, toy_task
+from ..toys import toy_config, toy_data, toy_task, unrolled
 
 DATA = toy_data()
-METHOD = replace(toy_config().method, labels_rate=0.05)
+METHOD = replace(toy_config(engine=PLAIN).method, labels_rate=0.05)
 CONFIG = toy_config(method=METHOD)
 
 
@@ -52,7 +53,7 @@ def test_the_gradient_through_softmax_is_that_of_autograd() -> None:
 
 def test_the_objective_falls_further_than_with_hard_labels_alone() -> None:
     """With the examples held still, only the labels (and step sizes) can lower it."""
-    method = replace(METHOD, examples_rate=0.0, step_sizes_rate=0.0, networks=4, real_batch=144)
+    method = replace(unrolled(METHOD, networks=4), examples_rate=0.0, step_sizes_rate=0.0, real_batch=144)
     task = toy_task()
     state = method.init(task)
     first = method.step(task, state, 0).objective

@@ -30,6 +30,7 @@ from datastill.studies.imagenet import Features
 from datastill.studies.poisoning import Poisoning
 from datastill.studies.table import ROWS, Table
 from datastill.studies.transfer import Transfer
+from datastill.training import Unroll
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -224,7 +225,7 @@ def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path) -> None
     source = PoolSettings(
         data=DataSettings(name="digits", seed=1), network="mlp", count=3, held_out=2, epochs=1, rate=1e-4
     )
-    method = DatasetDistillation(ipc=1, steps=1, epochs=2, networks=2, real_batch=64, step_size=0.1)
+    method = DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=64, step_size=0.1, unroll=Unroll(networks=2))
     target = Config(network="mlp", method=method, loop=LoopSettings(iterations=4, validate_every=2))
     study = Adaptation(
         name="adaptation", title="Digits to digits", source=source, target=target, sets=2, fine_tuning=3,
@@ -255,8 +256,8 @@ def test_an_attack_is_measured_beside_relabelled_images_and_against_defences(tmp
         ),
         target=Config(
             network="mlp", objective="attack", attack_class=3, target_class=8,
-            method=DatasetDistillation(ipc=1, steps=1, epochs=1, networks=3, real_batch=128, step_size=0.5,
-                                       examples_rate=0.05, step_sizes_rate=0.05),
+            method=DatasetDistillation(ipc=1, steps=1, epochs=1, unroll=Unroll(networks=3), real_batch=128,
+                                       step_size=0.5, examples_rate=0.05, step_sizes_rate=0.05),
             loop=LoopSettings(iterations=80, validate_every=40),
         ),
         sets=2, smaller=(0.01,), clips=(1e-3,), clean=(20,),

@@ -8,14 +8,22 @@ from torch import nn
 
 from datastill.errors import UserError
 from datastill.methods import State
-from datastill.methods.base import PLAIN
 from datastill.networks import build
 from datastill.program import Ordered
 from datastill.run import prepare
-from datastill.training import EagerSteps, Engine, ForwardSteps, Hypergradient, TracedSteps, hypergradient, inner_loss
+from datastill.training import (
+    PLAIN,
+    EagerSteps,
+    Engine,
+    ForwardSteps,
+    Hypergradient,
+    TracedSteps,
+    hypergradient,
+    inner_loss,
+)
 
 from ..problems import classify, smooth
-from ..toys import toy_config, toy_data
+from ..toys import toy_config, toy_data, unrolled
 from .cases import shared
 
 CONVNET = "convnet(width=8,depth=2)"
@@ -165,9 +173,10 @@ def test_in_float64_the_gradient_has_its_digits_and_is_that_of_float32_besides()
     config = replace(config, method=replace(config.method, coordinates="pixels"))
     found = {}
     for precision in ("float32", "float64"):
-        task = prepare(replace(config, engine=replace(PLAIN, precision=precision)), toy_data()).task
-        learned = {name: each.to(task.data.dtype) for name, each in config.method.init(task).learned.items()}
-        found[precision] = config.method.step(task, State(learned=learned), 0).gradients["examples"]
+        method = unrolled(config.method, engine=replace(PLAIN, precision=precision))
+        task = prepare(replace(config, method=method), toy_data()).task
+        learned = {name: each.to(task.data.dtype) for name, each in method.init(task).learned.items()}
+        found[precision] = method.step(task, State(learned=learned), 0).gradients["examples"]
     difference = (found["float64"] - found["float32"]).norm() / found["float64"].norm()
     assert 1e-10 < difference < 1e-4
 

@@ -104,7 +104,7 @@ class Plan:
 
     Examples:
       datastill plan mnist-random
-      datastill plan cifar10-random --method.epochs 10 --engine.precision bfloat16
+      datastill plan cifar10-random --method.epochs 10 --method.engine.precision bfloat16
     """
 
     config: Annotated[Config, tyro.conf.arg(name="")]
@@ -117,7 +117,7 @@ class Plan:
         until = time.perf_counter() + PLAN_SECONDS
         say(f"loading {self.config.data.name}")
         run = prepare(self.config)
-        found = plan(run.config.method, run.task, self.config.loop.iterations, until=until)
+        found = plan(run.method.trial(run.task), self.config.loop.iterations, until=until)
         if self.json:
             return print_json(asdict(found))
         for line in found.lines(self.config.loop.iterations):

@@ -15,10 +15,7 @@ from ..networks.start import Draws
 from ..objectives import Attack
 from ..storage.records import one_of
 from ..synthetic import SyntheticData
-from ..training import Engine
-
-PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
-"""The plain way to compute: it works for every network and on every machine, and nothing is measured to choose it."""
+from ..trial import Trial
 
 LearnedTensors = dict[str, Tensor]
 """The tensors that a method learns, by name; plain tensors without gradients."""
@@ -39,7 +36,6 @@ class Task:
     draws: Draws
     """Initial weights: ``draws(seed, iteration, which)`` returns those of each network in `which`, on the CPU."""
     seed: int
-    engine: Engine = PLAIN
     attack: Attack | None = None
     """The attack, if networks are to misread a class of the real data; None: networks are to classify it."""
     warm_start: SyntheticData | None = None
@@ -111,11 +107,11 @@ class OuterRate:
 class Method(abc.ABC):
     """A distillation method: settings that are checked, a first state, an outer iteration, and the synthetic data.
 
-    Subclasses are frozen dataclasses of settings. A run calls `check`, then `init` once, then `step` in every outer
-    iteration (never, if `rates` is empty), and `result` for every validation and at the end; a resumed run goes on from
-    the state in its checkpoint. All random numbers come from ``rng.generator(task.seed, purpose, iteration, network)``,
-    so that a run can be resumed at any iteration and shared by processes: each process computes the gradients of the
-    networks ``distributed.rank_slice(networks)``, and the loop takes the mean over all networks.
+    Subclasses are frozen dataclasses of settings. A run calls `check`, `planned` and `init` once, then `step` in every
+    outer iteration (never, if `rates` is empty), and `result` for every validation and at the end. A resumed run goes
+    on from the state in its checkpoint. All random numbers come from ``rng.generator(task.seed, purpose, iteration,
+    network)``, so that a run can be resumed at any iteration and shared by processes: each process computes the
+    gradients of the networks ``distributed.rank_slice(networks)``, and the loop takes the mean over all networks.
     """
 
     name: ClassVar[str]
@@ -128,7 +124,7 @@ class Method(abc.ABC):
     """The settings that a warm start replaces, each with the words for what the warm start gives instead, e.g.
     ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error. Empty: the
     method cannot start from an earlier set, and a task with a warm start is refused."""
-    less_memory: ClassVar[str] = "take a smaller batch or a smaller network"
+    less_memory: ClassVar[str] = "take a smaller batch, or another network, in a new run"
     """What to do if memory runs out, as advice to the user."""
 
     @property
@@ -145,16 +141,30 @@ class Method(abc.ABC):
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self
 
-    def shortened(self, steps: int, epochs: int) -> "Method | None":  # noqa: ARG002
-        """The settings with another number of gradient steps, so that a plan can count the cost of a few of them.
+    def planned(self, task: Task, iterations: int) -> "Method":  # noqa: ARG002
+        """Return the settings with every choice made that is left open and needs measuring on this machine.
 
-        Each step costs as much as a step of this method, and all steps are differentiated through. A method that
-        gives one has the fields `steps` and `epochs`.
+        Methods that unroll call the planner here. The settings are stored with the run, which a resumed run reads.
 
-        Returns:
-            The settings; None if the cost of a step is not known, so that a plan runs whole iterations.
+        Args:
+            task: what will be run; `check` has passed.
+            iterations: outer iterations to come; a choice that takes long pays for many only.
+
+        Raises:
+            UserError: every choice needs more memory than there is.
         """
-        return None
+        return self
+
+    def trial(self, task: Task) -> Trial:
+        """Return an outer iteration for a plan to measure; where nothing is iterated, it is the making of all."""
+
+        def make() -> Callable[[], object]:
+            if not self.rates():
+                return lambda: self.init(task)
+            state = self.init(task)
+            return lambda: self.step(task, state, 0)
+
+        return Trial(device=task.data.device, parameters=task.network.size, make=make)
 
     def check(self, task: Task) -> None:  # noqa: B027 (a method may have nothing to check)
         """Check that the settings fit the task, before anything is computed or written.

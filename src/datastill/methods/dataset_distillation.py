@@ -1,16 +1,18 @@
 """Dataset Distillation (Wang, Zhu, Torralba, Efros 2018, arXiv 1811.10959): differentiate through the training."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar
 
 import torch
+import tyro
 from torch import Tensor
 
 from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..objectives import classification
+from ..planner import choose
 from ..program import OptimiserName, Ordered, Program, known_name, optimiser
 from ..rng import generator
 from ..storage.records import must_have_types
@@ -30,7 +32,8 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, draw_window, hypergradient, inner_loss
+from ..training import Hypergradient, OnReal, Unroll, hypergradient, inner_loss
+from ..trial import Unrolled
 from .base import LearnedTensors, Method, OuterRate, State, Task, Update
 
 MOST_GRADIENT_STEPS = 100_000
@@ -49,6 +52,10 @@ class DatasetDistillation(Method):
     name: ClassVar[str] = "dataset-distillation"
     attacks: ClassVar[bool] = True
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples", "step_size": "step sizes"}
+    less_memory: ClassVar[str] = (
+        "take --method.engine.mode recomputed, then --method.engine.keep-every 10, --method.engine.together 1 or a "
+        "smaller --method.real-batch, in a new run"
+    )
 
     ipc: int = 10
     """Images per class (ipc), over all steps together. A multiple of steps: each step gets ipc / steps of them."""
@@ -60,8 +67,6 @@ class DatasetDistillation(Method):
     """How the examples start: as real images, or as noise from N(0, 1) as in the paper (Wang et al. 2018)."""
     step_size: float = 0.02
     """First value of every step size (inner learning rate); then the step sizes are learned."""
-    networks: int = 1
-    """How many networks are trained in each outer iteration, each from different initial weights."""
     real_batch: int = 256
     """Real examples per network and outer iteration (the paper: 1024), or the whole train split if it is smaller."""
     examples_rate: float = 0.01
@@ -83,17 +88,16 @@ class DatasetDistillation(Method):
     - principal: the principal components of the real images.
     - pixels: as in the paper.
     - auto: principal, or pixels if the images are too large for principal components."""
-    window: int = 0
-    """How many gradient steps in a row to differentiate through, at a random position (arXiv 2311.07025).
-    0: all steps, as in the paper."""
     optimiser: OptimiserName = "sgd"
     """Inner optimiser, which trains networks on the examples, now and in every later use of the set; the paper: sgd."""
+    unroll: Annotated[Unroll, tyro.conf.arg(name="")] = field(default_factory=Unroll)
+    """How the training of networks is unrolled."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("networks", "real_batch", "ipc", "steps", "epochs"):
+        for name in ("real_batch", "ipc", "steps", "epochs"):
             at_least(name, getattr(self, name), 1)
-        for name in ("examples_rate", "labels_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip", "window"):
+        for name in ("examples_rate", "labels_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip"):
             at_least(name, getattr(self, name), 0)
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
@@ -102,9 +106,9 @@ class DatasetDistillation(Method):
                 f"{self.steps} steps x {self.epochs} epochs are {self.length} gradient steps, but a program "
                 f"has at most {MOST_GRADIENT_STEPS}; lower steps or epochs"
             )
-        if self.window > self.length:
+        if self.unroll.window > self.length:
             raise UserError(
-                f"window is {self.window}, but the program has {self.length} gradient steps "
+                f"window is {self.unroll.window}, but the program has {self.length} gradient steps "
                 f"({self.steps} steps x {self.epochs} epochs); take a window of at most {self.length}"
             )
 
@@ -118,11 +122,39 @@ class DatasetDistillation(Method):
         coordinates = choose_coordinates(data, self.coordinates)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
-    def shortened(self, steps: int, epochs: int) -> "DatasetDistillation | None":
-        """The settings with other `steps` and `epochs`, as many examples in each step, and without a window."""
-        if self.ipc % self.steps:
-            return None  # `check` refuses these settings
-        return replace(self, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs, window=0)
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which the engine computes."""
+        return self.unroll.engine.weights
+
+    @property
+    def networks(self) -> int:
+        """How many networks an outer iteration trains, over all processes."""
+        return self.unroll.networks
+
+    def planned(self, task: Task, iterations: int) -> "DatasetDistillation":
+        """Return the settings with an engine that leaves nothing open: the fastest way that fits into memory."""
+        return replace(self, unroll=choose(self.trial(task), iterations))
+
+    def trial(self, task: Task) -> Unrolled:
+        """Return an outer iteration for a plan, from noise instead of real images or a warm start."""
+        task = replace(task, warm_start=None)
+
+        def variant(unroll: Unroll, steps: int, epochs: int) -> Callable[[], object]:
+            ipc, fresh = self.ipc // self.steps * steps, replace(task)
+            method = replace(self, ipc=ipc, steps=steps, epochs=epochs, start_from="noise", unroll=unroll)
+            state = method.init(fresh)
+            return lambda: method.step(fresh, state, 0)
+
+        return Unrolled(
+            device=task.data.device,
+            parameters=task.network.size,
+            make=lambda: variant(self.unroll, self.steps, self.epochs),
+            unroll=self.unroll,
+            steps=self.steps,
+            epochs=self.epochs,
+            variant=variant,
+        )
 
     def check(self, task: Task) -> None:
         """Check the size of the set, the coordinates, and the warm start against the data."""
@@ -194,10 +226,10 @@ class DatasetDistillation(Method):
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the exact hypergradient of each network that this process computes."""
-        learned, mine = state.learned, distributed.rank_slice(self.networks)
+        learned, mine, together = state.learned, distributed.rank_slice(self.networks), self.unroll.engine.together
         parts = [
-            self._hypergradients(task, learned, iteration, mine[first : first + task.engine.together])
-            for first in range(0, len(mine), task.engine.together)
+            self._hypergradients(task, learned, iteration, mine[first : first + together])
+            for first in range(0, len(mine), together)
         ]
         objective, examples, step_sizes = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("objective", "examples", "step_sizes")
@@ -213,7 +245,7 @@ class DatasetDistillation(Method):
 
     def _hypergradients(self, task: Task, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
         """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
-        data, seed, engine = task.data, task.seed, task.engine
+        data, seed, engine = task.data, task.seed, self.unroll.engine
         thetas = task.draws(seed, iteration, which)
         size = min(self.real_batch, len(data.train))
         batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
@@ -229,7 +261,7 @@ class DatasetDistillation(Method):
             optimiser=task.once(("optimiser", engine), lambda: engine.optimiser(self.optimiser)),
             mode=engine.mode,
             keep_every=engine.keep_every,
-            window=draw_window(self.length, self.window, generator(seed, "window", iteration)) if self.window else None,
+            window=self.unroll.drawn_window(self.length, generator(seed, "window", iteration)),
             wanted=("inputs", "targets") if self.labels_rate else ("inputs",),
         )
 

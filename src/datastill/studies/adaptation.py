@@ -82,7 +82,7 @@ class Adaptation(OnPool):
             scores = scores_of(records[name])
             better = str(difference(ours, scores)) if name not in ("random-pretrained", "fixed-pretrained") else ""
             rows.append(f"| {title} | {count_and_accuracy(scores)} | {claim} | {better} |")
-        table, pool, method = "\n".join(rows), records["before"]["pool"], self.target.method
+        table, pool, method = "\n".join(rows), records["before"]["pool"], self.method
         seconds = sum(record["part_seconds"] for record in records.values())
         own = statistics.fmean(pool["accuracies"]["held_out"])
         return f"""## {self.title}
@@ -90,8 +90,8 @@ class Adaptation(OnPool):
 A pool of networks ({self.source.network}) was trained on {_laid(self.source.data)}: {self.source.count} to distil
 with, and {self.source.held_out} held out, with a validation accuracy of {spread(own)} % there. Every row is the
 accuracy of the held-out networks on the test split of {_laid(self.target.data)}. Each set has
-{getattr(method, "ipc", "?")} examples per class. Training on distilled sets takes
-{getattr(method, "epochs", "?")} epochs; on real images, the number with the best validation accuracy.
+{method.ipc} examples per class. Training on distilled sets takes
+{method.epochs} epochs; on real images, the number with the best validation accuracy.
 The last column is the accuracy of the set for random pretrained networks minus that of the row, in percentage points,
 with the 95 % interval over networks.
 

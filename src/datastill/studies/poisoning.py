@@ -15,6 +15,7 @@ from ..pretraining import PoolSettings
 from ..recipes import Config
 from ..report import spread_of
 from ..storage.records import read
+from ..training import Unroll
 from .base import Part, Records
 from .pools import OnPool
 from .rows import KINDS, settings_of
@@ -85,7 +86,7 @@ class Poisoning(OnPool):
         rows = [_row(titles[name], records[name]["attacks"]) for name in titles]
         defences = [_row(name, [each]) for name, each in records["defences"]["defences"].items()]
         first = read(AttackScore, records["random-pretrained"]["attacks"][0], "attack")
-        pool, method = records["random-pretrained"]["pool"], self.target.method
+        pool, method = records["random-pretrained"]["pool"], self.method
         before = " and ".join(
             f"{spread_of(getattr(first.before, name))} % {what}"
             for name, what in (("misread", "of them are"), ("overall", "of all test images are classified correctly"))
@@ -96,7 +97,7 @@ class Poisoning(OnPool):
         return f"""## {self.title}
 
 A pool of networks ({self.source.network}) was trained on {self.source.data.name}: {self.source.count} to distil with,
-and {self.source.held_out} held out to measure. Each set has {getattr(method, "ipc", "?")} examples per class, in one
+and {self.source.held_out} held out to measure. Each set has {method.ipc} examples per class, in one
 gradient step. The question is which share of the test images of class {first.attack_class!r} is classified as
 {first.target_class!r} after the step (column "misclassified"). Before the step, {before}. The share in the
 paper is {self.paper}.
@@ -147,7 +148,7 @@ def _attack_on(
             attack_class=classes[0],
             target_class=classes[1],
             method=DatasetDistillation(
-                steps=1, epochs=1, networks=8, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03
+                steps=1, epochs=1, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03, unroll=Unroll(networks=8)
             ),
             loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),

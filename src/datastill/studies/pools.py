@@ -9,7 +9,9 @@ from typing import Any
 from ..artifact import DistilledSet
 from ..baselines import Setting
 from ..data import RealData, load_data
+from ..errors import UserError
 from ..evaluation import Grid
+from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.pool import Pool
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
@@ -39,6 +41,13 @@ class OnPool(Study):
         """Return the rows as parts; the first one that is measured trains the pool."""
         return [Part(name=name, seconds=self.seconds, measure=measure) for name, measure in rows.items()]
 
+    @property
+    def method(self) -> DatasetDistillation:
+        """The settings of the method of the target, whose programs the baselines are compared under."""
+        if not isinstance(self.target.method, DatasetDistillation):
+            raise UserError(f"the method is {self.target.method.name}, but must be {DatasetDistillation.name} here")
+        return self.target.method
+
     @cached_property
     def data(self) -> RealData:
         """The real data of the target, to distil and to measure."""
@@ -53,7 +62,7 @@ class OnPool(Study):
 
     def setting(self, pool: FromPool) -> Setting:
         """Return the setting of baselines for this pool, with the epochs and optimiser of distilled sets to choose."""
-        method: Any = self.target.method
+        method = self.method
         return Setting(
             data=self.data, network=self.target.network, start=pool, ipc=method.ipc, steps=method.steps,
             source=self.target.data, attack=self.target.attacked,

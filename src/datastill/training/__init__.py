@@ -1,12 +1,14 @@
 """Differentiable inner training and its hypergradient."""
 
-from .engine import Engine
+from .engine import PLAIN, Engine
 from .hypergradient import Hypergradient, differentiated, hypergradient
 from .inner import draw_window, inner_loss
 from .steps import Batch, EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
 from .traced import TracedSteps, Untraceable
+from .unroll import Unroll
 
 __all__ = [
+    "PLAIN",
     "Batch",
     "EagerSteps",
     "Engine",
@@ -17,6 +19,7 @@ __all__ = [
     "RealLoss",
     "Steps",
     "TracedSteps",
+    "Unroll",
     "Untraceable",
     "differentiated",
     "draw_window",

@@ -88,3 +88,7 @@ class Engine:
         rule = optimiser(name)
         plain = isinstance(rule, GradientDescent)  # two operations: nothing to fuse
         return rule if plain or self.execution != "compiled" else Fused(rule)
+
+
+PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
+"""The plain way to compute: it works for every network and on every machine, and nothing is measured to choose it."""
