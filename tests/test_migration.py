@@ -1,17 +1,25 @@
 """What earlier versions wrote is read for ever, and what a later one wrote is refused."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
 from datastill import migration
 from datastill.errors import UserError
+from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import START, Fixed, FromPool, Pretrained, Random, Start
 from datastill.pretraining import PoolSettings
 from datastill.recipes import as_dict, from_dict, recipe
+from datastill.resuming import stored_config
+from datastill.run import distill
+from datastill.run_state import load
+from datastill.runlog import read_lines
 from datastill.studies import STUDIES
+from datastill.training import Engine, Unroll
 
 
 @pytest.mark.parametrize(
@@ -28,6 +36,35 @@ from datastill.studies import STUDIES
 )
 def test_the_start_of_an_old_configuration_is_found_in_its_two_settings(old: dict, start: Start) -> None:
     assert from_dict(old).start == start
+
+
+OLD_RUN = Path(__file__).parent / "old_run"
+"""A run of digits that version 0.1.0 stopped after two of four iterations."""
+ENGINE = {"mode": "stored", "execution": "traced", "keep_every": 1, "together": 2, "precision": "float32"}
+
+
+def test_what_belongs_to_unrolling_was_beside_the_method_and_among_its_settings() -> None:
+    old = {"method": {"name": "dataset-distillation", "networks": 3, "window": 2, "ipc": 4}, "engine": ENGINE}
+    unroll = Unroll(networks=3, window=2, engine=Engine(**ENGINE))
+    assert from_dict(old).method == DatasetDistillation(ipc=4, unroll=unroll)
+    assert from_dict({"engine": ENGINE}).method == DatasetDistillation(unroll=Unroll(engine=Engine(**ENGINE)))
+    assert from_dict({"method": {"window": 2}}).method == DatasetDistillation(unroll=Unroll(window=2))
+    assert from_dict({"method": {"ipc": 4}}).method == DatasetDistillation(ipc=4)
+    assert migration.planned({"config": old, "engine": ENGINE}) == migration.config(old)["method"]
+    new = as_dict(from_dict(old))
+    assert migration.planned({"config": new, "planned": new["method"]}) == new["method"]
+    for plain in ({}, {"config": old}, {"planned": None}, 3):
+        assert migration.planned(plain) is None
+
+
+def test_a_run_that_an_earlier_version_stopped_goes_on_to_the_end_of_a_whole_one(tmp_path: Path) -> None:
+    shutil.copytree(OLD_RUN, tmp_path / "run")
+    config = stored_config(tmp_path / "run")
+    assert load(tmp_path / "run" / "checkpoint.pt").iteration == 2
+    found, whole = distill(config, tmp_path / "run", resume=True), distill(config, tmp_path / "whole")
+    torch.testing.assert_close(found.inputs, whole.inputs, rtol=1e-3, atol=1e-4)  # another processor began it
+    assert found.program.words == whole.program.words
+    assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == len(read_lines(tmp_path / "whole" / "metrics.jsonl"))
 
 
 @pytest.mark.parametrize(

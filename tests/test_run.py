@@ -179,9 +179,7 @@ def test_memory_that_runs_out_gives_one_line_with_what_to_do_and_leaves_a_checkp
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(monkeypatch, error, at=3)
-    with pytest.raises(
-        UserError, match=r"memory ran out; .*; take --method\.engine\.mode recomputed"
-    ) as caught:
+    with pytest.raises(UserError, match=r"memory ran out; .*; take --method\.engine\.mode recomputed") as caught:
         distill(toy_config(engine=PLAIN), tmp_path / "run", data=DATA)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()

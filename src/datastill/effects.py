@@ -43,6 +43,18 @@ def must_use_warm_start(config: Config, earlier: DistilledSet | None) -> None:
         )
 
 
+def must_use_loop(config: Config) -> None:
+    """Raise a `UserError` if the user changed a setting of the outer loop, but the method has no outer iterations."""
+    if config.method.rates():
+        return
+    for setting in sorted(changed_settings(config)):
+        if setting.startswith("loop."):
+            raise UserError(
+                f"{setting} is given, but has no effect: the method {config.method.name} has no outer iterations; "
+                f"leave {setting} out"
+            )
+
+
 def must_use_given_data(config: Config, data: RealData) -> None:
     """Raise a `UserError` if the user changed a setting of the data, but gave data that is loaded already.
 

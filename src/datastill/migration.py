@@ -70,6 +70,20 @@ def planned(plain: Any) -> Any:
     return config(old).get("method")
 
 
+def checkpoint(plain: Any) -> Any:
+    """Return what a checkpoint holds as this version reads it; earlier ones do not name their method."""
+    if not isinstance(plain, Mapping) or "method" in plain:
+        return plain
+    stored = plain.get("identity")
+    identity = {**stored} if isinstance(stored, Mapping) else {}
+    if found := planned(identity):
+        identity |= {"config": config(identity.get("config")), "planned": found}
+        del identity["engine"]
+    carried = {"carried": {}, "best_carried": {}}
+    name = {"method": identity.get("planned", {}).get("name", UNROLLING), "version": 1}
+    return {**plain, **name, **carried, "optimiser": {"adam": plain.get("optimiser")}, "identity": identity}
+
+
 def protocol(plain: Any, own: Start | None = None) -> Any:
     """Return the settings of an evaluation as this version reads them; earlier ones have ``initialiser``.
 

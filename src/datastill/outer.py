@@ -21,26 +21,30 @@ class Outer:
     def __init__(self, learned: LearnedTensors, rates: Mapping[str, OuterRate], betas: tuple[float, float]) -> None:
         self.rates = rates
         self.parameters = {name: learned[name].clone().requires_grad_() for name in rates}
-        adam, sgd = ([self._group(name) for name, each in rates.items() if each.rule == rule] for rule in RULES)
+        self.names = {rule: [name for name, each in rates.items() if each.rule == rule] for rule in ("adam", "sgd")}
         self.rules: dict[str, torch.optim.Optimizer] = {}
-        if adam:
+        if adam := self._groups("adam"):
             self.rules["adam"] = torch.optim.Adam(adam, betas=betas)
-        if sgd:
+        if sgd := self._groups("sgd"):
             self.rules["sgd"] = torch.optim.SGD(sgd)
 
-    def _group(self, name: str) -> dict[str, Any]:
-        outer = self.rates[name]
-        group = {"params": [self.parameters[name]], "lr": outer.rate, "name": name}
-        return group | ({"momentum": outer.momentum} if outer.rule == "sgd" else {})
+    def _groups(self, rule: str) -> list[dict[str, Any]]:
+        """Return the tensors of a rule, each with its own settings."""
+        groups: list[dict[str, Any]] = [
+            {"params": [self.parameters[name]], "lr": self.rates[name].rate} for name in self.names[rule]
+        ]
+        for name, group in zip(self.names[rule], groups, strict=True):
+            group |= {"momentum": self.rates[name].momentum} if rule == "sgd" else {}
+        return groups
 
     def step(self, gradients: LearnedTensors, factor: float) -> LearnedTensors:
         """Change the tensors by their gradients, with this factor on every rate, and return copies of them."""
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name]
-        for rule in self.rules.values():
-            for group in rule.param_groups:
-                group["lr"] = self.rates[group["name"]].rate * factor
-            rule.step()
+        for rule, optimiser in self.rules.items():
+            for name, group in zip(self.names[rule], optimiser.param_groups, strict=True):
+                group["lr"] = self.rates[name].rate * factor
+            optimiser.step()
         return {name: value.detach().clone() for name, value in self.parameters.items()}
 
     def state(self) -> dict[str, Any]:
@@ -56,6 +60,3 @@ class Outer:
         must_be_optimiser(state, self.rules)
         for name, rule in self.rules.items():
             rule.load_state_dict(state[name])
-
-
-RULES = ("adam", "sgd")

@@ -14,7 +14,7 @@ from . import __version__, distributed, migration
 from .artifact import DistilledSet, Header, source_of
 from .baselines import RandomReal, Setting
 from .data import RealData, load_data
-from .effects import must_use_given_data, must_use_warm_start
+from .effects import must_use_given_data, must_use_loop, must_use_warm_start
 from .errors import UserError
 from .evaluation import attacked, curve, hardware, must_be_measurable, score
 from .identity import data_identity, files_identity
@@ -169,6 +169,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     earlier = earlier_set(config, data)
     if not resume:
         must_use_warm_start(asked, earlier)
+        must_use_loop(asked)
     data = data.with_classes(class_order(config, data, earlier))
     exact = data.in_precision(config.method.dtype)
     task = Task(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import distributed
+from . import distributed, migration
 from .errors import UserError
 from .methods import Carried, LearnedTensors, Method, State, name_of
 from .storage.checkpoint import must_be_state
@@ -77,7 +77,7 @@ def load(path: Path) -> RunState:
     """
     if not path.exists():
         raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
-    plain = read_pickled(path)
+    plain = migration.checkpoint(read_pickled(path))
     try:
         must_be_state(plain)
         return RunState(**plain)

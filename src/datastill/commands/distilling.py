@@ -100,7 +100,8 @@ def configuration(words: Sequence[str]) -> tuple[Config, list[str]]:
 class Plan:
     """Estimate the cost of a run on this machine: operations, memory of each mode, seconds of each way to compute.
 
-    Runs a few outer iterations to measure them, in about a minute, and saves nothing.
+    Runs a few outer iterations to measure them, in about a minute, and saves nothing. ``--method NAME`` plans another
+    method (datastill list methods), or your own class, written module:Class.
 
     Examples:
       datastill plan mnist-random
@@ -117,10 +118,11 @@ class Plan:
         until = time.perf_counter() + PLAN_SECONDS
         say(f"loading {self.config.data.name}")
         run = prepare(self.config)
-        found = plan(run.method.trial(run.task), self.config.loop.iterations, until=until)
+        iterations = self.config.loop.iterations if run.method.rates() else 1
+        found = plan(run.method.trial(run.task), iterations, until=until)
         if self.json:
             return print_json(asdict(found))
-        for line in found.lines(self.config.loop.iterations):
+        for line in found.lines(iterations):
             out.print(line)
         return 0
 
