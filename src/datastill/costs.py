@@ -4,7 +4,6 @@ Every gradient step of a program has as many operations and keeps as many bytes 
 line. A long program is never run as a whole here.
 """
 
-import gc
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -123,7 +122,6 @@ def own_networks(method: Method) -> int:
 def cost(method: Method, problem: Problem) -> Cost:
     """The cost of an outer iteration, measured by running it as a whole."""
     learned = method.start(problem)
-    gc.collect()
     with Peak() as follower:
         method.gradient(problem, learned, 0)
     return Cost(memory=follower.peak, operations=follower.operations)
