@@ -349,6 +349,24 @@ def test_a_plan_measures_one_way_however_late_it_is(
         assert re.search(rf"not measured, because there is no time: .*{way}", told), way
 
 
+def test_a_plan_of_a_long_iteration_measures_a_few_of_its_steps_and_counts_up(
+    monkeypatch: pytest.MonkeyPatch, plenty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = replace(METHOD, steps=1, epochs=40, networks=1)
+    problem = given(method=method, engine=Engine(mode="stored", together=1, precision="float32"))
+    found = costs(method, problem)["stored"].operations
+    part = costs(replace(method, epochs=4), problem)["stored"].operations
+    monkeypatch.setattr(datastill.planner, "costs", lambda *_: {"stored": Cost(memory=GIB, operations=found)})
+    calls = calls_of(monkeypatch, {"eager": 2.0, "traced": 1.0})
+    planned = plan(method, problem, 10, until=50.0)
+    assert calls[:2] == ["eager", "eager"]
+    assert "traced" in calls
+    assert [timing.seconds for timing in planned.timings] == pytest.approx([found / part, 2 * found / part])
+    assert "measuring iterations of 4 gradient steps instead" in capsys.readouterr().err
+    del calls[:]
+    assert plan(method, problem, 10, until=1000.0).timings[0].seconds == 1.0
+
+
 # --- precision
 
 

@@ -34,7 +34,7 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Lengths:
+class Lengths:
     """How many gradient steps a program has."""
 
     total: int
@@ -49,21 +49,21 @@ def costs(method: Method, problem: Problem) -> dict[Mode, Cost]:
     problem = replace(problem, warm_start=None)  # shorter programs do not fit it, and its values take no memory
     once = method.shortened(1, 1) or method
     once.gradient(_trial(method, problem, "recomputed"), once.start(problem), 0)  # makes what is made once and kept
-    lengths = _lengths(method)
-    if lengths is None or lengths.total <= SHORTEST:
+    found = lengths(method)
+    if found is None or found.total <= SHORTEST:
         return {mode: cost(method, _trial(method, problem, mode)) for mode in MODES}
-    return _continued(method, problem, lengths)
+    return _continued(method, problem, found)
 
 
-def _lengths(method: Method) -> _Lengths | None:
+def lengths(method: Method) -> Lengths | None:
     """The lengths of the method's program; None if the method cannot be shortened."""
     if method.shortened(1, 1) is None:
         return None
     total, window = method.steps * method.epochs, getattr(method, "window", 0)  # type: ignore[attr-defined]
-    return _Lengths(total=total, differentiated=window or total, epoch=method.steps)  # type: ignore[attr-defined]
+    return Lengths(total=total, differentiated=window or total, epoch=method.steps)  # type: ignore[attr-defined]
 
 
-def _continued(method: Method, problem: Problem, lengths: _Lengths) -> dict[Mode, Cost]:
+def _continued(method: Method, problem: Problem, lengths: Lengths) -> dict[Mode, Cost]:
     """The costs of the whole program, by mode, from those of programs of 2, 3 and 4 gradient steps."""
 
     def short(mode: Mode, steps: int, epochs: int) -> Cost:
@@ -83,7 +83,7 @@ def _continued(method: Method, problem: Problem, lengths: _Lengths) -> dict[Mode
     }
 
 
-def _along(lengths: _Lengths, two: Cost, step: Cost, examples: Cost, training: int, kept: int) -> Cost:
+def _along(lengths: Lengths, two: Cost, step: Cost, examples: Cost, training: int, kept: int) -> Cost:
     """The cost of the whole program, on a line through the cost of two gradient steps."""
     more = lengths.epoch - 1
     before = (lengths.total - lengths.differentiated) // 2  # the mean: a window may be anywhere, and is the end
@@ -100,7 +100,7 @@ def _difference(one: Cost, other: Cost) -> Cost:
     return Cost(memory=one.memory - other.memory, operations=one.operations - other.operations)
 
 
-def _kept(lengths: _Lengths, mode: Mode, every: int) -> int:
+def _kept(lengths: Lengths, mode: Mode, every: int) -> int:
     """How many gradient steps have their graphs or weights kept at once."""
     steps = lengths.differentiated
     return steps if mode == "stored" or every == 1 else -(-steps // every) + min(every, steps)

@@ -4,6 +4,7 @@ Nothing is looked up: operations are counted, bytes are followed and seconds are
 iteration with the run's own data.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .costs import Cost, costs, own_networks
+from .costs import SHORTEST, Cost, cost, costs, lengths, own_networks
 from .errors import UserError, counted
 from .memory import free_bytes
 from .methods import Method, Problem
@@ -30,6 +31,8 @@ ENDS_AFTER = 25.0
 """Seconds in which ways are measured before a run."""
 GAIN = 0.8
 """Share of the seconds in float32 that bfloat16 may take to be chosen: it rounds coarsely, for a reason only."""
+CALLS = 8
+"""How often an outer iteration must fit into the time of a plan, so that ways to compute it can be compared."""
 HEADROOM = 0.8
 """Share of the free memory that a mode may fill."""
 
@@ -117,14 +120,35 @@ def plan(method: Method, problem: Problem, iterations: int, *, until: float | No
     until = time.perf_counter() + ENDS_AFTER if until is None else until
     warn(problem)
     say("counting the operations and following the memory of an outer iteration, on a few of its gradient steps")
-    room = _room(method, problem)
+    room = _room(method, replace(problem, warm_start=None))  # no shorter program fits it, and it takes no time
+    short, times = _measurable(method, room, until)
+    timings = timed(short, room.problem, room.modes, math.ceil(iterations * times), compiling=False, until=until)
     return Plan(
         parameters=problem.network.size,
         operations=room.costs["stored"].operations,
         memory=room.memory,
         available=room.available,
-        timings=timed(method, room.problem, room.modes, iterations, compiling=False, until=until),
+        timings=[replace(each, first=each.first * times, seconds=each.seconds * times) for each in timings],
     )
+
+
+def _measurable(method: Method, room: "_Room", until: float) -> tuple[Method, float]:
+    """Return the method with fewer gradient steps if there is no time to measure whole outer iterations.
+
+    Returns:
+        The method to measure, and how many times more operations an iteration of `method` has.
+    """
+    short, found = method.shortened(1, SHORTEST), lengths(method)
+    if short is None or found is None or found.total <= SHORTEST:
+        return method, 1.0
+    engine = replace(plain(room.problem.engine), mode=room.modes[0], together=1)
+    problem = replace(room.problem, engine=engine)
+    times = room.costs[engine.mode].operations / cost(short, problem).operations
+    seconds = measure(short, problem, [engine], rounds=0)[0].seconds * times
+    if seconds * CALLS <= until - time.perf_counter():
+        return method, 1.0
+    say(f"an outer iteration takes about {seconds:.0f} s: measuring iterations of {SHORTEST} gradient steps instead")
+    return short, times
 
 
 @dataclass(frozen=True, kw_only=True)
