@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.names import VARIABLE
 from ..errors import UserError, unknown
+from ..modes import usual_modes
 from ..storage.files import must_be_file, read_tensors
 from ..storage.pickled import MoreThanTensorsError, read_pickled
 
@@ -145,6 +146,7 @@ def _names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
 
 
+@usual_modes()
 def read(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a state dictionary saved by PyTorch, as float32.
 
