@@ -376,6 +376,21 @@ def test_a_plan_measures_one_way_however_late_it_is(
         assert re.search(rf"not measured, because there is no time: .*{way}", told), way
 
 
+def test_a_plan_of_a_long_iteration_measures_a_few_of_its_steps_and_counts_up(
+    monkeypatch: pytest.MonkeyPatch, plenty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight times as many operations take eight times as long."""
+    engine = Engine(mode="stored", together=1, precision="float32")
+    trial = replace(given(engine=engine), variant=Variant, steps=1, epochs=40)
+    monkeypatch.setattr(datastill.planner, "costs", lambda _: {"stored": Cost(memory=GIB, operations=8000)})
+    monkeypatch.setattr(datastill.planner, "cost", lambda _: Cost(memory=GIB, operations=1000))
+    calls = calls_of(monkeypatch, {"eager": 2.0, "traced": 1.0})
+    assert [timing.seconds for timing in plan(trial, 10, until=50.0).timings] == [8.0, 16.0]
+    assert "measuring iterations of 4 gradient steps instead" in capsys.readouterr().err
+    del calls[:]
+    assert plan(trial, 10, until=1000.0).timings[0].seconds == 1.0
+
+
 # --- precision
 
 

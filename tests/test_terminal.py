@@ -202,7 +202,7 @@ def test_errors_on_a_terminal_are_single_clear_lines() -> None:
         (
             "--data.resize takes {None}|INT, not 'abc'; see datastill distill --help",
             "Unrecognized options: --netwrok, lenet (did you mean --network?); see datastill distill --help",
-            f"invalid choice '{LONG}' for argument '--method.engine.mode'. Expected one of ('auto', ",
+            f"unknown --method.engine.mode '{LONG}': known: auto, recomputed, stored; ",
             "Missing from datastill export: --to PATH",
         ),
         strict=True,

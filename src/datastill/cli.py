@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, a file 
 another process has ended; 130 or 143 stopped by a signal, and can be resumed; 141 the reader of the output has ended.
 """
 
+import ast
 import contextlib
 import inspect
 import io
@@ -183,13 +184,21 @@ def _one_line(frame: str) -> str:
     parts = [list(part) for rule, part in itertools.groupby(lines, lambda line: not line.strip("─-")) if not rule]
     near = [f"(did you mean {part[1].split()[0]}?)" for part in parts if part[0] == "Perhaps you meant:"]
     said = " ".join(parts[0] + near).removesuffix(".")
-    return _OWN_ERROR.sub("", _WRONG_TYPE.sub(r"\1 takes \2, not \3", said))
+    return _OWN_ERROR.sub("", _WRONG_TYPE.sub(r"\1 takes \2, not \3", _WRONG_CHOICE.sub(_unknown_choice, said)))
+
+
+def _unknown_choice(found: re.Match[str]) -> str:
+    value, argument, choices = found.groups()
+    return str(unknown(argument, value, filter(None, ast.literal_eval(f"({choices},)"))))
 
 
 _OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?start): ")
 """The words that tyro puts before an error of our records; the error already names the setting."""
 _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
 """The error of tyro for a value that is of none of the types of an option."""
+
+_WRONG_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)")
+"""The error of tyro for a value that is not one of the names that an option takes."""
 
 
 def _name(command: type[Any]) -> str:

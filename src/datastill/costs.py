@@ -4,7 +4,6 @@ Every gradient step of a program has as many operations and keeps as many bytes 
 line. A long program is never run as a whole here.
 """
 
-import gc
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -96,7 +95,6 @@ def own_networks(trial: Unrolled) -> int:
 
 def cost(iteration: Iteration) -> Cost:
     """The cost of an outer iteration, measured by running it as a whole."""
-    gc.collect()
     with Peak() as follower:
         iteration()
     return Cost(memory=follower.peak, operations=follower.operations)

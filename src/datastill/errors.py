@@ -19,7 +19,8 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {value!r}: {hint}known: {', '.join(names)}")
+    listed = f"known: {', '.join(names)}" if names else "there is none"
+    return UserError(f"unknown {kind} {value!r}: {hint}{listed}")
 
 
 def untrusted(request: str, option: str) -> UserError:

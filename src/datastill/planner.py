@@ -4,11 +4,12 @@ Nothing is looked up: operations are counted, bytes are followed and seconds are
 iteration with the run's own data.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .costs import Cost, cost, costs, own_networks
+from .costs import SHORTEST, Cost, cost, costs, own_networks
 from .errors import UserError, counted
 from .memory import free_bytes
 from .modes import usual_modes
@@ -27,6 +28,8 @@ ENDS_AFTER = 25.0
 """Seconds in which ways are measured before a run."""
 GAIN = 0.8
 """Share of the seconds in float32 that bfloat16 may take to be chosen: it rounds coarsely, for a reason only."""
+CALLS = 8
+"""How often an outer iteration must fit into the time of a plan, so that ways to compute it can be compared."""
 HEADROOM = 0.8
 """Share of the free memory that a mode may fill."""
 
@@ -123,12 +126,14 @@ def plan(trial: Trial, iterations: int, *, until: float | None = None) -> Plan:
     warn(trial)
     say("counting the operations and following the memory of an outer iteration, on a few of its gradient steps")
     room = _room(trial)
+    short, times = _measurable(room, until)
+    timings = timed(short, room.modes, math.ceil(iterations * times), compiling=False, until=until)
     return Plan(
         parameters=trial.parameters,
         operations=room.costs["stored"].operations,
         memory={mode: cost.memory for mode, cost in room.costs.items()},
         available=room.available,
-        timings=timed(room.trial, room.modes, iterations, compiling=False, until=until),
+        timings=[replace(each, first=each.first * times, seconds=each.seconds * times) for each in timings],
     )
 
 
@@ -148,6 +153,25 @@ def _plan_of_one_way(trial: Trial, until: float) -> Plan:
         available=free_bytes(trial.device),
         timings=[Seconds(first=first, seconds=min(taken))],
     )
+
+
+def _measurable(room: "_Room", until: float) -> tuple[Unrolled, float]:
+    """Return an iteration of fewer gradient steps if there is no time to measure whole ones.
+
+    Returns:
+        The iteration to measure, and how many times more operations a whole one has.
+    """
+    trial, engine = room.trial, replace(plain(room.trial.unroll.engine), mode=room.modes[0], together=1)
+    if trial.steps * trial.epochs <= SHORTEST:
+        return trial, 1.0
+    short = replace(trial, steps=1, epochs=SHORTEST, unroll=replace(trial.unroll, window=0))
+    one = short.variant(replace(short.unroll, engine=engine), short.steps, short.epochs)
+    times = room.costs[engine.mode].operations / cost(one).operations
+    seconds = measure(short, [engine], rounds=0)[0].seconds * times
+    if seconds * CALLS <= until - time.perf_counter():
+        return trial, 1.0
+    say(f"an outer iteration takes about {seconds:.0f} s: measuring iterations of {SHORTEST} gradient steps instead")
+    return short, times
 
 
 @dataclass(frozen=True, kw_only=True)

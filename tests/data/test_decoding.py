@@ -45,7 +45,7 @@ def commented():
 BROKEN = {
     "map.png": (bomb(10_000), "more than the 89 million pixels"),
     "scan.png": (bomb(15_000), "more than the 89 million pixels"),
-    "comment.png": (commented(), "Decompressed data too large"),
+    "comment.png": (commented(), "decompressed data too large"),
     "broken.ppm": (b"P6\n8 8x\n255\n" + bytes(192), ""),
     "empty.png": (b"", "empty"),
     "page.jpg": (b"<html>404</html>", "not one of the formats PNG, JPEG"),
@@ -64,7 +64,7 @@ def test_an_unreadable_file_is_named_by_its_path(tmp_path, name):
     ) as caught:
         decode([encoded(SMALL), str(path)], "here", Reading(side=8))
     assert f"{path} (" in str(caught.value)
-    assert reason in str(caught.value)
+    assert reason.lower() in str(caught.value).lower()  # Pillow has changed its capitals
     assert "\n" not in str(caught.value)
 
 

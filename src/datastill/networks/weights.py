@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, unknown
+from ..modes import usual_modes
 from ..storage.files import DATA_VARIABLE, must_be_file, read_tensors
 from ..storage.pickled import MoreThanTensorsError, read_pickled
 
@@ -144,6 +145,7 @@ def _names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
 
 
+@usual_modes()
 def read(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a state dictionary saved by PyTorch, as float32.
 

@@ -26,6 +26,8 @@ from .inner import Training
 from .steps import INPUTS, Back, Batch, EagerSteps, InnerLoss, Steps
 
 MODES = ("stored", "recomputed")
+Reverse = Iterator[tuple[int, State, Tensor, Back]]
+"""For each step, from last to first: t, the state before step t, its gradient and its `Back`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +181,7 @@ def _within(window: range | None, length: int) -> range:
     return window
 
 
-def _gone_back(run: Training, back: "Reverse", cotangents: State) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _gone_back(run: Training, back: Reverse, cotangents: State) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Return the gradients for inputs and targets, for step sizes and for the weights before the first step."""
     batches: dict[str, Tensor] = {}
     d_sizes = cotangents[0].new_zeros(run.networks, len(run.order))
@@ -198,10 +200,6 @@ def _must_have_derivatives(batch: Batch, wanted: Sequence[str]) -> None:
             raise unknown("tensor of a batch", name, batch._fields)
         if not getattr(batch, name).is_floating_point():
             raise UserError(f"{name} are integers, which have no derivative; give numbers, such as soft labels")
-
-
-Reverse = Iterator[tuple[int, State, Tensor, Back]]
-"""For each step, from last to first: t, the state before step t, its gradient and its `Back`."""
 
 
 def _stored(run: Training, state: State, window: range, wanted: Sequence[str]) -> tuple[State, Reverse]:
