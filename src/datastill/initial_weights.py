@@ -75,7 +75,7 @@ def initial_weights(config: Config, network: Network, earlier: DistilledSet | No
         UserError: the start does not fit the network, or has too few weights for an outer iteration.
     """
     config.start.check(config.network)
-    stored = earlier.theta_0 if earlier and config.start.continues else None
+    stored = earlier.initial_weights() if earlier and config.start.continues else None
     start = earlier.header.start if earlier and stored else config.start
     return start.bound(
         network,

@@ -135,7 +135,7 @@ def test_a_fixed_start_is_drawn_once_and_its_seed_draws_it_again() -> None:
     assert torch.equal(draws(0, 7, [0, 1])[1], draws.one)
     assert torch.equal(draws(1, 0, [4])[0], draws.one)
     named = made.named(draws.one)
-    assert draws.start == Fixed("xavier", weights_sha256(named), seed=5)
+    assert replace(draws.start, norms=()) == Fixed("xavier", weights_sha256(named), seed=5)
     draws.start.must_agree(None)
     draws.start.must_agree(named)
     with pytest.raises(UserError, match="theta_0 are not those of the start"):
@@ -148,10 +148,24 @@ def test_a_fixed_start_that_other_numbers_would_be_drawn_for_is_refused() -> Non
     start = Fixed("xavier").bound(network(), seed=5).start
     with pytest.raises(UserError, match="cannot be drawn again"):
         replace(start, seed=6).again(network())
+    assert replace(start, seed=None).again(network()) is None
     with pytest.raises(UserError, match="knows no seed"):
-        replace(start, seed=None).again(network())
+        replace(start, seed=None).unseen(network(), seed=0, purpose="p", networks=1)
     with pytest.raises(UserError, match="give them as theta_0"):
         replace(start, seed=None).must_agree(None)
+
+
+def test_a_draw_that_another_processor_rounds_in_another_way_is_that_draw() -> None:
+    made = network()
+    start = Fixed("xavier").bound(made, seed=5).start
+    elsewhere = replace(start, sha256="0" * 64, norms=tuple(norm * (1 + 1e-7) for norm in start.norms))
+    assert torch.equal(elsewhere.again(made), start.again(made))
+    for other in (start.norms[:-1], (), tuple(norm * 1.001 for norm in start.norms)):
+        with pytest.raises(UserError, match="cannot be drawn again"):
+            replace(elsewhere, norms=other).again(made)
+    norms = [Fixed("xavier").bound(made, seed=seed).start.norms for seed in range(50)]
+    least = min(max(abs(a / b - 1) for a, b in zip(norms[0], other, strict=True) if b) for other in norms[1:])
+    assert least > 1e-3, "draws of two seeds are told from each other"
 
 
 def test_weights_of_an_earlier_set_are_not_said_to_be_drawn_by_a_seed() -> None:
@@ -159,7 +173,7 @@ def test_weights_of_an_earlier_set_are_not_said_to_be_drawn_by_a_seed() -> None:
     earlier = made.named(made.init("kaiming", [torch.Generator()])[0])
     draws = Fixed("kaiming").bound(made, seed=5, stored=earlier)
     assert torch.equal(draws.one, made.flat(earlier))
-    assert draws.start == Fixed("kaiming", weights_sha256(earlier), seed=None)
+    assert replace(draws.start, norms=()) == Fixed("kaiming", weights_sha256(earlier), seed=None)
     known = Fixed("kaiming").bound(made, seed=3)
     assert known.start.bound(made, seed=5, stored=made.named(known.one)).start == known.start
     with pytest.raises(UserError, match="do not fit network"):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int64, Shaped
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from torch.utils.data import TensorDataset
 from .. import fitting
 from ..errors import UserError
 from ..modes import usual_modes
+from ..networks import Network, build
+from ..networks.start import stored_weights
 from ..program import Ordered, Program
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
@@ -182,8 +185,8 @@ class DistilledSet:
         """
         teacher = self.header.labels.teacher(teacher)
         core = fitting.checked(model, self.inputs[:1])
-        if self.theta_0 is not None and use_initial:
-            fitting.load_weights(core, self.theta_0, self.header.network)
+        if use_initial and (theta_0 := self.initial_weights()):
+            fitting.load_weights(core, theta_0, self.header.network)
         if self.header.start.required_sha256 and use_initial:
             fitting.must_have(core, self.header.start.required_sha256, self.header.network)
         fitting.train(
@@ -200,11 +203,47 @@ class DistilledSet:
         """Return a copy of the set with `score` in its header."""
         return replace(self, header=replace(self.header, score=score))
 
+    def initial_weights(self) -> Mapping[str, Tensor] | None:
+        """Return the one theta_0 by parameter name: stored, or drawn again from its seed; None if there is no such one.
+
+        Raises:
+            UserError: the weights cannot be drawn again here, or the network needs trust.
+        """
+        if self.theta_0 is not None or not self.header.start.is_drawn_again:
+            return self.theta_0
+        network = self._network()
+        theta = self.header.start.again(network)
+        return None if theta is None else network.named(theta)
+
+    def _network(self) -> Network:
+        return build(self.header.network, shape=self.shape, classes=self.classes, trust=self.trusted)
+
+    def with_weights(self) -> "DistilledSet":
+        """Return a copy that stores its one theta_0, if it has one; see `initial_weights`."""
+        theta_0 = self.initial_weights()
+        if theta_0 is self.theta_0:
+            return self
+        start = self.header.start.bound(self._network(), seed=0, stored=theta_0).start  # the SHA-256 of these very bits
+        return replace(self, theta_0=theta_0, header=replace(self.header, start=start))
+
     def packed(self) -> "DistilledSet":
-        """Return a copy with its examples rounded to 8 bits, a quarter of the bytes, and no score: measure it again."""
+        """Return a copy of fewer bytes, and no score: measure it again.
+
+        Its examples are rounded to 8 bits, a quarter of the bytes. Initial weights that a seed draws again, bit for
+        bit, are left out: the header keeps the seed, their SHA-256 and norms.
+        """
         decode = EightBits()
         inputs = decode.decoded(decode.encoded(self.inputs.float()))
-        return replace(self, inputs=inputs, header=replace(self.header, decode=decode, score=None))
+        header = replace(self.header, decode=decode, score=None)
+        return replace(self, inputs=inputs, header=header, theta_0=None if self._is_drawn_again() else self.theta_0)
+
+    def _is_drawn_again(self) -> bool:
+        """Return whether the stored theta_0 follows from the seed in the header, bit for bit."""
+        if self.theta_0 is None or not self.header.start.is_drawn_again:
+            return False
+        network = self._network()
+        theta = self.header.start.again(network)
+        return theta is not None and torch.equal(theta, stored_weights(self.theta_0, network))
 
     def with_trust(self, trust: bool) -> "DistilledSet":
         """Return the set, with `trusted` set to True if `trust` is True; False changes nothing."""

@@ -52,6 +52,7 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
     _must_have_labels(distilled)
+    distilled = distilled.with_weights()
     _must_suit(distilled, kind)
     path = _target(Path(to), kind)
     if kind == "npz":

@@ -128,6 +128,19 @@ class Start(abc.ABC):
         return False
 
     @property
+    def is_drawn_again(self) -> bool:
+        """Whether the one theta_0 follows from the record and the network (`again`), so that no set must store it."""
+        return False
+
+    def again(self, network: Network) -> Float[Tensor, " size"] | None:
+        """Return the one theta_0 that follows from the record alone; None if it does not, so that a set must store it.
+
+        Raises:
+            UserError: the network or the processor gives other weights than those that the set was made for.
+        """
+        return None
+
+    @property
     def required_sha256(self) -> str:
         """SHA-256 of all weights that a user's network must already have; empty if it needs none, or it is unknown."""
         return ""

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...rng import generator
-from ...storage.records import optional, text, whole
+from ...storage.records import list_of, number, optional, text, whole
 from .. import must_keep_weights
 from ..functional import Network
 from ..initial import INITIALISERS, check_initialiser
 from .base import LOWER, Draws, Start, argument, one_draw, stored_weights, weights_sha256
 
 NAME = text(4096, 1)
+PIECES = 8
+"""Pieces of the weights whose norms are recorded."""
+ROUNDING = 1e-5
+"""Largest relative difference of two norms that rounding explains; processors differ by 1e-8."""
 Kind = TypeVar("Kind", "Random", "Fixed")
 
 
@@ -128,6 +132,8 @@ class Fixed(Start):
     """SHA-256 of the weights by parameter name (`weights_sha256`), in float32; empty until they are drawn."""
     seed: Annotated[int | None, optional(whole(-(2**62), 2**62))] = None
     """The seed that draws them again in float32 (`again`); None if it is not known that one does."""
+    norms: Annotated[tuple[float, ...], list_of(number(0, 1e18), 0, PIECES)] = ()
+    """Norms of `PIECES` pieces of the weights; they tell other weights from the rounding of another processor."""
 
     def __str__(self) -> str:
         return f"fixed({self.initialiser})"
@@ -161,25 +167,33 @@ class Fixed(Start):
         """The weights of an earlier set are kept, as its examples were learned for them."""
         return True
 
+    @property
+    def is_drawn_again(self) -> bool:
+        """Whether a seed is known, and the SHA-256 of what it draws."""
+        return self.seed is not None and bool(self.sha256)
+
     def drawn(self, network: Network, seed: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, " size"]:
         """Draw the weights; each seed gives one draw."""
         return network.init(self.initialiser, [generator(seed, "fixed initial weights")], dtype)[0]
 
-    def again(self, network: Network) -> Float[Tensor, " size"]:
-        """Draw the weights of a set that does not store them.
+    def again(self, network: Network) -> Float[Tensor, " size"] | None:
+        """Draw the weights of a set that does not store them; None if no seed is known.
+
+        Processors with other vector units draw weights that differ in their last digits. They have another SHA-256, but
+        their norms agree, and networks trained from them have scores that agree.
 
         Raises:
-            UserError: the seed is not known, or gives other weights on this processor or for this network.
+            UserError: the seed gives other weights with this version of PyTorch, or for this network.
         """
-        if self.seed is None:
-            raise UserError(f"the start is {self}, but the set stores no initial weights and knows no seed for them")
+        if self.seed is None or not self.sha256:
+            return None  # see `is_drawn_again`
         theta = self.drawn(network, self.seed)
         found = weights_sha256(network.named(theta))
-        if found != self.sha256:
+        if found != self.sha256 and not _agree(self.norms, norms(theta)):
             raise UserError(
                 f"the initial weights of the set cannot be drawn again for network {network.name!r}: their SHA-256 is "
-                f"{found[:12]} here, but the set says {self.sha256[:12]}; this processor or version of PyTorch draws "
-                "other numbers, so take a copy of the set that stores its weights"
+                f"{found[:12]} here, but the set says {self.sha256[:12]}; this version of PyTorch draws other numbers, "
+                "so take a copy of the set that stores its weights: DistilledSet.with_weights(), where it was made"
             )
         return theta
 
@@ -195,7 +209,8 @@ class Fixed(Start):
         """Draw the weights, or take those that an earlier set stores."""
         theta = stored_weights(stored, network) if stored else self.drawn(network, seed, dtype)
         known = self.seed if stored else seed if dtype == torch.float32 else None
-        return one_draw(replace(self, sha256=weights_sha256(network.named(theta.float())), seed=known), theta)
+        sha256 = weights_sha256(network.named(theta.float()))
+        return one_draw(replace(self, sha256=sha256, seed=known, norms=norms(theta)), theta)
 
     def unseen(
         self,
@@ -209,7 +224,11 @@ class Fixed(Start):
         """Return the only weights: those that the set stores or draws again; without a set, one draw of this seed."""
         if stored:
             return stored_weights(stored, network)[None]
-        return (self.again(network) if self.sha256 else self.drawn(network, seed))[None]
+        if not self.sha256:
+            return self.drawn(network, seed)[None]
+        if (theta := self.again(network)) is None:
+            raise UserError(f"the start is {self}, but the set stores no initial weights and knows no seed for them")
+        return theta[None]
 
     def fresh(self) -> Random:
         """Return other draws of the initialiser."""
@@ -219,7 +238,7 @@ class Fixed(Start):
         """Raise a `UserError` unless the set holds these weights, or a seed and a SHA-256 to draw them again."""
         if stored and self.sha256 not in ("", weights_sha256(stored)):
             raise UserError(f"the weights in theta_0 are not those of the start, whose SHA-256 is {self.sha256[:12]}")
-        if not stored and (self.seed is None or not self.sha256):
+        if not stored and not self.is_drawn_again:
             raise UserError(f"the start is {self}, but the set holds no initial weights; give them as theta_0")
 
     @property
@@ -245,6 +264,16 @@ class Fixed(Start):
     def code(self) -> str:
         """Python code that makes a model; `DistilledSet.fit` loads the weights."""
         return "model = network.factory()  # fit() loads the stored initial weights"
+
+
+def norms(theta: Float[Tensor, " size"]) -> tuple[float, ...]:
+    """Return the norms of `PIECES` pieces of weights, or of fewer if there are fewer weights."""
+    return tuple(float(piece.double().norm()) for piece in theta.tensor_split(min(PIECES, len(theta))))
+
+
+def _agree(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether norms agree up to rounding; draws of two seeds differ by a thousandth at the least."""
+    return len(one) == len(other) and all(abs(a - b) <= ROUNDING * max(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _with_initialiser(kind: type[Kind], text: str, word: str) -> Kind | None:
