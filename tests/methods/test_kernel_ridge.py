@@ -151,8 +151,16 @@ def test_targets_start_centred_and_stay_where_they_are_without_a_rate() -> None:
     method = replace(SMALL, labels_rate=0.0)
     state = method.init(task())
     labels = torch.arange(3).repeat_interleave(2)
-    torch.testing.assert_close(method.result(task(), state).targets, centred(labels, 3))
+    torch.testing.assert_close(state.learned["labels"], centred(labels, 3))
     assert set(method.rates()) == set(method.step(task(), state, 0).gradients) == {"examples"}
+
+
+def test_the_labels_of_the_set_are_probabilities_that_keep_the_order_of_the_targets() -> None:
+    given, state = task(), after(SMALL, task(), 0)
+    targets = torch.tensor([[1.0, 0.0, -1.0]] * 6, dtype=torch.float64)
+    found = SMALL.result(given, State(learned=state.learned | {"labels": targets})).targets
+    torch.testing.assert_close(found.sum(1), torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close((found[:, 0] / found[:, 1]).log(), torch.full((6,), 4.0, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(

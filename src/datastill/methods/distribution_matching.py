@@ -56,7 +56,7 @@ class DistributionMatching(Method):
     """Momentum of gradient descent on the examples, in [0, 1)."""
     mirror: bool = True
     """Whether the siamese augmentation mirrors images left to right; not for digits or letters."""
-    program: ShuffledName = "shuffled-300"
+    program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the finished set (datastill list programs)."""
 
     def __post_init__(self) -> None:
