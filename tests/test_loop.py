@@ -5,7 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -135,6 +135,73 @@ def test_it_is_adam_with_the_schedule_and_the_average(tmp_path: Path) -> None:
         average = keep * average + (1 - keep) * x
     torch.testing.assert_close(state.learned["x"], x)
     torch.testing.assert_close(state.averaged["x"], average)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rolling(Noisy):
+    """The quadratic with gradient descent with momentum for x, whose latest value is taken, and Adam for y."""
+
+    name: ClassVar[str] = "rolling"
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        return {"x": OuterRate(rate=0.1, rule="sgd", momentum=0.5, average=False), "y": OuterRate(rate=0.01)}
+
+
+def test_a_tensor_can_have_gradient_descent_with_momentum_and_no_average(tmp_path: Path) -> None:
+    method, settings = Rolling(), LoopSettings(iterations=7, schedule="exponential", validate_every=7)
+    end = optimise(
+        method, toy_task(), first_state(method, method.init(toy_task())), settings, tmp_path, validate=closeness
+    )
+    x, velocity = torch.zeros(3), torch.zeros(3)
+    for t in range(7):
+        update = method.step(toy_task(), State(learned={"x": x, "y": torch.ones(1)}), t)
+        velocity = 0.5 * velocity + update.gradients["x"][0]
+        x = x - 0.1 * 30 ** (-t / 7) * velocity
+    torch.testing.assert_close(end.learned["x"], x)
+    assert torch.equal(end.averaged["x"], end.learned["x"])
+    assert not torch.equal(end.averaged["y"], end.learned["y"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "lamb"}, "rule is 'lamb', but must be 'adam' or 'sgd'"),
+        ({"rule": "sgd", "momentum": 1.0}, r"momentum is 1\.0"),
+        ({"momentum": 0.5}, r"momentum is 0\.5, but has no effect with rule adam; take rule sgd"),
+    ],
+)
+def test_impossible_outer_rates_are_named(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        OuterRate(rate=0.1, **change)
+
+
+class Odd(Noisy):
+    """Gives and carries what a test sets."""
+
+    name: ClassVar[str] = "odd"
+    gives: ClassVar[dict] = {}
+
+    def step(self, task: Task, state: State, iteration: int) -> Update:
+        return replace(super().step(task, state, iteration), **self.gives)
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        ({"gradients": {"x": torch.zeros(1, 3)}}, "gives gradients of .'x': .3,.., but has rates for tensors of"),
+        ({"gradients": {"x": torch.ones(3), "y": torch.ones(1, 1)}}, r"the shape \(networks, \*shape\)"),
+        ({"carried": {"a": [torch.ones(2), {"b": object()}]}}, r"method odd carries .*\.a\[1\]\.b is <object"),
+        (
+            {"carried": {"a": torch.tensor([1.0, math.nan])}},
+            r"carries to the next iteration\.a holds values that are not",
+        ),
+    ],
+)
+def test_what_a_method_must_not_give_is_named(tmp_path: Path, gives: dict, message: str) -> None:
+    method, task = Odd(), toy_task()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=message):
+        patch.setattr(Odd, "gives", gives)
+        optimise(method, task, first_state(method, method.init(task)), SETTINGS, tmp_path, validate=closeness)
 
 
 def test_the_best_validated_average_is_kept(tmp_path: Path) -> None:
