@@ -21,7 +21,7 @@ from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, begin, prepare
-from datastill.storage.files import write_whole
+from datastill.storage.files import digest, read_tensors, write_whole
 
 from .toys import toy_config, toy_data, toy_set, unrolled, with_classes_reversed
 
@@ -290,13 +290,18 @@ def test_broken_files_are_told(path: Path, tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(whole[:-10])
     (tmp_path / "changed").write_bytes(whole[:-4] + b"abcd")
     save_file({"x": torch.zeros(1)}, tmp_path / "other")
+    metadata, tensors = read_tensors(path)
+    more = tensors | {"\x1b]0;x\x07": torch.zeros(1)}
+    save_file(more, tmp_path / "more", {**metadata, "sha256": digest(metadata["header"], more)})
     for name, message in [
+        ("more", r"it holds the tensors '.x1b.0;x.x07', 'held_out', 'training' instead of"),
         ("cut", "not a whole"),
         ("changed", "was changed after"),
         ("other", "is not a pool of format"),
     ]:
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(UserError, match=message) as caught:
             Pool.load(tmp_path / name)
+        assert str(caught.value).isprintable()
 
 
 def test_one_gradient_step_is_enough(tmp_path: Path) -> None:

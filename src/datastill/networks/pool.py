@@ -15,7 +15,19 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
-from ..storage.records import FINITE, INTEGER_LIMIT, TEXT, WHOLE, list_of, mapping_of, number, optional, record, whole
+from ..storage.records import (
+    FINITE,
+    INTEGER_LIMIT,
+    TEXT,
+    WHOLE,
+    list_of,
+    mapping_of,
+    number,
+    optional,
+    record,
+    shown,
+    whole,
+)
 from .functional import Network
 
 FORMAT = "datastill-pool/1"
@@ -130,7 +142,9 @@ def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
     if len(header["class_names"]) != header["classes"]:
         raise UserError(f"it has {len(header['class_names'])} class names for {header['classes']} classes")
     if set(tensors) != set(SPLITS):
-        raise UserError(f"it holds the tensors {', '.join(sorted(tensors)[:5])} instead of {' and '.join(SPLITS)}")
+        raise UserError(
+            f"it holds the tensors {', '.join(map(shown, sorted(tensors)[:5]))} instead of {' and '.join(SPLITS)}"
+        )
     size = sum(map(math.prod, header["parameters"].values()))
     for name, value in tensors.items():
         _must_hold_networks(name, value, size, len(header["accuracies"][name]))
