@@ -16,6 +16,7 @@ from unittest import mock
 import torch
 
 import datastill.loop
+from datastill.config import Config, differences
 from datastill.data import DataSettings, RealData, load_data
 from datastill.data.huggingface import from_folder
 from datastill.loop import first_state, optimise
@@ -23,7 +24,7 @@ from datastill.methods import Method
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import weights_file
 from datastill.networks.start import Draws
-from datastill.recipes import Config, differences, recipe
+from datastill.recipes import recipe
 from datastill.run import prepare
 from datastill.runlog import read_lines
 from datastill.training import Engine, Unroll

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from datastill import migration
+from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import START, Fixed, FromPool, Pretrained, Random, Start
 from datastill.pretraining import PoolSettings
-from datastill.recipes import as_dict, from_dict, recipe
+from datastill.recipes import recipe
 from datastill.resuming import stored_config
 from datastill.run import distill
 from datastill.run_state import load

@@ -13,12 +13,12 @@ from torch import Tensor
 from datastill.artifact import DistilledSet
 from datastill.baselines import RandomReal, Setting
 from datastill.cli import main
+from datastill.config import as_dict, differences, from_dict
 from datastill.evaluation import Protocol, score, verify
 from datastill.export import export
 from datastill.networks import Network, build
 from datastill.networks.start import KINDS, Draws, Start, parse_start
 from datastill.pretraining import PoolSettings, train
-from datastill.recipes import as_dict, differences, from_dict
 from datastill.report import write_report
 from datastill.resuming import stored_config
 from datastill.rng import generator

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datastill.config import Config, as_dict, differences, from_dict
 from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
-from datastill.recipes import RECIPES, Config, as_dict, differences, from_dict, recipe
+from datastill.recipes import RECIPES, recipe
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

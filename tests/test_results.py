@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from datastill import DataSettings, DistilledSet, Protocol, load_data, migration, score, verify
+from datastill.config import differences, from_dict
 from datastill.data import RealData
-from datastill.recipes import differences, from_dict, recipe
+from datastill.recipes import recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.json"))

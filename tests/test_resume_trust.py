@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from datastill.commands.resuming import resumed
+from datastill.config import Config, as_dict
 from datastill.errors import UserError
 from datastill.networks.start import FromPool, Pretrained
-from datastill.recipes import Config, as_dict, recipe
+from datastill.recipes import recipe
 from datastill.run import _begin
 from datastill.storage.files import read_json, write_json
 from datastill.storage.seal import is_sealed, sealed

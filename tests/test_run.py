@@ -14,13 +14,14 @@ import datastill.planner
 import datastill.run
 from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score, training
 from datastill.commands.evaluating import real_data
+from datastill.config import from_dict
 from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import dataset_distillation as method
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
-from datastill.recipes import from_dict, recipe
+from datastill.recipes import recipe
 from datastill.resuming import stored_config
 from datastill.run import artifact, pick_device, prepare
 from datastill.training import Engine

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from datastill.artifact import DistilledSet, Header
+from datastill.config import Config
 from datastill.data import DataSettings, RealData, Split, load_data
 from datastill.evaluation import Protocol
 from datastill.loop import LoopSettings
@@ -12,7 +13,6 @@ from datastill.methods import Method, Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.networks.start import Random, parse_start
-from datastill.recipes import Config
 from datastill.training import Engine, Unroll
 
 from .sets import set_of_steps

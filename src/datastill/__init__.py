@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .artifact import DistilledSet, Header
     from .bundled import load
+    from .config import Config
     from .data import DataSettings, RealData, load_data, load_rows
     from .errors import UserError
     from .evaluation import Protocol, Score, score, verify
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .networks import Network
     from .networks import build as build_network
     from .networks.start import parse_start
-    from .recipes import Config, recipe
+    from .recipes import recipe
     from .run import distill
     from .training import hypergradient
 
@@ -56,6 +57,7 @@ __getattr__ = at_first_use(
     {
         "artifact": ("DistilledSet", "Header"),
         "bundled": ("load",),
+        "config": ("Config",),
         "data": ("DataSettings", "RealData", "load_data", "load_rows"),
         "errors": ("UserError",),
         "evaluation": ("Protocol", "Score", "score", "verify"),
@@ -63,7 +65,7 @@ __getattr__ = at_first_use(
         "methods.dataset_distillation": ("DatasetDistillation",),
         "networks": ("Network", "build as build_network"),
         "networks.start": ("parse_start",),
-        "recipes": ("Config", "recipe"),
+        "recipes": ("recipe",),
         "run": ("distill",),
         "training": ("hypergradient",),
     },

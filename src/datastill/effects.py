@@ -3,9 +3,10 @@
 from dataclasses import fields, replace
 
 from .artifact import DistilledSet
+from .config import Config, differences
 from .data import DataSettings, RealData
 from .errors import UserError
-from .recipes import RECIPES, Config, differences
+from .recipes import RECIPES
 
 
 def changed_settings(config: Config) -> set[str]:

@@ -2,11 +2,11 @@
 
 from .artifact import DistilledSet
 from .bundled import load
+from .config import Config
 from .data import RealData
 from .errors import UserError
 from .networks import Network
 from .networks.start import Draws
-from .recipes import Config
 from .synthetic import SyntheticData
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from . import migration
 from .artifact import DistilledSet
+from .config import Config, as_dict, from_dict
 from .errors import UserError
 from .identity import must_match
-from .recipes import Config, as_dict, from_dict
 from .run_state import RunState, load
 from .runlog import say
 from .storage.files import as_read, is_free, read_json

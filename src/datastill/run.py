@@ -13,6 +13,7 @@ import torch
 from . import __version__, distributed, migration
 from .artifact import DistilledSet, Header, source_of
 from .baselines import RandomReal, Setting
+from .config import Config, as_dict, differences, method_as_dict, method_from_dict
 from .data import RealData, load_data
 from .effects import must_use_given_data, must_use_loop, must_use_warm_start
 from .errors import UserError
@@ -25,7 +26,6 @@ from .methods import Method, State, Task, must_take
 from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.weights import sha256
-from .recipes import Config, as_dict, differences, method_as_dict, method_from_dict
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
+from datastill.config import as_dict, from_dict
 from datastill.loop import LoopSettings
 from datastill.networks import build
 from datastill.networks.pool import FORMAT, Pool
 from datastill.networks.weights import fill
 from datastill.pretraining import PoolSettings
-from datastill.recipes import as_dict, from_dict
 from datastill.run import prepare
 from datastill.storage.files import digest, read_json
 

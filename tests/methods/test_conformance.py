@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from datastill import distributed
+from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
 from datastill.methods.distribution_matching import DistributionMatching
-from datastill.recipes import as_dict, from_dict
 from datastill.run_state import RunState, load, must_be_of, save
 from datastill.training import PLAIN
 

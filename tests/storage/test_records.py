@@ -7,8 +7,9 @@ from typing import Annotated
 
 import pytest
 
+from datastill.config import Config, as_dict, from_dict
 from datastill.errors import UserError
-from datastill.recipes import RECIPES, Config, as_dict, from_dict, recipe
+from datastill.recipes import RECIPES, recipe
 from datastill.storage.records import (
     FINITE,
     MOST_LEVELS,

@@ -12,6 +12,7 @@ import torch
 from datastill import DistilledSet, distill
 from datastill.bundled import load
 from datastill.cli import main
+from datastill.config import Config
 from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol
@@ -20,7 +21,7 @@ from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.pool import Pool
 from datastill.networks.start import Fixed, Pretrained, Random
 from datastill.pretraining import PoolSettings
-from datastill.recipes import Config, recipe
+from datastill.recipes import recipe
 from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
 from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records

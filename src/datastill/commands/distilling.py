@@ -13,11 +13,12 @@ from rich.text import Text
 
 from .. import distributed
 from ..artifact import DistilledSet
+from ..config import Config
 from ..errors import UserError
 from ..evaluation import AttackScore, check_command
 from ..methods import find_method
 from ..planner import plan
-from ..recipes import Config, recipe
+from ..recipes import recipe
 from ..report import remarks
 from ..run import distill, prepare
 from ..runlog import say

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..bundled import names
+from ..config import Config, differences
 from ..errors import UserError, untrusted
 from ..methods import name_of
-from ..recipes import Config, differences, recipe
+from ..recipes import recipe
 from ..resuming import is_sealed_run, stored_config
 from ..trust import check_data, check_network, check_start
 

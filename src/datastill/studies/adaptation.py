@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines import BASELINES
+from ..config import Config
 from ..data import DataSettings
 from ..evaluation import difference, score
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
-from ..recipes import Config
 from ..report import spread
 from . import rows
 from .base import Part, Records

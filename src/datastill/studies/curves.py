@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..config import Config, as_dict
 from ..evaluation import Protocol
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import Fixed, Random, Start
-from ..recipes import Config, as_dict, recipe
+from ..recipes import recipe
 from ..report import Line, spread
 from ..run import distill
 from .base import Part, Records, Study

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..baselines import BASELINES, RandomReal, Setting
+from ..config import Config
 from ..data import RealData, load_data
 from ..evaluation import score
 from ..networks.start import FromPool, Random
 from ..pretraining import PoolSettings, pretrain
-from ..recipes import Config, recipe
+from ..recipes import recipe
 from ..run import pick_device
 from . import rows
 from .base import Part, Records

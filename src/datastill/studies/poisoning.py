@@ -7,12 +7,12 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..baselines import BASELINES
+from ..config import Config
 from ..data import DataSettings
 from ..evaluation import AttackScore, Grid, Protocol, attacked, with_clean
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..pretraining import PoolSettings
-from ..recipes import Config
 from ..report import spread_of
 from ..storage.records import read
 from ..training import Unroll

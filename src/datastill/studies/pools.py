@@ -8,6 +8,7 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..baselines import Setting
+from ..config import Config, as_dict
 from ..data import RealData, load_data
 from ..errors import UserError
 from ..evaluation import Grid
@@ -15,7 +16,6 @@ from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.pool import Pool
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
-from ..recipes import Config, as_dict
 from ..run import distill, pick_device
 from .base import Part, Study
 

@@ -1,0 +1,154 @@
+"""The configuration of a run: all of its settings, and their plain form in files."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from . import migration
+from .data import DataSettings
+from .errors import UserError, at_least
+from .evaluation import Protocol
+from .identity import UNNAMED
+from .loop import LoopSettings
+from .methods import Method, find_method, name_of
+from .methods.dataset_distillation import DatasetDistillation
+from .migration import CONFIG_VERSION
+from .networks.start import START, Random, Start
+from .objectives import Attack
+from .storage.records import must_have_types, read, tagged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a run; stored in the folder of the run and in the distilled set."""
+
+    recipe: tyro.conf.Suppress[str] = "digits"
+    """The recipe that the settings started from; stored with the run."""
+    data: DataSettings = field(default_factory=DataSettings)
+    """The real data."""
+    network: str = "mlp"
+    """Architecture to train on the synthetic examples: a name (datastill list networks) such as lenet or
+    convnet(depth=2), or your own code as module:callable."""
+    start: Annotated[Start, START] = field(default_factory=Random)
+    """Initial weights that the set is made for:
+    - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.
+    - fixed(xavier): one draw of an initialiser for all networks, which belongs to the set.
+    - pretrained: the weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
+    - pool:FILE: a pool of trained networks (datastill pretrain).
+    - pool:FILE#3: only network 3 of the pool."""
+    objective: Literal["classification", "attack"] = "classification"
+    """Purpose of the set:
+    - classification: networks that train on it classify the data.
+    - attack (to study defences): networks that train on it misread one class of the data."""
+    attack_class: int = 0
+    """With --objective attack: number of the class that networks misread."""
+    target_class: int = 1
+    """With --objective attack: number of the class that networks answer instead."""
+    method: Method = field(default_factory=DatasetDistillation)
+    """The distillation method."""
+    warm_start: str = ""
+    """Distilled set whose examples and step sizes the run starts from: a file, or a name (datastill list sets).
+    Settings of the method for the start of examples and step sizes are then refused, as they have no effect."""
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    """The outer optimisation, which learns the synthetic examples."""
+    protocol: Protocol = field(default_factory=Protocol)
+    """How the finished set is evaluated."""
+    random_sets: int = 0
+    """How many sets of random real images, equal in size, to compare the score with; 0: none.
+    The step size of each set is chosen by validation accuracy."""
+    seed: int = 0
+    """Seed of all random numbers in the run, except --data.seed (splits) and --protocol.seed (evaluation)."""
+    device: str = "auto"
+    """Device to compute on: cpu, cuda, cuda:1, ...; auto: cuda if this machine has it, or else cpu."""
+
+    def __post_init__(self) -> None:
+        _must_be_name(self.network)
+        must_have_types(self)
+        at_least("random_sets", self.random_sets, 0)
+        if self.objective != "attack" and (self.attack_class, self.target_class) != (0, 1):
+            raise UserError("attack_class or target_class is given, but has no effect: only --objective attack uses it")
+
+    @property
+    def attack(self) -> Attack | None:
+        """The attack: which class networks misread, and as which class; None unless the objective is an attack."""
+        if self.objective != "attack":
+            return None
+        return Attack(attack_class=self.attack_class, target_class=self.target_class)
+
+    @property
+    def attacked(self) -> tuple[int, int] | None:
+        """(attack class, target class), as the header of a set stores it; None unless the objective is an attack."""
+        return (self.attack_class, self.target_class) if self.attack else None
+
+
+def _must_be_name(network: object) -> None:
+    """Raise a `UserError` if a network is given as an object: only a name can be stored and built again."""
+    if not isinstance(network, str):
+        owner = getattr(network, "__module__", type(network).__module__)
+        name = getattr(network, "__qualname__", type(network).__qualname__)
+        raise UserError(
+            f"network is a {type(network).__name__}, but must be a name in a string, which can be stored and "
+            f"built again: a known network, or your own as 'module:callable', such as '{owner}:{name}'"
+        )
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain JSON values; the settings of the method include its name."""
+    return {"version": CONFIG_VERSION, **asdict(config), "method": method_as_dict(config.method)}
+
+
+def from_dict(plain: Any, *, trust: bool = True) -> Config:
+    """Return the configuration that `as_dict` made plain, in this version or an earlier one.
+
+    Args:
+        plain: a JSON object.
+        trust: False if `plain` was read from a file: then no module is imported for the method that it names.
+
+    Raises:
+        UserError: `plain` is not an object, or has an unknown method or setting, a value that a setting cannot have,
+            or a method that needs trust.
+    """
+    method = tagged("name", DatasetDistillation.name, lambda name: find_method(name, trust=trust))
+    new = migration.config(plain)
+    if isinstance(new, Mapping):
+        new = {name: value for name, value in new.items() if name != "version"}
+    return read(Config, new, rules={Method: method})
+
+
+def method_as_dict(method: Method) -> dict[str, Any]:
+    """Return the settings of a method as plain JSON values, with its name."""
+    return {"name": name_of(method), **asdict(method)}  # type: ignore[call-overload]
+
+
+def method_from_dict(plain: Mapping[str, Any], kind: type[Method]) -> Method:
+    """Return the method that `method_as_dict` made plain; nothing is imported, because its class is given.
+
+    Raises:
+        UserError: a setting is unknown, or has a value that it cannot have.
+    """
+    return read(kind, {name: value for name, value in plain.items() if name != "name"}, "planned")
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """Return the settings in which two configurations differ, each as a line such as ``method.ipc: 1 != 10``."""
+    return _differences(_spelled(one), _spelled(other), "")
+
+
+def _spelled(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain values, with its start as a user writes it."""
+    plain = as_dict(config)
+    protocol = {**plain["protocol"], "start": str(config.protocol.start or "")}
+    return {**plain, "start": str(config.start), "protocol": protocol}
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> list[str]:
+    found: list[str] = []
+    for key in sorted(one.keys() | other.keys()):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += _differences(left, right, path if key in UNNAMED else f"{path}{key}.")
+        elif left != right:
+            found.append(f"{path}{key}: {left} != {right}")
+    return found
