@@ -17,10 +17,13 @@ from torch import nn
 
 from datastill import DistilledSet, Protocol, UserError, load_data, score, verify
 from datastill.artifact import FORMAT, Teacher
-from datastill.artifact.label_source import teacher_sha256
+from datastill.artifact.decode import DECODES
+from datastill.artifact.label_source import LABEL_SOURCES, teacher_sha256
 from datastill.data import RealData
 from datastill.export import export
+from datastill.networks.start import KINDS as STARTS
 from datastill.program import OPTIMISERS
+from datastill.space import SPACES
 from datastill.storage.files import digest, read_tensors
 
 from .toys import toy_data, toy_set
@@ -143,11 +146,15 @@ class TestTeacher:
     def test_its_probabilities_are_the_labels_of_each_batch(self) -> None:
         teacher, models = self.teacher(), [nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2)]
         models[1].load_state_dict(models[0].state_dict())
-        self.of(teacher).fit(models[0], teacher=teacher)
+        self.of(teacher).with_teacher(teacher).fit(models[0])
         labels = teacher.eval()(self.SET.inputs).softmax(1).detach()
-        replace(self.SET, targets=labels).fit(models[1])
+        stored = replace(self.SET, targets=labels)
+        stored.fit(models[1])
         for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
             torch.testing.assert_close(one, other)
+        found = score(self.of(teacher).with_teacher(teacher), DATA, Protocol(networks=3))
+        assert found.accuracies == pytest.approx(score(stored, DATA, Protocol(networks=3)).accuracies)
+        assert found.protocol["labels"] == "soft"
 
     def test_without_it_every_use_says_which_one_it_is_and_how_to_get_it(self, tmp_path: Path) -> None:
         distilled = self.of(self.teacher())
@@ -166,6 +173,15 @@ class TestTeacher:
 
     def test_another_network_or_one_too_many_is_refused(self) -> None:
         with pytest.raises(UserError, match="the teacher has weights of SHA-256"):
-            self.of(self.teacher()).fit(nn.Linear(1, 1), teacher=self.teacher())
-        with pytest.raises(UserError, match="the set holds its labels; leave teacher out"):
-            self.SET.fit(nn.Linear(1, 1), teacher=self.teacher())
+            self.of(self.teacher()).with_teacher(self.teacher())
+        with pytest.raises(UserError, match="the set holds its labels; leave the teacher out"):
+            self.SET.with_teacher(self.teacher())
+
+
+def test_the_page_about_the_file_runs_and_names_every_kind() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "file-format.md").read_text(encoding="utf-8")
+    (block,) = page.split("```python\n")[1:]
+    exec(block.split("```")[0], {})
+    for kinds in (SPACES, LABEL_SOURCES, DECODES, STARTS):
+        assert all(f"`{kind}`" in page for kind in kinds), kinds
+    assert f"`{FORMAT}`" in page

@@ -1,7 +1,7 @@
 """Train a user's model on synthetic examples, as `DistilledSet.fit` describes."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Shaped
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import UserError
 from .modes import trainable
-from .program import Program, train_module
+from .program import Program, labels_from, train_module
 from .storage.files import digest
 from .user_modules import (
     check_logits,
@@ -101,13 +101,9 @@ def train(
     device, dtype = parameters[0].device, parameters[0].dtype
     inputs = trainable(inputs).to(device, dtype)
     targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
-    labels: Callable[[Tensor], Tensor] | None = None
-    if teacher is not None:
-        first = next(teacher.parameters())
-        labels = lambda images: teacher(images.to(first)).to(images)  # noqa: E731
     try:
         logits = functools.partial(_logits, model, classes)
-        train_module(logits, parameters, inputs, targets, program, seed, labels)
+        train_module(logits, parameters, inputs, targets, program, seed, labels_from(teacher))
     except RuntimeError as error:  # from the way back
         if out_of_memory(error):
             raise

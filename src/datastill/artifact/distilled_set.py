@@ -24,7 +24,7 @@ from ..networks.start import stored_weights
 from ..program import Ordered, Program
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
-from ..storage.files import digest, write_whole
+from ..storage.files import as_read, digest, write_whole
 from .checks import check_tensors
 from .decode import EightBits
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
@@ -57,6 +57,9 @@ class DistilledSet:
     trusted: bool = True
     """Whether names in the header may import modules and open other files. Sets made in this process are trusted; a set
     read from a file is not, unless it was loaded with ``trust=True``. Never stored."""
+
+    teacher: nn.Module | None = None
+    """The trained network that gives the labels, if they come from one; see `with_teacher`. Never stored."""
 
     def __post_init__(self) -> None:
         check_header(self.header)
@@ -156,7 +159,6 @@ class DistilledSet:
         use_initial: bool = True,
         program: Program | None = None,
         seed: int = 0,
-        teacher: nn.Module | None = None,
     ) -> nn.Module:
         """Train `model` in place on the set as it is meant to be used, by its program.
 
@@ -172,7 +174,6 @@ class DistilledSet:
                 much lower accuracy.
             program: train by another program than that of the set; expect another accuracy than its score.
             seed: the seed of all that is random in the program: shuffling and augmentation.
-            teacher: the trained network that gives the labels, if they come from one (`header.labels`).
 
         Returns:
             `model`, in evaluation mode; its running statistics of batch normalisation are those of the examples.
@@ -181,9 +182,9 @@ class DistilledSet:
             UserError: the model does not take the set's examples or does not return one logit per class; all of its
                 parameters are frozen, or they are not float32 or float64; the stored initial weights do not fit the
                 model, or the model does not have the weights that the set was made for; the program does not fit the
-                set; or the labels come from a teacher that is not given, or has other weights.
+                set; or the labels come from a teacher that is not given (`with_teacher`).
         """
-        teacher = self.header.labels.teacher(teacher)
+        teacher = self.teacher_of_labels()
         core = fitting.checked(model, self.inputs[:1])
         if use_initial and (theta_0 := self.initial_weights()):
             fitting.load_weights(core, theta_0, self.header.network)
@@ -245,13 +246,33 @@ class DistilledSet:
         theta = self.header.start.again(network)
         return theta is not None and torch.equal(theta, stored_weights(self.theta_0, network))
 
+    def with_teacher(self, teacher: nn.Module) -> "DistilledSet":
+        """Return a copy that is used with the labels of this trained network.
+
+        Raises:
+            UserError: the labels come from no teacher, or from one with other weights.
+        """
+        self.header.labels.check_teacher(teacher)
+        return replace(self, teacher=teacher)
+
+    def teacher_of_labels(self) -> nn.Module | None:
+        """Return the teacher in evaluation mode; None if the set holds its labels.
+
+        Raises:
+            UserError: the labels come from a teacher that is not there; the message says which, and how to get it.
+        """
+        if self.teacher is None:
+            self.header.labels.must_be_stored()
+            return None
+        return self.teacher.eval()
+
     def with_trust(self, trust: bool) -> "DistilledSet":
         """Return the set, with `trusted` set to True if `trust` is True; False changes nothing."""
         return replace(self, trusted=True) if trust else self
 
     def plain(self) -> dict[str, Any]:
         """Return the header and the program as plain JSON values, as they are in the file."""
-        return asdict(self.header) | {"program": program_as_plain(self.program)}
+        return as_read(asdict(self.header) | {"program": program_as_plain(self.program)})
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by their names in the file, on the CPU."""

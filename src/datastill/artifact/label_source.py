@@ -35,15 +35,12 @@ class LabelSource:
         else:
             _must_be_classes(targets, count, classes)
 
-    def teacher(self, given: nn.Module | None) -> nn.Module | None:
-        """Return the teacher that gives the labels; None, because the file holds them.
+    def must_be_stored(self) -> None:
+        """Raise a `UserError` that says how to get the labels, unless the file holds them."""
 
-        Raises:
-            UserError: a teacher is given.
-        """
-        if given is not None:
-            raise UserError("a teacher is given, but has no effect: the set holds its labels; leave teacher out")
-        return None
+    def check_teacher(self, teacher: nn.Module) -> None:  # noqa: ARG002
+        """Raise a `UserError` unless this trained network gives the labels."""
+        raise UserError("a teacher is given, but has no effect: the set holds its labels; leave the teacher out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,28 +106,21 @@ class Teacher(LabelSource):
         """The classes of the examples must be known."""
         _must_be_classes(targets, count, classes)
 
-    def teacher(self, given: nn.Module | None) -> nn.Module:
-        """Return the teacher, in evaluation mode.
-
-        Raises:
-            UserError: it is not given, or has other weights.
-        """
-        if given is None:
-            raise self.refusal()
-        found = teacher_sha256(given)
+    def check_teacher(self, teacher: nn.Module) -> None:
+        """Compare the SHA-256 of its weights."""
+        found = teacher_sha256(teacher)
         if found != self.sha256:
             raise UserError(
                 f"the teacher has weights of SHA-256 {found[:12]}, but the labels of this set come from weights of "
                 f"SHA-256 {self.sha256[:12]}; load those"
             )
-        return given.eval()
 
-    def refusal(self) -> UserError:
-        """Return the error for a use of the set without its teacher."""
+    def must_be_stored(self) -> None:
+        """Say which teacher it is, and where to get it."""
         found = f"get it from {self.where}" if self.where else "ask the maker of the set for it"
-        return UserError(
+        raise UserError(
             f"the labels of this set come from a teacher, the network {self.network!r} with weights of SHA-256 "
-            f"{self.sha256}, which is not there; {found}, and give it to fit(model, teacher=...)"
+            f"{self.sha256}, which is not there; {found}, and give it to with_teacher(...)"
         )
 
 

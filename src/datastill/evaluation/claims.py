@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Teacher
 from ..data import RealData
 from ..errors import UserError
 from .attack import AttackScore
@@ -62,6 +62,8 @@ def claims(
     yield _data_name(distilled, data)
     yield from _identity(distilled, data)
     yield _normalisation(distilled, data)
+    if isinstance(header.labels, Teacher) and found.protocol["labels"] == "soft":
+        yield Claim(name="teacher", verdict="holds", text=f"SHA-256 {header.labels.sha256[:12]}")
     yield from protocol_claims(distilled, found.protocol)
     yield from _attack(distilled, attack, tolerance)
     for name in UNCHECKED:

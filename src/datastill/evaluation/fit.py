@@ -10,7 +10,7 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..errors import UserError
 from ..networks import Network, build
-from ..program import train_stack
+from ..program import labels_from, train_stack
 from ..training import inner_loss
 from .protocol import Protocol
 
@@ -96,4 +96,5 @@ def along(
     targets = protocol.targets_of(distilled)
     targets = targets.to(thetas) if targets.is_floating_point() else targets.to(thetas.device)
     loss, inputs = inner_loss(network, program.loss), distilled.inputs.to(thetas)
-    return train_stack(loss, thetas, inputs, targets, program, protocol.seed)
+    teacher = None if protocol.labels == "hard" else distilled.teacher_of_labels()
+    return train_stack(loss, thetas, inputs, targets, program, protocol.seed, labels_from(teacher))

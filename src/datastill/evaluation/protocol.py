@@ -132,7 +132,7 @@ class Protocol:
         """
         if self.labels == "hard":
             return distilled.class_of_each
-        distilled.header.labels.teacher(None)
+        distilled.teacher_of_labels()
         return distilled.targets
 
 

@@ -37,7 +37,7 @@ from .plain import as_plain, from_plain
 from .program import Program
 from .siamese import Siamese
 from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, torch_form
-from .train import train_module, train_stack
+from .train import labels_from, train_module, train_stack
 
 __all__ = [
     "AUGMENTATIONS",
@@ -72,6 +72,7 @@ __all__ = [
     "centred",
     "from_plain",
     "known_name",
+    "labels_from",
     "limit_gradient",
     "optimiser",
     "optimiser_code",

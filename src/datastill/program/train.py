@@ -14,6 +14,26 @@ StackLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), examples (networks, b, *shape), targets (networks, b, *classes)) -> losses (networks,)."""
 
 
+Labels = Callable[[Tensor], Tensor]
+"""Examples (b, *shape) -> the logits of a teacher (b, classes)."""
+
+
+def labels_from(teacher: nn.Module | None) -> Labels | None:
+    """Return a trained network, in evaluation mode, as a function of examples of any floating-point type and device."""
+    if teacher is None:
+        return None
+    like = next(teacher.parameters())
+    return lambda examples: teacher(examples.to(like)).to(examples)
+
+
+def _labelled(program: Program, examples: Tensor, targets: Tensor, teacher: Labels | None) -> tuple[Tensor, Tensor]:
+    """Return examples with the targets that a teacher gives them; without a teacher, with their own."""
+    if teacher is None:
+        return examples, targets
+    with torch.no_grad():
+        return examples, program.loss.targets_of(teacher(examples))
+
+
 def train_stack(
     loss: StackLoss,
     thetas: Float[Tensor, "networks size"],
@@ -21,6 +41,7 @@ def train_stack(
     targets: Shaped[Tensor, "*epochs_n_classes"],
     program: Program,
     seed: int = 0,
+    teacher: Labels | None = None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network of a stack by a program; yield the weights after each step, theta_1 .. theta_T.
 
@@ -33,6 +54,7 @@ def train_stack(
         targets: integer classes (n,), or one number per class (n, classes), or of each epoch (epochs, n, classes).
         program: how they are trained.
         seed: the seed of all that is random in the program.
+        teacher: gives the labels of each batch as the networks see it (`labels_from`); None: `targets` are used.
 
     Raises:
         UserError: the program does not fit this number of examples.
@@ -41,7 +63,8 @@ def train_stack(
     inputs, targets, thetas = (trainable(each.detach()) for each in (inputs, targets, thetas))
     state = rule.start(thetas)
     for t, step in enumerate(program.steps(len(inputs), seed)):
-        x, y = (each.expand(len(thetas), *each.shape) for each in program.batch(inputs, targets, step))
+        batch = _labelled(program, *program.batch(inputs, targets, step), teacher)
+        x, y = (each.expand(len(thetas), *each.shape) for each in batch)
         weights = state[0].detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(weights, x, y).sum(), weights)
@@ -56,7 +79,7 @@ def train_module(
     targets: Shaped[Tensor, "*epochs_n_classes"],
     program: Program,
     seed: int = 0,
-    teacher: Callable[[Tensor], Float[Tensor, "b classes"]] | None = None,
+    teacher: Labels | None = None,
 ) -> None:
     """Train the parameters of a module in place by a program.
 
@@ -67,17 +90,14 @@ def train_module(
         targets: integer classes (n,), or one number per class (n, classes), or of each epoch (epochs, n, classes).
         program: how they are trained.
         seed: the seed of all that is random in the program.
-        teacher: a trained network that gives the labels of each batch as the module sees it; None: `targets` are used.
+        teacher: gives the labels of each batch as the module sees it (`labels_from`); None: `targets` are used.
 
     Raises:
         UserError: the program does not fit this number of examples.
     """
     optimiser = torch_form(program.optimiser, parameters)
     for step in program.steps(len(inputs), seed):
-        x, y = program.batch(inputs, targets, step)
-        if teacher:
-            with torch.no_grad():
-                y = program.loss.targets_of(teacher(x)).to(x)
+        x, y = _labelled(program, *program.batch(inputs, targets, step), teacher)
         optimiser.param_groups[0]["lr"] = float(step.size)
         optimiser.zero_grad()
         program.loss(logits(x), y).mean().backward(inputs=parameters)
