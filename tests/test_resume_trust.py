@@ -13,7 +13,6 @@ from datastill.recipes import recipe
 from datastill.run import _begin
 from datastill.storage.files import read_json, write_json
 from datastill.storage.seal import is_sealed, sealed
-from datastill.training import Engine
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def test_what_this_user_began_here_needs_no_trust_until_it_is_changed(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     asked = recipe("digits")
     stored = replace(asked, network="no_such_module:net", data=replace(asked.data, name="/"))
-    _begin(tmp_path, stored, "datastill distill", Engine())
+    _begin(tmp_path, stored, stored.method, "datastill distill")
     record = read_json(tmp_path / "config.json")
     assert resumed(tmp_path, asked, trust=False) == stored
     write_json(tmp_path / "config.json", record | {"config": as_dict(replace(stored, seed=7))})

@@ -95,7 +95,7 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
         state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))
         state.identity = source | settings
         if not resume:
-            distributed.on_first_rank(lambda: _begin(run, folder, command))
+            distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
         state = optimise(run.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found))
     distilled = artifact(run, state.kept, state)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
@@ -223,9 +223,9 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _begin(run: Run, folder: Path, command: str) -> None:
-    about = {"recipe": run.config.recipe, "command": command, "version": __version__}
-    settings = {"config": as_dict(run.config), "planned": method_as_dict(run.method)}
+def _begin(folder: Path, config: Config, planned: Method, command: str) -> None:
+    about = {"recipe": config.recipe, "command": command, "version": __version__}
+    settings = {"config": as_dict(config), "planned": method_as_dict(planned)}
     write_json(folder / CONFIG, sealed(as_read(about | settings)))
 
 
