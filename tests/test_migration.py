@@ -19,6 +19,7 @@ from datastill.resuming import stored_config
 from datastill.run import distill
 from datastill.run_state import load
 from datastill.runlog import read_lines
+from datastill.storage.files import as_read
 from datastill.studies import STUDIES
 from datastill.training import Engine, Unroll
 
@@ -147,7 +148,7 @@ def test_an_old_header_has_the_start_that_it_meant(initial: str, initialiser: st
 def test_an_old_score_says_what_it_was_measured_with(claimed: str, network: str, start: Start | None) -> None:
     score = {"mean": 0.5, "protocol": {"network": network, "initialiser": claimed}}
     new = migration.header({"network": "lenet", "initial": "fixed", "initialiser": "kaiming", "score": score})
-    assert new["score"] == {"mean": 0.5, "protocol": {"network": network, "start": start and asdict(start)}}
+    assert new["score"] == {"mean": 0.5, "protocol": {"network": network, "start": start and as_read(asdict(start))}}
 
 
 @pytest.mark.parametrize(

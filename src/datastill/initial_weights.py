@@ -64,7 +64,7 @@ def as_start(earlier: DistilledSet, data: RealData) -> SyntheticData:
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> Draws:
-    """Return the initial weights of a run: those of its start, or those that the set of the warm start stores.
+    """Return the initial weights of a run: of its start, or stored in the set of the warm start.
 
     Args:
         config: the settings of the run.

@@ -6,6 +6,7 @@ from typing import Any
 
 from .errors import UserError
 from .networks.start import Fixed, FromPool, Pretrained, Random, Start
+from .storage.files import as_read
 from .storage.records import TEXT, one_of
 
 CONFIG_VERSION = 2
@@ -39,12 +40,12 @@ def config(plain: Any) -> Any:
 
 
 def _with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with a start in the place of ``initial`` and ``initialiser``; unchanged if it has neither."""
+    """Return a record with a start instead of ``initial`` and ``initialiser``; unchanged if it has neither."""
     if not plain.keys() & {"initial", "initialiser"}:
         return dict(plain)
     initial, initialiser = _texts(plain, initial="random", initialiser="xavier")
     new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser")}
-    return new | {"start": asdict(_start(initial, initialiser))}
+    return new | {"start": _as_plain(_start(initial, initialiser))}
 
 
 def _with_unroll(plain: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def protocol(plain: Any, own: Start | None = None) -> Any:
         return plain
     (name,) = _texts(plain, initialiser="")
     new = {key: value for key, value in plain.items() if key != "initialiser"}
-    return new | {"start": None if name in ("", "none") else _as_plain(_measured(name, own))}
+    start = None if name in ("", "none") else _measured(name, own)
+    return new | {"start": start and _as_plain(start)}
 
 
 def _measured(name: str, own: Start | None) -> Start | None:
@@ -104,8 +106,10 @@ def _measured(name: str, own: Start | None) -> Start | None:
     return own if str(found) == str(own) else found
 
 
-def _as_plain(start: Start | None) -> dict[str, Any] | None:
-    return None if start is None else asdict(start)
+def _as_plain(start: Start) -> dict[str, Any]:
+    """Return a start as plain JSON values."""
+    plain: dict[str, Any] = as_read(asdict(start))
+    return plain
 
 
 def score(plain: Any, own: Start | None = None) -> Any:
@@ -128,7 +132,7 @@ def header(plain: Any) -> Any:
     own = replace(start, sha256=weights) if isinstance(start, Pretrained) else start
     same = _inside(plain, "score", "protocol", "network") in (None, plain.get("network"))
     changed = {
-        "start": asdict(own),
+        "start": _as_plain(own),
         "frozen": "" if isinstance(start, Pretrained) else weights,
         "config": config(plain.get("config", {})),
         "score": score(plain.get("score"), own if same else own.fresh()),
@@ -169,7 +173,8 @@ def pool_settings(plain: Any) -> Any:
         return plain
     new = {name: value for name, value in plain.items() if name != "initialiser"}
     (initialiser,) = _texts(plain, initialiser="xavier")
-    return new | {"start": asdict(_start(initialiser if FromPool.spelled(initialiser) else "random", initialiser))}
+    start = _start(initialiser if FromPool.spelled(initialiser) else "random", initialiser)
+    return new | {"start": _as_plain(start)}
 
 
 def pool_record(plain: Any) -> Any:

@@ -13,7 +13,8 @@ from datastill.cli import main
 from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.claims import UNCHECKED
-from datastill.networks.start import Fixed, Pretrained, Random
+from datastill.networks import build
+from datastill.networks.start import Fixed, Pretrained, Random, Start
 from datastill.report import write_report
 
 from ..sets import set_of_steps
@@ -53,6 +54,16 @@ def test_an_honest_set_holds_and_what_was_not_checked_is_said() -> None:
     unchecked = {name for name, verdict in found.items() if verdict == "not checked"}
     assert unchecked == {"seconds", "hardware", "config", "provenance"}
     assert "does not hold" not in found.values()
+
+
+@pytest.mark.parametrize("start", [Random("kaiming"), Fixed("kaiming")], ids=str)
+def test_an_honest_set_holds_after_it_was_stored(start: Start, tmp_path: Path) -> None:
+    network = build(SET.header.network, shape=DATA.shape, classes=DATA.classes)
+    draws = start.bound(network, seed=3)
+    theta_0 = None if draws.one is None else network.named(draws.one)
+    one = replace(SET, header=replace(SET.header, start=draws.start), theta_0=theta_0)
+    one.with_score(score(one, DATA, Protocol(networks=2)).as_dict()).save(tmp_path / "set")
+    assert "does not hold" not in verdicts(DistilledSet.load(tmp_path / "set")).values()
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_set_for_fixed_weights_is_evaluated_once_from_them() -> None:
     right = (model(distilled.normalise(DATA.test.images)).argmax(1) == DATA.test.labels).float().mean()
     assert (found.n, found.sd) == (1, 0.0)
     assert found.mean == pytest.approx(float(right))
-    assert found.protocol["start"] == asdict(Fixed())
+    assert found.protocol["start"] == Protocol(start=Fixed()).as_plain()["start"]
 
 
 def test_another_network_or_initialiser_ignores_the_fixed_weights() -> None:

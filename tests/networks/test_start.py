@@ -138,7 +138,7 @@ def test_a_fixed_start_is_drawn_once_and_its_seed_draws_it_again() -> None:
     assert replace(draws.start, norms=()) == Fixed("xavier", weights_sha256(named), seed=5)
     draws.start.must_agree(None)
     draws.start.must_agree(named)
-    with pytest.raises(UserError, match="theta_0 are not those of the start"):
+    with pytest.raises(UserError, match="theta_0 holds other weights"):
         draws.start.must_agree({name: value + 1 for name, value in named.items()})
     for stored in (named, None):
         assert torch.equal(draws.start.unseen(made, seed=9, purpose="p", networks=3, stored=stored), draws.one[None])

@@ -6,7 +6,7 @@ A file is in safetensors format. Its metadata hold ``format``; ``needs``, the fi
 Format 1 (datastill 0.1) held examples (steps, b, c, h, w), labels (steps, b) or (steps, b, classes), and step sizes;
 its header held ``mean`` and ``std`` of pixels, ``space`` (always ``normalised``), ``bits`` (32 or 8), ``order`` (always
 ``ordered``) and ``optimiser``, in the place of the space, the decode step and the program; and ``initial``,
-``initialiser`` and ``weights``, in the place of the start and the SHA-256 of frozen weights.
+``initialiser`` and ``weights``, instead of the start and the SHA-256 of frozen weights.
 """
 
 import contextlib

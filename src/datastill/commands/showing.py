@@ -165,7 +165,7 @@ class List:
         for title, listed in chosen.items():
             out.print(title, style="bold")
             for name, text in listed.items():
-                out.print(f"  {name:<22}{text}")
+                out.print(f"  {name:<26}{text}")
         return 0
 
 

@@ -1,6 +1,6 @@
 """The protocol of an evaluation: which networks, how many, and how they are trained on the set."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from jaxtyping import Shaped
@@ -22,6 +22,7 @@ from ..program import (
     known_name,
     optimiser,
 )
+from ..storage.files import as_read
 from ..storage.records import must_have_types, optional
 
 MOST_EPOCHS = 100_000
@@ -101,6 +102,11 @@ class Protocol:
             augmentation=self.augmentation or augmentation_name(program.augmentation),
             labels=self.labels or ("hard" if distilled.hard else "soft"),
         )
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values, as a score stores them."""
+        plain: dict[str, Any] = as_read(asdict(self))
+        return plain
 
     def _start(self, distilled: DistilledSet) -> Start:
         """Return the start of the networks: of the set, or the one that the protocol asks for instead."""

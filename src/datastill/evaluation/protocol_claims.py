@@ -1,12 +1,13 @@
 """The claims about how a score was measured: with the settings of the set, or with settings of its configuration."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from ..artifact import DistilledSet
 from ..networks import build
 from ..networks.start import Start
+from ..storage.files import as_read
 from . import neighbours
 from .claim import Claim
 from .protocol import Protocol, start_words
@@ -39,7 +40,7 @@ def protocol_claims(distilled: DistilledSet, measured: Mapping[str, Any]) -> Ite
 def _wrong(distilled: DistilledSet, measured: Mapping[str, Any]) -> Iterator[Claim]:
     """Yield a claim for each setting that neither the set has nor its configuration asks for, or that had no effect."""
     claimed = (distilled.header.score or {})["protocol"]
-    asked = distilled.header.config.get("protocol")
+    asked = as_read(distilled.header.config.get("protocol"))
     own = _own(distilled, measured["network"])
     for name, value in measured.items():
         if name in COUNTED_ELSEWHERE:
@@ -56,7 +57,7 @@ def _wrong(distilled: DistilledSet, measured: Mapping[str, Any]) -> Iterator[Cla
 
 def _own(distilled: DistilledSet, network: str) -> Mapping[str, Any]:
     """Return the resolved settings of the set itself on a network; names are compared, nothing is opened."""
-    own = asdict(Protocol(network=network).resolved(replace(distilled, trusted=True)))
+    own = Protocol(network=network).resolved(replace(distilled, trusted=True)).as_plain()
     if neighbours.asked(network):
         own["start"] = None
     return own | {"network": distilled.header.network}

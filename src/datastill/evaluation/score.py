@@ -112,7 +112,7 @@ def score(
         accuracies=accuracies,
         seconds=round(time.perf_counter() - began, 2),
         hardware=hardware(data.device),
-        protocol=asdict(resolved),
+        protocol=resolved.as_plain(),
     )
 
 

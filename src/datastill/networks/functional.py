@@ -120,7 +120,7 @@ class Network:
         if not torch.equal(first, second):
             raise UserError(
                 f"network {self.name!r} draws its weights at random, so it has no pretrained ones to start from; add "
-                "weights=FILE if the network accepts it, or take --start 'fixed(xavier)'"
+                "weights=FILE if the network accepts it, or take --start 'random(xavier)' or 'fixed(xavier)'"
             )
         return first
 

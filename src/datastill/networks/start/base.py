@@ -124,7 +124,7 @@ class Start(abc.ABC):
 
     @property
     def continues(self) -> bool:
-        """Whether a run that goes on from a set takes the weights that this set stores, in place of a new draw."""
+        """Whether a run that goes on from a set takes the weights that this set stores, instead of a new draw."""
         return False
 
     @property
@@ -136,7 +136,7 @@ class Start(abc.ABC):
         """Return the one theta_0 that follows from the record alone; None if it does not, so that a set must store it.
 
         Raises:
-            UserError: the network or the processor gives other weights than those that the set was made for.
+            UserError: the network or the processor gives other weights than the set was made for.
         """
         return None
 
@@ -188,7 +188,7 @@ class Start(abc.ABC):
             stored: the weights that the set holds, by parameter name.
 
         Raises:
-            UserError: the weights do not fit the network, or are not those that the set was made for.
+            UserError: the weights do not fit the network, or the set was made for other ones.
         """
 
     def first(
@@ -199,13 +199,13 @@ class Start(abc.ABC):
         Args:
             network: the network.
             seed: the seed of the pool.
-            which: numbers of networks within the pool: those to distil with come first, then those held out.
+            which: numbers of networks within the pool; the networks to distil with come first, then the held-out ones.
             counts: how many networks of the new pool are ``training`` and ``held_out``.
         """
         return self.bound(network, seed=seed)(seed, 0, which)
 
     def fresh(self) -> "Start":
-        """Return the start of networks like those that a set for this start is for, but which it was not made for."""
+        """Return the start of other networks of the kind that a set for this start is for; nothing is stored."""
         return self
 
     def must_agree(self, stored: Mapping[str, Tensor] | None) -> None:

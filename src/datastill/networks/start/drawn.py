@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", "Random", "Fixed")
 
 @dataclass(frozen=True)
 class Random(Start):
-    """A fresh draw of an initialiser for each network, e.g. random(xavier)."""
+    """A fresh draw of an initialiser (datastill list initialisers) for each network."""
 
     spelling: ClassVar[str] = "random(xavier)"
 
@@ -121,7 +121,7 @@ class Random(Start):
 
 @dataclass(frozen=True)
 class Fixed(Start):
-    """One draw of an initialiser for all networks, which the set keeps, e.g. fixed(xavier)."""
+    """One draw of an initialiser for all networks, which belongs to the set."""
 
     spelling: ClassVar[str] = "fixed(xavier)"
 
@@ -206,7 +206,7 @@ class Fixed(Start):
         dtype: torch.dtype = torch.float32,
         stored: Mapping[str, Tensor] | None = None,
     ) -> Draws:
-        """Draw the weights, or take those that an earlier set stores."""
+        """Draw the weights, or take the stored ones of an earlier set."""
         theta = stored_weights(stored, network) if stored else self.drawn(network, seed, dtype)
         known = self.seed if stored else seed if dtype == torch.float32 else None
         sha256 = weights_sha256(network.named(theta.float()))
@@ -221,7 +221,7 @@ class Fixed(Start):
         networks: int,
         stored: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "networks size"]:
-        """Return the only weights: those that the set stores or draws again; without a set, one draw of this seed."""
+        """Return the only weights: stored in the set, or drawn again; without a set, one draw of this seed."""
         if stored:
             return stored_weights(stored, network)[None]
         if not self.sha256:
@@ -237,7 +237,7 @@ class Fixed(Start):
     def must_agree(self, stored: Mapping[str, Tensor] | None) -> None:
         """Raise a `UserError` unless the set holds these weights, or a seed and a SHA-256 to draw them again."""
         if stored and self.sha256 not in ("", weights_sha256(stored)):
-            raise UserError(f"the weights in theta_0 are not those of the start, whose SHA-256 is {self.sha256[:12]}")
+            raise UserError(f"theta_0 holds other weights than the start says, whose SHA-256 is {self.sha256[:12]}")
         if not stored and not self.is_drawn_again:
             raise UserError(f"the start is {self}, but the set holds no initial weights; give them as theta_0")
 

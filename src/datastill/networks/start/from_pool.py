@@ -44,7 +44,7 @@ def from_parts(
 
 @dataclass(frozen=True)
 class FromPool(Start):
-    """A pool of trained networks (datastill pretrain): any of them, or only the one with a number, pool:FILE#3."""
+    """A pool of trained networks (datastill pretrain): any of them, or only one, by its number."""
 
     spelling: ClassVar[str] = "pool:FILE or pool:FILE#3"
 
@@ -113,7 +113,7 @@ class FromPool(Start):
         dtype: torch.dtype = torch.float32,
         stored: Mapping[str, Tensor] | None = None,
     ) -> Draws:
-        """Return the networks to distil with: the named one, or those that no validation uses (`Pool.drawn`).
+        """Return the networks to distil with: the named one, or all that no validation uses (`Pool.drawn`).
 
         The named one may be stored; then the file of the pool is not needed.
 
