@@ -16,9 +16,10 @@ from datastill.baselines.optimised_random import OptimisedRandom
 from datastill.data import load_data
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, score, tuned
+from datastill.program import AUGMENTATIONS, PROGRAMS, Shuffled, as_plain
 
 from ..sets import in_steps
-from ..toys import toy_data
+from ..toys import toy_data, toy_set
 
 DATA = toy_data()
 NETWORK = "mlp(width=8,depth=1)"
@@ -180,3 +181,12 @@ def test_the_step_size_that_validates_best_is_chosen() -> None:
     }
     assert means[chosen.step_size, chosen.epochs] == max(means.values())
     assert chosen.networks == Protocol().networks, "the number of networks of the choice does not leak"
+
+
+def test_beside_a_set_of_shuffled_batches_a_baseline_has_its_program() -> None:
+    program = replace(PROGRAMS["shuffled-300"], order=Shuffled(epochs=3, batch=4), augmentation=AUGMENTATIONS["shift"])
+    like = toy_set(DATA).with_program(program)
+    made = RandomReal().build(Setting.like(like, DATA))
+    assert as_plain(made.program) == as_plain(program)
+    assert made.size == like.size
+    assert score(made, DATA, Protocol(networks=2)).protocol["augmentation"] == "shift"

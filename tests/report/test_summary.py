@@ -4,8 +4,9 @@ import json
 import pytest
 from rich.console import Console
 
-from datastill.report import as_json, summary
-from datastill.report.figures import as_bytes
+from datastill.program import PROGRAMS
+from datastill.report import as_json, summary, write_report
+from datastill.report.figures import as_bytes, caption
 from datastill.report.words import times_smaller
 
 
@@ -92,3 +93,13 @@ def test_the_json_is_plain_and_true(make, score_of, soft):
 )
 def test_a_ratio_is_written_in_full_with_three_digits(ratio: float, text: str) -> None:
     assert times_smaller(ratio) == text
+
+
+def test_a_set_of_shuffled_batches_is_shown_as_it_is_used(make, tmp_path):
+    distilled = make().with_program(PROGRAMS["shuffled-300"])
+    assert "1 step × 300 epochs, shuffled, batches of 12" in " ".join(shown(distilled, colours=False).split())
+    assert PROGRAMS["shuffled-300"].augmentation.words in " ".join(shown(distilled, colours=False).split())
+    assert "Rows are gradient steps" not in caption(distilled)
+    assert as_json(distilled)["program"]["order"]["kind"] == "shuffled"
+    distilled.save(tmp_path / "distilled.safetensors")
+    assert "300 gradient steps, on shuffled batches" in write_report(tmp_path).read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import UserError, unknown
-from ..storage.records import TEXT, must_be_json, number, optional, record, tagged
+from ..errors import UserError
+from ..storage.records import TEXT, kind_of, must_be_json, number, optional, record
 from .augmentation import ShiftFlip
 from .losses import CrossEntropy, Divergence, SquaredError
 from .optimisers import Adam, AdamW, GradientDescent, Momentum
@@ -57,12 +57,7 @@ def from_plain(plain: Any, step_sizes: Float[Tensor, "epochs steps"] | None = No
 
 
 def _part(part: str, plain: Any, where: str) -> Any:
-    def find(kind: str) -> type:
-        if kind not in KINDS[part]:
-            raise unknown(f"kind of {where}.{part}", kind, KINDS[part])
-        return KINDS[part][kind]
-
-    return None if plain is None else tagged("kind", "", find)(plain, f"{where}.{part}")
+    return None if plain is None else kind_of(KINDS[part])(plain, f"{where}.{part}")
 
 
 def _order(plain: Mapping[str, Any], step_sizes: Tensor | None, where: str) -> Ordered | Shuffled:

@@ -144,7 +144,7 @@ def render(run: Run) -> str:
 def snippet(distilled: DistilledSet) -> str:
     """Return Python code that trains a network on the set; it runs in the folder that holds the set."""
     header, used, start = distilled.header, distilled.program, distilled.header.start
-    ordered = ", in order, with the learned step sizes" if isinstance(used.order, Ordered) else ""
+    ordered = ", in order, with the learned step sizes" if isinstance(used.order, Ordered) else ", on shuffled batches"
     imports = start.imports and f"\n{start.imports}"
     return f"""import torch
 from datastill import DistilledSet, build_network{imports}
