@@ -61,6 +61,13 @@ def test_a_set_of_format_1_is_saved_as_the_current_format_without_a_change(name:
         assert torch.equal(tensor, found)
 
 
+def test_a_set_for_one_network_of_a_pool_needs_neither_the_pool_nor_trust(
+    digits: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the pool is not here
+    assert verify(DistilledSet.load(FOLDER / "pool-member.safetensors"), digits)["holds"]
+
+
 def test_there_is_a_copy_of_each_kind() -> None:
     assert len(SETS) == 10
 

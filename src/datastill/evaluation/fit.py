@@ -38,13 +38,15 @@ def unseen(
     if own := protocol.network == header.network:
         _must_have_recorded_weights(header, network)
     network, start = network.to(device), protocol.start or header.start
-    start.must_have_order(header.class_names)
+    stored = distilled.theta_0 if own and start == header.start else None
+    if not stored:
+        start.must_have_order(header.class_names)
     thetas = start.unseen(
         network,
         seed=protocol.seed,
         purpose=purpose,
         networks=protocol.networks,
-        stored=distilled.theta_0 if own and start == header.start else None,
+        stored=stored,
     )
     return network, thetas.to(device)
 
