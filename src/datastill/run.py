@@ -160,7 +160,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
             loaded.
     """
     device = pick_device(config.device)
-    distributed.require_divisible("networks per iteration", config.method.networks)
+    _must_be_shared(config.method)
     data = (data or load_data(config.data)).to(device)
     asked, config = config, replace(config, method=config.method.fitted(data))
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
@@ -204,6 +204,16 @@ def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
     except (UserError, RuntimeError, LookupError) as error:
         raise unusable(folder / CHECKPOINT, f"its state makes no set ({str(error).splitlines()[0]})") from error
     return state
+
+
+def _must_be_shared(method: Method) -> None:
+    """Raise a `UserError` if the processes cannot share the networks of an outer iteration evenly."""
+    if method.networks == 1 < distributed.ranks():
+        raise UserError(
+            f"the method {method.name} computes one network in an outer iteration, which {distributed.ranks()} "
+            "processes cannot share; start one process, or take more networks if the method has --method.networks"
+        )
+    distributed.require_divisible("networks per iteration", method.networks)
 
 
 def pick_device(name: str) -> torch.device:

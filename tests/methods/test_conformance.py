@@ -1,7 +1,10 @@
 """What every method promises, asked of every method that is found, and of three toy methods."""
 
+import ast
 import copy
 import dataclasses
+import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,17 @@ def test_settings_are_frozen_and_each_has_a_default(method: Method) -> None:
         setattr(method, dataclasses.fields(method)[0].name, 1)
     assert type(method)().name == method.name
     assert method.fitted(DATA) == method, "settings that are fitted already stay as they are"
+
+
+def test_each_setting_is_explained(method: Method) -> None:
+    """By a docstring under its field, which is the text of --help."""
+    for kind in (each for each in type(method).__mro__ if dataclasses.is_dataclass(each)):
+        (body,) = (each.body for each in ast.parse(inspect.getsource(kind)).body if isinstance(each, ast.ClassDef))
+        for field, below in itertools.pairwise(body):
+            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if named and field.target.id in {each.name for each in dataclasses.fields(kind)}:
+                assert isinstance(below, ast.Expr), f"{kind.__name__}.{field.target.id} has no docstring"
+                assert isinstance(below.value, ast.Constant)
 
 
 @pytest.mark.parametrize("start", ["random", "fixed"])

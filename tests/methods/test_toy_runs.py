@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from datastill import Config, DistilledSet, UserError, distill
+from datastill import Config, DistilledSet, UserError, distill, distributed
 from datastill.cli import main
 from datastill.evaluation import score
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Method
 from datastill.resuming import stored_config
+from datastill.run import prepare
 
 from ..toys import toy_config, toy_data, toy_set
 from .toy_methods import TOYS, Chosen, Teaching, TeachingShuffled, Wandering
@@ -93,6 +94,17 @@ def test_what_a_method_cannot_do_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             distill(replace(config, **change), tmp_path / "run", data=DATA)
     assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_are_refused_where_there_is_nothing_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "ranks", lambda: 2)
+    with pytest.raises(
+        UserError, match=r"method wandering computes one network .* 2 processes cannot share; start one"
+    ):
+        prepare(config_of(Wandering()), DATA)
+    with pytest.raises(UserError, match="networks per iteration is 3, which 2 processes cannot share evenly"):
+        prepare(config_of(Teaching(networks=3)), DATA)
+    assert prepare(config_of(Teaching(networks=4)), DATA).method.networks == 4
 
 
 def test_each_command_that_distils_or_plans_takes_a_method_with_its_settings(
