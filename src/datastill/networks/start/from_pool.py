@@ -209,12 +209,18 @@ class FromPool(Start):
     @property
     def made_for(self) -> str:
         """The weights that a set was made for."""
-        return f"{'any network' if self.which is None else f'network {self.which}'} of the pool {self.file}"
+        if self.which is None:
+            return f"any network of the pool {self.file}"
+        return f"network {self.which} of the pool {self.file}, which is stored with it"
 
     @property
     def measured(self) -> str:
         """The weights that its score was measured with."""
-        return self.made_for if self.is_one else "networks that the pool holds out, unseen in distillation"
+        return (
+            "the initial weights stored in the set"
+            if self.is_one
+            else "networks that the pool holds out, unseen in distillation"
+        )
 
     @property
     def advice(self) -> str:
@@ -225,7 +231,8 @@ class FromPool(Start):
         """Say where the networks are in the file of the pool."""
         sha256 = f" (SHA-256 {self.sha256})" if self.sha256 else ""
         if self.is_one:
-            return f"Network {self.which} of the pool in the file {self.file}{sha256}, by parameter name. {self.advice}"
+            origin = f"network {self.which} of the pool in the file {self.file}{sha256}"
+            return f"The stored initial weights, by parameter name: {origin}. {self.advice}"
         return (
             f"Any network of the pool in the file {self.file}{sha256}, which the export does not hold: a safetensors "
             "file whose tensor 'held_out' has one network in each row, all parameters one after the other in the order "
