@@ -16,16 +16,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datastill import DistilledSet, Protocol, UserError, load_data, score, verify
-from datastill.artifact import FORMAT, Teacher
+from datastill.artifact import FORMAT, Header, Teacher
 from datastill.artifact.decode import DECODES
 from datastill.artifact.label_source import LABEL_SOURCES, teacher_sha256
+from datastill.cli import main
 from datastill.data import RealData
 from datastill.export import export
+from datastill.networks import build
 from datastill.networks.start import KINDS as STARTS
+from datastill.networks.start import Random
 from datastill.program import OPTIMISERS
 from datastill.space import SPACES
 from datastill.storage.files import digest, read_tensors
 
+from .sets import ordered
 from .toys import toy_data, toy_set
 
 DATA = toy_data()
@@ -177,6 +181,34 @@ class TestTeacher:
         with pytest.raises(UserError, match="come from a teacher, which an export cannot hold"):
             export(distilled, tmp_path / "a.npz", "npz")
         assert score(distilled, DATA, Protocol(networks=1, labels="hard")).n == 1
+
+    def test_the_command_line_takes_its_weights_from_a_file(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        network = "resnet18(width=2)"
+        digits = load_data("digits")
+        teacher = build(network, shape=digits.shape, classes=10).factory()
+        images, labels = digits.train.images[:20], digits.train.labels[:20]
+        distilled = DistilledSet(
+            inputs=digits.normalise(images),
+            targets=labels,
+            program=ordered(torch.full((2, 1), 0.1)),
+            header=Header(
+                data="digits",
+                class_names=digits.class_names,
+                space=digits.space,
+                network="mlp(width=4)",
+                start=Random(),
+                labels=Teacher(sha256=teacher_sha256(teacher), network=network),
+            ),
+        )
+        distilled.save(tmp_path / "set.safetensors")
+        torch.save(teacher.state_dict(), tmp_path / "teacher.pt")
+        torch.save(build(network, shape=digits.shape, classes=10).factory().state_dict(), tmp_path / "other.pt")
+        command = ["evaluate", str(tmp_path / "set.safetensors"), "--networks", "2", "--teacher"]
+        assert main([*command, str(tmp_path / "teacher.pt")]) == 0
+        assert main([*command, str(tmp_path / "other.pt")]) == 2
+        assert "come from weights of SHA-256" in " ".join(capsys.readouterr().err.split())
 
     def test_another_network_or_one_too_many_is_refused(self) -> None:
         with pytest.raises(UserError, match="the teacher has weights of SHA-256"):

@@ -120,7 +120,8 @@ class Teacher(LabelSource):
         found = f"get it from {self.where}" if self.where else "ask the maker of the set for it"
         raise UserError(
             f"the labels of this set come from a teacher, the network {self.network!r} with weights of SHA-256 "
-            f"{self.sha256}, which is not there; {found}, and give it to with_teacher(...)"
+            f"{self.sha256}, which is not there; {found}, and give it to with_teacher(...), "
+            "or give the file of its weights with --teacher"
         )
 
 

@@ -30,6 +30,7 @@ from ..evaluation import (
     packed,
     score,
     verify,
+    with_teacher,
 )
 from ..networks import build
 from ..report import bytes_of, score_text, spread
@@ -73,6 +74,8 @@ class Evaluate:
     """Images to measure accuracy on: validation for every choice that you make, test only for the final number."""
     curve: bool = False
     """Also print the accuracy on validation images after each gradient step; for one set on one architecture."""
+    teacher: Path | None = None
+    """File with the weights of the teacher, for sets whose labels come from one: .safetensors or a PyTorch state."""
     trust: bool = False
     """Allow files to import modules, which runs their code, and to open other files. Only for files that you trust."""
     json: bool = False
@@ -89,7 +92,10 @@ class Evaluate:
         """Load the sets, by name, and the real data to measure them on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
-        groups = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
+        groups = {
+            name: [_with_teacher(one, self.teacher) for one in _sets(path, trust=self.trust)]
+            for name, path in _named(self.files).items()
+        }
         if self.curve and (self.tune or self._several(groups)):
             raise UserError(
                 "--curve is for one set on one architecture; leave --curve out, or name one file without --on and "
@@ -203,6 +209,8 @@ class Verify:
     """Largest difference to the mean accuracy that is claimed, in percentage points; machines round differently."""
     data: str = ""
     """Name or folder of the real data; if not given: the data that the set names."""
+    teacher: Path | None = None
+    """File with the weights of the teacher, for sets whose labels come from one: .safetensors or a PyTorch state."""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
@@ -211,7 +219,7 @@ class Verify:
     def run(self) -> int:
         """Print which claims hold, and return the exit code: 0 if they hold, 1 if not."""
         at_least("tolerance", self.tolerance, 0)
-        distilled = load(self.file, trust=self.trust)
+        distilled = _with_teacher(load(self.file, trust=self.trust), self.teacher)
         found = verify(
             distilled,
             real_data(distilled, self.data),
@@ -236,7 +244,9 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Round the examples of a set to 8 bits, which makes the file four times smaller, and measure its score again.
+    """Make a set four times smaller: round its examples to 8 bits, and measure its score again.
+
+    Initial weights that their seed draws again are left out, too.
 
     Examples:
       datastill pack runs/mnist-random/distilled.safetensors --to mnist-100.safetensors
@@ -260,9 +270,13 @@ class Pack:
         small = packed(distilled, data, progress=True)
         small.save(self.to)
         before, after = (score_text(each.header.score or {}) for each in (distilled, small))
-        sizes = f"{bytes_of(distilled.nbytes)} before, {bytes_of(small.nbytes)} after"
-        out.print(f"{self.to}: {after} (before: {before}), {sizes}")
+        sizes = [bytes_of(each.nbytes + each.initial_nbytes) for each in (distilled, small)]
+        out.print(f"{self.to}: {after} (before: {before}), {sizes[0]} before, {sizes[1]} after")
         return 0
+
+
+def _with_teacher(distilled: DistilledSet, weights: Path | None) -> DistilledSet:
+    return with_teacher(distilled, weights) if weights else distilled
 
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:

@@ -8,6 +8,7 @@ from .matching import matched
 from .protocol import Protocol, start_words
 from .score import Score, curve, hardware, score
 from .table import Row, compare
+from .teacher import with_teacher
 from .tune import Grid, tuned
 from .verify import check_command, packed, verify
 
@@ -34,4 +35,5 @@ __all__ = [
     "tuned",
     "verify",
     "with_clean",
+    "with_teacher",
 ]
