@@ -87,9 +87,11 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
     run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
     config = run.config
-    run = replace(run, method=_planned(run, folder))
     files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
-    settings = {"config": as_read(as_dict(config)), "planned": as_read(method_as_dict(run.method)), **files}
+    settings = {"config": as_read(as_dict(config)), **files}
+    distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
+    run = replace(run, method=_planned(run, folder))
+    settings |= {"planned": as_read(method_as_dict(run.method))}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     with _advised(run.method):
         state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))

@@ -58,6 +58,8 @@ def test_a_run_with_carried_state_resumes_to_the_last_bit(tmp_path: Path, monkey
         patch.setattr(Wandering, "step", stopping)
         with pytest.raises(Stopped):
             toy_run(Wandering(), tmp_path / "parts")
+    with pytest.raises(UserError, match=r"setting method.name was tests\.\S*:Wandering and is tests\.\S*:Teaching;"):
+        toy_run(Teaching(), tmp_path / "parts", resume=True)
     with monkeypatch.context() as patch:
         patch.setattr(Wandering, "version", 4)
         message = "holds version 3 of the state of tests.methods.toy_methods:Wandering, but this is version 4; begin"
