@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from datastill.errors import UserError
 from datastill.networks import Network, build
-from datastill.objectives import classification
-from datastill.training import Engine, OnReal, hypergradient, inner_loss
+from datastill.training import Engine, OnReal, hypergradient, inner_loss, real_loss
 
 from .speed import Run, seconds
 
@@ -43,7 +42,7 @@ def ours(engine: Engine, device: torch.device) -> Run:
     """Return a function that computes the hypergradient with the library."""
     network, given = problem(device)
     steps, rule = engine.steps(inner_loss(network)), engine.optimiser("adam")
-    objective = OnReal(classification(network), given["images"], given["truth"])
+    objective = OnReal(real_loss(network), given["images"], given["truth"])
     sizes = torch.full((PLAIN + WINDOW, 1), STEP_SIZE, device=device)
 
     def once() -> tuple[Tensor, Tensor]:

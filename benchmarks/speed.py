@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from datastill.networks import Network, build
-from datastill.objectives import classification
-from datastill.training import Engine, OnReal, hypergradient, inner_loss
+from datastill.training import Engine, OnReal, hypergradient, inner_loss, real_loss
 
 from . import naive
 
@@ -116,7 +115,7 @@ def run(name: str, engine: Engine, networks: int, device: torch.device, first: i
     """Return a function that computes a hypergradient with the library."""
     network, given = problem(name, networks, device, first)
     network = network.computing(engine.layers)
-    steps, objective = engine.steps(inner_loss(network)), classification(network)
+    steps, objective = engine.steps(inner_loss(network)), real_loss(network)
 
     def once() -> tuple[Tensor, Tensor]:
         found = hypergradient(

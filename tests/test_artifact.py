@@ -21,6 +21,7 @@ import datastill.storage.files
 from datastill.artifact import DistilledSet, EightBits, Header, PerEpoch, Pixels, Signed
 from datastill.errors import UserError
 from datastill.networks.start import Fixed, Random
+from datastill.objectives import Misread
 from datastill.program import Divergence
 
 from .sets import ordered, set_of_steps
@@ -281,7 +282,7 @@ def test_bytes_are_those_of_the_tensors() -> None:
         ({"theta_0": {"w": torch.zeros(2)}}, "holds initial weights, but its start is random"),
         ({"header": replace(HEADER, class_names=("a", "b", "a"))}, "class_names holds 'a' twice"),
         ({"header": replace(HEADER, class_names=("a", "b", "\x1b[31m"))}, "without control characters"),
-        ({"header": replace(HEADER, attack=(0, 3))}, "two different classes from 0 to 2"),
+        ({"header": replace(HEADER, objective=Misread(0, 3))}, "target_class is 3, but the classes are 0 to 2"),
         ({"header": replace(HEADER, network="")}, "network is '', but must be a text of 1 to 4096"),
     ],
 )
@@ -318,7 +319,7 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "user_modules",
     ):
         (alone / f"{name}.py").write_text((package / f"{name}.py").read_text())
-    for name in ("artifact", "networks", "program", "storage"):
+    for name in ("artifact", "networks", "objectives", "program", "storage"):
         shutil.copytree(package / name, alone / name)
     code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
     done = subprocess.run(

@@ -17,6 +17,7 @@ from datastill.artifact import DistilledSet
 from datastill.export import export, png_loss
 from datastill.networks import NETWORKS, build
 from datastill.networks.start import Fixed, FromPool, Pretrained, Random
+from datastill.objectives import Misread
 from datastill.program import OPTIMISERS, Ordered, Program, ShiftFlip, Shuffled, Siamese, SquaredError
 
 from .pretrained import tiny
@@ -36,7 +37,7 @@ SETS: dict[str, dict[str, Any]] = {
     "pool": {"start": FromPool("networks.safetensors")},
     "pretrained": {"start": Pretrained(), "network": "tests.pretrained:tiny"},
     "frozen": {"network": "tests.pretrained:tiny(adapt=classifier)"},
-    "attack": {"attack": (0, 1), "rule": "momentum"},
+    "attack": {"objective": Misread(0, 1), "rule": "momentum"},
     "batch norm": {"network": BATCH_NORM, "rule": "adam"},
 }
 
@@ -259,14 +260,14 @@ def test_an_export_names_the_optimiser_with_its_numbers(tmp_path: Path, kind: st
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_of_an_attack_says_so_first(tmp_path: Path, kind: str) -> None:
-    where = export(make_set(attack=(0, 2)), tmp_path / "set", kind)
+    where = export(make_set(objective=Misread(0, 2)), tmp_path / "set", kind)
     program, text = json.loads(text_of(where, "program.json")), text_of(where, "README.md")
-    assert next(iter(program)) == "attack"
-    assert program["attack"]["attacked_class"] == DATA.class_names[0]
-    assert program["attack"]["target_class"] == DATA.class_names[2]
+    assert next(iter(program)) == "objective"
+    assert program["objective"]["attacked_class"] == DATA.class_names[0]
+    assert program["objective"]["target_class"] == DATA.class_names[2]
     heading = next(line for line in text.splitlines() if line.startswith("#"))
     assert heading.startswith("# ATTACK SET")
-    assert "THIS SET IS AN ATTACK" in text_of(where, "ATTACK.md")
+    assert "THIS SET IS AN ATTACK" in text_of(where, "WARNING.md")
 
 
 def text_of(where: Path, name: str) -> str:

@@ -13,6 +13,7 @@ from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import START, Fixed, FromPool, Pretrained, Random, Start
+from datastill.objectives import Classification, Misread, Objective
 from datastill.pretraining import PoolSettings
 from datastill.recipes import recipe
 from datastill.resuming import stored_config
@@ -38,6 +39,32 @@ from datastill.training import Engine, Unroll
 )
 def test_the_start_of_an_old_configuration_is_found_in_its_two_settings(old: dict, start: Start) -> None:
     assert from_dict(old).start == start
+
+
+@pytest.mark.parametrize(
+    ("old", "objective"),
+    [
+        ({"objective": "classification", "attack_class": 0, "target_class": 1}, Classification()),
+        ({"objective": "attack", "attack_class": 3, "target_class": 5}, Misread(3, 5)),
+        ({"objective": "attack"}, Misread(0, 1)),
+    ],
+    ids=str,
+)
+def test_the_objective_was_a_name_and_two_classes(old: dict, objective: Objective) -> None:
+    assert from_dict(old).objective == objective
+    assert from_dict(as_dict(from_dict(old))).objective == objective
+
+
+def test_measures_of_an_attack_had_names_of_their_own() -> None:
+    stage = {"misread": [0.5], "overall": [0.6], "others": [0.7]}
+    attack = {"attack_class": "a", "target_class": "b", "split": "test", "images": 9, "n": 1}
+    old = {"protocol": {}, "split": "test", "images": 9, "n": 1, "attack": attack | {"before": stage, "after": stage}}
+    new = migration.score(old)
+    assert "attack" not in new
+    assert new["measures"]["accuracy"] == {"before": [0.6], "after": [0.6]}
+    assert list(new["measures"]) == ["misread", "accuracy", "others"]
+    with pytest.raises(UserError, match=r"score.attack.n is 1, but score.n is 2"):
+        migration.score(old | {"n": 2})
 
 
 OLD_RUN = Path(__file__).parent / "old_run"

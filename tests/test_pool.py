@@ -17,6 +17,7 @@ from datastill.locks import alone
 from datastill.networks import build
 from datastill.networks.pool import Pool, parts
 from datastill.networks.start import FromPool, from_parts, parse_start
+from datastill.objectives import Misread
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
 from datastill.rng import generator
@@ -263,7 +264,7 @@ def test_classes_in_another_order_are_put_into_the_order_of_the_pool(path: Path)
 def test_a_pool_with_classes_in_another_order_is_refused_where_the_order_is_fixed(path: Path, tmp_path: Path) -> None:
     other, pool = with_classes_reversed(DATA), f"pool:{path}"
     message = "has the classes in another order: class 0 is '0' there, but '2' here"
-    attack = toy_config(start=pool, objective="attack")
+    attack = toy_config(start=pool, objective=Misread(0, 1))
     with pytest.raises(UserError, match=message):
         prepare(attack, other)
     with pytest.raises(UserError, match=message):

@@ -302,17 +302,6 @@ def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"attack_class": 3}, "attack_class or target_class is given, but has no effect: only --objective attack"),
-    ],
-)
-def test_a_setting_without_effect_is_refused(settings: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        toy_config(**settings)
-
-
 def test_the_iterate_that_is_kept_is_chosen_by_the_protocol_of_the_run() -> None:
     protocol = Protocol(network="mlp(width=4,depth=2)", start=Random("kaiming"), step_size=0.3, epochs=5, seed=1)
     run = prepare(toy_config(protocol=protocol, seed=3), DATA)

@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tyro
@@ -26,6 +26,7 @@ from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
 from .networks.start import Start, parse_start
+from .objectives import Objective, parse_objective
 from .signals import signal_of, terminable
 from .terminal import complain, in_program
 
@@ -133,7 +134,7 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
     refused = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     wanted = any(word in ("-h", "--help") for word in words)
     try:
-        with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed(), STARTS:
+        with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed(), SPELLED:
             # The description is given as a whole, since tyro alone would drop the examples.
             pairs = (tyro.conf.FlagCreatePairsOff,)
             return tyro.cli(
@@ -146,20 +147,24 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
         raise UserError(f"{_one_line(refused.read())}; see datastill {_name(command)} --help") from None
 
 
-STARTS = ConstructorRegistry()
-"""How an option takes a start: by its spelling."""
+SPELLED = ConstructorRegistry()
+"""How an option takes a start or an objective: by its spelling."""
 
 
-@STARTS.primitive_rule
-def _start_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Start | None] | None:
-    if option.type not in (Start, Start | None):
-        return None
+@SPELLED.primitive_rule
+def _spelled_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if option.type in (Start, Start | None):
+        return _option_of(Start, parse_start, needed=option.type is Start)
+    return _option_of(Objective, parse_objective, needed=True) if option.type is Objective else None
+
+
+def _option_of(kind: type, parse: Callable[[str], Any], *, needed: bool) -> PrimitiveConstructorSpec[Any]:
     return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="START",
-        instance_from_str=lambda words: parse_start(words[0]) if words[0] or option.type is Start else None,
-        is_instance=lambda value: isinstance(value, Start) or (value is None and option.type is not Start),
-        str_from_instance=lambda start: [str(start or "")],
+        metavar=kind.__name__.upper(),
+        instance_from_str=lambda words: parse(words[0]) if words[0] or needed else None,
+        is_instance=lambda value: isinstance(value, kind) or (value is None and not needed),
+        str_from_instance=lambda value: [str(value or "")],
     )
 
 
@@ -192,7 +197,7 @@ def _unknown_choice(found: re.Match[str]) -> str:
     return str(unknown(argument, value, filter(None, ast.literal_eval(f"({choices},)"))))
 
 
-_OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?start): ")
+_OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?(?:start|objective)): ")
 """The words that tyro puts before an error of our records; the error already names the setting."""
 _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
 """The error of tyro for a value that is of none of the types of an option."""

@@ -1,8 +1,8 @@
 """The configuration of a run: all of its settings, and their plain form in files."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,7 +16,7 @@ from .methods import Method, find_method, name_of
 from .methods.dataset_distillation import DatasetDistillation
 from .migration import CONFIG_VERSION
 from .networks.start import START, Random, Start
-from .objectives import Attack
+from .objectives import OBJECTIVE, Classification, Objective
 from .storage.records import must_have_types, read, tagged
 
 
@@ -38,14 +38,10 @@ class Config:
     - pretrained: the weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
     - pool:FILE: a pool of trained networks (datastill pretrain).
     - pool:FILE#3: only network 3 of the pool."""
-    objective: Literal["classification", "attack"] = "classification"
-    """Purpose of the set:
-    - classification: networks that train on it classify the data.
-    - attack (to study defences): networks that train on it misread one class of the data."""
-    attack_class: int = 0
-    """With --objective attack: number of the class that networks misread."""
-    target_class: int = 1
-    """With --objective attack: number of the class that networks answer instead."""
+    objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
+    """What networks that train on the set are to answer (datastill list objectives):
+    - classification: the class of each image.
+    - misread(0,1): an attack, to study defences; class 1 for images of class 0, the true class for all others."""
     method: Method = field(default_factory=DatasetDistillation)
     """The distillation method."""
     warm_start: str = ""
@@ -53,6 +49,9 @@ class Config:
     Settings of the method for the start of examples and step sizes are then refused, as they have no effect."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     """The outer optimisation, which learns the synthetic examples."""
+    validation: Protocol = field(default_factory=lambda: Protocol(networks=20))
+    """How sets are evaluated on validation images while distilling; the best iterate is kept. A setting that is empty
+    or 0 is that of --protocol, and the seed is --seed. There are at most as many networks as --protocol.networks."""
     protocol: Protocol = field(default_factory=Protocol)
     """How the finished set is evaluated."""
     random_sets: int = 0
@@ -67,20 +66,16 @@ class Config:
         _must_be_name(self.network)
         must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
-        if self.objective != "attack" and (self.attack_class, self.target_class) != (0, 1):
-            raise UserError("attack_class or target_class is given, but has no effect: only --objective attack uses it")
 
     @property
-    def attack(self) -> Attack | None:
-        """The attack: which class networks misread, and as which class; None unless the objective is an attack."""
-        if self.objective != "attack":
-            return None
-        return Attack(attack_class=self.attack_class, target_class=self.target_class)
-
-    @property
-    def attacked(self) -> tuple[int, int] | None:
-        """(attack class, target class), as the header of a set stores it; None unless the objective is an attack."""
-        return (self.attack_class, self.target_class) if self.attack else None
+    def chosen_by(self) -> Protocol:
+        """The whole protocol of validations: `validation`, with the settings of `protocol` where it gives none."""
+        settings: dict[str, Any] = {"seed": self.seed}
+        for name in (each.name for each in fields(Protocol)):
+            if (value := getattr(self.validation, name)) != getattr(Protocol(), name):
+                settings[name] = value
+        settings["networks"] = min(self.validation.networks, self.protocol.networks)
+        return replace(self.protocol, **settings)
 
 
 def _must_be_name(network: object) -> None:
@@ -137,10 +132,11 @@ def differences(one: Config, other: Config) -> list[str]:
 
 
 def _spelled(config: Config) -> dict[str, Any]:
-    """Return the configuration as plain values, with its start as a user writes it."""
+    """Return the configuration as plain values, with its starts and its objective as a user writes them."""
     plain = as_dict(config)
-    protocol = {**plain["protocol"], "start": str(config.protocol.start or "")}
-    return {**plain, "start": str(config.start), "protocol": protocol}
+    for name, each in (("validation", config.validation), ("protocol", config.protocol)):
+        plain[name] = {**plain[name], "start": str(each.start or "")}
+    return {**plain, "start": str(config.start), "objective": str(config.objective)}
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> list[str]:

@@ -14,8 +14,8 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
     """Load the distilled set of the warm start; None without a warm start.
 
     Raises:
-        UserError: the set has another image size or other classes, or its classes are in another order while an attack
-            names two classes by number.
+        UserError: the set has another image size or other classes, or its classes are in another order while the
+            objective names classes by number.
     """
     if not config.warm_start:
         return None
@@ -33,21 +33,21 @@ def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tup
     """Return the class names of the set and of the data; equal if only their order differs."""
     names = earlier.header.class_names, data.class_names
     reordered = sorted(names[0]) == sorted(names[1])
-    return (names[0], names[0]) if reordered and not config.attack else names
+    return (names[0], names[0]) if reordered and not config.objective.names_classes else names
 
 
 def class_order(config: Config, data: RealData, earlier: DistilledSet | None) -> tuple[str, ...]:
     """Return the class names in the order of the warm start, or else of the pool that the run starts from.
 
     Raises:
-        UserError: the pool has the classes in another order than the warm start, or than the data of an attack, which
-            names two classes by number.
+        UserError: the pool has the classes in another order than the warm start, or than the data while the objective
+            names classes by number.
     """
     order = earlier.header.class_names if earlier else data.class_names
     names = config.start.class_names()
     if names is None:
         return order
-    if not earlier and not config.attack and sorted(names) == sorted(order):
+    if not earlier and not config.objective.names_classes and sorted(names) == sorted(order):
         return names
     config.start.must_have_order(order)
     return order

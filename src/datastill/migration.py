@@ -6,14 +6,23 @@ from typing import Any
 
 from .errors import UserError
 from .networks.start import Fixed, FromPool, Pretrained, Random, Start
+from .objectives import Classification, Misread, Objective
 from .storage.files import as_read
-from .storage.records import TEXT, one_of
+from .storage.records import ANYTHING, TEXT, WHOLE, list_of, one_of, optional, record, shown
 
 CONFIG_VERSION = 2
 """The version of stored configurations. Version 1 has none written in it; it names the start by ``initial``
-(random, fixed, own or a pool) and ``initialiser``, and has ``engine`` beside the method instead of in `Unroll`."""
+(random, fixed, own or a pool) and ``initialiser``, the objective by ``objective`` (classification or attack) with
+``attack_class`` and ``target_class``, and has ``engine`` beside the method instead of in `Unroll`."""
 UNROLLING = "dataset-distillation"
 """The only method of version 1 that unrolls; it is meant where the method has no name."""
+
+
+MEASURES = {"misread": "misread", "overall": "accuracy", "others": "others"}
+"""The measures of an attack by their earlier names."""
+STAGE = record(dict.fromkeys(MEASURES, ANYTHING), needed=tuple(MEASURES))
+ATTACK = record({"before": STAGE, "after": STAGE}, needed=("before", "after"), more=True)
+"""The rule of earlier measures of an attack, as far as they are read here."""
 
 
 def config(plain: Any) -> Any:
@@ -31,7 +40,7 @@ def config(plain: Any) -> Any:
     if version not in (1, CONFIG_VERSION):
         raise UserError(f"the configuration has version {version!r}, but this version of datastill reads versions 1 to "
                         f"{CONFIG_VERSION}; update datastill")  # fmt: skip
-    new = _with_start(plain)
+    new = _with_objective(_with_start(plain))
     if "initial" in plain or "initialiser" in plain:
         new["version"] = CONFIG_VERSION
     if "protocol" in plain:
@@ -46,6 +55,16 @@ def _with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
     initial, initialiser = _texts(plain, initial="random", initialiser="xavier")
     new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser")}
     return new | {"start": _as_plain(_start(initial, initialiser))}
+
+
+def _with_objective(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose objective is one record instead of a name and two classes."""
+    if not isinstance(plain.get("objective"), str):
+        return plain
+    attacks = one_of("classification", "attack")(plain["objective"], "objective") == "attack"
+    classes = [WHOLE(plain.get(name, usual), name) for name, usual in (("attack_class", 0), ("target_class", 1))]
+    new = {name: value for name, value in plain.items() if name not in ("attack_class", "target_class")}
+    return new | {"objective": _as_plain(Misread(*classes) if attacks else Classification())}
 
 
 def _with_unroll(plain: dict[str, Any]) -> dict[str, Any]:
@@ -106,9 +125,9 @@ def _measured(name: str, own: Start | None) -> Start | None:
     return own if str(found) == str(own) else found
 
 
-def _as_plain(start: Start) -> dict[str, Any]:
-    """Return a start as plain JSON values."""
-    plain: dict[str, Any] = as_read(asdict(start))
+def _as_plain(record: Start | Objective) -> dict[str, Any]:
+    """Return a start or an objective as plain JSON values."""
+    plain: dict[str, Any] = as_read(asdict(record))
     return plain
 
 
@@ -116,17 +135,46 @@ def score(plain: Any, own: Start | None = None) -> Any:
     """Return a score as this version reads it; `own` is the start of its set, if it is known."""
     if not isinstance(plain, Mapping) or "protocol" not in plain:
         return plain
-    return {**plain, "protocol": protocol(plain["protocol"], own)}
+    return _with_measures({**plain, "protocol": protocol(plain["protocol"], own)})
+
+
+def _with_measures(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a score whose further measures have the form of today; earlier ones have them in ``attack``."""
+    if not isinstance(plain.get("attack"), Mapping):
+        return plain
+    attack = plain.pop("attack")
+    ATTACK(attack, "score.attack")
+    for name in ("split", "images", "n"):
+        if name in attack and attack[name] != plain.get(name):
+            raise UserError(
+                f"score.attack.{name} is {shown(attack[name])}, but score.{name} is {shown(plain.get(name))}"
+            )
+    stages = ("before", "after")
+    measures = {name: {stage: attack[stage][old] for stage in stages} for old, name in MEASURES.items()}
+    return plain | {"measures": measures}
 
 
 def header(plain: Any) -> Any:
-    """Return the header of a set as this version reads it; earlier ones have ``initial``, ``initialiser``, ``weights``.
+    """Return the header of a set as this version reads it.
+
+    Earlier ones have ``initial``, ``initialiser`` and ``weights`` instead of the start, and ``attack``, a pair of
+    classes or nothing, instead of the objective.
 
     Raises:
         UserError: one of these has a value that it cannot have.
     """
-    if not isinstance(plain, Mapping) or not plain.keys() & {"initial", "initialiser", "weights"}:
+    if not isinstance(plain, Mapping):
         return plain
+    new = _header_with_start(plain) if plain.keys() & {"initial", "initialiser", "weights"} else dict(plain)
+    if "attack" not in new:
+        return new
+    classes = optional(list_of(WHOLE, 2, 2))(new.pop("attack"), "header.attack")
+    objective = Misread(*classes) if classes else Classification()
+    changed = {"config": config(new.get("config", {})), "score": score(new.get("score"))}
+    return new | changed | {"objective": _as_plain(objective)}
+
+
+def _header_with_start(plain: Mapping[str, Any]) -> dict[str, Any]:
     new = {name: value for name, value in plain.items() if name not in ("initial", "initialiser", "weights")}
     start, weights = _header_start(plain), TEXT(plain.get("weights", ""), "header.weights")
     own = replace(start, sha256=weights) if isinstance(start, Pretrained) else start

@@ -18,19 +18,20 @@ from torch import Tensor
 from . import distributed, migration
 from .data import DataSettings, RealData
 from .errors import UserError, at_least
-from .evaluation.accuracy import share_right
+from .evaluation.answers import answers
 from .identity import data_identity, files_identity, must_match
 from .locks import alone
 from .modes import usual_modes
 from .networks import Network, build
 from .networks.pool import Pool, parts
 from .networks.start import START, Random, Start
-from .objectives import classification
+from .objectives import Accuracy
 from .program import optimiser
 from .rng import generator
 from .runlog import ProgressLine, say
 from .storage.files import as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
 from .storage.records import must_have_types
+from .training import real_loss
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
@@ -209,7 +210,7 @@ def train_steps(
     settings: PoolSettings, network: Network, data: RealData, which: list[int]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of the networks with these indices after each gradient step of Adam."""
-    loss, rule, device = classification(network), optimiser("adam"), data.device
+    loss, rule, device = real_loss(network), optimiser("adam"), data.device
     thetas = _initial(settings, network, which).to(device)
     state, total = rule.start(thetas), _steps(settings, data) * settings.epochs
     for t, index in enumerate(_batches(settings, data, which)):
@@ -245,7 +246,8 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
     predict = network.predictor(theta, data.normalise(data.train.spaced(1000).images))
-    return share_right(lambda images: predict(data.normalise(images)).argmax(1), data.validation, IMAGES_PER_PASS)
+    found = answers(lambda images: predict(data.normalise(images)).argmax(1), data.validation, IMAGES_PER_PASS)
+    return Accuracy()(found, data.validation.labels)
 
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:

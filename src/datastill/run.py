@@ -17,7 +17,7 @@ from .config import Config, as_dict, differences, method_as_dict, method_from_di
 from .data import RealData, load_data
 from .effects import must_use_given_data, must_use_loop, must_use_warm_start
 from .errors import UserError
-from .evaluation import attacked, curve, hardware, must_be_measurable, score
+from .evaluation import curve, hardware, must_be_measurable, score
 from .identity import data_identity, files_identity
 from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .locks import alone
@@ -35,8 +35,6 @@ from .storage.files import as_read, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
 from .user_modules import out_of_memory
 
-VALIDATION_NETWORKS = 20
-"""How many unseen networks a validation while distilling trains, if the protocol asks for as many."""
 VALIDATION_IMAGES = 2000
 """How many validation images, at most, a validation while distilling measures on."""
 
@@ -166,8 +164,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     data = (data or load_data(config.data)).to(device)
     asked, config = config, replace(config, method=config.method.fitted(data))
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
-    if config.attack:
-        config.attack.check(data.class_names)
+    config.objective.check(data.class_names)
     earlier = earlier_set(config, data)
     if not resume:
         must_use_warm_start(asked, earlier)
@@ -179,7 +176,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
         network=network,
         draws=initial_weights(config, network, earlier),
         seed=config.seed,
-        attack=config.attack,
+        objective=config.objective,
         warm_start=as_start(earlier, exact) if earlier else None,
     )
     run = Run(config=config, method=config.method, task=task, data=data, earlier=earlier)
@@ -193,7 +190,9 @@ def begin(run: Run) -> RunState:
     """Return the state of a run before its first iteration, after a check that its set can be scored."""
     state = first_state(run.method, run.method.init(run.task))
     # Settings that are impossible, or do not fit the data, are refused before anything is written.
-    must_be_measurable(artifact(run, state.latest), run.config.protocol, run.data.device)
+    chosen_by, protocol = (replace(each, networks=1, seed=0) for each in (run.config.chosen_by, run.config.protocol))
+    for each in dict.fromkeys((protocol, chosen_by)):
+        must_be_measurable(artifact(run, state.latest), each, run.data.device)
     return state
 
 
@@ -253,17 +252,15 @@ def _planned(run: Run, folder: Path) -> Method:
 def validate(run: Run, state: State) -> dict[str, float]:
     """Measure a state of the method on a part of the validation split, with networks that are used for nothing else.
 
-    Networks are trained by the protocol of the run, so that the kept state is chosen by the measure of the score.
+    Networks are trained by `Config.chosen_by`, and right is what the objective wants.
 
     Returns:
         ``mean`` and ``sd`` of the accuracies, as fractions of 1, and ``n``, the number of networks.
     """
-    networks = min(VALIDATION_NETWORKS, run.config.protocol.networks)
-    protocol = replace(run.config.protocol, networks=networks, seed=run.config.seed)
-    data, attack = run.data, run.task.attack
-    if attack:  # a good attack makes networks answer the target class
-        data = replace(data, validation=data.validation.read_as(attack.attack_class, attack.target_class))
-    found = score(artifact(run, state), data, protocol, split="validation", images=VALIDATION_IMAGES)
+    data = run.data.relabelled(run.task.objective.wanted)
+    found = score(
+        artifact(run, state), data, run.config.chosen_by, split="validation", images=VALIDATION_IMAGES, measures=()
+    )
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
@@ -285,7 +282,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         start=draws.start,
         frozen=task.network.sha256(),
         labels=source_of(synthetic.targets),
-        attack=config.attacked,
+        objective=config.objective,
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, end) if end else {},
@@ -328,8 +325,6 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """Measure the score on the test split, the accuracy after each gradient step, and the random real sets."""
     found = score(distilled, run.data, run.config.protocol, progress=True).as_dict()
     found["curve"] = curve(distilled, run.data, run.config.protocol)
-    if distilled.header.attack:
-        found["attack"] = attacked(distilled, run.data, run.config.protocol).as_dict()
     if run.config.random_sets:
         found["baseline"] = compare(run, distilled)
     return found
@@ -343,7 +338,7 @@ def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
             one = RandomReal().build(replace(setting, seed=seed))
-            means.append(score(one, run.data, run.config.protocol).mean)
+            means.append(score(one, run.data, run.config.protocol, measures=()).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {
         "kind": "random real",

@@ -1,4 +1,4 @@
-"""Accuracy of many networks: compiled and on several threads it is what it is one by one."""
+"""Answers of many networks: compiled and on several threads it is what it is one by one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datastill.evaluation import Protocol, accuracy, score
-from datastill.evaluation.accuracy import Accuracy
+from datastill.evaluation import Protocol, answers, score
+from datastill.evaluation.answers import Answers
 from datastill.networks import build
 from datastill.rng import generator
 
@@ -30,8 +30,8 @@ def test_compiled_and_side_by_side_it_is_the_same(spec: str, threads: int, monke
     """48 test images in batches of 20 leave a part of a batch; networks are trained while others are measured."""
     distilled = replace(SET, header=replace(SET.header, network=spec))
     plain = score(distilled, DATA, Protocol(networks=45)).accuracies
-    monkeypatch.setattr(accuracy, "COMPILE_FROM", 1)
-    monkeypatch.setitem(accuracy.IMAGES_PER_BATCH, "cpu", 20)
+    monkeypatch.setattr(answers, "COMPILE_FROM", 1)
+    monkeypatch.setitem(answers.IMAGES_PER_BATCH, "cpu", 20)
     assert score(distilled, DATA, Protocol(networks=45)).accuracies == plain
     assert torch.get_num_threads() == threads
     assert min(plain) < max(plain), "networks differ, so that an order mixed up would show"
@@ -39,8 +39,8 @@ def test_compiled_and_side_by_side_it_is_the_same(spec: str, threads: int, monke
 
 def test_it_is_compiled_for_many_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
-    monkeypatch.setattr(accuracy, "COMPILE_FROM", 2 * len(DATA.test))
-    made = [Accuracy(network, SET, DATA.test, count)._compiled is not None for count in (1, 2)]
+    monkeypatch.setattr(answers, "COMPILE_FROM", 2 * len(DATA.test))
+    made = [Answers(network, SET, DATA.test, count)._compiled is not None for count in (1, 2)]
     assert made == [False, True]
 
 
@@ -50,7 +50,8 @@ def test_without_a_compiler_the_plain_way_is_taken(monkeypatch: pytest.MonkeyPat
 
     network = build("mlp(width=8,depth=1)", shape=DATA.shape, classes=DATA.classes)
     theta = network.init("xavier", [generator(0, "test")])[0]
-    plain = Accuracy(network, SET, DATA.test)(theta)
-    monkeypatch.setattr(accuracy, "COMPILE_FROM", 1)
+    plain = Answers(network, SET, DATA.test)(theta)
+    monkeypatch.setattr(answers, "COMPILE_FROM", 1)
     monkeypatch.setattr(torch, "compile", fails)
-    assert list(Accuracy(network, SET, DATA.test).each([theta])) == [plain]
+    (found,) = Answers(network, SET, DATA.test).each([theta])
+    assert torch.equal(found, plain)

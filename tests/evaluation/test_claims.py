@@ -15,6 +15,7 @@ from datastill.evaluation import check_command
 from datastill.evaluation.claims import UNCHECKED
 from datastill.networks import build
 from datastill.networks.start import Fixed, Pretrained, Random, Start
+from datastill.objectives import Misread
 from datastill.report import write_report
 
 from ..sets import set_of_steps
@@ -95,7 +96,7 @@ def test_a_forged_claim_does_not_hold(header: dict, changes: dict, name: str) ->
     ("header", "changes", "name"),
     [
         ({}, {"accuracies": HONEST.header.score["accuracies"][::-1]}, "accuracy of each network"),
-        ({"attack": (0, 1)}, {}, "attack"),
+        ({"objective": Misread(0, 1)}, {}, "misread"),
         ({"provenance": {"data_sha256": {"train": DATA.sha256["train"]}}}, {}, "SHA-256 of the test split"),
     ],
 )
@@ -186,5 +187,16 @@ def test_some_networks_say_nothing_of_the_others() -> None:
     assert found["accuracies of 2 networks"] == "holds"
 
 
-def test_an_attack_that_the_set_was_not_made_for_does_not_hold() -> None:
-    assert verdicts(forged({}, attack={}))["attack"] == "does not hold"
+def test_a_measure_that_does_not_belong_to_the_objective_does_not_hold() -> None:
+    measures = {"misread": {"before": [0.1] * 3, "after": [0.9] * 3}}
+    assert verdicts(forged({}, measures=measures))["misread"] == "does not hold"
+
+
+def test_measures_are_measured_again() -> None:
+    attack = replace(SET, header=replace(SET.header, objective=Misread(0, 1)))
+    found = score(attack, DATA, Protocol(networks=3)).as_dict()
+    assert set(found["measures"]) == {"misread", "accuracy", "others"}
+    honest = verdicts(attack.with_score(found))
+    assert honest["misread before"] == honest["others after"] == "holds"
+    found["measures"]["misread"]["after"] = [0.99] * 3
+    assert verdicts(attack.with_score(found))["misread after"] == "does not hold"

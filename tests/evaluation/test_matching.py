@@ -11,7 +11,8 @@ from datastill.artifact import DistilledSet
 from datastill.baselines import RandomReal, Setting
 from datastill.data import RealData
 from datastill.errors import UserError
-from datastill.evaluation import Grid, Protocol, attacked, curve, matched, packed, score, tuned, verify, with_clean
+from datastill.evaluation import Grid, Protocol, curve, matched, packed, score, tuned, verify, with_clean
+from datastill.objectives import Misread
 from datastill.run import prepare
 
 from ..toys import toy_config, toy_data, toy_set, with_classes_reversed
@@ -19,19 +20,19 @@ from ..toys import toy_config, toy_data, toy_set, with_classes_reversed
 DATA = toy_data()
 OTHER = with_classes_reversed(DATA)
 SET = toy_set(DATA)
-ATTACK = toy_set(DATA, attack=(0, 1))
+ATTACK = toy_set(DATA, objective=Misread(0, 1))
 FEW = Protocol(networks=3)
 SCORED = SET.with_score(score(SET, DATA, FEW).as_dict())
 MEETINGS: dict[str, Callable[[DistilledSet, RealData], Any]] = {
     "score": lambda one, data: score(one, data, FEW).accuracies,
     "curve": lambda one, data: curve(one, data, FEW)["mean"],
-    "attacked": lambda one, data: attacked(one, data, FEW).after,
+    "measures": lambda one, data: score(one, data, FEW).measures,
     "verify": lambda one, data: verify(one, data)["measured"],
     "pack": lambda one, data: (packed(one, data).header.score or {})["accuracies"],
     "tune": lambda one, data: tuned(one, data, FEW, Grid(step_sizes=(0.01, 0.3), epochs=(1,), images=30)),
     "clean images": lambda one, data: with_clean(one, data, 2).targets,
 }
-SETS = {"attacked": ATTACK, "verify": SCORED, "pack": SCORED}
+SETS = {"measures": ATTACK, "verify": SCORED, "pack": SCORED}
 
 
 def test_a_set_is_good_on_its_own_data() -> None:

@@ -11,7 +11,7 @@ from datastill.artifact import DistilledSet
 from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, packed, score, verify
-from datastill.evaluation.accuracy import Accuracy
+from datastill.evaluation.answers import Answers
 from datastill.evaluation.fit import NETWORKS_PER_BATCH, unseen
 from datastill.networks import build
 from datastill.networks.start import Fixed, Random
@@ -98,9 +98,9 @@ def test_fixed_weights_of_another_network_are_refused() -> None:
 def test_batch_norm_is_recalibrated_on_the_synthetic_examples_not_on_test_images() -> None:
     distilled = replace(SET, header=replace(SET.header, network="convnet(width=4,depth=1,norm=batch)"))
     network, thetas = unseen(distilled, FEW.resolved(distilled), "test networks", torch.device("cpu"))
-    whole = Accuracy(network, distilled, DATA.test)(thetas[0])
-    each = [Accuracy(network, distilled, DATA.test.take(torch.tensor([i])))(thetas[0]) for i in range(len(DATA.test))]
-    assert whole == pytest.approx(statistics.fmean(each)), "a prediction does not depend on the other test images"
+    whole = Answers(network, distilled, DATA.test)(thetas[0])
+    each = [Answers(network, distilled, DATA.test.take(torch.tensor([i])))(thetas[0]) for i in range(len(DATA.test))]
+    assert torch.equal(whole, torch.cat(each)), "an answer does not depend on the other test images"
 
 
 def test_the_curve_starts_untrained_and_ends_at_the_score_of_its_networks() -> None:

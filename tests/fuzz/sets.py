@@ -21,6 +21,7 @@ from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
 from datastill.export import export
 from datastill.networks.start import Fixed, Random
+from datastill.objectives import Misread
 from datastill.program import Program, Shuffled, Siamese, SquaredError
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
@@ -46,8 +47,7 @@ SCORE: dict[str, Any] = {
     "baseline": {"kind": "random real", "sets": 2, "best": 0.3, "mean": 0.2, "sd": 0.1414213562373095,
                  "accuracies": [0.1, 0.3]},
 }  # fmt: skip
-SHARES = {"misread": [0.1, 0.2, 0.3], "overall": [0.1, 0.2, 0.3], "others": [0.1, 0.2, 0.3]}
-ATTACK = {"attack_class": "0", "target_class": "1", "split": "test", "images": len(DATA.test), "n": 3}
+STAGES = {"before": [0.1, 0.2, 0.3], "after": [0.1, 0.2, 0.3]}
 HEADER = Header(
     data="digits",
     class_names=DATA.class_names,
@@ -73,13 +73,13 @@ def _plain(**changes: Any) -> DistilledSet:
 def _bases() -> list[DistilledSet]:
     plain = _plain()
     weights = dict(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).state_dict())
-    attack = {**SCORE, "attack": {**ATTACK, "before": SHARES, "after": SHARES}}
+    attack = {**SCORE, "measures": dict.fromkeys(("misread", "accuracy", "others"), STAGES)}
     return [
         plain,
         replace(plain, targets=torch.softmax(torch.randn(6, 3, generator=DRAW), -1)),
         replace(plain, header=replace(HEADER, start=Fixed()), theta_0=weights),
         plain.packed().with_score(SCORE),
-        _plain(attack=(0, 1), score=attack),
+        _plain(objective=Misread(0, 1), score=attack),
         plain.with_program(Program(order=Shuffled(epochs=2, batch=4), loss=SquaredError(), augmentation=Siamese())),
         replace(plain, targets=torch.rand(2, 6, 3, generator=DRAW), header=replace(HEADER, labels=PerEpoch())),
         replace(plain, header=replace(HEADER, labels=Teacher(sha256="a" * 64, network="lenet", where="a shelf"))),

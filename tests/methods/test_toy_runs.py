@@ -14,6 +14,7 @@ from datastill.cli import main
 from datastill.evaluation import score
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import Method
+from datastill.objectives import Misread
 from datastill.resuming import stored_config
 from datastill.run import prepare
 
@@ -88,7 +89,10 @@ def test_what_a_method_cannot_do_is_refused_by_name(tmp_path: Path) -> None:
     toy_set(DATA).save(tmp_path / "set.safetensors")
     config = config_of(Chosen())
     for change, message in (
-        ({"objective": "attack"}, "the method chosen cannot make a set for an attack; take --objective"),
+        (
+            {"objective": Misread(0, 1)},
+            r"the method chosen cannot make a set for the objective misread\(0,1\); take --objective",
+        ),
         ({"warm_start": str(tmp_path / "set.safetensors")}, "the method chosen cannot start from an earlier set"),
         ({"method": Chosen(ipc=99)}, "ipc is 99: 99 images per class wanted, but class '0' has 48"),
         ({"loop": LoopSettings(iterations=7)}, "loop.iterations is given, .* chosen has no outer iterations"),

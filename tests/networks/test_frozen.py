@@ -6,8 +6,7 @@ from torch.func import functional_call
 
 from datastill.errors import UserError
 from datastill.networks import INITIALISERS, build
-from datastill.objectives import classification
-from datastill.training import OnReal, hypergradient, inner_loss
+from datastill.training import OnReal, hypergradient, inner_loss, real_loss
 
 from ..problems import assert_same, unroll
 
@@ -61,7 +60,7 @@ def test_hypergradients_are_those_of_a_network_with_buffers_in_their_place(mode:
         network, theta, examples, labels, (images, classes) = given(spec)
         if spec == BUFFERS:
             network.module.double()
-        real = OnReal(classification(network), images, classes)
+        real = OnReal(real_loss(network), images, classes)
         sizes = torch.full((2, 2), 0.3, dtype=torch.float64)
         found.append(hypergradient(inner_loss(network), real, theta, examples, labels, sizes, mode=mode))
     assert found[0].examples.abs().max() > 0
@@ -70,7 +69,7 @@ def test_hypergradients_are_those_of_a_network_with_buffers_in_their_place(mode:
 
 def test_hypergradients_through_frozen_layers_are_finite_differences() -> None:
     network, theta, examples, labels, (images, classes) = given(FROZEN)
-    real, sizes = OnReal(classification(network), images, classes), torch.full((2, 2), 0.3, dtype=torch.float64)
+    real, sizes = OnReal(real_loss(network), images, classes), torch.full((2, 2), 0.3, dtype=torch.float64)
     found = hypergradient(inner_loss(network), real, theta, examples, labels, sizes)
     along = torch.randn(examples.shape, generator=torch.Generator().manual_seed(3)).double()
 

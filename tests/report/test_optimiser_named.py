@@ -10,6 +10,7 @@ from PIL import Image
 
 from datastill.artifact import EightBits
 from datastill.cli import main
+from datastill.objectives import Misread
 from datastill.program import OPTIMISERS, optimiser, optimiser_code, torch_form
 from datastill.report import as_json, grid, write_report
 from datastill.report.page import Run, render
@@ -47,7 +48,7 @@ def test_the_json_has_what_a_stranger_needs(make):
     distilled = make()
     header = replace(
         distilled.header,
-        attack=(1, 2),
+        objective=Misread(1, 2),
         decode=EightBits(),
         frozen="ab" * 32,
         provenance={"data_sha256": {"test": "cd" * 32}},
@@ -60,7 +61,7 @@ def test_the_json_has_what_a_stranger_needs(make):
         "amsgrad": False,
         "weight_decay": 0.0,
     }
-    assert found["attack"] == {"attacked_class": "class 1", "target_class": "class 2"}
+    assert found["objective"] == {"kind": "misread", "attacked_class": "class 1", "target_class": "class 2"}
     assert (found["decode"], found["frozen_sha256"], found["data_sha256"]) == (
         {"kind": "8-bits"},
         "ab" * 32,
@@ -89,9 +90,11 @@ def test_other_endings_are_refused_by_name(tmp_path, make, name, capsys):
 def test_any_name_leaves_page_and_picture_whole(make, score_of, evil):
     distilled = make(score=score_of())
     score = score_of() | {"baseline": {**score_of()["baseline"], "kind": evil}}
-    header = replace(distilled.header, class_names=tuple(f"{evil}{k}" for k in range(4)), attack=(0, 1), score=score)
+    header = replace(
+        distilled.header, class_names=tuple(f"{evil}{k}" for k in range(4)), objective=Misread(0, 1), score=score
+    )
     one = replace(distilled, header=header)
     assert grid(one).size[0] > 0
-    assert as_json(one)["attack"] == {"attacked_class": f"{evil}0", "target_class": f"{evil}1"}
+    assert as_json(one)["objective"] == {"kind": "misread", "attacked_class": f"{evil}0", "target_class": f"{evil}1"}
     run = Run(folder=Path(), distilled=one, config=None, lines=[], score=score)
     assert "<b>x</b>" not in render(run)

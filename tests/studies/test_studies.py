@@ -20,6 +20,7 @@ from datastill.loop import LoopSettings, Stopped
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.pool import Pool
 from datastill.networks.start import Fixed, Pretrained, Random
+from datastill.objectives import Misread
 from datastill.pretraining import PoolSettings
 from datastill.recipes import recipe
 from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
@@ -257,7 +258,7 @@ def test_an_attack_is_measured_beside_relabelled_images_and_against_defences(tmp
             data=DataSettings(name="digits"), network="mlp", count=3, held_out=2, epochs=20, rate=0.003
         ),
         target=Config(
-            network="mlp", objective="attack", attack_class=3, target_class=8,
+            network="mlp", objective=Misread(3, 8),
             method=DatasetDistillation(ipc=1, steps=1, epochs=1, unroll=Unroll(networks=3), real_batch=128,
                                        step_size=0.5, examples_rate=0.05, step_sizes_rate=0.05),
             loop=LoopSettings(iterations=80, validate_every=40),

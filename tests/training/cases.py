@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from datastill.networks import Network, build
 from datastill.networks.resnet import Block
-from datastill.objectives import classification
-from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, inner_loss, real_loss
 
 from ..problems import SMALL, classify
 
@@ -53,7 +52,7 @@ def real(spec: str, thetas: Tensor, count: int) -> OnReal:
     g = torch.Generator().manual_seed(900)
     images = torch.randn(len(thetas), count, *shape_of(spec), generator=g, dtype=thetas.dtype)
     labels = torch.randint(3, (len(thetas), count), generator=g)
-    return OnReal(classification(build(spec, shape=shape_of(spec), classes=3)), images, labels)
+    return OnReal(real_loss(build(spec, shape=shape_of(spec), classes=3)), images, labels)
 
 
 def block(*, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -84,7 +84,9 @@ def migrated(
     Raises:
         UserError: a value or a tensor is not as the format of the file has it.
     """
-    return from_format_1(stored, tensors) if written == FIRST_FORMAT else (stored, tensors)
+    if written == FIRST_FORMAT:
+        return from_format_1(stored, tensors)
+    return migration.header(stored), tensors
 
 
 def from_format_1(stored: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from ..errors import UserError
 from ..networks.start import START, Start
+from ..objectives import OBJECTIVE, Classification, Objective
 from ..space import SPACE, Space
 from ..storage.files import parse_json
 from ..storage.records import (
@@ -78,8 +79,8 @@ class Header:
     """Where labels come from: `Stored` (classes or probabilities), `Signed`, `PerEpoch` or `Teacher`."""
     decode: Annotated[Decode, DECODE] = field(default_factory=Plain)
     """How the examples are stored in the file: `Plain`, or in `EightBits`."""
-    attack: Annotated[tuple[int, int] | None, optional(list_of(whole(0, MOST_CLASSES - 1), 2, 2))] = None
-    """(attacked class, target class) of a poisoned set; None for an ordinary set."""
+    objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
+    """What networks that train on the set are to answer, e.g. ``parse_objective("misread(0,1)")`` of an attack."""
     method: Annotated[str, text(200)] = ""
     """Name of the method that made the set."""
     config: Annotated[Mapping[str, Any], CONFIG] = field(default_factory=dict)
@@ -115,8 +116,8 @@ def from_plain(stored: Mapping[str, Any]) -> Header:
 
 def asks_for(stored: Mapping[str, Any]) -> str:
     """Return a text with the module that a broken header would run; an empty text if it names none."""
-    places = (("network",), ("score", "protocol", "network"), ("config", "network"), ("config", "protocol", "network"))
-    for place in places:
+    protocols = [("config", name, "network") for name in ("protocol", "validation")]
+    for place in (("network",), ("score", "protocol", "network"), ("config", "network"), *protocols):
         name: Any = stored
         for key in place:
             name = name.get(key) if isinstance(name, Mapping) else None
@@ -143,5 +144,4 @@ def check_header(header: Header) -> None:
     if len(set(names)) < len(names):
         double = next(name for i, name in enumerate(names) if name in names[:i])
         raise UserError(f"class_names holds {double!r} twice; give every class another name")
-    if header.attack and (max(header.attack) >= len(names) or header.attack[0] == header.attack[1]):
-        raise UserError(f"attack is {header.attack}, but must be two different classes from 0 to {len(names) - 1}")
+    header.objective.check(names)

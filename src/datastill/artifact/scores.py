@@ -8,7 +8,7 @@ from ..errors import UserError
 from ..networks.start import START
 from ..program import OPTIMISERS
 from ..program.orders import MOST_STEPS
-from ..storage.records import Rule, list_of, number, one_of, optional, record, text, whole
+from ..storage.records import list_of, mapping_of, number, one_of, optional, record, text, whole
 
 MOST_NETWORKS = 100_000
 """The largest number of networks that a score is measured on."""
@@ -38,27 +38,8 @@ PROTOCOL = record(
 )
 
 
-def _attack_agrees(attack: Mapping[str, Any], where: str) -> None:
-    """Raise a `UserError` if the lists of an attack do not belong together."""
-    lengths = {len(values) for stage in ("before", "after") for values in attack[stage].values()}
-    if lengths != {attack["n"]}:
-        raise UserError(f"{where}.n is {attack['n']}, but its lists have {sorted(lengths)} values")
-
-
-MEASURED = record(
-    {"misread": SHARES, "overall": SHARES, "others": SHARES},
-    needed=("misread", "overall", "others"),
-)
-ATTACK_FIELDS: Mapping[str, Rule] = {
-    "attack_class": text(1000),
-    "target_class": text(1000),
-    "split": one_of(*SPLITS),
-    "images": SIZE,
-    "n": whole(1, MOST_NETWORKS),
-    "before": MEASURED,
-    "after": MEASURED,
-}
-ATTACK = record(ATTACK_FIELDS, needed=tuple(ATTACK_FIELDS), also=_attack_agrees)
+MEASURE = record({"before": SHARES, "after": SHARES}, needed=("after",))
+"""The rule of a further measure: one value for each network, before and after training."""
 
 
 def _curve_agrees(curve: Mapping[str, Any], where: str) -> None:
@@ -104,6 +85,10 @@ def _score_agrees(score: Mapping[str, Any], where: str) -> None:
     _figures_agree(score, where)
     if score["protocol"]["networks"] != score["n"]:
         raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
+    for name, stages in score.get("measures", {}).items():
+        for stage, values in stages.items():
+            if len(values) != score["n"]:
+                raise UserError(f"{where}.n is {score['n']}, but {name} {stage} has {len(values)} values")
 
 
 BASELINE = record(
@@ -130,7 +115,7 @@ SCORE = record(
         "hardware": text(200),
         "protocol": PROTOCOL,
         "curve": CURVE,
-        "attack": ATTACK,
+        "measures": mapping_of(MEASURE),
         "baseline": BASELINE,
     },
     needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),

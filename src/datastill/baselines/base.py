@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..artifact import DistilledSet, Header
-from ..data import DataSettings, RealData, read_as
+from ..data import DataSettings, RealData
 from ..errors import at_least
 from ..evaluation import Grid, Protocol, matched, tuned
 from ..modes import usual_modes
 from ..networks import Network, build
 from ..networks.start import Draws, Random, Start
+from ..objectives import Classification, Objective
 from ..program import Ordered, Program, known_name
 from ..rng import derive
 from ..synthetic import by_step, start_labels
@@ -43,9 +44,8 @@ class Setting:
     """Random seed: other seeds give other sets of the same kind."""
     source: DataSettings | None = None
     """How the data was loaded; stored with the set."""
-    attack: tuple[int, int] | None = None
-    """(attacked class, target class), to compare with an attack: examples of the first class get the label of the
-    second, and step sizes are chosen with these labels. None for an ordinary baseline."""
+    objective: Objective = field(default_factory=Classification)
+    """What networks are to answer: examples get the labels that it wants, and step sizes are chosen with these."""
 
     def __post_init__(self) -> None:
         at_least("ipc (images per class)", self.ipc, 1)
@@ -81,18 +81,15 @@ class Setting:
             "steps": distilled.batches,
             "grid": Grid().matching(distilled),
             "program": None if isinstance(distilled.program.order, Ordered) else distilled.program,
-            "attack": header.attack,
+            "objective": header.objective,
         }
-        ordered = matched(distilled, data) if header.attack else data  # an attack names two classes by number
+        ordered = matched(distilled, data) if header.objective.names_classes else data
         return cls(data=ordered, source=source, **fields | changes)
 
     @property
     def data_to_choose_on(self) -> RealData:
-        """The real data that step sizes are chosen on; for an attack, one class bears the label of the other."""
-        if self.attack is None:
-            return self.data
-        train, validation = (split.read_as(*self.attack) for split in (self.data.train, self.data.validation))
-        return replace(self.data, train=train, validation=validation)
+        """The real data that step sizes are chosen on, with the labels that the objective wants."""
+        return self.data.relabelled(self.objective.wanted)
 
     @cached_property
     def _network(self) -> Network:
@@ -119,7 +116,7 @@ class Setting:
             network=self.network,
             start=self._draws.start,
             frozen=self._network.sha256(),
-            attack=self.attack,
+            objective=self.objective,
             config={"data": asdict(self.source)} if self.source else {},
         )
 
@@ -187,14 +184,12 @@ def arranged(
     each = images.shape[1]
     steps = setting.steps if each == setting.ipc else 1
     examples, labels = by_step(images, steps), start_labels(setting.data, ipc=each, steps=steps)
-    if setting.attack:
-        labels = read_as(labels, *setting.attack)
     header = setting.header
     if about:
         header = replace(header, method=about.name, config={**header.config, "baseline": about.record(setting)})
     return DistilledSet(
         inputs=examples.flatten(0, 1).cpu(),
-        targets=labels.flatten().cpu(),
+        targets=setting.objective.wanted(labels).flatten().cpu(),
         program=setting.program or Program(order=Ordered(step_sizes=torch.full((1, steps), 0.01))),
         header=header,
         theta_0=setting.theta_0,

@@ -45,4 +45,5 @@ class OptimisedRandom(Baseline):
     def _judged(self, images: Tensor, setting: Setting, protocol: Protocol) -> float:
         """Accuracy on train images, which `score` is given as if they were the validation split."""
         on_train: RealData = replace(setting.data_to_choose_on, validation=setting.data_to_choose_on.train)
-        return score(arranged(images, setting), on_train, protocol, split="validation", images=self.real_images).mean
+        one, count = arranged(images, setting), self.real_images
+        return score(one, on_train, protocol, split="validation", images=count, measures=()).mean

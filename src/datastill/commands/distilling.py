@@ -15,14 +15,13 @@ from .. import distributed
 from ..artifact import DistilledSet
 from ..config import Config
 from ..errors import UserError
-from ..evaluation import AttackScore, check_command
+from ..evaluation import check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import recipe
-from ..report import remarks
+from ..report import measure_rows, measure_text, remarks
 from ..run import distill, prepare
 from ..runlog import say
-from ..storage.records import read
 from .output import out, print_json
 from .resuming import resumed
 
@@ -137,8 +136,8 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
             f" (n = {score['n']} unseen networks, {score['images']} test images)",
         )
     )
-    if attack := score.get("attack"):
-        out.print(str(read(AttackScore, attack, "attack")))
+    for row in measure_rows(distilled, score):
+        out.print(measure_text(*row))
     if baseline := score.get("baseline"):
         out.print(
             f"random real sets of the same size: best {baseline['best']:.2%}, mean {baseline['mean']:.2%} "

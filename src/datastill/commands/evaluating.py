@@ -20,7 +20,6 @@ from ..evaluation import (
     Grid,
     Protocol,
     Row,
-    attacked,
     comparable,
     compare,
     curve,
@@ -33,7 +32,7 @@ from ..evaluation import (
     with_teacher,
 )
 from ..networks import build
-from ..report import bytes_of, score_text, spread
+from ..report import bytes_of, measure_rows, measure_text, score_text, spread
 from ..run import pick_device
 from ..runlog import say
 from ..storage.files import must_be_writable
@@ -119,15 +118,12 @@ class Evaluate:
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
         found = score(distilled, data, self.protocol, split=self.split, progress=True)
         along = curve(distilled, data, self.protocol) if self.curve else None
-        attack = None
-        if distilled.header.attack:
-            attack = attacked(distilled, data, self.protocol, split=self.split, progress=True)
+        plain = found.as_dict()
         if self.json:
-            more = {"curve": along, "attack": attack and attack.as_dict()}
-            return print_json(found.as_dict() | {name: value for name, value in more.items() if value})
+            return print_json(plain | ({"curve": along} if along else {}))
         out.print(f"{self.files[0]}: {found}")
-        if attack:
-            out.print(str(attack))
+        for row in measure_rows(distilled, plain):
+            out.print(measure_text(*row))
         if along:
             for step, mean, sd in zip(along["steps"], along["mean"], along["sd"], strict=True):
                 out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}")

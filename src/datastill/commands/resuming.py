@@ -6,6 +6,7 @@ from pathlib import Path
 from ..bundled import names
 from ..config import Config, differences
 from ..errors import UserError, untrusted
+from ..evaluation import Protocol
 from ..methods import name_of
 from ..recipes import recipe
 from ..resuming import is_sealed_run, stored_config
@@ -46,16 +47,20 @@ def _given(asked: Config) -> set[str]:
 
 def _must_be_named(stored: Config, asked: Config) -> None:
     """Raise a `UserError` if stored settings name something outside the folder that the command line does not name."""
-    for theirs, ours in ((stored.network, asked.network), (stored.protocol.network, asked.protocol.network)):
-        if theirs != ours:
-            check_network(theirs)
-    for theirs, ours in ((stored.start, asked.start), (stored.protocol.start, asked.protocol.start)):
-        if theirs != ours:
-            check_start(theirs)
+    for theirs, ours in zip(_measured_by(stored), _measured_by(asked), strict=True):
+        if theirs.network != ours.network:
+            check_network(theirs.network)
+        if theirs.start != ours.start:
+            check_start(theirs.start)
     if stored.warm_start != asked.warm_start:
         _check_warm_start(stored.warm_start)
     if stored.data.name != asked.data.name and not stored.data.in_memory:
         check_data(stored.data.name)
+
+
+def _measured_by(config: Config) -> tuple[Config | Protocol, ...]:
+    """Return everything in a configuration that names a network and initial weights."""
+    return config, config.validation, config.protocol
 
 
 def _check_warm_start(name: str) -> None:

@@ -15,6 +15,7 @@ from ..export import export, png_loss
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
 from ..networks.start import KINDS as STARTS
+from ..objectives import KINDS as OBJECTIVES
 from ..program import AUGMENTATIONS, OPTIMISERS, PROGRAMS
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
@@ -111,6 +112,7 @@ Kind = Literal[
     "recipes",
     "networks",
     "starts",
+    "objectives",
     "initialisers",
     "programs",
     "augmentations",
@@ -147,6 +149,7 @@ class List:
             "recipes": {name: first_line(make) for name, make in RECIPES.items()},
             "networks": {name: first_line(make) for name, make in NETWORKS.items()},
             "starts": {each.spelling: first_line(each) for each in STARTS.values()},
+            "objectives": {each.spelling: first_line(each) for each in OBJECTIVES.values()},
             "initialisers": {
                 name: first_line(fill) if fill else _OWN_INITIALISER for name, fill in INITIALISERS.items()
             },

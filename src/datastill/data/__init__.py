@@ -1,7 +1,7 @@
 """Real data: named sets, folders, tables, torch datasets and arrays, as tensors with their statistics."""
 
 from .names import KNOWN, KnownSet, is_known, require_known
-from .real import RealData, Split, read_as
+from .real import RealData, Split
 from .rows import load_rows
 from .settings import DataSettings
 from .sources import load_data
@@ -15,6 +15,5 @@ __all__ = [
     "is_known",
     "load_data",
     "load_rows",
-    "read_as",
     "require_known",
 ]

@@ -1,7 +1,7 @@
 """Real data as uint8 tensors: three splits, and the mean and standard deviation that normalise them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +15,8 @@ from ..runlog import say
 from ..space import Pixels, Space, Vectors
 from .settings import DataSettings
 
+Relabelling = Callable[[Int64[Tensor, "*shape"]], Int64[Tensor, "*shape"]]
+"""A function of true labels that returns other ones."""
 SLOW_VALUES = 1000
 """Values of an image above which its principal coordinates take seconds."""
 
@@ -35,9 +37,9 @@ class Split:
         """Return the images and labels at these indices."""
         return Split(images=self.images[index], labels=self.labels[index])
 
-    def read_as(self, one: int, other: int) -> "Split":
-        """Return the split with images of class `one` labelled as class `other`."""
-        return replace(self, labels=read_as(self.labels, one, other))
+    def relabelled(self, wanted: Relabelling) -> "Split":
+        """Return the split with other labels: `wanted` is a function of the true ones."""
+        return replace(self, labels=wanted(self.labels))
 
     def spaced(self, count: int | None) -> "Split":
         """Return `count` evenly spaced images, as a source may be sorted by class; all if `count` is None or larger."""
@@ -138,6 +140,10 @@ class RealData:
         moved = {role: replace(split, labels=place[split.labels]) for role, split in splits.items()}
         return replace(self, class_names=order, **moved)
 
+    def relabelled(self, wanted: Relabelling) -> "RealData":
+        """Return the data with other labels of train and validation images; test images keep the true ones."""
+        return replace(self, train=self.train.relabelled(wanted), validation=self.validation.relabelled(wanted))
+
     def to(self, device: torch.device | str) -> "RealData":
         """Copy the data to a device."""
         return replace(
@@ -222,11 +228,6 @@ class RealData:
     def _members(self) -> tuple[np.ndarray, ...]:
         labels = self.train.labels.cpu().numpy()
         return tuple(np.flatnonzero(labels == label) for label in range(self.classes))
-
-
-def read_as(labels: Int64[Tensor, "*shape"], one: int, other: int) -> Int64[Tensor, "*shape"]:
-    """Return labels in which class `one` is replaced by class `other`."""
-    return labels.masked_fill(labels == one, other)
 
 
 def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:

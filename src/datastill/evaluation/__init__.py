@@ -1,8 +1,8 @@
 """Evaluation of distilled sets: a score depends only on what the set's file holds, never on how it was made."""
 
-from .attack import AttackScore, attacked, with_clean
 from .checking import must_be_measurable
 from .claims import other_data
+from .clean import with_clean
 from .compare import Difference, comparable, difference
 from .matching import matched
 from .protocol import Protocol, start_words
@@ -13,13 +13,11 @@ from .tune import Grid, tuned
 from .verify import check_command, packed, verify
 
 __all__ = [
-    "AttackScore",
     "Difference",
     "Grid",
     "Protocol",
     "Row",
     "Score",
-    "attacked",
     "check_command",
     "comparable",
     "compare",

@@ -8,7 +8,6 @@ from typing import Any
 from ..artifact import DistilledSet, Teacher
 from ..data import RealData
 from ..errors import UserError
-from .attack import AttackScore
 from .claim import Claim, Verdict
 from .protocol_claims import protocol_claims
 from .score import Score
@@ -43,16 +42,13 @@ def other_data(distilled: DistilledSet, data: RealData, split: str) -> str:
     )
 
 
-def claims(
-    distilled: DistilledSet, data: RealData, found: Score, attack: AttackScore | None, tolerance: float
-) -> Iterator[Claim]:
+def claims(distilled: DistilledSet, data: RealData, found: Score, tolerance: float) -> Iterator[Claim]:
     """Yield every claim of a set, compared with a new measurement.
 
     Args:
         distilled: the set, with a score.
         data: the real data of the new measurement.
         found: the new measurement, on the first networks of the set's score.
-        attack: the new measurement of the attack; None if the set claims no attack.
         tolerance: the largest allowed difference of a mean or a standard deviation, as a fraction of 1.
     """
     header, claim = distilled.header, distilled.header.score or {}
@@ -65,7 +61,7 @@ def claims(
     if isinstance(header.labels, Teacher) and found.protocol["labels"] == "soft":
         yield Claim(name="teacher", verdict="holds", text=f"SHA-256 {header.labels.sha256[:12]}")
     yield from protocol_claims(distilled, found.protocol)
-    yield from _attack(distilled, attack, tolerance)
+    yield from _measures(distilled, found, tolerance)
     for name in UNCHECKED:
         if name in claim:
             yield Claim(name=name, verdict="not checked", text="verify does not measure it")
@@ -154,21 +150,22 @@ def _normalisation(distilled: DistilledSet, data: RealData) -> Claim:
     return Claim(name=name, verdict=verdict, text=f"they differ from those of the data by at most {largest:.2g}")
 
 
-def _attack(distilled: DistilledSet, found: AttackScore | None, tolerance: float) -> Iterator[Claim]:
-    header, score = distilled.header, distilled.header.score or {}
-    claim = score.get("attack")
-    if claim is None:
-        if header.attack:
-            yield Claim(name="attack", verdict="not checked", text="the score holds no measurement of the attack")
-        return
-    if found is None:
-        yield Claim(name="attack", verdict="does not hold", text="the header says that the set was not made to attack")
-        return
-    yield _equal("attack: n", claim["n"], score["n"])
-    for name in ("attack_class", "target_class", "split", "images"):
-        yield _equal(f"attack: {name}", claim[name], getattr(found, name))
-    for stage in ("before", "after"):
-        for name, values in claim[stage].items():
-            mean = statistics.fmean(getattr(getattr(found, stage), name))
-            first = statistics.fmean(values[: found.n])
-            yield _near(f"attack: {name} {stage}", first, mean, tolerance, f"measured with {found.n} networks")
+def _measures(distilled: DistilledSet, found: Score, tolerance: float) -> Iterator[Claim]:
+    objective, claimed = distilled.header.objective, (distilled.header.score or {}).get("measures") or {}
+    for measure in objective.measures:
+        if measure.name not in claimed:
+            yield Claim(name=measure.name, verdict="not checked", text="the score does not hold this measure")
+    for name, stages in claimed.items():
+        if name not in found.measures:
+            text = f"no such measure belongs to the objective of the set, which is {objective}"
+            yield Claim(name=name, verdict="does not hold", text=text)
+            continue
+        for stage, values in stages.items():
+            yield _stage(f"{name} {stage}", values, found.measures[name].get(stage), tolerance)
+
+
+def _stage(name: str, claimed: Sequence[float], measured: Sequence[float] | None, tolerance: float) -> Claim:
+    if measured is None:
+        return Claim(name=name, verdict="not checked", text="verify does not measure it")
+    first, mean = statistics.fmean(claimed[: len(measured)]), statistics.fmean(measured)
+    return _near(name, first, mean, tolerance, f"measured with {len(measured)} networks")

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from ..artifact import DistilledSet
 from ..data import Split
@@ -49,8 +52,8 @@ def must_train(protocol: Protocol, what: str) -> None:
         raise UserError(f"{protocol.network} trains no network, so there is no {what}; name a network instead")
 
 
-def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
-    """Accuracy of the k-nearest-neighbours classifier (scikit-learn) that has the examples as its training set.
+def answers(distilled: DistilledSet, real: Split, network: str) -> Int64[Tensor, " n"]:
+    """Return the classes that the k-nearest-neighbours classifier (scikit-learn) answers, trained on the examples.
 
     Args:
         distilled: the examples and their labels; a soft label counts as its most probable class. Real images are
@@ -67,12 +70,8 @@ def accuracy(distilled: DistilledSet, real: Split, network: str) -> float:
     k, norm = _arguments(network, distilled.size)
     classifier = KNeighborsClassifier(n_neighbors=k, p=norm, algorithm="brute")
     classifier.fit(distilled.inputs.float().flatten(1), distilled.class_of_each)
-    real = real.to("cpu")
-    right = 0
-    for images, truth in zip(real.images.split(BATCH), real.labels.split(BATCH), strict=True):
-        found = classifier.predict(distilled.normalise(images).flatten(1))
-        right += int((torch.from_numpy(found) == truth).sum())
-    return right / len(real)
+    parts = [classifier.predict(distilled.normalise(images).flatten(1)) for images in real.images.cpu().split(BATCH)]
+    return torch.from_numpy(np.concatenate(parts)).to(real.labels)
 
 
 def _arguments(network: str, size: int) -> tuple[int, float]:

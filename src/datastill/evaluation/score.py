@@ -5,18 +5,21 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
 from ..modes import usual_modes
+from ..objectives import Accuracy, Measure
 from ..runlog import ProgressLine, say
 from . import fit, neighbours
-from .accuracy import Accuracy
+from .answers import Answers
 from .fit import along, unseen
 from .matching import matched
 from .protocol import Protocol
@@ -51,13 +54,16 @@ class Score:
     """Kind of the machine, e.g. ``2-core x86_64 CPU``."""
     protocol: dict[str, Any]
     """The resolved protocol, with a value for every setting."""
+    measures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Further measures of each network by their names, as fractions of 1: ``before`` and ``after`` training on the set.
+    Without networks (nearest neighbours) there is no value before."""
 
     def __str__(self) -> str:
         return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} images)"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the score as plain JSON values."""
-        return asdict(self)
+        """Return the score as plain JSON values; without measures if there are none."""
+        return {name: value for name, value in asdict(self).items() if value or name != "measures"}
 
 
 @usual_modes()
@@ -69,6 +75,7 @@ def score(
     split: Literal["test", "validation"] = "test",
     images: int | None = None,
     trained: bool = True,
+    measures: Sequence[Measure] | None = None,
     trust: bool = False,
     progress: bool = False,
 ) -> Score:
@@ -82,6 +89,8 @@ def score(
         split: ``validation`` for every choice, ``test`` once at the end.
         images: measure on this number of images, evenly spaced in the split; None measures on all.
         trained: False measures the networks with their initial weights, before they are trained on the set.
+        measures: what to measure besides the accuracy, which needs true labels; None: what the objective of the set
+            asks for.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
 
@@ -93,14 +102,17 @@ def score(
     distilled = distilled.with_trust(trust)
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
+    chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
     if neighbours.asked(resolved.network):
         neighbours.must_use(protocol or Protocol(), distilled)
         resolved = replace(resolved, networks=1, start=None)
-        accuracies = [neighbours.accuracy(distilled, real, resolved.network)]
+        answers = neighbours.answers(distilled, real, resolved.network)
+        found = {"after": [[measure(answers, real.labels) for measure in chosen]]}
     else:
         purpose = f"{split} networks"
-        accuracies = _accuracies(distilled, resolved, real, purpose, trained=trained, quiet=not progress)
-        resolved = replace(resolved, networks=len(accuracies))  # a pool may have fewer networks
+        found = _measured(distilled, resolved, real, purpose, chosen, trained=trained, quiet=not progress)
+        resolved = replace(resolved, networks=len(found["after"]))  # a pool may have fewer networks
+    accuracies = [values[0] for values in found["after"]]
     if progress:
         _say_if_fewer(len(accuracies), (protocol or Protocol()).networks)
     return Score(
@@ -113,6 +125,10 @@ def score(
         seconds=round(time.perf_counter() - began, 2),
         hardware=hardware(data.device),
         protocol=resolved.as_plain(),
+        measures={
+            measure.name: {stage: [values[i] for values in rows] for stage, rows in found.items()}
+            for i, measure in enumerate(chosen[1:], 1)
+        },
     )
 
 
@@ -123,18 +139,32 @@ def _say_if_fewer(measured: int, asked: int) -> None:
         say(f"networks is {asked}, but {measured} can be measured: {why}")
 
 
-def _accuracies(
-    distilled: DistilledSet, protocol: Protocol, real: Split, purpose: str, *, trained: bool, quiet: bool
-) -> list[float]:
+def _measured(
+    distilled: DistilledSet,
+    protocol: Protocol,
+    real: Split,
+    purpose: str,
+    measures: Sequence[Measure],
+    *,
+    trained: bool,
+    quiet: bool,
+) -> dict[str, list[list[float]]]:
+    """Return the values of the measures of each network, after training and, of several measures, before it."""
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]
-    accuracy, found = Accuracy(network, distilled, real, len(thetas)), []
-    with ProgressLine("evaluate", total=len(thetas), unit="network", quiet=quiet) as line:
-        stacks = fit.trained(distilled, protocol, network, thetas) if trained else [thetas]
-        for one in accuracy.each(theta for some in stacks for theta in some):
-            found.append(one)
-            line.update(len(found), f"mean {statistics.fmean(found):.2%}")
-    return distributed.gathered(found)
+    answers = Answers(network, distilled, real, len(thetas))
+    stages: dict[str, Iterable[Tensor]] = {"before": [thetas]} if trained and len(measures) > 1 else {}
+    stages["after"] = fit.trained(distilled, protocol, network, thetas) if trained else [thetas]
+    found: dict[str, list[list[float]]] = {}
+    with ProgressLine("evaluate", total=len(thetas) * len(stages), unit="network", quiet=quiet) as line:
+        for stage, stacks in stages.items():
+            rows: list[list[float]] = []
+            for one in answers.each(theta for some in stacks for theta in some):
+                rows.append([measure(one, real.labels) for measure in measures])
+                done = len(rows) + sum(map(len, found.values()))
+                line.update(done, f"mean {statistics.fmean(values[0] for values in rows):.2%}")
+            found[stage] = rows
+    return {stage: distributed.gathered(rows) for stage, rows in found.items()}
 
 
 @usual_modes()
@@ -151,11 +181,13 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     thetas = thetas[:CURVE_NETWORKS]
-    accuracy = Accuracy(network, distilled, real)
+    answers, accuracy = Answers(network, distilled, real), Accuracy()
     length = resolved.program_of(distilled).length(distilled.size)
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
     stages = itertools.chain([thetas], along(distilled, resolved, network, thetas))
-    rows = [[accuracy(theta) for theta in stage] for step, stage in enumerate(stages) if step in shown]
+    rows = [
+        [accuracy(answers(theta), real.labels) for theta in stage] for step, stage in enumerate(stages) if step in shown
+    ]
     return {
         "steps": sorted(shown),
         "split": "validation",

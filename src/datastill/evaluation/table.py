@@ -102,7 +102,9 @@ def compare(
         asked, first = replace(protocol, network=network), None
         for name, group in groups.items():
             chosen = tuned(group[0], data, asked, grid) if grid else asked
-            scores = [score(one, data, chosen, split=split, images=images, progress=progress) for one in group]
+            scores = [
+                score(one, data, chosen, split=split, images=images, measures=(), progress=progress) for one in group
+            ]
             row = Row(
                 name=name,
                 method=group[0].header.method,

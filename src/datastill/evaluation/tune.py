@@ -54,7 +54,11 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
         replace(few, optimiser=optimiser, step_size=size, epochs=count)
         for optimiser, count, size in itertools.product(grid.optimisers, sorted(grid.epochs), sorted(grid.step_sizes))
     ]
-    best = max(choices, key=lambda one: score(distilled, data, one, split="validation", images=grid.images).mean)
+
+    def accuracy(one: Protocol) -> float:
+        return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean
+
+    best = max(choices, key=accuracy)
     return replace(best, networks=protocol.networks)
 
 

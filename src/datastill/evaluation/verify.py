@@ -12,7 +12,6 @@ from ..errors import UserError, at_least
 from ..modes import usual_modes
 from ..storage.records import read
 from ..trust import check_data, check_network, check_start
-from .attack import attacked
 from .claims import claims, require_recorded_data
 from .matching import matched
 from .protocol import Protocol
@@ -58,10 +57,7 @@ def verify(
     data = matched(distilled, data)
     require_recorded_data(distilled, data, split)
     found = score(distilled, data, protocol, split=split, progress=progress)
-    attack = None
-    if distilled.header.attack and "attack" in claim:
-        attack = attacked(distilled, data, protocol, split=split, progress=progress)
-    all_claims = list(claims(distilled, data, found, attack, tolerance))
+    all_claims = list(claims(distilled, data, found, tolerance))
     pairs = list(zip(claim["accuracies"], found.accuracies, strict=False))
     return {
         "holds": all(each.verdict != "does not hold" for each in all_claims),

@@ -23,7 +23,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
     header, used = distilled.header, distilled.program
     parts = as_plain(used)
     return {
-        **_attack(distilled),
+        "objective": _objective(distilled),
         "kind": kind,
         "data": header.data,
         "data_sha256": header.provenance.get("data_sha256"),
@@ -75,21 +75,8 @@ def initial_words(distilled: DistilledSet) -> str:
     return header.start.in_full(header.network) + frozen
 
 
-def _attack(distilled: DistilledSet) -> dict[str, Any]:
-    """Return the warning for a set that attacks; empty for other sets."""
-    header = distilled.header
-    if not header.attack:
-        return {}
-    attacked, target = (header.class_names[label] for label in header.attack)
-    return {"attack": {"warning": attack_warning(distilled), "attacked_class": attacked, "target_class": target}}
-
-
-def attack_warning(distilled: DistilledSet) -> str:
-    """Return the sentence that warns of a set that attacks; empty for other sets."""
-    if not distilled.header.attack:
-        return ""
-    attacked, target = (distilled.header.class_names[label] for label in distilled.header.attack)
-    return (
-        f"THIS SET IS AN ATTACK: it was made so that networks trained on it classify images of class {attacked!r} "
-        f"as {target!r}."
-    )
+def _objective(distilled: DistilledSet) -> dict[str, str]:
+    """Return the objective with the names of its classes, and a warning if it has one."""
+    objective, names = distilled.header.objective, distilled.header.class_names
+    warning = objective.warning(names)
+    return ({"warning": warning} if warning else {}) | objective.about(names)

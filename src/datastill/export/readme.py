@@ -5,7 +5,7 @@ import html
 from ..artifact import DistilledSet
 from ..program import Ordered, optimiser_code
 from .images import png_loss
-from .program import BATCH_NORM, Kind, attack_warning, initial_words, loss_words
+from .program import BATCH_NORM, Kind, initial_words, loss_words
 
 HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
 READING = {
@@ -26,10 +26,11 @@ EXACT = {
 def readme(distilled: DistilledSet, kind: Kind) -> str:
     """Return the text of README.md; its first lines are for `datasets` and the Hugging Face hub."""
     head = f"---\ntags:\n- dataset-distillation\n{HEAD_OF_PARQUET if kind == 'parquet' else ''}---\n"
-    warning = attack_warning(distilled)
-    title = f"# {'ATTACK SET: ' if warning else ''}{_plain(distilled.header.data)}, distilled to {distilled.size} "
+    header = distilled.header
+    warning, title = header.objective.warning(header.class_names), header.objective.title
+    first = f"# {f'{title}: ' if title else ''}{_plain(header.data)}, distilled to {distilled.size} synthetic examples"
     parts = [
-        f"{title}synthetic examples",
+        first,
         f"**{_plain(warning)}**" if warning else "",
         f"Exported by datastill as {kind}. Read it with {READING[kind]}.",
         _order(distilled, kind),

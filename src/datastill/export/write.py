@@ -20,7 +20,7 @@ from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
 from .network_code import STANDALONE, network_code
 from .parquet import write_table
-from .program import Kind, attack_warning, exported_type, program
+from .program import Kind, exported_type, program
 from .readme import readme
 
 ROWS = "rows.csv"
@@ -70,10 +70,10 @@ def _texts(distilled: DistilledSet, kind: Kind) -> dict[str, str]:
         "fit.py": (STANDALONE / "fit.py").read_text(encoding="utf-8"),
         "network.py": network_code(distilled.header.network, distilled.shape, distilled.classes),
     }
-    warning = attack_warning(distilled)
+    warning = distilled.header.objective.warning(distilled.header.class_names)
     if distilled.program.augmentation:
         texts["augmentation.py"] = augmentation_code(distilled.program.augmentation)
-    return texts | ({"ATTACK.md": f"{warning}\n"} if warning else {})
+    return texts | ({"WARNING.md": f"{warning}\n"} if warning else {})
 
 
 def _as_npz(distilled: DistilledSet) -> bytes:

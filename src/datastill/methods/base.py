@@ -12,7 +12,7 @@ from ..data import RealData
 from ..errors import UserError
 from ..networks import Network
 from ..networks.start import Draws
-from ..objectives import Attack
+from ..objectives import Classification, Objective
 from ..storage.records import one_of
 from ..synthetic import SyntheticData
 from ..trial import Trial
@@ -36,8 +36,8 @@ class Task:
     draws: Draws
     """Initial weights: ``draws(seed, iteration, which)`` returns those of each network in `which`, on the CPU."""
     seed: int
-    attack: Attack | None = None
-    """The attack, if networks are to misread a class of the real data; None: networks are to classify it."""
+    objective: Objective = field(default_factory=Classification)
+    """What networks are to answer: ``objective.wanted(labels)`` for real data with these labels."""
     warm_start: SyntheticData | None = None
     """Synthetic data (normalised by the mean and sd of `data`) to start from; None: start afresh."""
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
@@ -118,8 +118,9 @@ class Method(abc.ABC):
     version: ClassVar[int] = 1
     """Version of the state. Raise it when names, shapes or meaning of the state change: a checkpoint with the state of
     another version is then refused."""
-    attacks: ClassVar[bool] = False
-    """Whether the method can make a set for an attack; otherwise a task with an attack is refused."""
+    any_objective: ClassVar[bool] = False
+    """Whether the method can make a set for every objective, since it learns the answers ``Task.objective.wanted``;
+    otherwise it makes sets for classification only, and a task with another objective is refused."""
     given_by_warm_start: ClassVar[Mapping[str, str]] = {}
     """The settings that a warm start replaces, each with the words for what the warm start gives instead, e.g.
     ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error. Empty: the
@@ -195,8 +196,11 @@ class Method(abc.ABC):
 
 def must_take(method: Method, task: Task) -> None:
     """Raise a `UserError` if a method cannot do what a task asks for, or if its settings do not fit the task."""
-    if task.attack and not method.attacks:
-        raise UserError(f"the method {method.name} cannot make a set for an attack; take --objective classification")
+    if not (method.any_objective or task.objective == Classification()):
+        raise UserError(
+            f"the method {method.name} cannot make a set for the objective {task.objective}; take --objective "
+            "classification"
+        )
     if task.warm_start and not method.given_by_warm_start:
         raise UserError(f"the method {method.name} cannot start from an earlier set; leave --warm-start out")
     method.check(task)

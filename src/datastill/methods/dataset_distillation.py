@@ -11,7 +11,6 @@ from torch import Tensor
 from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
-from ..objectives import classification
 from ..planner import choose
 from ..program import OptimiserName, Ordered, Program, known_name, optimiser
 from ..rng import generator
@@ -32,7 +31,7 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, Unroll, hypergradient, inner_loss
+from ..training import Hypergradient, OnReal, Unroll, hypergradient, inner_loss, real_loss
 from ..trial import Unrolled
 from .base import LearnedTensors, Method, OuterRate, State, Task, Update
 
@@ -50,7 +49,7 @@ class DatasetDistillation(Method):
     """
 
     name: ClassVar[str] = "dataset-distillation"
-    attacks: ClassVar[bool] = True
+    any_objective: ClassVar[bool] = True
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples", "step_size": "step sizes"}
     less_memory: ClassVar[str] = (
         "take --method.engine.mode recomputed, then --method.engine.keep-every 10, --method.engine.together 1 or a "
@@ -253,7 +252,7 @@ class DatasetDistillation(Method):
         network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
         return hypergradient(
             task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
-            OnReal(classification(network, task.attack), images, labels),
+            OnReal(real_loss(network), images, task.objective.wanted(labels)),
             thetas.to(learned["examples"]),  # device and type
             basis(data, self.coordinates).examples(learned["examples"]),
             self._labels(data, learned),

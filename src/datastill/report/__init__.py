@@ -5,7 +5,7 @@ from .lines import Line
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, summary
-from .words import bytes_of, plural, score_text, spread, spread_of
+from .words import bytes_of, measure_rows, measure_text, plural, score_text, spread, spread_of
 
 __all__ = [
     "Line",
@@ -14,6 +14,8 @@ __all__ = [
     "bytes_of",
     "caption",
     "grid",
+    "measure_rows",
+    "measure_text",
     "picture_bytes",
     "plural",
     "remarks",

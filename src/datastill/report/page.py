@@ -24,14 +24,13 @@ from ..storage.records import TEXT, Rule, must_be_json, record
 from .figures import caption, grid
 from .remarks import remarks
 from .words import (
-    attack_of,
     bytes_of,
     duration,
+    measure_rows,
     number,
     percent,
     plural,
     score_text,
-    spread_of,
     step_size_text,
     times_smaller,
 )
@@ -124,7 +123,7 @@ def render(run: Run) -> str:
         subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, trained from {made_for}",
         headline=_headline(run),
         remarks=remarks(distilled, run.score),
-        attack=attack_of(distilled),
+        warning=header.objective.warning(header.class_names),
         optimiser=distilled.program.optimiser.words,
         optimiser_code=optimiser_code(distilled.program.optimiser),
         facts=list(_facts(run)),
@@ -177,10 +176,9 @@ def _headline(run: Run) -> dict[str, str] | None:
         return None
     split, count = score.get("split", "test"), score.get("n", 1)
     networks = f"{plural(count, 'network')} trained from {run.distilled.header.start.measured}"
-    if attack := score.get("attack"):
-        before, after = (f"{spread_of(attack[stage]['misread'])} %" for stage in ("before", "after"))
-        what = f"of the {split} images of class {attack['attack_class']!r} are classified as {attack['target_class']!r}"
-        return {"score": after, "where": f"{what}, by {networks} (before training on the set: {before})"}
+    for title, after, before in measure_rows(run.distilled, score):
+        where = f"{title}, by {networks}, in the {split} split"
+        return {"score": after, "where": where + (f" (before training on the set: {before})" if before else "")}
     where = f"{split} accuracy of {networks}" if count == 1 else f"{split} accuracy: mean ± sd of {networks}"
     if score.get("images"):
         where += f", on {number(score['images'])} real images"
@@ -190,10 +188,8 @@ def _headline(run: Run) -> dict[str, str] | None:
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     """Return (label, value, remark) for each box below the headline."""
     distilled = run.distilled
-    if attack := (run.score or {}).get("attack"):
-        for name, title in (("overall", "accuracy on all classes"), ("others", "accuracy on the other classes")):
-            before, after = (f"{spread_of(attack[stage][name])} %" for stage in ("before", "after"))
-            yield title, after, f"before training on the set: {before}"
+    for title, after, before in list(measure_rows(distilled, run.score or {}))[1:]:
+        yield title, after, f"before training on the set: {before}" if before else ""
     baseline = (run.score or {}).get("baseline")
     if baseline:
         best = f", best {percent(baseline['best'])}\N{NO-BREAK SPACE}%" if baseline.get("best") is not None else ""

@@ -16,11 +16,11 @@ def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> 
     """Return sentences about a score near chance or below the baseline; an empty list for a better score.
 
     Args:
-        distilled: the set. A set that attacks is not meant to be accurate, and gets no remark.
+        distilled: the set. A set whose objective is not accuracy, as of an attack, gets no remark.
         score: the measured score, as in the header of a set; None: the score in the header of `distilled`.
     """
     measured = distilled.header.score if score is None else score
-    if not measured or distilled.header.attack:
+    if not measured or not distilled.header.objective.is_accuracy:
         return []
     found = [*_near_chance(measured["mean"], distilled.classes), *_below_baseline(measured)]
     return [*found, ADVICE] if found else []

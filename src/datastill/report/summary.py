@@ -19,7 +19,7 @@ from ..evaluation import check_command
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
 from .figures import as_bytes, classes_of, picture_size
 from .remarks import remarks
-from .words import attack_of, bytes_of, number, percent, plural, score_text
+from .words import bytes_of, number, percent, plural, score_text
 
 FEWEST_PIXELS, MOST_PIXELS = 5, 14
 """Smallest and largest width of an example in the terminal, in pixels."""
@@ -70,7 +70,7 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
         "start": asdict(header.start),
         "made_for": header.start.made_for,
         "frozen_sha256": header.frozen,
-        "attack": attack_of(distilled),
+        "objective": header.objective.about(header.class_names),
         "decode": asdict(header.decode),
         "method": header.method,
         "bytes": distilled.nbytes,
@@ -103,9 +103,8 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
         yield "limit", f"gradients of a norm of at most {used.clip:g}"
     yield "network", header.network
     yield from _start_facts(distilled)
-    if attack := attack_of(distilled):
-        classes = f"images of {attack['attacked_class']!r} as {attack['target_class']!r}"
-        yield "made to attack", f"networks trained on it classify {classes}"
+    if words := header.objective.words(header.class_names):
+        yield "objective", f"{header.objective}: {words}"
     if header.method:
         yield "method", header.method.replace("_", " ")
     yield "score", _score(distilled)

@@ -1,7 +1,7 @@
 """Numbers and other facts as text for people; the page and the terminal both use these functions."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -64,15 +64,20 @@ def duration(seconds: int | float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def attack_of(distilled: DistilledSet) -> dict[str, str] | None:
-    """Return the names of the attacked class and the target class of a set that attacks; None for other sets.
+def measure_rows(distilled: DistilledSet, score: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield (title, after, before) for each measure of a score besides the accuracy; the main one comes first.
 
-    Networks trained on the set classify images of the attacked class as the target class.
+    Both values are the mean and standard deviation in percent; before training on the set, there may be none.
     """
-    if not distilled.header.attack:
-        return None
-    attacked, target = (distilled.header.class_names[label] for label in distilled.header.attack)
-    return {"attacked_class": attacked, "target_class": target}
+    for measure in distilled.header.objective.measures:
+        if stages := (score.get("measures") or {}).get(measure.name):
+            before = f"{spread_of(stages['before'])} %" if "before" in stages else None
+            yield measure.words(distilled.header.class_names), f"{spread_of(stages['after'])} %", before
+
+
+def measure_text(title: str, after: str, before: str | None) -> str:
+    """Write a row of `measure_rows` in one line."""
+    return f"{title}: {f'{before} -> ' if before else ''}{after}"
 
 
 def step_size_text(sizes: Float[Tensor, "epochs steps"]) -> str:

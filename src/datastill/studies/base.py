@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import migration
-from ..artifact.scores import ATTACK, CURVE, SCORE
+from ..artifact.scores import CURVE, SCORE
 from ..errors import UserError
 from ..locks import alone
 from ..planner import duration
@@ -17,6 +17,7 @@ from ..runlog import say
 from ..storage.files import as_read, is_free, read_json, write_json, write_text
 from ..storage.records import list_of, must_be_json, number, record, whole
 from ..terminal import one_line
+from .effect import EFFECT
 
 Records = Mapping[str, dict[str, Any]]
 """Name of a part -> the JSON values that were measured."""
@@ -141,7 +142,7 @@ MEASURED = record(
         "score": SCORE,
         "scores": list_of(SCORE, 1, 10_000),
         "curve": CURVE,
-        "attacks": list_of(ATTACK, 1, 10_000),
+        "attacks": list_of(EFFECT, 1, 10_000),
         "bytes": whole(1, 2**62),
     },
     more=True,

@@ -9,14 +9,16 @@ from ..artifact import DistilledSet
 from ..baselines import BASELINES
 from ..config import Config
 from ..data import DataSettings
-from ..evaluation import AttackScore, Grid, Protocol, attacked, with_clean
+from ..evaluation import Grid, Protocol, score, with_clean
 from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
+from ..objectives import Misread
 from ..pretraining import PoolSettings
 from ..report import spread_of
 from ..storage.records import read
 from ..training import Unroll
 from .base import Part, Records
+from .effect import Effect, effect_of
 from .pools import OnPool
 from .rows import KINDS, settings_of
 
@@ -46,21 +48,21 @@ class Poisoning(OnPool):
         return self.named(
             {
                 "random-pretrained": self._learned,
-                "fixed-pretrained": lambda folder: {"attacks": [_attack(self.distilled(0, folder))]},
+                "fixed-pretrained": lambda folder: {"attacks": [_own(self.distilled(0, folder))]},
                 **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
                 "defences": self._defences,
             }
         )
 
     def _learned(self, folder: Path) -> dict[str, Any]:
-        return {"attacks": [_attack(self.distilled(None, folder))], "pool": self.about(folder)}
+        return {"attacks": [_own(self.distilled(None, folder))], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         _, start = self.pool(folder)
         baseline = BASELINES[kind]()
         setting = replace(self.setting(start), grid=self.grid)
         sets = [baseline.build(each) for each in settings_of(baseline, setting, self.sets)]
-        return {"attacks": [attacked(one, self.data).as_dict() for one in sets]}
+        return {"attacks": [self._effect(one) for one in sets]}
 
     def _defences(self, folder: Path) -> dict[str, Any]:
         learned = DistilledSet.load(folder.parent.parent / "random-pretrained.safetensors")
@@ -73,8 +75,11 @@ class Poisoning(OnPool):
             **{f"gradients clipped to a norm of {clip:g}": (learned, replace(plain, clip=clip)) for clip in self.clips},
             **{f"{ipc} clean images of each class": (with_clean(learned, self.data, ipc), plain) for ipc in self.clean},
         }
-        found = {name: attacked(one, self.data, protocol).as_dict() for name, (one, protocol) in tried.items()}
+        found = {name: self._effect(one, protocol) for name, (one, protocol) in tried.items()}
         return {"defences": found, "step_size": size}
+
+    def _effect(self, distilled: DistilledSet, protocol: Protocol | None = None) -> dict[str, Any]:
+        return effect_of(distilled, score(distilled, self.data, protocol).as_dict())
 
     def text(self, records: Records) -> str:
         """Write two tables: learned sets and relabelled real images; defences."""
@@ -85,7 +90,7 @@ class Poisoning(OnPool):
         }
         rows = [_row(titles[name], records[name]["attacks"]) for name in titles]
         defences = [_row(name, [each]) for name, each in records["defences"]["defences"].items()]
-        first = read(AttackScore, records["random-pretrained"]["attacks"][0], "attack")
+        first = read(Effect, records["random-pretrained"]["attacks"][0], "attack")
         pool, method = records["random-pretrained"]["pool"], self.method
         before = " and ".join(
             f"{spread_of(getattr(first.before, name))} % {what}"
@@ -121,12 +126,13 @@ Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes.
 """
 
 
-def _attack(distilled: DistilledSet) -> Mapping[str, Any]:
-    return (distilled.header.score or {})["attack"]
+def _own(distilled: DistilledSet) -> dict[str, Any]:
+    """Return the effect that the score of a run says."""
+    return effect_of(distilled, distilled.header.score)
 
 
 def _row(title: str, plain: Sequence[Mapping[str, Any]]) -> str:
-    found = [read(AttackScore, each, "attack") for each in plain]
+    found = [read(Effect, each, "attack") for each in plain]
     cells = (
         spread_of([value for one in found for value in getattr(one.after, name)])
         for name in ("misread", "overall", "others")
@@ -144,9 +150,7 @@ def _attack_on(
         target=Config(
             data=DataSettings(name=data),
             network=network,
-            objective="attack",
-            attack_class=classes[0],
-            target_class=classes[1],
+            objective=Misread(*classes),
             method=DatasetDistillation(
                 steps=1, epochs=1, step_size=0.1, examples_rate=0.3, step_sizes_rate=0.03, unroll=Unroll(networks=8)
             ),

@@ -65,7 +65,7 @@ class OnPool(Study):
         method = self.method
         return Setting(
             data=self.data, network=self.target.network, start=pool, ipc=method.ipc, steps=method.steps,
-            source=self.target.data, attack=self.target.attacked,
+            source=self.target.data, objective=self.target.objective,
             grid=Grid().including(method.epochs, method.optimiser),
         )  # fmt: skip
 

@@ -39,7 +39,7 @@ def baseline(kind: Baseline, setting: Setting, sets: int, networks: int) -> dict
 
 def as_score(plain: dict[str, Any]) -> Score:
     """Make a score from plain values, which may hold other keys too."""
-    return Score(**{f.name: plain[f.name] for f in fields(Score)})
+    return Score(**{f.name: plain[f.name] for f in fields(Score) if f.name in plain})
 
 
 def scores_of(record: dict[str, Any]) -> list[Score]:

@@ -2,7 +2,7 @@
 
 from .engine import PLAIN, Engine
 from .hypergradient import Hypergradient, differentiated, hypergradient
-from .inner import draw_window, inner_loss
+from .inner import draw_window, inner_loss, real_loss
 from .steps import Batch, EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
 from .traced import TracedSteps, Untraceable
 from .unroll import Unroll
@@ -25,4 +25,5 @@ __all__ = [
     "draw_window",
     "hypergradient",
     "inner_loss",
+    "real_loss",
 ]

@@ -11,7 +11,7 @@ from torch.func import vjp
 from ..errors import UserError
 from ..networks import Network
 from ..program import CrossEntropy, Loss, Program, Rule, State, Step
-from .steps import Batch, InnerLoss, Mixed, Steps
+from .steps import Batch, InnerLoss, Mixed, RealLoss, Steps
 
 
 def inner_loss(network: Network, loss: Loss | None = None) -> InnerLoss:
@@ -22,6 +22,11 @@ def inner_loss(network: Network, loss: Loss | None = None) -> InnerLoss:
         return each.means(network.apply_many(thetas, examples), targets)
 
     return losses
+
+
+def real_loss(network: Network) -> RealLoss:
+    """Return the mean cross-entropy of each network on a batch of real data of its own (Wang et al. 2018, eq. 4)."""
+    return inner_loss(network)
 
 
 def draw_window(length: int, size: int, generator: torch.Generator) -> range:

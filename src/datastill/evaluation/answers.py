@@ -1,4 +1,4 @@
-"""Accuracy of trained networks on real images."""
+"""The classes that trained networks answer for real images."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +21,8 @@ COMPILE_FROM = 500_000
 """Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
 
-class Accuracy:
-    """A measure of trained networks: their accuracy on a split of real data, as a fraction of 1.
+class Answers:
+    """The classes that trained networks answer for a split of real data.
 
     Args:
         network: the architecture of the networks.
@@ -39,9 +39,9 @@ class Accuracy:
             self._compiled = self._compile()
 
     @torch.no_grad()
-    def __call__(self, theta: Float[Tensor, " size"]) -> float:
-        """Return the accuracy of one trained network, given by its weights, as a fraction of 1."""
-        return share_right(self._classifier(theta), self.real, self.batch)
+    def __call__(self, theta: Float[Tensor, " size"]) -> Int64[Tensor, " n"]:
+        """Return the classes that one trained network, given by its weights, answers for the images of the split."""
+        return answers(self._classifier(theta), self.real, self.batch)
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
@@ -55,8 +55,8 @@ class Accuracy:
 
         return classify
 
-    def each(self, thetas: Iterable[Float[Tensor, " size"]]) -> Iterator[float]:
-        """Yield the accuracy of each network, in the given order.
+    def each(self, thetas: Iterable[Float[Tensor, " size"]]) -> Iterator[Int64[Tensor, " n"]]:
+        """Yield the answers of each network, in the given order.
 
         If compiled, each network is measured on one thread and several run in parallel, while the caller trains the
         next ones. Splitting one small network over two threads would waste half of them.
@@ -66,7 +66,7 @@ class Accuracy:
             yield from map(self, thetas)
             return
         with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            waiting: deque[Future[float]] = deque()
+            waiting: deque[Future[Tensor]] = deque()
             for theta in thetas:
                 waiting.append(pool.submit(self, theta))
                 while waiting and waiting[0].done():
@@ -88,10 +88,9 @@ class Accuracy:
         return compiled
 
 
-def share_right(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> float:
-    """Return the accuracy of a classifier on a split, as a fraction of 1, with `batch` images per forward pass."""
-    pieces = zip(real.images.split(batch), real.labels.split(batch), strict=True)
-    return sum(int((classify(images) == labels).sum()) for images, labels in pieces) / len(real)
+def answers(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> Int64[Tensor, " n"]:
+    """Return the classes that a classifier answers for a split, with `batch` images in each forward pass."""
+    return torch.cat([classify(images) for images in real.images.split(batch)])
 
 
 @contextmanager
