@@ -1,13 +1,14 @@
 """Validations while distilling: which protocol chooses the iterate that is kept."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from datastill.cli import main
 from datastill.config import Config
+from datastill.errors import UserError
 from datastill.evaluation import Protocol, score
-from datastill.run import artifact, begin, prepare, validate
+from datastill.run import artifact, begin, distill, prepare, validate
 
 from .toys import toy_config, toy_data
 
@@ -33,6 +34,15 @@ def test_an_iterate_is_judged_by_it_and_the_set_by_the_other() -> None:
     assert validate(run, state) == {"mean": found.mean, "sd": found.sd, "n": 2}
 
 
-def test_what_cannot_be_measured_is_refused_before_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["distill", "--validation.network", "lenett"]) == 2
-    assert "lenett" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"network": "lenett"}, "lenett"),
+        ({"network": "nearest-neighbours(k=1,norm=2)"}, "leave --validation.network out"),
+        ({"epochs": 90_000}, "validation.epochs is 90000, which makes 180000 gradient steps"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_the_run(settings: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        distill(toy_config(validation=Protocol(**settings)), tmp_path / "run", data=DATA)
+    assert not (tmp_path / "run").exists()

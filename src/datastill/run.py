@@ -190,9 +190,9 @@ def begin(run: Run) -> RunState:
     """Return the state of a run before its first iteration, after a check that its set can be scored."""
     state = first_state(run.method, run.method.init(run.task))
     # Settings that are impossible, or do not fit the data, are refused before anything is written.
-    chosen_by, protocol = (replace(each, networks=1, seed=0) for each in (run.config.chosen_by, run.config.protocol))
-    for each in dict.fromkeys((protocol, chosen_by)):
-        must_be_measurable(artifact(run, state.latest), each, run.data.device)
+    asked = {"validation": run.config.chosen_by, "protocol": run.config.protocol}
+    for each, name in {replace(each, networks=1, seed=0): name for name, each in asked.items()}.items():
+        must_be_measurable(artifact(run, state.latest), each, run.data.device, name)
     return state
 
 

@@ -14,24 +14,27 @@ MOST_STEPS = 100_000
 """The largest number of gradient steps of a protocol."""
 
 
-def must_be_measurable(distilled: DistilledSet, protocol: Protocol, device: torch.device) -> None:
+def must_be_measurable(
+    distilled: DistilledSet, protocol: Protocol, device: torch.device, name: str = "protocol"
+) -> None:
     """Raise a `UserError` if a set cannot be scored by a protocol; takes one gradient step of one network to see it.
 
     Args:
         distilled: a set with the size, network and type of labels of the set that will be scored.
         protocol: the protocol that the set will be scored by.
         device: the device that the networks are trained on.
+        name: the name of the protocol among the settings of the run.
     """
     resolved = replace(protocol.resolved(distilled), networks=1)
     if neighbours.asked(resolved.network):
         raise UserError(
-            f"a run is scored with networks, not by {resolved.network!r}; leave --protocol.network out, and score the "
+            f"a run is scored with networks, not by {resolved.network!r}; leave --{name}.network out, and score the "
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
     steps = resolved.program_of(distilled).length(distilled.size)
     if steps > MOST_STEPS:
         raise UserError(
-            f"protocol.epochs is {resolved.epochs}, which makes {steps} gradient steps, but at most {MOST_STEPS} are "
+            f"{name}.epochs is {resolved.epochs}, which makes {steps} gradient steps, but at most {MOST_STEPS} are "
             "allowed; use fewer epochs"
         )
     network, thetas = unseen(distilled, resolved, "test networks", device)
