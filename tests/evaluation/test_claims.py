@@ -1,5 +1,6 @@
 """Every claim of a set is checked, or said to be unchecked."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from datastill import DistilledSet, Header, Protocol, load_data, score, verify
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.evaluation import check_command
-from datastill.evaluation.claims import UNCHECKED
+from datastill.evaluation.claims import UNCHECKED, _sd
+from datastill.evaluation.score import Score
 from datastill.networks import build
 from datastill.networks.start import Fixed, Pretrained, Random, Start
 from datastill.objectives import Misread
@@ -200,3 +202,27 @@ def test_measures_are_measured_again() -> None:
     assert honest["misread before"] == honest["others after"] == "holds"
     found["measures"]["misread"]["after"] = [0.99] * 3
     assert verdicts(attack.with_score(found))["misread after"] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("moved", "verdict"),
+    [
+        ({3: 0.0}, "holds"),  # rounding of another machine sends one network of twenty elsewhere
+        ({3: 0.0, 8: 0.0}, "does not hold"),
+        (dict.fromkeys(range(20), 0.5), "does not hold"),  # no spread at all
+    ],
+)
+def test_a_spread_holds_if_it_is_that_of_all_networks_but_one(moved: dict[int, float], verdict: str) -> None:
+    measured = [0.4 + 0.01 * i for i in range(20)]
+    claimed = [moved.get(i, accuracy) for i, accuracy in enumerate(measured)]
+    found = score_of(measured)
+    assert _sd(score_of(claimed).as_dict(), found, 0.005).verdict == verdict
+    lie = score_of(claimed).as_dict() | {"sd": 0.3}
+    assert _sd(lie, found, 0.005).verdict == "does not hold"
+
+
+def score_of(accuracies: list[float]) -> Score:
+    return Score(
+        split="test", images=100, n=len(accuracies), accuracies=accuracies, seconds=0.0, hardware="", protocol={},
+        mean=statistics.fmean(accuracies), sd=statistics.stdev(accuracies),
+    )  # fmt: skip
