@@ -202,7 +202,7 @@ _OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?(?:start|obj
 _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
 """The error of tyro for a value that is of none of the types of an option."""
 
-_WRONG_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)")
+_WRONG_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \(([^()]*)\)")
 """The error of tyro for a value that is not one of the names that an option takes."""
 
 
