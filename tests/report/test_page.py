@@ -218,15 +218,18 @@ def test_a_browser_opens_the_page_without_a_complaint(finished, tmp_path):
       document.title = "probe " + JSON.stringify({broken: [...document.images].filter(i => !i.naturalWidth).length,
       images: document.images.length,
       charts: [...document.querySelectorAll("svg.chart")].filter(s => s.getBoundingClientRect().height > 100).length,
+      spilled: [...document.querySelectorAll(".facts .value")].filter(v => v.scrollWidth > v.clientWidth).length,
       wide: e.scrollWidth - e.clientWidth}) })</script>"""
     source = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
     probe.write_text(source.replace("</head>", measure + "</head>"), encoding="utf-8")
     options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    options += "--disable-component-update --disable-sync --enable-logging=stderr --window-size=500,900"
-    for file in (page, probe):
-        command = [CHROMIUM, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()]
+    options += "--disable-component-update --disable-sync --enable-logging=stderr"
+    for file, width in ((page, 500), (probe, 500), (probe, 1100)):
+        profile, size = f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"
+        command = [CHROMIUM, *options.split(), profile, size, "--dump-dom", file.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         assert "87.7 ± 1.2 %" in done.stdout
         assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    found = json.loads(re.search(r"<title>probe (.*?)</title>", done.stdout).group(1))
-    assert found == {"broken": 0, "images": 1, "charts": 4, "wide": 0}
+        if file == probe:
+            found = json.loads(re.search(r"<title>probe (.*?)</title>", done.stdout).group(1))
+            assert found == {"broken": 0, "images": 1, "charts": 4, "spilled": 0, "wide": 0}

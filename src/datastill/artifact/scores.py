@@ -14,6 +14,8 @@ MOST_NETWORKS = 100_000
 """The largest number of networks that a score is measured on."""
 LARGEST_VALUE = 1e9
 """The largest absolute value of a normalised example, a step size, a label or a weight."""
+ROUNDED = 1e-6
+"""The largest difference of a mean or a standard deviation from that of the accuracies beside it."""
 SPLITS = ("test", "validation")
 
 SHARE = number(0, 1)
@@ -76,7 +78,7 @@ def _figures_agree(score: Mapping[str, Any], where: str, count: str = "n") -> No
         "best": max(accuracies),
     }
     for name, value in found.items():
-        if score.get(name) is not None and abs(score[name] - value) > 1e-6:
+        if score.get(name) is not None and abs(score[name] - value) > ROUNDED:
             raise UserError(f"{where}.{name} is {score[name]:.6g}, but {where}.accuracies give {value:.6g}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet, Teacher
+from ..artifact.scores import ROUNDED
 from ..data import RealData
 from ..errors import UserError, counted
 from .claim import Claim, Verdict
@@ -16,8 +17,6 @@ UNCHECKED = ("baseline", "curve", "seconds", "hardware")
 """The parts of a score that `verify` does not measure."""
 NETWORKS_PER_MOVED_ONE = 20
 """Of how many networks one may be moved far by the rounding of another machine."""
-ROUNDED = 1e-6
-"""The largest difference of a standard deviation from that of the accuracies beside it."""
 NEARLY_EQUAL = 1e-4
 """The largest difference of two means or standard deviations of pixels in [0, 1] that counts as none: a fortieth of one
 of 256 levels. Copies of one dataset differ by up to 3e-5."""
