@@ -186,7 +186,7 @@ def test_the_program_is_written_beside_the_images(tmp_path, kind):
     assert torch.equal(torch.tensor(program["step_sizes"]), distilled.step_sizes)
     assert program["labels"] == distilled.targets.tolist()
     assert (program["examples"], program["order"]) == (12, {"kind": "ordered"})
-    assert program["mean"] == [0.3, 0.5, 0.7]
+    assert program["space"]["mean"] == [0.3, 0.5, 0.7]
     with np.load(folder / "initial_weights.npz") as stored:
         assert {name: stored[f"initial.{name}"].tolist() for name in distilled.theta_0} == {
             name: value.tolist() for name, value in distilled.theta_0.items()

@@ -157,7 +157,7 @@ def test_the_written_description_is_enough_for_code_of_ones_own(tmp_path: Path, 
 
 def read_images(folder: Path, program: dict) -> np.ndarray:
     pixels = np.stack([np.asarray(Image.open(folder / name)) for name in program["files"]])
-    return ((pixels / 255 - program["mean"][0]) / program["std"][0]).astype(np.float32)
+    return ((pixels / 255 - program["space"]["mean"][0]) / program["space"]["std"][0]).astype(np.float32)
 
 
 def read_table(folder: Path) -> np.ndarray:

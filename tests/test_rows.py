@@ -20,8 +20,11 @@ from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol
 from datastill.export import export
 from datastill.networks import build
+from datastill.networks.pool import Pool
+from datastill.pretraining import PoolSettings, pretrain
 from datastill.program import PROGRAMS
 from datastill.report import write_report
+from datastill.run import artifact, prepare
 
 from .toys import toy_config
 
@@ -72,6 +75,20 @@ def test_a_set_of_rows_is_distilled_verified_and_used(run: Path, data: RealData)
     found = model(distilled.normalise(data.test.images)).argmax(1)
     assert float((found == data.test.labels).float().mean()) > 0.45
     assert 0 <= score(distilled, data, Protocol(networks=2, network="nearest-neighbours(k=1,norm=2)")).mean <= 1
+
+
+def test_a_run_of_rows_goes_on_from_a_set_of_rows(run: Path, data: RealData) -> None:
+    config = toy_config(network=NETWORK, data=data.settings, warm_start=str(run))
+    started = prepare(config, data)
+    again = artifact(started, config.method.init(started.task))
+    torch.testing.assert_close(again.original(), DistilledSet.load(run).original(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_pool_is_trained_on_rows(data: RealData, tmp_path: Path) -> None:
+    settings = PoolSettings(data=data.settings, network=NETWORK, count=2, held_out=0, epochs=1)
+    made = pretrain(settings, data, tmp_path / "pool.safetensors")
+    assert made.header["space"]["columns"] == list(COLUMNS)
+    assert Pool.load(tmp_path / "pool.safetensors").header["shape"] == [4]
 
 
 @pytest.mark.parametrize("name", ["random", "average", "k-means", "herding"])

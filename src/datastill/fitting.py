@@ -26,12 +26,13 @@ FINE_PRECISIONS = (torch.float32, torch.float64)
 """The precisions that are fine enough for training: coarser ones round small steps away."""
 
 
-def checked(model: nn.Module, images: Float[Tensor, "b *shape"]) -> nn.Module:
+def checked(model: nn.Module, inputs: Float[Tensor, "b *shape"], what: str) -> nn.Module:
     """Return the model without wrappers, with the size of every layer known.
 
     Args:
         model: a user's model.
-        images: a batch; the sizes of layers such as `nn.LazyLinear` follow from it.
+        inputs: a batch; the sizes of layers such as `nn.LazyLinear` follow from it.
+        what: the words for the batch in a message, e.g. ``images of shape (channels, height, width)``.
 
     Raises:
         UserError: the model is not a module, has no trainable weights, or cannot be trained in its precision.
@@ -40,11 +41,11 @@ def checked(model: nn.Module, images: Float[Tensor, "b *shape"]) -> nn.Module:
         raise UserError(f"the model is a {type(model).__name__}; give a torch.nn.Module, e.g. an instance of a class")
     core = unwrapped(model)
     try:
-        fill_lazy_layers(core, images.clone())
+        fill_lazy_layers(core, inputs.clone())
     except Exception as error:  # a user's code can raise anything
         if out_of_memory(error):
             raise
-        raise _refused(images, error) from error
+        raise _refused(what, inputs, error) from error
     if any(p.is_inference() or p.is_meta for p in core.parameters()):
         raise UserError(
             "the model's weights cannot be trained, because they were made in torch.inference_mode() or on the device "
@@ -82,10 +83,11 @@ def train(
     targets: Shaped[Tensor, "*epochs_n_classes"],
     *,
     classes: int,
+    what: str,
     seed: int = 0,
     teacher: nn.Module | None = None,
 ) -> None:
-    """Train the model in place by a program.
+    """Train the model in place by a program; `what` are the words for the inputs in a message.
 
     Dropout is off, and batch normalisation uses the statistics of each batch. Afterwards the model is in evaluation
     mode, and its running statistics of batch normalisation are computed from all examples.
@@ -102,7 +104,7 @@ def train(
     inputs = trainable(inputs).to(device, dtype)
     targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
     try:
-        logits = functools.partial(_logits, model, classes)
+        logits = functools.partial(_logits, model, classes, what)
         train_module(logits, parameters, inputs, targets, program, seed, labels_from(teacher))
     except RuntimeError as error:  # from the way back
         if out_of_memory(error):
@@ -118,14 +120,14 @@ def train(
         )
 
 
-def _logits(model: nn.Module, classes: int, images: Tensor) -> Tensor:
+def _logits(model: nn.Module, classes: int, what: str, inputs: Tensor) -> Tensor:
     try:
-        logits = model(images.clone())  # a model that changes its input in place leaves the set unchanged
+        logits = model(inputs.clone())  # a model that changes its input in place leaves the set unchanged
     except Exception as error:  # a user's code can raise anything
         if out_of_memory(error):
             raise
-        raise _refused(images, error) from error
-    check_logits(logits, len(images), classes, "the model")
+        raise _refused(what, inputs, error) from error
+    check_logits(logits, len(inputs), classes, "the model")
     if not logits.requires_grad:
         raise UserError(
             "no weight of the model leads to its output, so it cannot be trained; remove no_grad and detach from it"
@@ -133,10 +135,8 @@ def _logits(model: nn.Module, classes: int, images: Tensor) -> Tensor:
     return logits
 
 
-def _refused(images: Tensor, error: Exception) -> UserError:
-    shape = tuple(images.shape[1:])
-    what = "images of shape (channels, height, width)" if len(shape) == 3 else "rows of shape (columns,)"
-    return UserError(f"the model cannot take {what} = {shape}: {one_line(error)}")
+def _refused(what: str, inputs: Tensor, error: Exception) -> UserError:
+    return UserError(f"the model cannot take {what} = {tuple(inputs.shape[1:])}: {one_line(error)}")
 
 
 def _measure_statistics(model: nn.Module, norms: list[_BatchNorm], images: Tensor) -> None:

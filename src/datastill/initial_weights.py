@@ -57,9 +57,8 @@ def as_start(earlier: DistilledSet, data: RealData) -> SyntheticData:
     """Return the set as synthetic data, with its examples normalised by the mean and standard deviation of `data`."""
     if earlier.targets.dim() == 3:
         raise UserError("the labels of the warm start are other ones in each epoch, which cannot be learned on")
-    pixels = earlier.original().to(data.mean)  # device and type
-    examples = (pixels - data.mean[:, None, None]) / data.std[:, None, None]
-    targets, program = earlier.targets.to(data.device), earlier.program.to(data.mean)
+    examples = data.space.renormalised(earlier.original().to(data.like))
+    targets, program = earlier.targets.to(data.device), earlier.program.to(data.like)
     return SyntheticData(inputs=examples, targets=targets, program=program)
 
 

@@ -11,6 +11,7 @@ from datastill.data import RealData, Split, load_data
 from datastill.data.huggingface import from_folder
 from datastill.data.real import statistics
 from datastill.errors import UserError
+from datastill.space import Pixels
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_batches_are_uniform():
     split = Split(images=pixels, labels=torch.arange(20) % 2)
     data = RealData(
         name="n", train=split, validation=split, test=split, class_names=("a", "b"),
-        mean=torch.zeros(1), std=torch.full((1,), 1 / 255),
+        space=Pixels(mean=(0.0,), std=(1 / 255,), shape=(1, 2, 2)),
     )  # fmt: skip
     draw = torch.Generator().manual_seed(0)
     drawn = torch.cat([data.batch(draw, 5)[0][:, 0, 0, 0] for _ in range(2000)]).round().long()
@@ -142,8 +143,8 @@ def test_mnist_is_whole(real):
     data = load_data(real("mnist"))
     assert data.shape == (1, 28, 28)
     assert [len(split) for split in (data.train, data.validation, data.test)] == [54000, 6000, 10000]
-    assert data.mean.item() == pytest.approx(0.1307, abs=5e-4)  # the constants that everyone writes down
-    assert data.std.item() == pytest.approx(0.3081, abs=5e-4)
+    assert data.space.mean[0] == pytest.approx(0.1307, abs=5e-4)  # the constants that everyone writes down
+    assert data.space.std[0] == pytest.approx(0.3081, abs=5e-4)
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]  # the original order
 
 
@@ -153,7 +154,7 @@ def test_usps_and_its_conversions(real):
     assert [len(split) for split in (data.train, data.validation, data.test)] == [6562, 729, 2007]
     like_mnist = load_data("usps", resize=28, channels="colour")
     assert like_mnist.shape == (3, 28, 28)
-    assert like_mnist.mean.tolist() == pytest.approx([data.mean.item()] * 3, abs=0.01)
+    assert like_mnist.space.mean == pytest.approx([data.space.mean[0]] * 3, abs=0.01)
 
 
 def held_out(name):
@@ -174,8 +175,8 @@ def test_cifar10(real):
     assert [split.labels.bincount().tolist() for split in (data.train, data.validation, data.test)] == [
         [720] * 10, [80] * 10, [200] * 10,
     ]  # fmt: skip
-    assert data.mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=0.01)  # the well-known ones of train
-    assert data.std.tolist() == pytest.approx([0.2470, 0.2435, 0.2616], abs=0.01)
+    assert data.space.mean == pytest.approx([0.4914, 0.4822, 0.4465], abs=0.01)  # the well-known ones of train
+    assert data.space.std == pytest.approx([0.2470, 0.2435, 0.2616], abs=0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*has no test split")

@@ -123,7 +123,7 @@ def test_the_curve_of_a_long_program_has_its_start_its_end_and_some_between() ->
 
 def test_normalisation_is_the_sets_own() -> None:
     """A score depends on the artifact alone, not on statistics of the data at hand."""
-    shifted = replace(DATA, mean=DATA.mean + 5)
+    shifted = replace(DATA, space=replace(DATA.space, mean=(DATA.space.mean[0] + 5,)))
     assert score(SET, shifted, FEW).accuracies == score(SET, DATA, FEW).accuracies
 
 

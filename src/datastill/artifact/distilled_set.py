@@ -184,14 +184,22 @@ class DistilledSet:
                 model, or the model does not have the weights that the set was made for; the program does not fit the
                 set; or the labels come from a teacher that is not given (`with_teacher`).
         """
-        teacher = self.teacher_of_labels()
-        core = fitting.checked(model, self.inputs[:1])
+        teacher, space = self.teacher_of_labels(), self.header.space
+        what = f"{space.nouns} of shape {space.layout}"
+        core = fitting.checked(model, self.inputs[:1], what)
         if use_initial and (theta_0 := self.initial_weights()):
             fitting.load_weights(core, theta_0, self.header.network)
         if self.header.start.required_sha256 and use_initial:
             fitting.must_have(core, self.header.start.required_sha256, self.header.network)
         fitting.train(
-            core, program or self.program, self.inputs, self.targets, classes=self.classes, seed=seed, teacher=teacher
+            core,
+            program or self.program,
+            self.inputs,
+            self.targets,
+            classes=self.classes,
+            what=what,
+            seed=seed,
+            teacher=teacher,
         )
         return model.eval()
 

@@ -1,4 +1,4 @@
-"""Real data as uint8 tensors: three splits, and the mean and standard deviation that normalise them."""
+"""Real data: three splits of examples with labels, and the space that normalises them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError, at_least
 from ..runlog import say
-from ..space import Pixels, Space, Vectors
+from ..space import Space
 from .settings import DataSettings
 
 Relabelling = Callable[[Int64[Tensor, "*shape"]], Int64[Tensor, "*shape"]]
@@ -67,7 +67,7 @@ class RealData:
     name: str
     """Name of the data in messages and in the file of a set."""
     train: Split
-    """The images that are distilled; `mean` and `std` are computed on them."""
+    """The images that are distilled; the numbers of `space` are computed on them."""
     validation: Split
     """The images for choosing settings and iterations. If the source has no validation split, it is cut off `train`.
     `load_data` warns of images that are also in `train`."""
@@ -75,28 +75,17 @@ class RealData:
     """The images for the final score. `load_data` warns of images that are also in `train`."""
     class_names: tuple[str, ...]
     """The name of class k at index k."""
-    mean: Float[Tensor, " c"]
-    """Mean of each channel of `train`, where pixels are in [0, 1]; or of each column."""
-    std: Float[Tensor, " c"]
-    """Standard deviation of each channel of `train`, where pixels are in [0, 1], or of each column; 1 if constant."""
-    columns: tuple[str, ...] = ()
-    """Names of the columns, if the data are rows; empty: they are images."""
+    space: Space
+    """What an example is, and how it is normalised."""
+    dtype: torch.dtype = torch.float32
+    """The type of normalised examples; see `in_precision`."""
     source: DataSettings | None = None
     """Settings with which `load_data` loaded the data; None if the data was made without `load_data`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of an image, or (columns,) of a row."""
-        return tuple(self.train.images.shape[1:])
-
-    @property
-    def space(self) -> Space:
-        """What an example is, and how it is normalised."""
-        mean, std = tuple(self.mean.tolist()), tuple(self.std.tolist())
-        if self.columns:
-            return Vectors(mean=mean, std=std, columns=self.columns)
-        channels, height, width = self.shape
-        return Pixels(mean=mean, std=std, shape=(channels, height, width))
+        """The shape of an example as a network takes it, e.g. (channels, height, width) of an image."""
+        return self.space.shape
 
     @property
     def classes(self) -> int:
@@ -151,34 +140,27 @@ class RealData:
             train=self.train.to(device),
             validation=self.validation.to(device),
             test=self.test.to(device),
-            mean=self.mean.to(device),
-            std=self.std.to(device),
         )
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The data type of normalised images: float32, or the one given to `in_precision`."""
-        return self.mean.dtype
-
     def in_precision(self, dtype: torch.dtype) -> "RealData":
-        """Return data whose normalised images have another floating-point type."""
-        return self if dtype == self.dtype else replace(self, mean=self.mean.to(dtype), std=self.std.to(dtype))
+        """Return data whose normalised examples have another floating-point type."""
+        return self if dtype == self.dtype else replace(self, dtype=dtype)
 
-    def normalise(self, images: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """Convert pixels (0..255) to floats, scaled to mean 0 and standard deviation 1 in each channel of `train`.
+    @property
+    def like(self) -> Float[Tensor, "0"]:
+        """An empty tensor of the type and on the device of normalised examples, for ``tensor.to(data.like)``."""
+        return torch.empty(0, dtype=self.dtype, device=self.device)
 
-        Rows are scaled so in each column.
+    def normalise(self, images: Shaped[Tensor, "n *stored"]) -> Float[Tensor, "n *shape"]:
+        """Return examples of a split as networks take them.
+
+        The values of train have mean 0 and standard deviation 1 in each channel or column.
         """
-        if self.columns:
-            return (images.to(self.dtype) - self.mean) / self.std
-        scaled = images.to(self.dtype).div_(255)
-        return scaled.sub_(self.mean[:, None, None]).div_(self.std[:, None, None])
+        return self.space.scaled(images, self.dtype)
 
     def denormalise(self, images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """Convert normalised images to pixel values, in [0, 1] for real images; differentiable, not clipped."""
-        if self.columns:
-            return images * self.std + self.mean
-        return images * self.std[:, None, None] + self.mean[:, None, None]
+        """Return normalised examples in the units of real ones, e.g. as pixels; differentiable, not clipped."""
+        return self.space.original(images)
 
     def batch(
         self, generator: torch.Generator, size: int

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from ..space import Vectors
 from .labels import check_labels
 from .real import RealData, Split
 from .settings import DataSettings
@@ -54,9 +55,7 @@ def load_rows(
         validation=splits["validation"],
         test=splits["test"],
         class_names=classes,
-        mean=mean,
-        std=std,
-        columns=names,
+        space=Vectors(mean=tuple(mean.tolist()), std=tuple(std.tolist()), columns=names),
         source=settings,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..rng import generator
+from ..space import Pixels
 from .duplicates import groups, warn_of_shared
 from .images import convert, match, padded
 from .labels import class_name
@@ -97,14 +98,14 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
     }
     splits = with_all_splits(name, splits, names, settings, together=together)
     mean, std = statistics(splits["train"].images)
+    channels, height, width = splits["train"].images.shape[1:]
     return RealData(
         name=name,
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         class_names=names,
-        mean=mean,
-        std=std,
+        space=Pixels(mean=tuple(mean.tolist()), std=tuple(std.tolist()), shape=(channels, height, width)),
         source=settings,
     )
 

@@ -162,12 +162,13 @@ def _identity(distilled: DistilledSet, data: RealData) -> Iterator[Claim]:
 
 
 def _normalisation(distilled: DistilledSet, data: RealData) -> Claim:
-    """Compare the mean and the standard deviation of pixels with those of the data."""
-    space, name = distilled.header.space, "mean and std of pixels"
-    ours = [*data.mean.tolist(), *data.std.tolist()]
-    largest = max(abs(a - b) for a, b in zip((*space.mean, *space.std), ours, strict=True))
+    """Compare the numbers that normalise examples, such as mean and standard deviation, with those of the data."""
+    space = distilled.header.space
+    largest = space.difference(data.space)
     verdict: Verdict = "holds" if largest <= NEARLY_EQUAL else "does not hold"
-    return Claim(name=name, verdict=verdict, text=f"they differ from those of the data by at most {largest:.2g}")
+    return Claim(
+        name=space.compared, verdict=verdict, text=f"they differ from those of the data by at most {largest:.2g}"
+    )
 
 
 def _measures(distilled: DistilledSet, found: Score, tolerance: float) -> Iterator[Claim]:

@@ -41,8 +41,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "clip": used.clip,
         "label_kind": "hard" if distilled.hard else "soft",
         "labels": distilled.targets.tolist(),
-        "mean": list(header.space.mean),
-        "std": list(header.space.std),
+        "space": asdict(header.space),
         "normalisation": header.space.normalisation,
         "network": header.network,
         "start": str(header.start),
@@ -54,7 +53,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "batch_normalisation": BATCH_NORM,
         "decode": header.decode.kind,
         "score": {name: header.score[name] for name in FIGURES if name in header.score} if header.score else None,
-        "png_loss": asdict(png_loss(distilled)) if len(distilled.shape) == 3 else None,
+        "png_loss": asdict(png_loss(distilled)) if "png" in header.space.exports else None,
     }
 
 

@@ -86,8 +86,7 @@ def _facts(distilled: DistilledSet) -> str:
 - Step sizes: `step_sizes` has one number for each epoch and step; set it as learning rate before the step.
 - Loss: {loss_words(distilled)}{_limit(used.clip)}. Labels: {labels}.
 - Augmentation: {used.augmentation.words if used.augmentation else "none"}.
-- Normalisation: {header.space.normalisation}; the exact examples are normalised already. Mean \
-{_listed(header.space.mean)}, standard deviation {_listed(header.space.std)}.
+- Normalisation: {header.space.normalisation}; the exact examples are normalised already.
 - Network: `{header.network}` for {header.space.words} in {distilled.classes} classes; \
 its code is in `network.py`.
 - Initial weights: {_plain(initial_words(distilled))}
@@ -127,10 +126,6 @@ from fit import fit, make_model, normalise, read_program
 model = fit(make_model())
 logits = model(normalise(real, read_program()))  # images (n, channels, height, width) in [0, 1], or rows
 ```"""
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)
 
 
 def _plain(text: str) -> str:

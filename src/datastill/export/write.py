@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from ..artifact import INITIAL, DistilledSet, Plain, Teacher, Vectors
+from ..artifact import INITIAL, DistilledSet, Plain, Teacher
 from ..errors import UserError, unknown
 from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
@@ -121,14 +121,11 @@ def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _write_csv(distilled: DistilledSet, folder: Path) -> None:
-    space = distilled.header.space
-    columns = space.columns if isinstance(space, Vectors) else ()
-    mean, std = (np.array(each, dtype=np.float32).astype(np.float64) for each in (space.mean, space.std))
-    values = distilled.inputs.detach().cpu().double().numpy() * std + mean
+    columns, rows = distilled.header.space.table(distilled.inputs)
     with (folder / ROWS).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["label", "class", *columns])
-        for number, row in zip(distilled.class_of_each.tolist(), values.tolist(), strict=True):
+        for number, row in zip(distilled.class_of_each.tolist(), rows, strict=True):
             table.writerow([number, distilled.header.class_names[number], *row])
     _write_beside(distilled, folder, "csv", {})
 
@@ -162,10 +159,9 @@ def _must_have_labels(distilled: DistilledSet) -> None:
 
 def _must_suit(distilled: DistilledSet, kind: str) -> None:
     """Raise a `UserError` unless the kind of export can hold the examples."""
-    rows = isinstance(distilled.header.space, Vectors)
-    if kind != "npz" and rows != (kind == "csv"):
-        other = "csv or npz" if rows else "png, npz or parquet"
-        raise UserError(f"{kind} cannot hold the examples, which are {distilled.header.space.words}; take {other}")
+    space = distilled.header.space
+    if kind not in space.exports:
+        raise UserError(f"{kind} cannot hold the examples, which are {space.words}; take {' or '.join(space.exports)}")
     if kind in ("png", "parquet") and distilled.shape[0] not in (1, 3):
         raise UserError(
             f"images have {distilled.shape[0]} channels, but {kind} shows 1 (grey) or 3 (colour); export as npz instead"

@@ -203,7 +203,7 @@ class DatasetDistillation(Method):
         """Return the examples and labels of each step, and the step sizes, to start with."""
         draw = generator(task.seed, "start of the examples")
         examples = start_examples(task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw)
-        step_sizes = task.data.mean.new_full((self.epochs, self.steps), self.step_size)
+        step_sizes = task.data.like.new_full((self.epochs, self.steps), self.step_size)
         return examples, self._hard(task.data), step_sizes
 
     def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor, Tensor]:

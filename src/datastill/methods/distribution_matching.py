@@ -88,7 +88,7 @@ class DistributionMatching(Method):
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the squared distance for each network that this process computes."""
         mine = distributed.rank_slice(self.networks)
-        thetas = task.draws(task.seed, iteration, mine).to(task.data.mean)
+        thetas = task.draws(task.seed, iteration, mine).to(task.data.like)
         found = [
             self._matched(task, state.learned["examples"], t, (iteration, i)) for t, i in zip(thetas, mine, strict=True)
         ]

@@ -129,7 +129,7 @@ class KernelRidge(Method):
     def _new(self, task: Task, i: int, life: int) -> Carried:
         """Return network i of the pool in one of its lives, with the state of its optimiser before the first step."""
         (theta,) = task.draws(task.seed, life * self.pool + i, range(1))
-        weights = list(Adam().start(theta[None].to(task.data.mean)))
+        weights = list(Adam().start(theta[None].to(task.data.like)))
         left = self.age if life else -(-self.age * (i + 1) // self.pool)
         return {"weights": weights, "steps": 0, "left": left, "life": life}
 

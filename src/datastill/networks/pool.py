@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import UserError
+from ..space import SPACE
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from ..storage.records import (
     FINITE,
@@ -38,19 +39,21 @@ MOST_NETWORKS = 10_000_000
 """The largest number of networks in a pool, of classes, and of numbers in a shape."""
 FIELDS = {
     "settings": record({"network": TEXT}, needed=("network",), more=True),
-    "shape": list_of(WHOLE, 3, 3),
+    "shape": list_of(WHOLE, 1, 3),
     "classes": WHOLE,
     "class_names": list_of(TEXT, 1, MOST_NETWORKS),
-    "mean": list_of(FINITE, 1, MOST_NETWORKS),
-    "std": list_of(FINITE, 1, MOST_NETWORKS),
+    "space": SPACE,
     "parameters": mapping_of(list_of(whole(0, INTEGER_LIMIT), 0, 100)),
     "accuracies": record(dict.fromkeys(SPLITS, list_of(number(0, 1), 0, MOST_NETWORKS)), needed=SPLITS),
     "seconds": FINITE,
     "torch": TEXT,
     "frozen": optional(TEXT),
+    "mean": list_of(FINITE, 1, MOST_NETWORKS),
+    "std": list_of(FINITE, 1, MOST_NETWORKS),
 }
-HEADER = record(FIELDS, needed=[name for name in FIELDS if name != "frozen"])
-"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen."""
+HEADER = record(FIELDS, needed=[name for name in FIELDS if name not in ("frozen", "space", "mean", "std")])
+"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen. Pools of version 0.1 hold ``mean``
+and ``std`` of pixels in the place of ``space``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from ..artifact import DistilledSet
 from ..errors import UserError
 from ..program import Ordered
-from ..space import SHOWN
 from ..terminal import one_line
 
 Box = tuple[int, int, int, int]
@@ -152,24 +151,10 @@ def caption(distilled: DistilledSet) -> str:
     step, (_, top, _, bottom) = place.steps[0]
     if len(_step_lines(distilled, step, bottom - top)) > 1:
         text += "Below the number of a step are its learned step sizes, one for each epoch. "
-    if len(distilled.shape) == 1:
-        text += "Each example is a line of grey levels, one for each column; black and white are "
-        text += f"{_deviations(low):+.1f} and {_deviations(high):+.1f} standard deviations from the mean of the column."
-    elif (low, high) == (0.0, 1.0):
-        text += "Pixels are shown as they are, cut to [0, 1]."
-    else:
-        text += "Pixels of synthetic examples can lie outside the range [0, 1] of real images: "
-        text += f"here black is {low:.2f} and white is {high:.2f}, a range that holds 99 % of all values."
+    text += distilled.header.space.how_shown(low, high)
     if not distilled.hard:
         text += " Labels are soft: each example is in the column of its most probable class."
-    if len(distilled.shape) == 3 and distilled.shape[0] not in (1, 3):
-        text += f" The grey level is the mean of the {distilled.shape[0]} channels."
     return f"{text} {place.note}" if place.note else text
-
-
-def _deviations(level: float) -> float:
-    """Return the normalised value of a row that has this level of grey."""
-    return (level - 0.5) * 2 * SHOWN
 
 
 def classes_of(distilled: DistilledSet) -> list[list[int]]:

@@ -156,17 +156,9 @@ network = build_network({header.network!r}, shape={distilled.shape}, classes={di
 # and {used.optimiser.words}
 model = distilled.fit(model)
 
-{_yours(distilled)}
+{header.space.sample}
 predicted = model(distilled.normalise(real)).argmax(1)
 """
-
-
-def _yours(distilled: DistilledSet) -> str:
-    """Return a line of Python that stands for a user's own examples."""
-    shape = ", ".join(map(str, distilled.shape))
-    if len(distilled.shape) == 1:
-        return f"real = torch.randn(8, {shape})  # your rows: a tensor, an array or a data frame"
-    return f"real = torch.rand(8, {shape})  # your images: uint8 in 0..255, or floats in [0, 1]"
 
 
 def _headline(run: Run) -> dict[str, str] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def _from_images(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     images = [np.asarray(Image.open(Path(source) / name)) for name in program["files"]]
     pixels = torch.from_numpy(np.stack(images)).reshape(-1, *_image_shape(program))
     pixels = pixels.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
-    mean, std = (torch.tensor(program[key], dtype=torch.float32)[:, None, None] for key in ("mean", "std"))
+    mean, std = _statistics(program, torch.float32)
     return (pixels.to(torch.float32) / 255 - mean) / std
 
 
@@ -91,9 +92,17 @@ def _from_rows(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     """Read and normalise rows in double precision, which gives the exact values."""
     with (Path(source) / "rows.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))[1:]
-    values = np.array([[float(each) for each in line[-program["shape"][0] :]] for line in lines])
-    mean, std = (np.array(program[key], dtype=np.float32).astype(np.float64) for key in ("mean", "std"))
-    return torch.from_numpy((values - mean) / std).to(getattr(torch, program["example_type"]))
+    size = math.prod(program["shape"])
+    values = np.array([[float(each) for each in line[-size:]] for line in lines])
+    values = torch.from_numpy(values).reshape(-1, *program["shape"])
+    mean, std = (each.double() for each in _statistics(program, torch.float32))
+    return ((values - mean) / std).to(getattr(torch, program["example_type"]))
+
+
+def _statistics(program: dict[str, Any], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return the mean and the standard deviation of each channel or column, in a shape that fits examples."""
+    trailing = [1] * (len(program["shape"]) - 1)
+    return [torch.tensor(program["space"][key], dtype=dtype).view(-1, *trailing) for key in ("mean", "std")]
 
 
 def read_labels(program: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
@@ -282,8 +291,7 @@ def _check_sha256(model: nn.Module, wanted: str, *, frozen_only: bool) -> None:
 
 def normalise(real: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
     """Normalise real images (n, channels, height, width), with pixels in [0, 1], or rows (n, columns)."""
-    shape = (-1, *[1] * (len(program["shape"]) - 1))
-    mean, std = (torch.tensor(program[key], dtype=real.dtype).view(shape) for key in ("mean", "std"))
+    mean, std = _statistics(program, real.dtype)
     return (real - mean) / std
 
 

@@ -1,0 +1,146 @@
+"""The contract of a space, and what spaces with a mean and a standard deviation have in common."""
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from ..errors import UserError
+from ..storage.records import list_of, must_have_types, number
+
+MOST_VALUES = 10_000
+"""The largest number of channels or columns."""
+MEANS = list_of(number(-1e9, 1e9), 1, MOST_VALUES)
+DEVIATIONS = list_of(number(1e-9, 1e9), 1, MOST_VALUES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space(abc.ABC):
+    """What examples are: a frozen record of plain values."""
+
+    noun: ClassVar[str]
+    """The word for an example, e.g. ``image``; its plural is `nouns`."""
+    exports: ClassVar[tuple[str, ...]]
+    """The kinds of export that can hold the examples."""
+    compared: ClassVar[str]
+    """The words for the numbers that `difference` compares."""
+    kind: str = field(default="", init=False)
+    """The name of the space in files."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """The shape of one example, as a network takes it."""
+            ...
+
+    @property
+    def nouns(self) -> str:
+        """The word for several examples."""
+        return f"{self.noun}s"
+
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """The shape of an example in words, e.g. ``images of 1 × 28 × 28``."""
+
+    @property
+    @abc.abstractmethod
+    def layout(self) -> str:
+        """The names of the dimensions of an example, e.g. ``(channels, height, width)``."""
+
+    @property
+    @abc.abstractmethod
+    def normalisation(self) -> str:
+        """How real values are normalised, as a formula in words."""
+
+    @property
+    @abc.abstractmethod
+    def sample(self) -> str:
+        """A line of Python that stands for a user's own examples, called ``real``."""
+
+    @abc.abstractmethod
+    def normalise(self, values: Any) -> Float[Tensor, "..."]:
+        """Return real examples as networks take them, in float32; see `DistilledSet.normalise`."""
+
+    @abc.abstractmethod
+    def scaled(self, stored: Shaped[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+        """Return real examples as networks take them, from what real data in memory holds; nothing is checked."""
+
+    @abc.abstractmethod
+    def original(self, inputs: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return normalised examples in the units of the real ones: the inverse of `normalise`, not clipped."""
+
+    @abc.abstractmethod
+    def renormalised(self, original: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return examples in the units of the real ones as networks take them: the inverse of `original`."""
+
+    @abc.abstractmethod
+    def difference(self, other: "Space") -> float:
+        """Return the largest difference of the numbers by which two spaces normalise; infinite if not comparable."""
+
+    @abc.abstractmethod
+    def pictures(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n c h w"]:
+        """Return normalised examples as pictures: values from 0 to 1 are from black to white, and may exceed them."""
+
+    @abc.abstractmethod
+    def how_shown(self, low: float, high: float) -> str:
+        """Say how `pictures` are to be read if the value `low` is drawn black and `high` white."""
+
+    def table(self, inputs: Float[Tensor, "n *shape"]) -> tuple[list[str], list[list[Any]]]:
+        """Return the names of columns, and a row of values for each example, from which they follow exactly.
+
+        The last columns are numbers, as many as an example has, in the units of the real ones.
+        """
+        raise NotImplementedError(f"{self.kind} cannot be written as a table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled(Space):
+    """A space of numbers x that are normalised as (x - mean) / std, in each channel or column."""
+
+    mean: Annotated[tuple[float, ...], MEANS]
+    """Mean of the real values, of each channel or column."""
+    std: Annotated[tuple[float, ...], DEVIATIONS]
+    """Standard deviation of the real values, of each channel or column; 1 if they are constant."""
+
+    @property
+    @abc.abstractmethod
+    def formula(self) -> str:
+        """How real values are normalised, without numbers."""
+
+    @property
+    def normalisation(self) -> str:
+        """How real values are normalised, with all numbers."""
+        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
+        return f"{self.formula}, with mean {mean} and standard deviation {std}"
+
+    def statistics(self, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Return the mean and the standard deviation in a shape that fits examples."""
+        trailing = (1,) * (len(self.shape) - 1)
+        mean, std = (torch.tensor(each, dtype=dtype, device=device) for each in (self.mean, self.std))
+        return mean.view(-1, *trailing), std.view(-1, *trailing)
+
+    def original(self, inputs: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return normalised examples in the units of the real ones: the inverse of `normalise`, not clipped."""
+        mean, std = self.statistics(inputs.device)
+        return inputs * std + mean
+
+    def renormalised(self, original: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return (x - mean) / std."""
+        mean, std = self.statistics(original.device)
+        return (original - mean) / std
+
+    def difference(self, other: Space) -> float:
+        """Return the largest difference of two means or standard deviations."""
+        if not isinstance(other, Scaled) or len(other.mean) != len(self.mean):
+            return float("inf")
+        return max(abs(a - b) for a, b in zip((*self.mean, *self.std), (*other.mean, *other.std), strict=True))
+
+    def _must_have_pairs(self, each: str) -> None:
+        must_have_types(self)
+        if len(self.std) != len(self.mean):
+            raise UserError(f"mean has {len(self.mean)} values and std {len(self.std)}; give one for each {each}")

@@ -1,0 +1,110 @@
+"""The space of rows of numbers."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import UserError, counted
+from ..storage.records import list_of, text
+from .base import MOST_VALUES, Scaled, Space
+
+SHOWN = 3.0
+"""The normalised value of a row that is shown white in a picture; its negative is shown black."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors(Scaled):
+    """Rows of numbers, e.g. of a table: a value x is normalised as (x - mean) / std, in each column."""
+
+    noun = "row"
+    exports = ("csv", "npz")
+    compared = "mean and std of columns"
+    kind: Literal["vectors"] = field(default="vectors", init=False)
+    columns: Annotated[tuple[str, ...], list_of(text(1000), 1, MOST_VALUES)]
+    """Names of the columns, in the order of the values."""
+
+    def __post_init__(self) -> None:
+        self._must_have_pairs("column")
+        if len(self.columns) != len(self.mean):
+            raise UserError(
+                f"there are {counted(len(self.columns), 'column')}, but {len(self.mean)} values of mean and std; "
+                "give one for each column"
+            )
+        if len(set(self.columns)) < len(self.columns):
+            raise UserError("two columns have one name; give every column another name")
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """(columns,)."""
+        return (len(self.columns),)
+
+    @property
+    def words(self) -> str:
+        """The shape of a row in words."""
+        return f"rows of {counted(len(self.columns), 'number')}"
+
+    @property
+    def layout(self) -> str:
+        """The names of the dimensions of a row."""
+        return "(columns,)"
+
+    @property
+    def formula(self) -> str:
+        """How values are normalised."""
+        return "(value - mean) / std in each column"
+
+    @property
+    def sample(self) -> str:
+        """A line of Python that stands for a user's rows."""
+        return f"real = torch.randn(8, {len(self.columns)})  # your rows: a tensor, an array or a data frame"
+
+    def normalise(self, values: Any) -> Float[Tensor, "... columns"]:
+        """Return rows as float32 of shape (..., columns), from a tensor, an array, lists of numbers or a data frame."""
+        rows = torch.as_tensor(self._array(values), dtype=torch.float32)
+        if not rows.dim() or rows.shape[-1] != len(self.columns):
+            wanted = counted(len(self.columns), "column")
+            raise UserError(f"rows have the shape {tuple(rows.shape)}, but those of the set have {wanted}")
+        if not bool(rows.isfinite().all()):
+            raise UserError("rows hold values that are missing or not finite; fill or remove them first")
+        return self.renormalised(rows)
+
+    def scaled(self, stored: Float[Tensor, "... columns"], dtype: torch.dtype) -> Float[Tensor, "... columns"]:
+        """Return rows in another precision, with mean 0 and standard deviation 1 in each column."""
+        mean, std = self.statistics(stored.device, dtype)
+        return (stored.to(dtype) - mean) / std
+
+    def difference(self, other: Space) -> float:
+        """Return the largest difference of two means or standard deviations, as a multiple of the column's std."""
+        if not isinstance(other, Vectors) or other.columns != self.columns:
+            return float("inf")
+        pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), (*self.std, *self.std), strict=True)
+        return max(abs(a - b) / unit for a, b, unit in pairs)
+
+    def pictures(self, inputs: Float[Tensor, "n columns"]) -> Float[Tensor, "n 1 1 columns"]:
+        """Return rows as lines of grey levels: normalised values from `-SHOWN` to `SHOWN` are from black to white."""
+        return (inputs / (2 * SHOWN) + 0.5)[:, None, None]
+
+    def how_shown(self, low: float, high: float) -> str:
+        """Say how rows are drawn."""
+        black, white = ((level - 0.5) * 2 * SHOWN for level in (low, high))
+        text = "Each example is a line of grey levels, one for each column; black and white are "
+        return text + f"{black:+.1f} and {white:+.1f} standard deviations from the mean of the column."
+
+    def table(self, inputs: Float[Tensor, "n columns"]) -> tuple[list[str], list[list[Any]]]:
+        """Return the columns, and the rows in their units."""
+        mean, std = (each.double() for each in self.statistics(torch.device("cpu")))
+        return list(self.columns), (inputs.detach().cpu().double() * std + mean).flatten(1).tolist()
+
+    def _array(self, values: Any) -> Any:
+        if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a data frame of pandas or polars
+            if missing := [name for name in self.columns if name not in list(values.columns)]:
+                raise UserError(f"the table lacks the column {missing[0]!r} of the set")
+            values = values[list(self.columns)].to_numpy()
+        try:
+            return values if isinstance(values, Tensor) else np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"rows must be numbers: {str(error).splitlines()[0]}") from error
