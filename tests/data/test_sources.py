@@ -131,7 +131,7 @@ def test_a_black_margin_is_added_after_resizing(arrays):
     assert found.shape == (3, 8, 8)
     assert torch.equal(found.test.images[:, :, 2:-2, 2:-2], resized.test.images)
     assert found.train.images.sum() == resized.train.images.sum(), "the margin is black"
-    torch.testing.assert_close(found.mean, resized.mean / 4)
+    assert found.space.mean == pytest.approx([each / 4 for each in resized.space.mean])
     with pytest.raises(UserError, match="pad is -1, but must be from 0 to 256 pixels"):
         DataSettings(pad=-1)
 
@@ -310,11 +310,6 @@ def test_folders_that_cannot_be_used(folder, tmp_path):
     (tmp_path / "broken" / "train.parquet").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"^cannot read the folder '.*broken' \(.+\); it must hold"):
         load_data(tmp_path / "broken")
-
-
-def test_text_is_not_images(real):
-    with pytest.raises(UserError, match=r"^split 'train' has no image column among text, label; call the one to use"):
-        load_data(real("text_sst2"))
 
 
 def test_tables_that_cannot_be_used(arrays):
