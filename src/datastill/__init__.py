@@ -1,6 +1,6 @@
 """datastill: learn a few synthetic examples that train a network nearly as well as the whole data set."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # ruff: noqa: E402
 from .caches import find_room

@@ -232,6 +232,7 @@ def _convnet(name: str, data: str, network: str, method: Method, loop: LoopSetti
         method=method,
         loop=replace(loop, validate_every=loop.iterations),
         protocol=Protocol(networks=5, network="convnet"),
+        validation=Protocol(networks=1, network="convnet"),
     )
 
 

@@ -24,10 +24,11 @@ from .fit import along, unseen
 from .matching import matched
 from .protocol import Protocol
 
-CURVE_NETWORKS = 10
-"""The largest number of networks that a curve is measured with."""
-CURVE_IMAGES = 2000
-"""The largest number of images that a curve is measured on."""
+CURVE, LONG_CURVE = (10, 2000), (2, 500)
+"""The largest numbers of networks and of images that a curve is measured with; the second is for long programs, whose
+curve would otherwise take longer than the score."""
+LONG_STEPS = 500
+"""Gradient steps above which a program is long."""
 CURVE_POINTS = 60
 """The approximate largest number of points of a curve."""
 
@@ -178,11 +179,11 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
     neighbours.must_train(resolved, "accuracy after each step")
-    real = data.validation.spaced(CURVE_IMAGES)
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
-    thetas = thetas[:CURVE_NETWORKS]
-    answers, accuracy = Answers(network, distilled, real), Accuracy()
     length = resolved.program_of(distilled).length(distilled.size)
+    networks, images = LONG_CURVE if length > LONG_STEPS else CURVE
+    thetas, real = thetas[:networks], data.validation.spaced(images)
+    answers, accuracy = Answers(network, distilled, real), Accuracy()
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
     stages = itertools.chain([thetas], along(distilled, resolved, network, thetas))
     rows = [
