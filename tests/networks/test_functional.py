@@ -269,4 +269,4 @@ def test_shapes_in_signatures_are_checked_in_the_tests():
     with pytest.raises(jaxtyping.TypeCheckError):
         network.apply_many(thetas, images[:1])
     with pytest.raises(jaxtyping.TypeCheckError):
-        network.apply(thetas[0], images)
+        network.apply(thetas, images[0])
