@@ -22,7 +22,7 @@ from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, st
 from .base import Method, OuterRate, State, Task, Update
 
 PIECE = 16
-"""Real images in one forward pass; few images stay in the cache of a processor."""
+"""Images in one forward pass; few images stay in the cache of a processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +104,11 @@ class DistributionMatching(Method):
         changed = self._augmentation.draw(1, data.shape, generator(seed, "augmentation", *index))
         embedded = self._embedding(_features(task), theta, generator(seed, "frequencies", *index))
         with torch.no_grad():
-            pieces = changed(data.normalise(data.train.images[chosen])).split(PIECE)
-            real = class_means(torch.cat([embedded(each) for each in pieces]), data.train.labels[chosen], count)
+            images = changed(data.normalise(data.train.images[chosen]))
+            real = class_means(_in_pieces(embedded, images), data.train.labels[chosen], count)
         (labels,) = start_labels(data, ipc=self.ipc, steps=1)
         examples = examples.clone().requires_grad_()
-        distance = squared_distance(real, class_means(embedded(changed(examples)), labels, count))
+        distance = squared_distance(real, class_means(_in_pieces(embedded, changed(examples)), labels, count))
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
 
@@ -157,6 +157,10 @@ def squared_distance(
 ) -> Float[Tensor, ""]:
     """Return the sum over the classes of the squared distance of their means (2110.04181, eq. 4)."""
     return (real - synthetic).square().sum()
+
+
+def _in_pieces(embedded: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.cat([embedded(piece) for piece in images.split(PIECE)])
 
 
 def _features(task: Task) -> Network:

@@ -1,8 +1,8 @@
 """Kernel ridge regression: learn examples from which a closed form predicts the labels of real data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..networks import Network
-from ..networks.head import features_of
+from ..networks.head import features_of, logits_of
 from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, without_mirrors
 from ..rng import generator
 from ..storage.records import must_have_types
@@ -25,14 +25,11 @@ from ..synthetic import (
     start_examples,
     start_labels,
 )
-from ..training import inner_loss
 from .base import Carried, Method, OuterRate, State, Task, Update
 from .kernels import fully_connected, ridge_predictions
 
-Kernel = Callable[[Tensor, Tensor], Tensor]
-"""(examples (n, *shape), examples (m, *shape)) -> the kernel of each two of them (n, m)."""
 PIECE = 16
-"""Real images in one forward pass; few images stay in the cache of a processor."""
+"""Images in one forward pass; few images stay in the cache of a processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,47 +136,54 @@ class KernelRidge(Method):
         return rates | {"labels": OuterRate(rate=self.labels_rate)} if self.labels_rate else rates
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
-        """Return the gradient of half the squared error on a real batch; the network then takes its gradient step."""
-        pool = state.carried.get("pool", [])
-        draw = generator(task.seed, "network of the pool", iteration)
-        i = int(torch.randint(len(pool), (), generator=draw)) if pool else 0
+        """Return the gradient of half the squared error on a real batch; a network of the pool takes a step."""
         real, labels = task.data.batch(generator(task.seed, "real batch", iteration), self.real_batch)
         learned = {name: state.learned[name].clone().requires_grad_() for name in ("examples", "labels")}
-        examples = basis(task.data, self.coordinates).examples(learned["examples"])
-        cross, square = self._kernels(task, pool[i]["weights"][0][0] if pool else None, real, examples)
+        examples, carried = basis(task.data, self.coordinates).examples(learned["examples"]), {}
+        if "pool" in state.carried:
+            (cross, square), carried = self._of_features(task, state, iteration, real, examples)
+        else:
+            real, examples = real.double(), examples.double()
+            cross, square = (fully_connected(each, examples, self.depth) for each in (real, examples))
         predictions = ridge_predictions(cross, square, learned["labels"], self.ridge)
         objective = SquaredError()(predictions, labels).mean()
         names = tuple(self.rates())
         gradients = torch.autograd.grad(objective, [learned[name] for name in names])
-        carried = {"pool": [*pool[:i], self._older(task, state, pool, i), *pool[i + 1 :]]} if pool else {}
         return Update(
             objective=float(objective.detach()),
             gradients={name: gradient[None] for name, gradient in zip(names, gradients, strict=True)},
             carried=carried,
         )
 
-    def _kernels(self, task: Task, theta: Tensor | None, real: Tensor, examples: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the kernel of real images and examples, and of each two examples, in float64."""
-        if theta is None:
-            real, examples = real.double(), examples.double()
-            return fully_connected(real, examples, self.depth), fully_connected(examples, examples, self.depth)
-        network = _features(task)
-        with torch.no_grad():
-            of_real = torch.cat([network.apply(theta, piece) for piece in real.split(PIECE)]).double()
-        of_examples = network.apply(theta, examples).double()
-        return of_real @ of_examples.T, of_examples @ of_examples.T
+    def _of_features(
+        self, task: Task, state: State, iteration: int, real: Tensor, examples: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Carried]:
+        """Return the kernels of one network of the pool, and the pool in which this network is a gradient step older.
 
-    def _older(self, task: Task, state: State, pool: list[Any], i: int) -> Carried:
-        """Return network i of the pool after a gradient step on the set; a new network if this one is old."""
-        member = pool[i]
+        Both use one forward pass of the examples.
+
+        Returns:
+            the kernel of real images and examples, and that of each two examples, in float64; the new pool.
+        """
+        pool = state.carried["pool"]
+        i = int(torch.randint(len(pool), (), generator=generator(task.seed, "network of the pool", iteration)))
+        (weights,) = pool[i]["weights"][0]
+        theta = weights.clone().requires_grad_()
+        features = _in_pieces(task, theta, examples)
+        with torch.no_grad():
+            of_real = _in_pieces(task, theta, real).double()
+        errors = SquaredError()(logits_of(task.network, theta, features), state.learned["labels"])
+        older = self._older(task, i, pool[i], theta, errors.mean())
+        features = features.double()
+        return (of_real @ features.T, features @ features.T), {"pool": [*pool[:i], older, *pool[i + 1 :]]}
+
+    def _older(self, task: Task, i: int, member: Carried, theta: Tensor, loss: Tensor) -> Carried:
+        """Return network i of the pool after a gradient step along a loss of its weights; a new one if it is old."""
         if member["steps"] + 1 >= member["left"]:
             return self._new(task, i, member["life"] + 1)
-        examples = basis(task.data, self.coordinates).examples(state.learned["examples"])
-        thetas = member["weights"][0].clone().requires_grad_()
-        losses = inner_loss(task.network, SquaredError())(thetas, examples[None], state.learned["labels"][None])
-        (gradient,) = torch.autograd.grad(losses.sum(), thetas)
+        (gradient,) = torch.autograd.grad(loss, theta, retain_graph=True)
         size = torch.tensor(self.pool_step_size)
-        weights = list(Adam().update(tuple(member["weights"]), gradient, size, member["steps"]))
+        weights = list(Adam().update(tuple(member["weights"]), gradient[None], size, member["steps"]))
         return member | {"weights": weights, "steps": member["steps"] + 1}
 
     def result(self, task: Task, state: State) -> SyntheticData:
@@ -190,6 +194,10 @@ class KernelRidge(Method):
             targets=(self.sharpness * state.learned["labels"]).softmax(1),
             program=program if self.mirror else without_mirrors(program),
         )
+
+
+def _in_pieces(task: Task, theta: Tensor, images: Tensor) -> Tensor:
+    return torch.cat([_features(task).apply(theta, piece) for piece in images.split(PIECE)])
 
 
 def _features(task: Task) -> Network:

@@ -1,9 +1,10 @@
-"""Networks without their last linear layer: functions from images to features."""
+"""Networks in two parts: from images to features, and the last linear layer from features to logits."""
 
 import copy
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..errors import UserError
@@ -20,10 +21,7 @@ def features_of(network: Network) -> Network:
     Raises:
         UserError: the outputs of the network are not those of a linear layer.
     """
-    layers = [(name, layer) for name, layer in network.module.named_modules() if isinstance(layer, nn.Linear)]
-    name, head = layers[-1] if layers else ("", None)
-    if not name or head is None:
-        raise _without_linear_end(network)
+    name, head = _last_linear(network)
     found = copy.copy(network)
     found.module, found.classes = copy.deepcopy(network.module), head.in_features
     found.module.set_submodule(name, nn.Identity())
@@ -39,13 +37,27 @@ def _agrees(network: Network, features: Network, name: str) -> bool:
     draw, device = torch.Generator().manual_seed(0), next(network.module.parameters()).device
     theta = torch.randn(network.size, generator=draw).to(device) / 10
     images = torch.rand(2, *network.shape, generator=draw).to(device)
-    named = network.named(theta)
-    weight, bias = (named.get(f"{name}.{key}") for key in ("weight", "bias"))
-    if weight is None:  # frozen, or tied to another layer
+    if f"{name}.weight" not in network.names:  # frozen, or tied to another layer
         return False
-    found = linear(features.apply(theta, images), weight, bias)
+    found = logits_of(network, theta, features.apply(theta, images))
     logits = network.apply(theta, images)
     return found.shape == logits.shape and bool(torch.allclose(found, logits, rtol=1e-3, atol=1e-5))
+
+
+def logits_of(
+    network: Network, theta: Float[Tensor, " size"], features: Float[Tensor, "b features"]
+) -> Float[Tensor, "b classes"]:
+    """Return the logits that the last linear layer of a network gives for features of `features_of`."""
+    name, _ = _last_linear(network)
+    named = network.named(theta)
+    return linear(features, named[f"{name}.weight"], named.get(f"{name}.bias"))
+
+
+def _last_linear(network: Network) -> tuple[str, nn.Linear]:
+    layers = [(name, layer) for name, layer in network.module.named_modules() if isinstance(layer, nn.Linear)]
+    if not layers or not layers[-1][0]:
+        raise _without_linear_end(network)
+    return layers[-1]
 
 
 def _without_linear_end(network: Network) -> UserError:
