@@ -53,9 +53,9 @@ def test_networks_are_trained_and_say_how_well(path: Path) -> None:
 
 def test_a_network_is_the_same_whether_trained_alone_or_with_others(path: Path) -> None:
     pool, network = Pool.load(path), build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    together = train(SETTINGS, network, DATA, list(range(7)))
+    together = train(SETTINGS, network, DATA, list(range(7)))[:, -1]
     torch.testing.assert_close(together, torch.cat([pool.training, pool.held_out]), rtol=1e-3, atol=1e-4)
-    alone = train(SETTINGS, network, DATA, [5])
+    alone = train(SETTINGS, network, DATA, [5])[:, -1]
     torch.testing.assert_close(alone[0], pool.held_out[1], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(pool.training[0], pool.training[1], atol=1e-2)
 
@@ -64,7 +64,7 @@ def test_training_is_that_of_torch(path: Path) -> None:
     """Adam with a falling rate on shuffled batches, by torch's own optimiser and module."""
     settings = replace(SETTINGS, epochs=1)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    found = train(settings, network, DATA, [2])[0]
+    found = train(settings, network, DATA, [2])[0, -1]
     module = network.factory()
     module.load_state_dict(network.named(network.init("xavier", [generator(0, "pool weights", 2)])[0]))
     order = torch.randperm(len(DATA.train), generator=generator(0, "pool batches", 2, 0))
@@ -111,7 +111,7 @@ def test_a_pool_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
     """Wherever it was cut in a group that is trained together, and whichever way is faster when it goes on."""
-    settings, written = replace(SETTINGS, epochs=1), []
+    settings, written = replace(SETTINGS, epochs=1, snapshots=2), []
 
     class Killed(BaseException):
         pass
@@ -130,7 +130,9 @@ def test_a_pool_that_was_killed_ends_bit_for_bit_as_one_that_was_not(
             pretrain(settings, DATA, tmp_path / "cut")
     monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: 1)
     again = pretrain(settings, DATA, tmp_path / "cut")
-    assert torch.equal(torch.cat([again.training, again.held_out]), torch.cat([whole.training, whole.held_out]))
+    for snapshot in (0, 1, 2):
+        for one, other in ((again.at(snapshot), whole.at(snapshot)), (again, whole)):
+            assert torch.equal(torch.cat([one.training, one.held_out]), torch.cat([other.training, other.held_out]))
     assert {file.name for file in tmp_path.iterdir()} == {"whole", "cut"}
 
 

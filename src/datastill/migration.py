@@ -216,10 +216,15 @@ def part(plain: Any) -> Any:
 
 
 def pool_settings(plain: Any) -> Any:
-    """Return the settings of a pool as this version reads them; earlier ones named its start by ``initialiser``."""
-    if not isinstance(plain, Mapping) or "initialiser" not in plain:
+    """Return the settings of a pool as this version reads them.
+
+    Earlier ones named the start by ``initialiser``, and had no snapshots.
+    """
+    if not isinstance(plain, Mapping):
         return plain
-    new = {name: value for name, value in plain.items() if name != "initialiser"}
+    new = {"snapshots": 0} | {name: value for name, value in plain.items() if name != "initialiser"}
+    if "initialiser" not in plain:
+        return new
     (initialiser,) = _texts(plain, initialiser="xavier")
     start = _start(initialiser if FromPool.spelled(initialiser) else "random", initialiser)
     return new | {"start": _as_plain(start)}

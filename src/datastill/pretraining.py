@@ -4,9 +4,9 @@ import itertools
 import shutil
 import statistics
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,20 +17,23 @@ from torch import Tensor
 
 from . import distributed, migration
 from .data import DataSettings, RealData
-from .errors import UserError, at_least
+from .errors import UserError, at_least, counted
 from .evaluation.answers import answers
 from .identity import data_identity, files_identity, must_match
 from .locks import alone
 from .modes import usual_modes
 from .networks import Network, build
-from .networks.pool import Pool, parts
+from .networks.pool import SPLITS, Pool, parts
+from .networks.snapshots import Snapshots, places, sha256_of
 from .networks.start import START, Random, Start
 from .objectives import Accuracy
 from .program import optimiser
+from .report import bytes_of
 from .rng import generator
 from .runlog import ProgressLine, say
-from .storage.files import as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
+from .storage.files import MOST_BYTES, as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
 from .storage.records import must_have_types
+from .storage.streamed import read_piece
 from .training import real_loss
 
 NETWORKS_PER_BATCH = 8
@@ -67,6 +70,10 @@ class PoolSettings:
     """Initial learning rate of Adam; it falls linearly to 0."""
     seed: int = 0
     """Seed of initial weights and batches."""
+    snapshots: int = 0
+    """How often the weights of each network are kept along its training, at evenly spaced gradient steps: equal to
+    --epochs, they are kept after every epoch. Snapshot 0 is the initial weights, and the last one is the trained
+    network. A start names one by its number: pool:FILE@5. 0: only trained networks are kept."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -75,6 +82,7 @@ class PoolSettings:
         at_least("held_out", self.held_out, 0)
         at_least("epochs", self.epochs, 1)
         at_least("batch", self.batch, 1)
+        at_least("snapshots", self.snapshots, 0)
 
 
 @usual_modes()
@@ -103,11 +111,26 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
         return finished
     network = distributed.on_every_rank(lambda: build(settings.network, shape=data.shape, classes=data.classes))
     network = network.to(data.device)
+    _say_size(settings, network, data)
     distributed.on_every_rank(lambda: _initial(settings, network, [0]))  # a start that does not fit is refused at once
     with alone(folder):
         together = _together(settings, network, data, folder)
         _train(settings, network, data, folder, together)
         return distributed.on_first_rank(lambda: _joined(settings, network, data, folder, path))
+
+
+def _say_size(settings: PoolSettings, network: Network, data: RealData) -> None:
+    """Say how large the file of the pool will be; refuse a pool whose trained networks could not be read again."""
+    kept = places(settings.snapshots, _total(settings, data))
+    networks = settings.count + settings.held_out
+    trained = networks * network.size * torch.float32.itemsize
+    if trained > MOST_BYTES:
+        raise UserError(
+            f"the trained networks would have {bytes_of(trained)}, but a pool of at most {bytes_of(MOST_BYTES)} can be "
+            f"read; use at most {MOST_BYTES * networks // trained} networks"
+        )
+    each = f"weights of {counted(networks, 'network')}" + (f" at {len(kept)} places" if settings.snapshots else "")
+    say(f"the pool will have {bytes_of(trained * len(kept))} ({each}); twice that on disk until it is finished")
 
 
 def _finished(settings: PoolSettings, path: Path) -> Pool | None:
@@ -172,24 +195,34 @@ def _train(settings: PoolSettings, network: Network, data: RealData, folder: Pat
 
 
 def _whole(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> list[dict[str, Tensor]]:
-    """Train the networks with these indices and measure their accuracy; return both, and the seconds of training."""
+    """Train the networks with these indices; return weights, snapshots, accuracy, and the seconds of training."""
     if not which:
         return []
     began = time.perf_counter()
-    thetas = train(settings, network, data, which)
-    if not bool(thetas.isfinite().all()):
+    along = train(settings, network, data, which)
+    if not bool(along.isfinite().all()):
         raise UserError(
             f"the weights of network {network.name!r} are not finite after its training; use a smaller rate than "
             f"{settings.rate:g}, or another start than {settings.start}"
         )
     seconds = torch.tensor((time.perf_counter() - began) / len(which))
-    accuracies = [torch.tensor(_accuracy(network, theta, data)) for theta in thetas]
-    return [{"theta": t.cpu(), "accuracy": a, "seconds": seconds} for t, a in zip(thetas, accuracies, strict=True)]
+    found = []
+    for thetas in along:
+        accuracy = torch.tensor(_accuracy(network, thetas[-1].to(data.device), data))
+        found.append({"theta": thetas[-1].clone(), "accuracy": accuracy, "seconds": seconds} | _kept(thetas[:-1]))
+    return found
+
+
+def _kept(thetas: Float[Tensor, "snapshots size"]) -> dict[str, Tensor]:
+    """Return the snapshots of a network as tensors of its file, with their SHA-256; nothing if there are none."""
+    if not len(thetas):
+        return {}
+    return {"snapshots": thetas.contiguous(), "sha256": torch.stack([sha256_of(theta) for theta in thetas])}
 
 
 def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
     """Return how many networks to train at once: 1, or `NETWORKS_PER_BATCH` if this is faster per network."""
-    if not network.batches or _steps(settings, data) * settings.epochs < 2:
+    if not network.batches or _total(settings, data) < 2:
         return 1
     seconds = {}
     for count in (1, NETWORKS_PER_BATCH):
@@ -201,9 +234,21 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
     return min(seconds, key=lambda count: seconds[count])
 
 
-def train(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Float[Tensor, "networks size"]:
-    """Train the networks with these indices; the weights of each depend only on its index, up to rounding."""
-    return deque(train_steps(settings, network, data, which), maxlen=1).pop()
+def train(
+    settings: PoolSettings, network: Network, data: RealData, which: list[int]
+) -> Float[Tensor, "networks places size"]:
+    """Train the networks with these indices; the weights of each depend only on its index, up to rounding.
+
+    Returns:
+        Their weights on the CPU at each snapshot; the last ones are trained. Without snapshots, only these.
+    """
+    kept, found = set(places(settings.snapshots, _total(settings, data))), []
+    if 0 in kept:
+        found.append(_initial(settings, network, which).cpu())
+    for step, thetas in enumerate(train_steps(settings, network, data, which), start=1):
+        if step in kept:
+            found.append(thetas.detach().cpu().clone())
+    return torch.stack(found, dim=1)
 
 
 def train_steps(
@@ -212,7 +257,7 @@ def train_steps(
     """Yield the weights of the networks with these indices after each gradient step of Adam."""
     loss, rule, device = real_loss(network), optimiser("adam"), data.device
     thetas = _initial(settings, network, which).to(device)
-    state, total = rule.start(thetas), _steps(settings, data) * settings.epochs
+    state, total = rule.start(thetas), _total(settings, data)
     for t, index in enumerate(_batches(settings, data, which)):
         images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
         weights = state[0].requires_grad_()
@@ -238,7 +283,13 @@ def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterat
         yield from orders[:, : size * _steps(settings, data)].split(size, dim=1)
 
 
+def _total(settings: PoolSettings, data: RealData) -> int:
+    """Return the gradient steps of the whole training."""
+    return _steps(settings, data) * settings.epochs
+
+
 def _steps(settings: PoolSettings, data: RealData) -> int:
+    """Return the gradient steps of a pass."""
     return max(len(data.train) // settings.batch, 1)
 
 
@@ -252,7 +303,7 @@ def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
     """Write all networks to one file, then remove the folder."""
-    found = [read_tensors(folder / _name(i))[1] for i in range(settings.count + settings.held_out)]
+    found = [_part(folder, i) for i in range(settings.count + settings.held_out)]
     thetas = torch.stack([part["theta"] for part in found])
     accuracies = [round(float(part["accuracy"]), 6) for part in found]
     header = {
@@ -266,10 +317,38 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
         "seconds": round(sum(float(part["seconds"]) for part in found), 1),
         "torch": torch.__version__,
     } | ({"frozen": network.sha256()} if network.frozen else {})
-    pool = Pool(training=thetas[: settings.count], held_out=thetas[settings.count :], header=header)
-    pool.save(path)
+    snapshots = _snapshots(settings, data, folder, found)
+    if snapshots:
+        header["snapshots"] = list(snapshots.steps)
+    training, held_out = thetas.split([settings.count, settings.held_out])
+    Pool(training=training, held_out=held_out, header=header, snapshots=snapshots).save(path)
+    pool = Pool.load(path)
     shutil.rmtree(folder, ignore_errors=True)
     return pool
+
+
+def _part(folder: Path, index: int) -> dict[str, Tensor]:
+    """Return the tensors of a trained network, without its snapshots."""
+    return read_tensors(folder / _name(index), ["snapshots"])[1]
+
+
+def _snapshots(
+    settings: PoolSettings, data: RealData, folder: Path, found: list[dict[str, Tensor]]
+) -> Snapshots | None:
+    """Return the snapshots in the files of the trained networks; None if there are none."""
+    if not settings.snapshots:
+        return None
+    sha256 = torch.stack([part["sha256"] for part in found]).split([settings.count, settings.held_out])
+    return Snapshots(
+        steps=tuple(places(settings.snapshots, _total(settings, data))),
+        sha256=dict(zip(SPLITS, sha256, strict=True)),
+        read=partial(_read, folder, {"training": 0, "held_out": settings.count}),
+    )
+
+
+def _read(folder: Path, first: dict[str, int], split: str, network: int, snapshot: int) -> Float[Tensor, " size"]:
+    """Return the weights of a snapshot, as `Snapshots.read` does; a split begins at index `first` of the pool."""
+    return read_piece(folder / _name(first[split] + network), "snapshots", (snapshot,))
 
 
 def _name(index: int) -> str:

@@ -14,6 +14,7 @@ from datastill.config import as_dict, from_dict
 from datastill.loop import LoopSettings
 from datastill.networks import build
 from datastill.networks.pool import FORMAT, Pool
+from datastill.networks.snapshots import sha256_of
 from datastill.networks.weights import fill
 from datastill.pretraining import PoolSettings
 from datastill.run import prepare
@@ -42,13 +43,22 @@ def pool(folder: Path, draw: random.Random) -> None:
         "torch": "2",
     }
     tensors: Any = {"training": torch.randn(2, network.size), "held_out": torch.randn(1, network.size)}
+    if draw.random() < 0.5:
+        header["snapshots"] = [0, 3, 9]
+        for split, count in (("training", 2), ("held_out", 1)):
+            tensors[f"{split}.snapshots"] = torch.randn(count, 2, network.size)
+            digests = [sha256_of(theta) for theta in tensors[f"{split}.snapshots"].flatten(0, 1)]
+            tensors[f"{split}.sha256"] = torch.stack(digests).view(count, 2, -1)
     if draw.random() < 0.7:
         header = changed(header, draw)
     else:
         tensors = storable(changed(tensors, draw))
     text = json.dumps(header)
-    save_file(tensors, folder / "pool", {"format": FORMAT, "header": text, "sha256": digest(text, tensors)})
+    read = {name: value for name, value in tensors.items() if not str(name).endswith(".snapshots")}
+    save_file(tensors, folder / "pool", {"format": FORMAT, "header": text, "sha256": digest(text, read)})
     found = Pool.load(folder / "pool")
+    if found.snapshots:
+        assert len(found.at(1).held_out) == len(found.held_out)
     found.check(network)
     assert len(found.drawn)
     assert len(found.validating)

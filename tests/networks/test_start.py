@@ -30,8 +30,11 @@ STARTS = [
     Pretrained(SHA256),
     FromPool("a pool#", 3, SHA256),
     FromPool("a (pool", None, SHA256),
+    FromPool("a pool", 3, SHA256, 5),
+    FromPool("a pool", snapshot=0),
 ]
-SPELLED = ["random(kaiming)", "fixed(orthogonal)", "pretrained", "pool:pools/a (b).safetensors", "pool:x#3"]
+SPELLED = ["random(kaiming)", "fixed(orthogonal)", "pretrained", "pool:pools/a (b).safetensors", "pool:x#3",
+           "pool:x@5", "pool:x#3@0", "pool:me@home/x.safetensors"]  # fmt: skip
 
 
 def network() -> Network:
@@ -66,7 +69,7 @@ def test_a_word_alone_takes_the_usual_initialiser() -> None:
     ("text", "why"),
     [
         ("", "must be random"),
-        ("xavier", r"must be random\(xavier\), fixed\(xavier\), pretrained, pool:FILE or pool:FILE#3"),
+        ("xavier", r"must be random\(xavier\), fixed\(xavier\), pretrained, pool:FILE, pool:FILE#3, pool:FILE@5 or"),
         ("own", "must be random"),
         ("random(xavir)", "did you mean 'xavier'"),
         ("fixed(xavier", "no closing bracket"),
@@ -74,6 +77,10 @@ def test_a_word_alone_takes_the_usual_initialiser() -> None:
         ("pool:", "names no file"),
         ("pool:file#last", "names no network"),
         ("pool:file#" + "9" * 5000, "names no network"),
+        ("pool:file#3@last", "names no snapshot; write FILE@5 or FILE#3@5"),
+        ("pool:file@" + "9" * 5000, "names no snapshot"),
+        ("pool:file#@5", "names no network"),
+        ("pool:@5", "names no file"),
     ],
 )
 def test_another_text_is_refused_with_what_to_write(text: str, why: str) -> None:
@@ -98,6 +105,7 @@ def test_a_start_in_json_is_read_back(start: Start) -> None:
         ({"kind": "random", "seed": 3}, "unknown name in start 'seed'.*newer version"),
         ({"kind": "pool"}, "start lacks 'file'"),
         ({"kind": "pool", "file": "x", "which": -1}, "start.which is -1"),
+        ({"kind": "pool", "file": "x", "snapshot": -1}, "start.snapshot is -1"),
         ({"kind": "fixed", "initialiser": 3}, "start.initialiser is 3"),
     ],
 )
@@ -116,7 +124,7 @@ def test_every_start_says_what_it_is(start: Start) -> None:
 
 
 def test_only_a_start_that_names_a_file_opens_one() -> None:
-    assert [start.opens for start in STARTS] == ["", "", "", "a pool#", "a (pool"]
+    assert [start.opens for start in STARTS] == ["", "", "", "a pool#", "a (pool", "a pool", "a pool"]
 
 
 def test_random_draws_differ_and_depend_on_seed_iteration_and_number_alone() -> None:

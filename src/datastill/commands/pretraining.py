@@ -29,6 +29,8 @@ class Pretrain:
       datastill pretrain usps --data.resize 20 --data.pad 4 --count 50 --out pools/usps.safetensors
       datastill distill mnist-random --start pool:pools/usps.safetensors         from random networks of the pool
       datastill distill mnist-random --start "pool:pools/usps.safetensors#3"     from network 3 of the pool
+      datastill pretrain mnist --epochs 10 --snapshots 10     also keep the weights after every epoch
+      datastill distill mnist-random --start "pool:pools/mnist-lenet.safetensors@2"   from networks after two epochs
     """
 
     name: Positional[str]

@@ -1,16 +1,16 @@
 """Pools: many trained networks in one file. Networks held out for evaluation are never used for distilling."""
 
+import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import UserError
@@ -29,7 +29,9 @@ from ..storage.records import (
     shown,
     whole,
 )
+from ..storage.streamed import Streamed, file_pieces, shapes
 from .functional import Network
+from .snapshots import DIGEST_BYTES, Snapshots, read_from, sha256_name, stack_name
 
 FORMAT = "datastill-pool/1"
 SPLITS = ("training", "held_out")
@@ -50,22 +52,23 @@ FIELDS = {
     "frozen": optional(TEXT),
     "mean": list_of(FINITE, 1, MOST_NETWORKS),
     "std": list_of(FINITE, 1, MOST_NETWORKS),
+    "snapshots": list_of(whole(0, INTEGER_LIMIT), 2, MOST_NETWORKS),
 }
-HEADER = record(FIELDS, needed=[name for name in FIELDS if name not in ("frozen", "space", "mean", "std")])
-"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen. Pools of version 0.1 hold ``mean``
-and ``std`` of pixels in the place of ``space``."""
+NOT_ALWAYS = ("frozen", "space", "mean", "std", "snapshots")
+HEADER = record(FIELDS, needed=[name for name in FIELDS if name not in NOT_ALWAYS])
+"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen, and ``snapshots``, the gradient
+steps before each one, if there are none. Pools of version 0.1 hold ``mean`` and ``std`` of pixels instead of
+``space``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
-    """Trained networks as flat vectors, with a header that describes them."""
+class Networks:
+    """Weights of the networks of a pool as flat vectors, at one place of their training."""
 
     training: Float[Tensor, "networks size"]
     """Weights of the networks to distil with: first `drawn`, then `validating`."""
     held_out: Float[Tensor, "held_out size"]
     """Weights of the networks that measure finished sets."""
-    header: dict[str, Any]
-    """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
 
     @property
     def drawn(self) -> Float[Tensor, "drawn size"]:
@@ -81,18 +84,114 @@ class Pool:
         kept = self.training[len(self.drawn) :]
         return kept if len(kept) else self.training
 
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool(Networks):
+    """Trained networks, with a header that describes them, and perhaps snapshots of their training.
+
+    Example:
+        >>> pool = Pool.load("pools/mnist-lenet.safetensors")
+        >>> pool.steps                # gradient steps before each snapshot: (0, 390, 780)
+        >>> theta = pool.weights(3, 1)                # network 3 after 390 steps
+        >>> pool.header["settings"]["rate"]           # how the networks were trained, see `PoolSettings`
+    """
+
+    header: dict[str, Any]
+    """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
+    snapshots: Snapshots | None = None
+    """Weights along the training; None if only trained networks were kept."""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Gradient steps before each snapshot, from 0 to the end of the training; empty if there are no snapshots."""
+        return self.snapshots.steps if self.snapshots else ()
+
+    def weights(self, network: int, snapshot: int | None = None) -> Float[Tensor, " size"]:
+        """Return the weights of one network to distil with; of a snapshot, only these weights are read from the file.
+
+        Args:
+            network: its number among `training`.
+            snapshot: number of the snapshot; None: the trained network.
+
+        Raises:
+            UserError: there is no such network or snapshot, or the file was changed.
+        """
+        self._must_have(network)
+        return self._row("training", network, snapshot)
+
+    def at(self, snapshot: int | None) -> Networks:
+        """Return all networks at a snapshot; None: trained.
+
+        Raises:
+            UserError: there is no such snapshot, or the file was changed.
+        """
+        return self if snapshot is None or self._before_end(snapshot) is None else _at(self, snapshot)
+
+    def _before_end(self, snapshot: int) -> Snapshots | None:
+        """Return where a snapshot is read from; None if it is the trained network.
+
+        Raises:
+            UserError: there is no such snapshot.
+        """
+        if self.snapshots is None:
+            raise UserError(
+                f"snapshot {snapshot} is asked for, but the pool holds trained networks only; leave @{snapshot} out, "
+                "or pretrain a pool with --snapshots"
+            )
+        self.snapshots.must_have(snapshot)
+        return self.snapshots if snapshot < len(self.steps) - 1 else None
+
+    def _must_have(self, network: int) -> None:
+        if not 0 <= network < len(self.training):
+            held = f"; the {len(self.held_out)} held out are for evaluation only" if len(self.held_out) else ""
+            raise UserError(
+                f"the pool has {len(self.training)} networks to distil with, so 0 to {len(self.training) - 1} can be "
+                f"named, not {network}{held}"
+            )
+
+    def _row(self, split: str, network: int, snapshot: int | None) -> Float[Tensor, " size"]:
+        before = None if snapshot is None else self._before_end(snapshot)
+        if before is not None and snapshot is not None:
+            return before.weights(split, network, snapshot)
+        row: Tensor = getattr(self, split)[network]
+        return row
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of header and weights. A result stores it to name the pool it was made with."""
         return digest(json.dumps(self.header, sort_keys=True), self._tensors())
 
     def save(self, path: Path) -> None:
-        """Write the pool to one file, completely or not at all."""
+        """Write the pool to one file, completely or not at all; snapshots pass through memory one by one."""
         metadata = {"format": FORMAT, "header": json.dumps(self.header, sort_keys=True), "sha256": self.sha256}
-        write_whole(path, save(self._tensors(), metadata))
+        tensors = {name: Streamed.whole(value) for name, value in self._tensors().items()}
+        write_whole(path, file_pieces(self._streamed() | tensors, metadata))
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name).contiguous() for name in SPLITS}
+        """Return the tensors of the file that are in memory; the SHA-256 of snapshots stand for their weights."""
+        kept = {name: getattr(self, name).contiguous() for name in SPLITS}
+        beside = self.snapshots.sha256 if self.snapshots else {}
+        return kept | {sha256_name(split): value for split, value in beside.items()}
+
+    def _streamed(self) -> dict[str, Streamed]:
+        """Return the snapshots as tensors of the file."""
+        if self.snapshots is None:
+            return {}
+        size, count = self.training.shape[1], len(self.steps) - 1
+        return {
+            stack_name(split): Streamed(
+                shape=(len(getattr(self, split)), count, size),
+                dtype=torch.float32,
+                pieces=self._all(split),
+            )
+            for split in SPLITS
+        }
+
+    def _all(self, split: str) -> Iterator[Tensor]:
+        """Yield all snapshots of a split, network by network."""
+        for i in range(len(getattr(self, split))):
+            for k in range(len(self.steps) - 1):
+                yield self._row(split, i, k)
 
     @classmethod
     def load(cls, path: str | Path) -> "Pool":
@@ -105,16 +204,17 @@ class Pool:
         if not path.is_file():
             begun = " (one is unfinished; repeat its command to finish it)" if parts(path).exists() else ""
             raise UserError(f"there is no pool at {path}{begun}; make one with datastill pretrain, or correct the path")
-        metadata, tensors = read_tensors(path)
+        metadata, tensors = read_tensors(path, [stack_name(split) for split in SPLITS])
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
         must_be_unchanged(path, metadata, tensors)
         try:
             header = parse_json(metadata.get("header", ""))
-            must_be_whole(header, tensors)
+            must_be_whole(header, tensors, shapes(path))
         except ValueError as error:
             raise UserError(f"the pool {path} cannot be used: {error}") from error
-        return cls(**tensors, header=header)
+        kept = {name: tensors[name] for name in SPLITS}
+        return cls(**kept, header=header, snapshots=_snapshots(path, header, tensors))
 
     def check(self, network: Network) -> None:
         """Raise a `UserError` unless the weights fit `network` and its frozen weights are those of the pool."""
@@ -139,18 +239,56 @@ class Pool:
         )
 
 
-def must_be_whole(header: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Raise a `UserError` unless a header has all fields of a pool, with their types, and fits the tensors."""
+def _snapshots(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Snapshots | None:
+    """Return the snapshots in the file of a pool; None if it has none."""
+    if "snapshots" not in header:
+        return None
+    sha256 = {split: tensors[sha256_name(split)] for split in SPLITS}
+    return Snapshots(steps=tuple(header["snapshots"]), sha256=sha256, read=partial(read_from, path))
+
+
+@lru_cache(maxsize=2)  # validations during a run draw from one snapshot again and again
+def _at(pool: Pool, snapshot: int) -> Networks:
+    """Return all networks of a pool at one snapshot, read from its file."""
+    found = {split: [pool._row(split, i, snapshot) for i in range(len(getattr(pool, split)))] for split in SPLITS}
+    empty = pool.training[:0]
+    return Networks(**{split: torch.stack(rows) if rows else empty for split, rows in found.items()})
+
+
+def must_be_whole(header: Any, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
+    """Raise a `UserError` unless a header has all fields of a pool, with their types, and fits the tensors.
+
+    Args:
+        header: the header.
+        tensors: the tensors that were read.
+        found: types and shapes of all tensors of the file, by name.
+    """
     HEADER(header, "header")
     if len(header["class_names"]) != header["classes"]:
         raise UserError(f"it has {len(header['class_names'])} class names for {header['classes']} classes")
-    if set(tensors) != set(SPLITS):
+    beside = [make(split) for split in SPLITS for make in (stack_name, sha256_name)] if "snapshots" in header else []
+    if set(found) != {*SPLITS, *beside}:
         raise UserError(
-            f"it holds the tensors {', '.join(map(shown, sorted(tensors)[:5]))} instead of {' and '.join(SPLITS)}"
+            f"it holds the tensors {', '.join(map(shown, sorted(found)[:6]))} instead of "
+            f"{' and '.join([*SPLITS, *beside])}"
         )
     size = sum(map(math.prod, header["parameters"].values()))
-    for name, value in tensors.items():
-        _must_hold_networks(name, value, size, len(header["accuracies"][name]))
+    for name in SPLITS:
+        _must_hold_networks(name, tensors[name], size, len(header["accuracies"][name]))
+    if beside:
+        _must_have_snapshots(header, size, found)
+
+
+def _must_have_snapshots(header: Mapping[str, Any], size: int, found: Mapping[str, Any]) -> None:
+    """Raise a `UserError` unless there are weights and a SHA-256 for every network and snapshot."""
+    steps = header["snapshots"]
+    if steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
+        raise UserError("the gradient steps of its snapshots must begin with 0 and rise")
+    for split in SPLITS:
+        first = (len(header["accuracies"][split]), len(steps) - 1)
+        for name, kind, last in ((stack_name(split), "F32", size), (sha256_name(split), "U8", DIGEST_BYTES)):
+            if found[name] != (kind, (*first, last)):
+                raise UserError(f"{name} is {found[name]}, but must be {(kind, (*first, last))}")
 
 
 def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: int) -> None:
@@ -183,3 +321,28 @@ def _kept(path: str, changed: int, size: int) -> Pool:  # noqa: ARG001
 def parts(path: Path) -> Path:
     """Return the folder beside a pool that holds its networks until the pool is finished."""
     return Path(f"{path}.parts")
+
+
+def named_in(text: str) -> tuple[str, int | None, int | None]:
+    """Return file, network and snapshot that a text names: FILE, FILE#3, FILE@5 or FILE#3@5; None: not named.
+
+    Raises:
+        UserError: what follows # or @ is no number.
+    """
+    file, mark, rest = text.partition("#")
+    if mark:
+        which, at, snapshot = rest.partition("@")
+    else:
+        file, at, snapshot = text.rpartition("@")
+        if not snapshot.isdecimal():  # an @ in the name of a folder or file
+            file, at, snapshot = text, "", ""
+        which = ""
+    if mark and not _is_count(which):
+        raise UserError(f"{text!r} names no network; write FILE#3 for the one with number 3")
+    if at and not _is_count(snapshot):
+        raise UserError(f"{text!r} names no snapshot; write FILE@5 or FILE#3@5 for the one with number 5")
+    return file, int(which) if mark else None, int(snapshot) if at else None
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10

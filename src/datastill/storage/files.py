@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,13 +31,13 @@ MOST_BYTES = 4 * 2**30
 """Bytes of the largest safetensors file that is read."""
 MOST_HEADER_BYTES = 8 * 2**20
 """Bytes of the largest header of a safetensors file that is read."""
-TENSOR_TYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-"""Types of tensors, as a safetensors file names them, that are read."""
+TENSOR_TYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Types of tensors, as a safetensors file names them, that are read, with the bytes of a number."""
 LOCK = ".datastill-lock"
 """Name of the lock file in the folder of a run; see `locks`."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file completely or not at all: the old file stays whole until the new one is safe on disk.
 
     A symbolic link is followed, and the file that it points to is replaced. The new file gets the permissions of the
@@ -45,7 +45,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Args:
         path: the file to make or replace; its folder is made when missing.
-        content: every byte of it.
+        content: every byte of it, at once or in pieces.
 
     Raises:
         UserError: the disk is full, the file or its folder cannot be written, or `path` is a folder or a device.
@@ -96,13 +96,13 @@ def _mode_of_file_to_replace(path: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _replace(target: Path, content: bytes, mode: int | None) -> None:
+def _replace(target: Path, content: bytes | Iterable[bytes], mode: int | None) -> None:
     handle, temporary = _new_leftover(target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             if mode is not None:
                 temporary.chmod(mode)
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(handle)
             temporary.replace(target)
@@ -270,18 +270,24 @@ def _finite(text: str) -> float:
     return value
 
 
-def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(path: Path, left: Collection[str] = ()) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return metadata and tensors of a safetensors file.
+
+    Args:
+        path: the file.
+        left: names of tensors that stay in the file; with these, the file may be larger than others.
 
     Raises:
         UserError: the file is missing, too large, not a whole safetensors file, or holds tensors of another type.
     """
-    must_be_file(path, MOST_BYTES)
+    must_be_file(path, None if left else MOST_BYTES)
     _check_header_size(path)
     try:
         with safe_open(path, framework="pt") as file:
             _check_kinds(path, {file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118 (no mapping)
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if name not in left]  # noqa: SIM118 (no mapping)
+            _check_total(path, [file.get_slice(name) for name in names])
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except UserError:
         raise
     except Exception as error:  # safetensors passes on errors of torch for types that torch lacks
@@ -302,8 +308,15 @@ def _check_header_size(path: Path) -> None:
         raise UserError(f"{path} has a header of {header} bytes, but at most {MOST_HEADER_BYTES} are read")
 
 
+def _check_total(path: Path, tensors: list[Any]) -> None:
+    """Raise a `UserError` if tensors, of known types, are too large to be read together."""
+    total = sum(math.prod(each.get_shape()) * TENSOR_TYPES[each.get_dtype()] for each in tensors)
+    if total > MOST_BYTES:
+        raise UserError(f"cannot read {path}: its tensors have {total} bytes, and at most {MOST_BYTES} are expected")
+
+
 def _check_kinds(path: Path, kinds: set[str]) -> None:
-    if unknown := sorted(kinds - TENSOR_TYPES):
+    if unknown := sorted(kinds - TENSOR_TYPES.keys()):
         raise UserError(f"{path} holds tensors of type {', '.join(unknown)}; known: {', '.join(sorted(TENSOR_TYPES))}")
 
 

@@ -13,7 +13,8 @@ from ...errors import UserError
 from ...rng import generator
 from ...storage.records import optional, text, whole
 from ..functional import Network
-from ..pool import MOST_NETWORKS, TEST_NETWORKS, Pool, load_pool
+from ..pool import MOST_NETWORKS, TEST_NETWORKS, Networks, Pool, load_pool, named_in
+from ..snapshots import stack_name
 from .base import LOWER, Draws, Start, one_draw, stored_weights
 
 PREFIX = "pool:"
@@ -44,9 +45,9 @@ def from_parts(
 
 @dataclass(frozen=True)
 class FromPool(Start):
-    """A pool of trained networks (datastill pretrain): any of them, or only one, by its number."""
+    """A pool of networks (datastill pretrain): any of them, or only #3; trained, or at snapshot @5 of the training."""
 
-    spelling: ClassVar[str] = "pool:FILE or pool:FILE#3"
+    spelling: ClassVar[str] = "pool:FILE, pool:FILE#3, pool:FILE@5 or pool:FILE#3@5"
 
     kind: Literal["pool"] = field(default="pool", init=False, repr=False)
     file: Annotated[str, text(4096, 1)]
@@ -56,20 +57,22 @@ class FromPool(Start):
     sha256: Annotated[str, text(64)] = ""
     """SHA-256 of the pool (`Pool.sha256`); empty: not known."""
 
+    snapshot: Annotated[int | None, optional(whole(0, MOST_NETWORKS))] = None
+    """Number of the snapshot to start from; None: trained networks."""
+
     def __str__(self) -> str:
-        return f"{PREFIX}{self.file}" + ("" if self.which is None else f"#{self.which}")
+        which = "" if self.which is None else f"#{self.which}"
+        return f"{PREFIX}{self.file}{which}" + ("" if self.snapshot is None else f"@{self.snapshot}")
 
     @classmethod
     def spelled(cls, text: str) -> "FromPool | None":
-        """Read ``pool:FILE``, or ``pool:FILE#3`` for the network with number 3."""
+        """Read ``pool:FILE``, with ``#3`` after it for the network with number 3, and ``@5`` for its snapshot 5."""
         if not text.startswith(PREFIX):
             return None
-        file, mark, number = text.removeprefix(PREFIX).partition("#")
+        file, which, snapshot = named_in(text.removeprefix(PREFIX))
         if not file:
             raise UserError(f"{text!r} names no file; write {PREFIX}FILE, made by: datastill pretrain")
-        if mark and not (number.isdecimal() and len(number) < 10):
-            raise UserError(f"{text!r} names no network; write {PREFIX}FILE#3 for the one with number 3")
-        return cls(file, int(number) if mark else None)
+        return cls(file, which, snapshot=snapshot)
 
     @property
     def opens(self) -> str:
@@ -129,7 +132,7 @@ class FromPool(Start):
         if networks > len(pool.drawn):
             count = len(pool.drawn)
             raise UserError(f"networks is {networks}, but the pool has {count} to draw from; take {count} or fewer")
-        return Draws(start=start, draw=from_parts(pool.drawn, networks))
+        return Draws(start=start, draw=from_parts(self._all(pool).drawn, networks))
 
     def unseen(
         self,
@@ -152,12 +155,12 @@ class FromPool(Start):
         if self.which is not None:
             return self._named(pool)[None]
         if purpose != TEST_NETWORKS:
-            return pool.validating[:networks]
+            return self._all(pool).validating[:networks]
         if not len(pool.held_out):
             raise UserError(
                 f"the pool {self.file} has no held-out networks to evaluate with; pretrain one with --held-out 20"
             )
-        return pool.held_out[:networks]
+        return self._all(pool).held_out[:networks]
 
     def first(
         self,
@@ -183,8 +186,8 @@ class FromPool(Start):
             if asked > len(found[name]):
                 kind, most = name.replace("_", "-"), len(found[name])
                 raise UserError(f"{name} is {asked}, but the pool has {most} {kind} networks; use {most} or fewer")
-        split = counts["training"]
-        return torch.stack([pool.training[i] if i < split else pool.held_out[i - split] for i in which])
+        split, chosen = counts["training"], self._all(pool)
+        return torch.stack([chosen.training[i] if i < split else chosen.held_out[i - split] for i in which])
 
     def _fitting(self, network: Network) -> Pool:
         """Return the pool if it fits the network and is the recorded one."""
@@ -197,21 +200,25 @@ class FromPool(Start):
         pool.check(network)
         return pool
 
+    def _all(self, pool: Pool) -> Networks:
+        """Return all networks of the pool, trained or at the snapshot."""
+        return pool.at(self.snapshot)
+
     def _named(self, pool: Pool) -> Float[Tensor, " size"]:
-        if self.which is not None and self.which < len(pool.training):
-            return pool.training[self.which]
-        held = f"; the {len(pool.held_out)} held out are for evaluation only" if len(pool.held_out) else ""
-        raise UserError(
-            f"the pool {self.file} has {len(pool.training)} networks to distil with, so 0 to "
-            f"{len(pool.training) - 1} can be named, not {self.which}{held}"
-        )
+        """Return the named network of the pool, trained or at the snapshot."""
+        return pool.weights(self.which or 0, self.snapshot)
+
+    @property
+    def _words(self) -> str:
+        """The networks in words."""
+        which = "any network" if self.which is None else f"network {self.which}"
+        at = "" if self.snapshot is None else f", at snapshot {self.snapshot} of its training"
+        return f"{which} of the pool {self.file}{at}"
 
     @property
     def made_for(self) -> str:
         """The weights that a set was made for."""
-        if self.which is None:
-            return f"any network of the pool {self.file}"
-        return f"network {self.which} of the pool {self.file}, which is stored with it"
+        return self._words + (", which is stored with it" if self.is_one else "")
 
     @property
     def measured(self) -> str:
@@ -231,12 +238,13 @@ class FromPool(Start):
         """Say where the networks are in the file of the pool."""
         sha256 = f" (SHA-256 {self.sha256})" if self.sha256 else ""
         if self.is_one:
-            origin = f"network {self.which} of the pool in the file {self.file}{sha256}"
-            return f"The stored initial weights, by parameter name: {origin}. {self.advice}"
+            return f"The stored initial weights, by parameter name: {self._words}{sha256}. {self.advice}"
+        rows = "tensor 'held_out' has one network in each row"
+        if self.snapshot is not None:
+            rows = f"tensor {stack_name('held_out')!r} has all snapshots of each network; the last one is in 'held_out'"
         return (
-            f"Any network of the pool in the file {self.file}{sha256}, which the export does not hold: a safetensors "
-            "file whose tensor 'held_out' has one network in each row, all parameters one after the other in the order "
-            f"of model.named_parameters(). {self.advice}"
+            f"A{self._words[1:]}{sha256}, which the export does not hold: a safetensors file whose {rows}, all "
+            f"parameters one after the other in the order of model.named_parameters(). {self.advice}"
         )
 
     @property
@@ -249,7 +257,8 @@ class FromPool(Start):
         """Python code that loads a network of the pool."""
         if self.is_one:
             return "model = network.factory()  # fit() loads the stored initial weights"
+        at = "" if self.snapshot is None else f".at({self.snapshot})"
         return (
-            f"theta = Pool.load({self.file!r}).held_out[0]\n"
+            f"theta = Pool.load({self.file!r}){at}.held_out[0]\n"
             "model = network.factory()\nmodel.load_state_dict(network.named(theta), strict=False)"
         )
