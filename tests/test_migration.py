@@ -12,6 +12,7 @@ from datastill import migration
 from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.methods.selection import Average, KMeans, RandomReal
 from datastill.networks.start import START, Fixed, FromPool, Pretrained, Random, Start
 from datastill.objectives import Classification, Misread, Objective
 from datastill.pretraining import PoolSettings
@@ -203,3 +204,22 @@ def test_scores_in_the_parts_of_old_studies_are_read() -> None:
         "bytes": 5,
     }
     assert migration.part(3) == 3
+
+
+def test_a_baseline_of_an_earlier_version_has_the_settings_of_a_run() -> None:
+    made = {"kind": "optimised-random", "candidates": 5, "networks": 4, "ipc": 3, "steps": 1, "seed": 2}
+    stored = {
+        "network": "mlp",
+        "start": {"kind": "random", "initialiser": "xavier"},
+        "config": {"data": {"name": "digits"}, "baseline": made},
+        "score": {"n": 7},
+    }
+    config = from_dict(migration.header(stored)["config"])
+    assert config.method == RandomReal(ipc=3)
+    assert (config.candidates, config.seed, config.data.name, config.network) == (5, 2, "digits", "mlp")
+    assert config.protocol.networks == 7
+    made = {"kind": "k-means", "nearest": True, "ipc": 4, "steps": 2, "seed": 0}
+    config = from_dict(migration.header({**stored, "config": {"baseline": made}})["config"])
+    assert config.method == KMeans(ipc=4, steps=2, nearest=True)
+    made = {"kind": "average", "ipc": 4, "steps": 2, "seed": 0}
+    assert from_dict(migration.header({**stored, "config": {"baseline": made}})["config"]).method == Average()

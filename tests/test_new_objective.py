@@ -9,11 +9,12 @@ import pytest
 from torch import Tensor
 
 from datastill.artifact import DistilledSet
-from datastill.baselines import RandomReal, Setting
+from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.config import as_dict, differences, from_dict
 from datastill.evaluation import verify
 from datastill.export import export
+from datastill.methods.selection import RandomReal
 from datastill.objectives import KINDS, Measure, Objective
 from datastill.report import write_report
 from datastill.resuming import stored_config
@@ -92,7 +93,8 @@ def test_a_run_with_it_is_distilled_stored_measured_shown_and_exported(
     assert "shift(2): networks trained on it are off by 2" in " ".join(capsys.readouterr().out.split())
     export(distilled, tmp_path / "png", "png")
     assert "Beware" in (tmp_path / "png" / "README.md").read_text()
-    labels = RandomReal().plain(Setting.like(distilled, DATA)).targets
+    beside = Beside.of(distilled, DATA)
+    labels = beside.made(beside.sized(RandomReal()), tune=False).targets
     assert labels.tolist() == [2, 0, 1] * 2, "baselines are labelled so, too"
 
 

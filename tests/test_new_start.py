@@ -11,11 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datastill.artifact import DistilledSet
-from datastill.baselines import RandomReal, Setting
+from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.config import as_dict, differences, from_dict
-from datastill.evaluation import Protocol, score, verify
+from datastill.evaluation import Grid, Protocol, score, verify
 from datastill.export import export
+from datastill.methods.selection import RandomReal
 from datastill.networks import Network, build
 from datastill.networks.start import KINDS, Draws, Start, parse_start
 from datastill.pretraining import PoolSettings, train
@@ -93,9 +94,8 @@ def test_a_run_with_it_is_distilled_stored_measured_shown_and_exported(
     )
     export(distilled, tmp_path / "png", "png")
     assert "drawn from N(0, 0.3^2)" in (tmp_path / "png" / "README.md").read_text()
-    setting = Setting.like(distilled, DATA)
-    setting = replace(setting, grid=replace(setting.grid, step_sizes=(0.1,), epochs=(1,)))
-    assert RandomReal().build(setting).header.start == Small(0.3)
+    beside = Beside.of(distilled, DATA, tune=Grid(step_sizes=(0.1,), epochs=(1,)))
+    assert beside.made(beside.sized(RandomReal())).header.start == Small(0.3)
     assert score(distilled, DATA, Protocol(networks=2, start=Small(0.5))).protocol["start"]["size"] == 0.5
 
 

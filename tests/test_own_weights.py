@@ -2,7 +2,7 @@
 
 import functools
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from torch import nn
 
 import tests.pretrained
 from datastill.artifact import DistilledSet
-from datastill.baselines import RandomReal, Setting
+from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.errors import UserError
-from datastill.evaluation import Protocol, score, verify
+from datastill.evaluation import Grid, Protocol, score, verify
 from datastill.export import export
+from datastill.methods.selection import RandomReal
 from datastill.networks import build
 from datastill.networks.start import Pretrained, Random
 from datastill.pretraining import PoolSettings, pretrain
@@ -125,9 +126,8 @@ def test_a_set_for_stored_weights_fits_a_network_with_frozen_ones(tmp_path: Path
 
 
 def test_random_real_images_are_measured_from_the_same_weights(distilled: DistilledSet) -> None:
-    setting = Setting.like(distilled, DATA)
-    setting = replace(setting, grid=replace(setting.grid, step_sizes=(0.1,), epochs=(1,)))
-    baseline = RandomReal().build(setting)
+    beside = Beside.of(distilled, DATA, tune=Grid(step_sizes=(0.1,), epochs=(1,)))
+    baseline = beside.made(beside.sized(RandomReal()))
     assert baseline.header.start == distilled.header.start
     found = score(baseline, DATA)
     network = build(baseline.header.network, shape=DATA.shape, classes=3)

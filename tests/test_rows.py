@@ -14,7 +14,7 @@ from torch import nn
 
 from datastill import DistilledSet, UserError, distill, load_rows, score, verify
 from datastill.artifact import Vectors
-from datastill.baselines import BASELINES, Setting
+from datastill.baselines import BASELINES, Beside
 from datastill.cli import main
 from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol
@@ -93,7 +93,8 @@ def test_a_pool_is_trained_on_rows(data: RealData, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["random", "average", "k-means", "herding"])
 def test_baselines_of_rows_are_sets_of_rows(name: str, run: Path, data: RealData) -> None:
-    made = BASELINES[name]().build(Setting.like(DistilledSet.load(run), data), Protocol(step_size=0.1, epochs=2))
+    beside = Beside.of(DistilledSet.load(run), data)
+    made = beside.made(beside.sized(BASELINES[name]()), tune=False)
     assert made.header.space == data.space
 
 

@@ -15,6 +15,7 @@ import datastill.run
 from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score, training
 from datastill.commands.evaluating import real_data
 from datastill.config import from_dict
+from datastill.device import pick_device
 from datastill.evaluation.fit import unseen
 from datastill.loop import LoopSettings, Stopped
 from datastill.methods import dataset_distillation as method
@@ -23,7 +24,7 @@ from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
 from datastill.recipes import recipe
 from datastill.resuming import stored_config
-from datastill.run import artifact, pick_device, prepare
+from datastill.run import artifact, prepare
 from datastill.training import Engine
 
 from .planning import costing

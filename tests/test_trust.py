@@ -10,7 +10,7 @@ import torch
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
 from datastill.artifact import Pixels
-from datastill.baselines import Setting
+from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
@@ -152,7 +152,7 @@ def test_functions_take_trust_too(trace: Path) -> None:
     for call in (
         lambda: score(DistilledSet.load(path), DIGITS, one),
         lambda: verify(DistilledSet.load(path), DIGITS),
-        lambda: Setting.like(DistilledSet.load(path), DIGITS),
+        lambda: Beside.of(DistilledSet.load(path), DIGITS),
         lambda: build(DistilledSet.load(path).header.network, shape=DIGITS.shape, classes=10, trust=False),
     ):
         with pytest.raises(UserError, match="runs code of the module"):

@@ -21,7 +21,7 @@ from rich.text import Text
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from . import __version__, distributed
-from .commands import COMMANDS, Distill, Plan, configuration, first_line, out
+from .commands import COMMANDS, Distill, Plan, configuration, first_line, out, selection
 from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
@@ -122,6 +122,9 @@ def _parse(words: list[str]) -> Any:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    if name == "baseline":
+        default, rest = selection(rest)
+        return _options(COMMANDS[name], rest, f"datastill baseline {default.method.name}", default=default)
     if name not in ("distill", "plan"):
         return _options(COMMANDS[name], rest, f"datastill {name}")
     config, rest = configuration(rest)
@@ -144,7 +147,7 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
         if stop.code != 2:
             raise
         refused.seek(0)
-        raise UserError(f"{_one_line(refused.read())}; see datastill {_name(command)} --help") from None
+        raise UserError(f"{_one_line(refused.read())}; see {prog.partition(' [')[0]} --help") from None
 
 
 SPELLED = ConstructorRegistry()
@@ -204,10 +207,6 @@ _WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be i
 
 _WRONG_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \(([^()]*)\)")
 """The error of tyro for a value that is not one of the names that an option takes."""
-
-
-def _name(command: type[Any]) -> str:
-    return next(name for name, known in COMMANDS.items() if known is command)
 
 
 def _overview() -> int:

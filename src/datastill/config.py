@@ -9,7 +9,7 @@ import tyro
 from . import migration
 from .data import DataSettings
 from .errors import UserError, at_least
-from .evaluation import Protocol
+from .evaluation import NOTHING, Grid, Protocol
 from .identity import UNNAMED
 from .loop import LoopSettings
 from .methods import Method, find_method, name_of
@@ -54,6 +54,12 @@ class Config:
     or 0 is that of --protocol, and the seed is --seed. There are at most as many networks as --protocol.networks."""
     protocol: Protocol = field(default_factory=Protocol)
     """How the finished set is evaluated."""
+    tune: Grid = NOTHING
+    """What the program of the finished set is chosen from, by validation accuracy. Empty: nothing is chosen, but
+    methods that leave their program open, such as random real images, choose from the values of Wang et al. 2018."""
+    candidates: int = 1
+    """How many sets to make, from different seeds; the one that teaches train images best is kept. Only for methods
+    without outer iterations."""
     random_sets: int = 0
     """How many sets of random real images, equal in size, to compare the score with; 0: none.
     The step size of each set is chosen by validation accuracy."""
@@ -66,6 +72,7 @@ class Config:
         _must_be_name(self.network)
         must_have_types(self)
         at_least("random_sets", self.random_sets, 0)
+        at_least("candidates", self.candidates, 1)
 
     @property
     def chosen_by(self) -> Protocol:

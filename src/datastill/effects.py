@@ -56,6 +56,15 @@ def must_use_loop(config: Config) -> None:
             )
 
 
+def must_use_candidates(config: Config) -> None:
+    """Raise a `UserError` if several candidates are asked for, but the method has outer iterations."""
+    if config.candidates > 1 and config.method.rates():
+        raise UserError(
+            f"candidates is {config.candidates}, but has no effect: the method {config.method.name} learns one set in "
+            "outer iterations; leave candidates out"
+        )
+
+
 def must_use_given_data(config: Config, data: RealData) -> None:
     """Raise a `UserError` if the user changed a setting of the data, but gave data that is loaded already.
 

@@ -157,8 +157,8 @@ def _with_measures(plain: dict[str, Any]) -> dict[str, Any]:
 def header(plain: Any) -> Any:
     """Return the header of a set as this version reads it.
 
-    Earlier ones have ``initial``, ``initialiser`` and ``weights`` instead of the start, and ``attack``, a pair of
-    classes or nothing, instead of the objective.
+    Earlier ones have ``initial``, ``initialiser`` and ``weights`` instead of the start, ``attack``, a pair of classes
+    or nothing, instead of the objective, and a baseline has ``baseline`` instead of the settings of a run.
 
     Raises:
         UserError: one of these has a value that it cannot have.
@@ -166,12 +166,35 @@ def header(plain: Any) -> Any:
     if not isinstance(plain, Mapping):
         return plain
     new = _header_with_start(plain) if plain.keys() & {"initial", "initialiser", "weights"} else dict(plain)
-    if "attack" not in new:
-        return new
+    return _with_run(_header_with_objective(new) if "attack" in new else new)
+
+
+def _header_with_objective(new: dict[str, Any]) -> dict[str, Any]:
     classes = optional(list_of(WHOLE, 2, 2))(new.pop("attack"), "header.attack")
     objective = Misread(*classes) if classes else Classification()
     changed = {"config": config(new.get("config", {})), "score": score(new.get("score"))}
     return new | changed | {"objective": _as_plain(objective)}
+
+
+def _with_run(new: dict[str, Any]) -> dict[str, Any]:
+    """Return a header with the settings of a run; a baseline of an earlier version has its own record of them."""
+    made = _inside(new, "config", "baseline")
+    if not isinstance(made, Mapping):
+        return new
+    names = ("nearest", "features") if made.get("kind") == "average" else ("ipc", "steps", "nearest", "features")
+    kind = "random" if made.get("kind") == "optimised-random" else made.get("kind")
+    found = {
+        "version": CONFIG_VERSION,
+        "data": new["config"].get("data"),
+        "method": {"name": kind} | {name: made[name] for name in names if name in made},
+        "candidates": made.get("candidates", 1),
+        "seed": made.get("seed"),
+        "network": new.get("network"),
+        "objective": new.get("objective"),
+    }
+    if _inside(new, "start", "kind") == "random":
+        found |= {"start": new["start"], "protocol": {"networks": _inside(new, "score", "n")}}
+    return new | {"config": {name: value for name, value in found.items() if value is not None}}
 
 
 def _header_with_start(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,31 +1,27 @@
 """A whole run in one folder: load the data, learn the synthetic examples, write the set, its score and a report."""
 
-import platform
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import __version__, distributed, migration
-from .artifact import DistilledSet, Header, source_of
-from .baselines import RandomReal, Setting
-from .config import Config, as_dict, differences, method_as_dict, method_from_dict
+from .artifact import DistilledSet
+from .baselines import Beside
+from .config import Config, as_dict, method_as_dict, method_from_dict
 from .data import RealData, load_data
-from .effects import must_use_given_data, must_use_loop, must_use_warm_start
+from .effects import must_use_given_data
 from .errors import UserError
-from .evaluation import curve, hardware, must_be_measurable, score
+from .evaluation import curve, score
 from .identity import data_identity, files_identity
-from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .locks import alone
-from .loop import Stopped, first_state, optimise
-from .methods import Method, State, Task, must_take
+from .loop import Stopped, optimise
+from .making import Run, artifact, begin, prepare, with_program
+from .methods import Method, State
+from .methods.selection import RandomReal
 from .modes import usual_modes
-from .networks import build, weights_file
-from .networks.weights import sha256
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable
@@ -96,7 +92,10 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
+        if not run.method.rates():
+            run = with_program(run, state.latest)
         state = optimise(run.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found))
+        run = with_program(run, state.kept)
     distilled = artifact(run, state.kept, state)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled))
@@ -133,69 +132,6 @@ def _finish(folder: Path, scored: DistilledSet) -> None:
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A configuration with the data, the network and the initial weights that it names, loaded."""
-
-    config: Config
-    method: Method
-    """The method of the configuration; in a run with every choice made that the configuration leaves open."""
-    task: Task
-    data: RealData
-    """The real data in float32, on the device; sets are measured on it."""
-    earlier: DistilledSet | None = None
-    """The distilled set of the warm start; None without one."""
-
-
-def prepare(config: Config, data: RealData | None = None, *, resume: bool = False) -> Run:
-    """Load and check the data, the network and the initial weights that a configuration names.
-
-    Args:
-        config: the full configuration.
-        data: the real data, if it is loaded already.
-        resume: the settings are of a run that began earlier, so that those without effect are not refused.
-
-    Raises:
-        UserError: a setting is impossible, has no effect, does not fit the data, or names something that cannot be
-            loaded.
-    """
-    device = pick_device(config.device)
-    _must_be_shared(config.method)
-    data = (data or load_data(config.data)).to(device)
-    asked, config = config, replace(config, method=config.method.fitted(data))
-    network = build(config.network, shape=data.shape, classes=data.classes).to(device)
-    config.objective.check(data.class_names)
-    earlier = earlier_set(config, data)
-    if not resume:
-        must_use_warm_start(asked, earlier)
-        must_use_loop(asked)
-    data = data.with_classes(class_order(config, data, earlier))
-    exact = data.in_precision(config.method.dtype)
-    task = Task(
-        data=exact,
-        network=network,
-        draws=initial_weights(config, network, earlier),
-        seed=config.seed,
-        objective=config.objective,
-        warm_start=as_start(earlier, exact) if earlier else None,
-    )
-    run = Run(config=config, method=config.method, task=task, data=data, earlier=earlier)
-    must_take(config.method, task)
-    if changes := differences(asked, config):
-        say("fitted to the data: " + ", ".join(changes).replace(":", "").replace("!=", "->"))
-    return run
-
-
-def begin(run: Run) -> RunState:
-    """Return the state of a run before its first iteration, after a check that its set can be scored."""
-    state = first_state(run.method, run.method.init(run.task))
-    # Settings that are impossible, or do not fit the data, are refused before anything is written.
-    asked = {"validation": run.config.chosen_by, "protocol": run.config.protocol}
-    for each, name in {replace(each, networks=1, seed=0): name for name, each in asked.items()}.items():
-        must_be_measurable(artifact(run, state.latest), each, run.data.device, name)
-    return state
-
-
 def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
     """Return the state of a checkpoint on the device of the run, after a check that it is a state of its method."""
     must_be_of(run.method, state, folder / CHECKPOINT)
@@ -205,33 +141,6 @@ def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
     except (UserError, RuntimeError, LookupError) as error:
         raise unusable(folder / CHECKPOINT, f"its state makes no set ({str(error).splitlines()[0]})") from error
     return state
-
-
-def _must_be_shared(method: Method) -> None:
-    """Raise a `UserError` if the processes cannot share the networks of an outer iteration evenly."""
-    if method.networks == 1 < distributed.ranks():
-        raise UserError(
-            f"the method {method.name} computes one network in an outer iteration, which {distributed.ranks()} "
-            "processes cannot share; start one process, or take more networks if the method has --method.networks"
-        )
-    distributed.require_divisible("networks per iteration", method.networks)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name. ``auto``: a CUDA device (a different one for each process), or else the CPU.
-
-    Raises:
-        UserError: this machine has no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"this machine has no device {name!r} ({reason}); take auto or cpu") from error
-    return device
 
 
 def _begin(folder: Path, config: Config, planned: Method, command: str) -> None:
@@ -257,68 +166,9 @@ def validate(run: Run, state: State) -> dict[str, float]:
     Returns:
         ``mean`` and ``sd`` of the accuracies, as fractions of 1, and ``n``, the number of networks.
     """
-    data = run.data.relabelled(run.task.objective.wanted)
-    found = score(
-        artifact(run, state), data, run.config.chosen_by, split="validation", images=VALIDATION_IMAGES, measures=()
-    )
+    one, protocol = artifact(run, state), run.config.chosen_by
+    found = score(one, run.wanted, protocol, split="validation", images=VALIDATION_IMAGES, measures=())
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
-
-
-def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSet:
-    """Return what a state of the method stands for as a distilled set with a header.
-
-    Args:
-        run: the run.
-        state: the state of the method.
-        end: the state at the end of the run; the header then has the provenance of the set.
-    """
-    config, task = run.config, run.task
-    synthetic, draws = run.method.result(task, state), task.draws
-    header = Header(
-        data=config.data.name,
-        class_names=run.data.class_names,
-        space=run.data.space,
-        network=config.network,
-        start=draws.start,
-        frozen=task.network.sha256(),
-        labels=source_of(synthetic.targets),
-        objective=config.objective,
-        method=config.method.name,
-        config=as_dict(config),
-        provenance=provenance(run, end) if end else {},
-    )
-    return DistilledSet(
-        inputs=synthetic.inputs.float().cpu(),
-        targets=synthetic.targets.cpu(),
-        program=synthetic.program.to(torch.zeros(0)),
-        header=header,
-        theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
-    )
-
-
-def provenance(run: Run, state: RunState) -> dict[str, Any]:
-    """Return how a set was made: versions, hardware, data, iterations and seconds, as plain values."""
-    config, more = run.config, {}
-    if run.earlier:
-        more["warm_start"] = dict(run.earlier.header.provenance)
-    more |= config.start.about()
-    if file := weights_file(config.network):
-        more["weights"] = {"file": file, "sha256": sha256(file)}
-    return {
-        "datastill": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "real_images": len(run.data.train),
-        "data_sha256": run.data.sha256,
-        "hardware": hardware(run.data.device),
-        "threads": torch.get_num_threads(),
-        "processes": distributed.ranks(),
-        "planned": method_as_dict(run.method),
-        "iterations": state.iteration,
-        "kept_iteration": state.best_iteration,
-        "validation": state.best_mean,
-        "seconds": round(state.seconds, 1),
-    } | more
 
 
 def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
@@ -333,11 +183,10 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     """Measure sets of random real images that have the size of `distilled`, under the protocol of the run."""
     count = run.config.random_sets
-    setting = Setting.like(distilled, run.data)
-    means = []
+    shared, means = Beside.of(distilled, run.data), []
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
-            one = RandomReal().build(replace(setting, seed=seed))
+            one = shared.made(RandomReal(), seed=seed)
             means.append(score(one, run.data, run.config.protocol, measures=()).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {

@@ -121,7 +121,7 @@ def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom) -> Non
     """Raise a `UserError` if `start_examples` cannot give examples for these arguments."""
     at_least("steps", steps, 1)
     at_least("ipc (images per class)", ipc, 1)
-    _evenly(ipc, steps)
+    must_share_evenly(ipc, steps)
     if start == "real":
         data.must_have(ipc)
 
@@ -133,11 +133,12 @@ def by_step(images: Float[Tensor, "classes each *shape"], steps: int) -> Float[T
         UserError: the number of images per class is not a multiple of `steps`.
     """
     each = images.shape[1]
-    _evenly(each, steps)
+    must_share_evenly(each, steps)
     return images.unflatten(1, (steps, each // steps)).transpose(0, 1).flatten(1, 2).contiguous()
 
 
-def _evenly(ipc: int, steps: int) -> None:
+def must_share_evenly(ipc: int, steps: int) -> None:
+    """Raise a `UserError` unless `ipc` is a multiple of `steps`."""
     if ipc % steps:
         raise UserError(
             f"ipc {ipc} cannot be shared evenly by {steps} steps; take ipc {steps * (ipc // steps + 1)}, or steps that "

@@ -22,10 +22,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["digits", "--networks", "3"], "networks 2, not 3"),
-        (["digits", *FEW, "--start", "random(kaiming)"], "start random(xavier), not random(kaiming)"),
-        (["digits", *FEW, "--ipc", "3"], "baseline.ipc 10, not 3"),
-        (["usps", *FEW], "data.name digits, not usps"),
+        (["digits", "--networks", "3"], "setting protocol.networks was 2 and is 3"),
+        (["digits", *FEW, "--start", "random(kaiming)"], "setting start.initialiser was xavier and is kaiming"),
+        (["digits", *FEW, "--ipc", "3"], "setting method.ipc was 10 and is 3"),
+        (["usps", *FEW], "setting data.name was digits and is usps"),
     ],
 )
 def test_a_finished_set_of_other_settings_is_not_taken_for_the_one_that_is_asked_for(
@@ -37,7 +37,9 @@ def test_a_finished_set_of_other_settings_is_not_taken_for_the_one_that_is_asked
     monkeypatch.setattr(making_baselines, "load_data", lambda _: digits)
     before = DistilledSet.load(made / "0.safetensors").header
     assert main(["baseline", "random", *words, "--network", "mlp(width=4)", "--out", str(made)]) == 2
-    assert f"holds another set ({named})" in capsys.readouterr().err
+    assert (
+        f"because something changed since it began: {named}; give another folder with --out" in capsys.readouterr().err
+    )
     assert DistilledSet.load(made / "0.safetensors").header == before
 
 
@@ -77,11 +79,45 @@ def test_a_pool_that_is_no_file_is_refused_in_one_line(place: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["average", "digits", "--ipc", "3"], "--ipc has no effect: there is one average image of each class"),
+        (["average", "digits", "--ipc", "3"], "Unrecognized options: --ipc"),
+        (["random", "digits", "--nearest"], "Unrecognized options: --nearest"),
+        (["k-maens", "digits"], "unknown baseline 'k-maens': did you mean 'k-means'?"),
+        (
+            ["distribution-matching", "digits"],
+            "distribution-matching is no selection of images; take",
+        ),
+        ([], "no method was given; name one of "),
+        (["random"], "no data was given; name the data"),
+        (["random", "--like", "nosuch.safetensors"], "nosuch.safetensors"),
     ],
 )
-def test_an_option_without_effect_is_refused(
+def test_what_makes_no_sense_is_refused_in_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["baseline", *words]) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_help_has_the_settings_of_the_method_and_the_size_of_the_set(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    like = ["--like", str(made / "0.safetensors")]
+    for words, ipc in ((["k-means"], 10), (["k-means", *like], 10), (["k-means", "--like", "mnist-10"], 1)):
+        with pytest.raises(SystemExit):
+            main(["baseline", *words, "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert "--nearest" in said
+        assert f"(default: {ipc})" in said
+
+
+def test_the_best_candidate_beside_a_set_has_its_size_and_says_how_it_was_made(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--like", str(made / "0.safetensors"), "--ipc", "1", "--candidates", "2", *FEW, "--out", str(tmp_path)]
+    assert main(["baseline", "random", *words]) == 0
+    found = DistilledSet.load(tmp_path / "0.safetensors")
+    assert found.size == 10
+    assert found.header.config["candidates"] == 2
+    assert main(["verify", str(tmp_path / "0.safetensors")]) == 0

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from datastill.artifact import DistilledSet
-from datastill.baselines import RandomReal, Setting
+from datastill.baselines import Beside
 from datastill.data import RealData
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, curve, matched, packed, score, tuned, verify, with_clean
+from datastill.methods.selection import RandomReal
 from datastill.objectives import Misread
 from datastill.run import prepare
 
@@ -63,9 +64,10 @@ def test_many_other_names_are_counted() -> None:
 
 
 def test_a_baseline_like_an_attack_mislabels_the_class_of_that_name() -> None:
-    labels = [RandomReal().build(Setting.like(ATTACK, data)).targets for data in (DATA, OTHER)]
+    both = [Beside.of(ATTACK, data) for data in (DATA, OTHER)]
+    labels = [each.made(each.sized(RandomReal())).targets for each in both]
     assert labels[0].flatten().bincount(minlength=3).tolist() == labels[1].flatten().bincount(minlength=3).tolist()
-    assert Setting.like(ATTACK, OTHER).data.class_names == DATA.class_names
+    assert both[1].data.class_names == DATA.class_names
 
 
 def test_a_run_that_goes_on_from_a_set_keeps_the_order_of_its_classes(tmp_path: Any) -> None:

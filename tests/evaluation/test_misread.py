@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from datastill import DistilledSet, Protocol, UserError, distill, score
-from datastill.baselines import BASELINES, RandomReal, Setting
+from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.config import as_dict, differences, from_dict
 from datastill.data import DataSettings
 from datastill.evaluation import with_clean
 from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.methods.selection import Average, RandomReal
 from datastill.objectives import Classification, Misread, Objective, parse_objective
 from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import spread_of
@@ -188,15 +189,13 @@ def test_the_command_line_tells_both_stages(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() -> None:
-    like = toy_set(DATA, objective=Misread(0, 2))
-    setting = Setting.like(like, DATA)
-    for kind in ("random", "optimised-random", "average"):
-        plain = BASELINES[kind]().plain(setting)
+    beside = Beside.of(toy_set(DATA, objective=Misread(0, 2)), DATA)
+    for method, candidates in ((RandomReal(), 1), (RandomReal(), 3), (Average(), 1)):
+        plain = beside.made(beside.sized(method), candidates=candidates, tune=False)
         assert plain.targets.tolist() == [2, 1, 2], "images of class 0 are called 2"
         assert plain.header.objective == Misread(0, 2)
-    images = RandomReal().images(setting)
-    torch.testing.assert_close(RandomReal().plain(replace(setting, objective=Classification())).inputs, images[:, 0])
-    assert set(setting.data_to_choose_on.validation.labels.tolist()) == {1, 2}
-    assert set(setting.data_to_choose_on.test.labels.tolist()) == {0, 1, 2}
-    found = score(RandomReal().build(setting), DATA, Protocol(networks=2))
+    wanted = prepare(beside.config_of(RandomReal(ipc=1)), DATA).wanted
+    assert set(wanted.validation.labels.tolist()) == {1, 2}
+    assert set(wanted.test.labels.tolist()) == {0, 1, 2}
+    found = score(beside.made(RandomReal(ipc=1)), DATA, Protocol(networks=2))
     assert len(found.measures["misread"]["before"]) == 2

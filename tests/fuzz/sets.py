@@ -15,7 +15,7 @@ from torch import nn
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
 from datastill.artifact import FORMAT, PerEpoch, Pixels, Teacher
-from datastill.baselines import Setting
+from datastill.baselines import Beside
 from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
@@ -140,7 +140,7 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
         lambda: score(distilled, DATA, Protocol(networks=2)),
         lambda: verify(distilled, DATA, networks=1),
         lambda: packed(distilled, DATA),
-        lambda: Setting.like(distilled, DATA).header,
+        lambda: Beside.of(distilled, DATA),
         lambda: grid(distilled),
         lambda: export(distilled, folder / "png", "png"),
         lambda: export(distilled, folder / "npz", "npz"),

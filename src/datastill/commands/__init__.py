@@ -4,7 +4,7 @@ from typing import Any
 
 from .distilling import Distill, Plan, configuration
 from .evaluating import Evaluate, Pack, Verify
-from .making_baselines import MakeBaseline
+from .making_baselines import MakeBaseline, selection
 from .output import first_line, out
 from .pretraining import Pretrain
 from .showing import Export, List, Report, Show
@@ -25,4 +25,4 @@ COMMANDS: dict[str, type[Any]] = {
     "list": List,
 }
 
-__all__ = ["COMMANDS", "Distill", "Plan", "configuration", "first_line", "out"]
+__all__ = ["COMMANDS", "Distill", "Plan", "configuration", "first_line", "out", "selection"]

@@ -15,6 +15,7 @@ from .. import distributed
 from ..artifact import DistilledSet
 from ..bundled import load
 from ..data import DataSettings, RealData, load_data
+from ..device import pick_device
 from ..errors import UserError, at_least
 from ..evaluation import (
     Grid,
@@ -33,7 +34,6 @@ from ..evaluation import (
 )
 from ..networks import build
 from ..report import bytes_of, measure_rows, measure_text, score_text, spread
-from ..run import pick_device
 from ..runlog import say
 from ..storage.files import must_be_writable
 from ..storage.records import read

@@ -1,35 +1,44 @@
 """The command that makes sets to compare distilled sets with: baseline."""
 
 import statistics
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
+import tyro
 from rich.text import Text
 from tyro.conf import Positional
 
 from ..artifact import DistilledSet, Header
-from ..baselines import BASELINES, Baseline, Setting, trained_by
+from ..baselines import BASELINES, Beside
 from ..bundled import load
+from ..config import Config, as_dict
 from ..data import DataSettings, load_data
-from ..errors import UserError, at_least
+from ..device import pick_device
+from ..errors import UserError, at_least, unknown
 from ..evaluation import Protocol, score
+from ..identity import must_match
+from ..making import prepare
+from ..methods import METHODS, find_method
+from ..methods.selection import RandomReal, Selection
 from ..networks.start import Start
 from ..report import plural
-from ..run import pick_device
 from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
 from .output import out, print_json
-
-Kind = Literal["random", "optimised-random", "average", "k-means", "k-center", "herding"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakeBaseline:
     """Make sets of images that are chosen, not learned, tune their step size on validation images, and measure them.
 
+    The first word is a method without learning (datastill list baselines); ``datastill baseline METHOD --help`` shows
+    its settings.
+
     Examples:
       datastill baseline random mnist --network lenet --ipc 10 --steps 10 --sets 10
+      datastill baseline random mnist --candidates 5 --out runs/best-of-5            the best of five on train images
       datastill baseline k-means --like runs/mnist-random/distilled.safetensors     same data, network and size
       datastill baseline k-means --like set.safetensors --nearest                   nearest real images
       datastill baseline herding mnist --network lenet --features lenet             in the features of a network
@@ -37,10 +46,10 @@ class MakeBaseline:
       datastill evaluate set.safetensors runs/random-mnist runs/k-means-mnist       then compare them
     """
 
-    kind: Positional[Kind]
-    """How the images are chosen (datastill list baselines)."""
     data: Positional[str] = ""
     """Name or folder of the real data; needed unless --like is given."""
+    method: Annotated[Selection, tyro.conf.arg(name="")]
+    """The settings of the method."""
     like: Path | None = None
     """A distilled set: its data, network, initial weights, ipc and steps replace the defaults of these options."""
     network: str = ""
@@ -49,21 +58,14 @@ class MakeBaseline:
     """Initial weights (datastill list starts); if not given: random(xavier).
     - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.
     - pretrained: the weights that come with the network, such as alexnet(weights=FILE)."""
-    ipc: int = 0
-    """Images per class; 0 (not given): 10."""
-    steps: int = 0
-    """Gradient steps in an epoch, each on different images; 0 (not given): 1."""
     sets: int = 1
     """How many sets to make, each from a different seed."""
+    candidates: int = 1
+    """How many sets to make for each of them; the one that teaches train images best is kept."""
     networks: int = 20
     """How many unseen networks measure each set."""
-    nearest: bool = False
-    """For k-means: use the real images nearest to the centroids, instead of the centroids."""
-    features: str = ""
-    """For k-center and herding: a network, e.g. lenet, which is first trained on the data and gives the features by
-    which images are compared. Empty: images are compared by their pixels."""
     out: Path | None = None
-    """Folder for the sets; if not given: runs/KIND-DATA. Sets that are already there are not made again."""
+    """Folder for the sets; if not given: runs/METHOD-DATA. Sets that are already there are not made again."""
     trust: bool = False
     """Let the file of --like import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
@@ -72,34 +74,26 @@ class MakeBaseline:
     def run(self) -> int:
         """Make the sets that are missing, print their accuracy, and return the exit code."""
         at_least("sets", self.sets, 1)
-        baseline, setting = self._baseline(), self._setting()
-        folder = self.out or Path("runs") / f"{self.kind}-{Path(setting.header.data).name}"
+        at_least("candidates", self.candidates, 1)
+        beside = self._beside()
+        folder = self.out or Path("runs") / f"{self.method.name}-{Path(beside.config.data.name).name}"
         must_be_writable(folder / "0.safetensors")
-        count = self.sets if baseline.varies else 1
+        count = self.sets if self.method.varies else 1
         if count < self.sets:
-            out.print(f"{self.kind} makes only one set: nothing in it is random, so another seed changes nothing")
-        protocol, scores = None, []
+            out.print(f"{self.method.name} makes only one set: nothing is random, so another seed changes nothing")
+        program, scores = None, []
         for seed in range(count):
-            path, one = folder / f"{seed}.safetensors", replace(setting, seed=seed)
+            path, each = folder / f"{seed}.safetensors", {"seed": seed, "candidates": self.candidates}
             if not path.exists():
-                distilled = baseline.build(one, protocol)
-                found = score(distilled, setting.data, Protocol(networks=self.networks), progress=True)
-                distilled.with_score(found.as_dict()).save(path)
-            distilled = self._made_set(path, baseline, one)
-            protocol = trained_by(distilled)
+                made = beside.made(self.method, program=program, **each)
+                found = score(made, beside.data, beside.config.protocol, progress=True)
+                made.with_score(found.as_dict()).save(path)
+            distilled = _made_set(path, beside, beside.config_of(self.method, **each))
+            program = distilled.program
             scores.append(distilled.header.score or {})
         return self._print_result(folder, scores)
 
-    def _baseline(self) -> Baseline:
-        kind = BASELINES[self.kind]
-        known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-        given: dict[str, Any] = {"nearest": self.nearest, "features": self.features}
-        given = {name: value for name, value in given.items() if value}
-        for name in given.keys() - known:
-            raise UserError(f"--{name} is not a setting of {self.kind}; leave it out")
-        return kind(**given)
-
-    def _setting(self) -> Setting:
+    def _beside(self) -> Beside:
         like = load(self.like, trust=self.trust) if self.like else None
         if like is None and not self.data:
             raise UserError(
@@ -107,35 +101,12 @@ class MakeBaseline:
             )
         source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
-        asked = {name: getattr(self, name) for name in ("network", "start", "ipc", "steps")}
+        asked = {name: getattr(self, name) for name in ("network", "start")}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        given["protocol"] = Protocol(networks=self.networks)
         if like:
-            return self._used(Setting.like(like, data, source, **given))
-        given.setdefault("network", "mlp")
-        return self._used(Setting(data=data, source=source, **given))
-
-    def _used(self, setting: Setting) -> Setting:
-        """Return the setting; raise a `UserError` if an option has no effect in it."""
-        if self.ipc and self.kind == "average":
-            raise UserError("--ipc has no effect: there is one average image of each class; leave it out")
-        return setting
-
-    def _made_set(self, path: Path, baseline: Baseline, setting: Setting) -> DistilledSet:
-        """Load the set in a file that this command made with these settings.
-
-        Raises:
-            UserError: the set in the file was made or measured with other settings.
-        """
-        distilled = load(path)
-        record = dict(setting.header.config) | {"baseline": baseline.record(setting)}
-        then, now = _made_with(distilled.header), _made_with(replace(setting.header, config=as_read(record)))
-        networks = (distilled.header.score or {}).get("n")
-        if not setting.start.is_one and not setting.start.opens:
-            then, now = then | {"networks": networks}, now | {"networks": self.networks}
-        both = then.keys() & now.keys()  # a set of an earlier version may lack a setting
-        if changed := [f"{name} {then[name]}, not {now[name]}" for name in sorted(both) if then[name] != now[name]]:
-            raise UserError(f"{path} holds another set ({'; '.join(changed)}); give another folder with --out")
-        return distilled
+            return Beside.of(like, data, source, **given)
+        return Beside(config=Config(recipe="", data=source, **given), data=data)
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
@@ -152,10 +123,61 @@ class MakeBaseline:
         return 0
 
 
-def _made_with(header: Header) -> dict[str, Any]:
-    """Return what decides the images of a baseline and the training on them, by name."""
-    found = {"network": header.network, "start": str(header.start), "frozen weights": header.frozen}
-    found["pretrained weights"] = header.start.required_sha256
-    for part in ("data", "baseline"):
-        found |= {f"{part}.{name}": value for name, value in header.config.get(part, {}).items()}
-    return found
+def selection(words: Sequence[str]) -> tuple[MakeBaseline, list[str]]:
+    """Return the command for the method that the first word names, and the other words.
+
+    The method decides which options exist, and a set that is named by ``--like`` decides their defaults, so both are
+    read before the options are parsed.
+
+    Raises:
+        UserError: no method is named, there is no such method, or it learns; or the set cannot be read.
+    """
+    rest = list(words)
+    if not rest or rest[0].startswith("-"):
+        if {"-h", "--help"} & set(rest):
+            return MakeBaseline(method=RandomReal()), rest
+        raise UserError(f"no method was given; name one of {', '.join(BASELINES)} as the first word")
+    kind = find_method(rest.pop(0)) if ":" in rest[0] else _known(rest.pop(0))
+    if not issubclass(kind, Selection):
+        raise UserError(
+            f"the method {kind.name} is no selection of images; take datastill distill --method {kind.name}"
+        )
+    method = kind()
+    if file := _like(rest):
+        like = load(Path(file))
+        method = method.sized(like.size // like.classes, like.batches)
+    return MakeBaseline(method=method), rest
+
+
+def _known(name: str) -> type[Any]:
+    if name in METHODS:
+        return METHODS[name]
+    raise unknown("baseline", name, BASELINES)
+
+
+def _like(words: Sequence[str]) -> str:
+    """Return the file that ``--like`` names in the words of a command line; empty without one."""
+    for i, word in enumerate(words):
+        option, equals, file = word.partition("=")
+        if option == "--like":
+            return file if equals else "".join(words[i + 1 : i + 2])
+    return ""
+
+
+def _made_set(path: Path, beside: Beside, config: Config) -> DistilledSet:
+    """Load the set in a file that this command made with these settings.
+
+    Raises:
+        UserError: the set in the file was made or measured with other settings, or for other weights.
+    """
+    distilled = load(path)
+    task = prepare(config, beside.data).task
+    now = replace(distilled.header, config=as_dict(config), start=task.draws.start, frozen=task.network.sha256())
+    must_match(f"the baseline in {path}", _identity(distilled.header), _identity(now), "give another folder with --out")
+    return distilled
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    """Return what decides the images of a baseline, the training on them, and its score."""
+    weights = {"frozen": header.frozen, "pretrained": header.start.required_sha256}
+    return {"config": as_read(dict(header.config)), "weights": weights}

@@ -10,10 +10,10 @@ from tyro.conf import Positional
 
 from .. import distributed
 from ..data import DataSettings, load_data
+from ..device import pick_device
 from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
 from ..report import spread_of
-from ..run import pick_device
 from ..storage.files import must_be_writable
 from .output import out
 

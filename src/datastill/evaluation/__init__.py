@@ -9,16 +9,18 @@ from .protocol import Protocol, start_words
 from .score import Score, curve, hardware, score
 from .table import Row, compare
 from .teacher import with_teacher
-from .tune import Grid, tuned
+from .tune import NOTHING, Grid, chosen_program, must_leave_open, tuned
 from .verify import check_command, packed, verify
 
 __all__ = [
+    "NOTHING",
     "Difference",
     "Grid",
     "Protocol",
     "Row",
     "Score",
     "check_command",
+    "chosen_program",
     "comparable",
     "compare",
     "curve",
@@ -26,6 +28,7 @@ __all__ = [
     "hardware",
     "matched",
     "must_be_measurable",
+    "must_leave_open",
     "other_data",
     "packed",
     "score",

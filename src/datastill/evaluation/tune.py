@@ -1,14 +1,14 @@
 """Choose step size, epochs and optimiser from a grid, on validation images, for a set without learned step sizes."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
-from ..errors import UserError
-from ..program import OptimiserName, known_name
+from ..errors import UserError, at_least
+from ..program import OptimiserName, Program, known_name
+from ..storage.records import must_have_types
 from . import neighbours
 from .protocol import Protocol
 from .score import score
@@ -21,22 +21,57 @@ CHOSEN = ("step_size", "epochs", "optimiser")
 class Grid:
     """The values to try; the defaults are those of Wang et al. 2018, section 4.1."""
 
-    step_sizes: Sequence[float] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-    epochs: Sequence[int] = (1, 3, 5)
-    optimisers: Sequence[OptimiserName] = ("sgd",)
+    step_sizes: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+    """Step sizes to choose from, one for all gradient steps. Empty: those of the program."""
+    epochs: tuple[int, ...] = (1, 3, 5)
+    """Numbers of epochs to choose from. Empty: that of the program."""
+    optimisers: tuple[OptimiserName, ...] = ("sgd",)
+    """Optimisers to choose from. Empty: that of the program."""
     networks: int = 4
     """How many networks measure each combination."""
     images: int = 500
-    """How many validation images each combination is measured on."""
+    """How many validation images, at most, each combination is measured on."""
 
-    def matching(self, distilled: DistilledSet) -> "Grid":
-        """The grid, extended by the epochs and the optimiser of a set, so that the comparison with this set is fair."""
-        return self.including(distilled.program.order.epochs, known_name(distilled.program.optimiser))
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        for name in ("networks", "images"):
+            at_least(name, getattr(self, name), 1)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to choose from."""
+        return not (self.step_sizes or self.epochs or self.optimisers)
+
+    def filled(self) -> "Grid":
+        """Return the grid with the usual values where it has none."""
+        usual = {name: values for name in LISTS if not getattr(self, name) and (values := getattr(Grid(), name))}
+        return replace(self, **usual)
 
     def including(self, epochs: int, optimiser: Any) -> "Grid":
-        """The grid, extended by a number of epochs and an optimiser unless it already has them."""
+        """Return the grid, extended by a number of epochs and an optimiser unless it already has them."""
         optimisers = dict.fromkeys((*self.optimisers, *filter(None, [optimiser])))
-        return replace(self, epochs=sorted({*self.epochs, epochs}), optimisers=list(optimisers))
+        return replace(self, epochs=tuple(sorted({*self.epochs, epochs})), optimisers=tuple(optimisers))
+
+    def matching(self, distilled: DistilledSet) -> "Grid":
+        """Return the grid, extended by the epochs and the optimiser of a set, so that comparing with it is fair."""
+        return self.including(distilled.program.order.epochs, known_name(distilled.program.optimiser))
+
+    def protocols(self, base: Protocol) -> list[Protocol]:
+        """Return a protocol for each combination: fewer epochs first, and among equally many the smaller step size."""
+        few = replace(base, networks=self.networks)
+        combinations = itertools.product(
+            self.optimisers or ("",), sorted(self.epochs) or (0,), sorted(self.step_sizes) or (0.0,)
+        )
+        return [
+            replace(few, optimiser=rule, epochs=count, step_size=size)  # type: ignore[arg-type]
+            for rule, count, size in combinations
+        ]
+
+
+LISTS = ("step_sizes", "epochs", "optimisers")
+"""The settings of a grid that are lists of values to choose from."""
+NOTHING = Grid(step_sizes=(), epochs=(), optimisers=())
+"""The grid that chooses nothing."""
 
 
 def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:
@@ -47,22 +82,24 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
     Raises:
         UserError: the protocol has a value for what the grid chooses, or trains no network.
     """
-    _must_leave_open(protocol)
+    must_leave_open(protocol)
     grid = grid or Grid()
-    few = replace(protocol, networks=grid.networks)
-    choices = [
-        replace(few, optimiser=optimiser, step_size=size, epochs=count)
-        for optimiser, count, size in itertools.product(grid.optimisers, sorted(grid.epochs), sorted(grid.step_sizes))
-    ]
 
     def accuracy(one: Protocol) -> float:
         return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean
 
-    best = max(choices, key=accuracy)
+    best = max(grid.protocols(protocol), key=accuracy)
     return replace(best, networks=protocol.networks)
 
 
-def _must_leave_open(protocol: Protocol) -> None:
+def chosen_program(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid) -> Program:
+    """Return the program of a set with the combination of the grid that `tuned` chooses; nothing else is changed."""
+    found = tuned(distilled, data, protocol, grid)
+    return Protocol(**{name: getattr(found, name) for name in CHOSEN}).program_of(distilled)
+
+
+def must_leave_open(protocol: Protocol) -> None:
+    """Raise a `UserError` if a protocol has a value for what a grid chooses, or trains no network."""
     neighbours.must_train(protocol, "step size to tune")
     if protocol.program not in ("", "own"):
         raise UserError(

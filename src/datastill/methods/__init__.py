@@ -1,8 +1,9 @@
-"""Distillation methods: every file of this folder is imported; users name their own method as ``module:Class``."""
+"""Distillation methods: every file in here is imported; users name their own method as ``module:Class``."""
 
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import is_dataclass
 
 from ..errors import UserError, unknown, untrusted
@@ -19,10 +20,19 @@ from .base import (
     must_take,
 )
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in Method.__subclasses__()}
+
+def _kinds(base: type[Method]) -> Iterator[type[Method]]:
+    """Yield the classes of methods below a class that leave no function of the contract open."""
+    for kind in base.__subclasses__():
+        if not inspect.isabstract(kind):
+            yield kind
+        yield from _kinds(kind)
+
+
+METHODS: dict[str, type[Method]] = {kind.name: kind for kind in _kinds(Method)}
 
 
 def find_method(name: str, *, trust: bool = True) -> type[Method]:

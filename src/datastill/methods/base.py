@@ -138,6 +138,14 @@ class Method(abc.ABC):
         """How many networks an outer iteration draws initial weights for, over all processes."""
         return 1
 
+    @property
+    def has_open_program(self) -> bool:
+        """Whether step size, epochs and optimiser of the program of `result` are a mere guess.
+
+        The run then chooses them on validation images, from the values in its setting `tune`.
+        """
+        return False
+
     def fitted(self, data: RealData) -> "Method":  # noqa: ARG002
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..baselines import BASELINES
+from ..artifact import DistilledSet
 from ..config import Config
 from ..data import DataSettings
 from ..evaluation import difference, score
@@ -48,13 +48,13 @@ class Adaptation(OnPool):
         )
 
     def _before(self, folder: Path) -> dict[str, Any]:
-        plain = BASELINES["random"]().plain(self.setting(self.pool(folder)[1]))
+        plain = self._plain(self.pool(folder)[1])
         found = score(plain, self.data, trained=False)
         return {"scores": [found.as_dict()], "pool": self.about(folder)}
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         pool, start = self.pool(folder)
-        return rows.baseline(BASELINES[kind](), self.setting(start), self.sets, len(pool.held_out))
+        return rows.baseline(KINDS[kind], self.beside(start), self.sets, len(pool.held_out))
 
     def _fine_tuned(self, folder: Path) -> dict[str, Any]:
         pool, start = self.pool(folder)
@@ -64,8 +64,13 @@ class Adaptation(OnPool):
         )  # fmt: skip
         tuned = folder.parent / "fine-tuned.safetensors"
         pretrain(settings, self.data, tuned)
-        plain = BASELINES["random"]().plain(self.setting(FromPool(str(tuned))))
+        plain = self._plain(FromPool(str(tuned)))
         return {"scores": [score(plain, self.data, trained=False).as_dict()]}
+
+    def _plain(self, start: FromPool) -> DistilledSet:
+        """Return a set by which networks are measured that are not trained on it."""
+        (plain,) = rows.sets(KINDS["random"], self.beside(start), 1, tune=False)
+        return plain
 
     def text(self, records: Records) -> str:
         """Write the table: before adaptation, distilled sets, real images, and all target data."""
@@ -74,7 +79,7 @@ class Adaptation(OnPool):
             "before": ("no adaptation", self.paper[0]),
             "random-pretrained": ("**distilled, random pretrained**", self.paper[1]),
             "fixed-pretrained": ("**distilled, one known pretrained network**", self.paper[2]),
-            **{kind: (title, "") for kind, title in KINDS.items()},
+            **{name: (kind.title, "") for name, kind in KINDS.items()},
             "fine-tuning": (f"all target data, {self.fine_tuning} passes", ""),
         }
         rows = []

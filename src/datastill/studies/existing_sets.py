@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import load_data
+from ..device import pick_device
 from ..evaluation import Protocol, score
 from ..networks import INITIALISERS
 from ..networks.start import Random
 from ..recipes import recipe
 from ..report import Line, plural, spread
-from ..run import pick_device
 from .base import Part, Records
 from .needed import OnSets
 

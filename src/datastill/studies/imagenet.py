@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES, RandomReal, Setting
+from ..baselines import Beside
 from ..config import Config
 from ..data import RealData, load_data
+from ..device import pick_device
 from ..evaluation import score
 from ..networks.start import FromPool, Random
 from ..pretraining import PoolSettings, pretrain
 from ..recipes import recipe
-from ..run import pick_device
 from . import rows
 from .base import Part, Records
 from .needed import OnSets
@@ -79,11 +79,11 @@ class Features(OnSets):
         return self.find_set(self.recipe)
 
     @cached_property
-    def _setting(self) -> Setting:
-        return Setting.like(self._ours, self._data, self._config.data)
+    def _beside(self) -> Beside:
+        return Beside.of(self._ours, self._data, self._config.data)
 
     def _kind(self, kind: str) -> dict[str, Any]:
-        return rows.baseline(BASELINES[kind](), self._setting, self.sets, 1)
+        return rows.baseline(KINDS[kind], self._beside, self.sets, 1)
 
     def _all(self, adapt: str, folder: Path) -> dict[str, Any]:
         network = self._config.network.replace("adapt=classifier", f"adapt={adapt}")
@@ -92,15 +92,15 @@ class Features(OnSets):
         )
         path = folder / "network.safetensors"
         pretrain(settings, self._data, path)
-        setting = replace(self._setting, network=network, start=FromPool(str(path), 0))
-        plain = RandomReal().plain(setting)
+        config = replace(self._beside.config, network=network, start=FromPool(str(path), 0))
+        (plain,) = rows.sets(KINDS["random"], replace(self._beside, config=config), 1, tune=False)
         return {"scores": [score(plain, self._data, trained=False).as_dict()]}
 
     def text(self, records: Records) -> str:
         """Write the table."""
         ours, train = self._ours, len(self._data.train)
         titles = {
-            **{kind: KINDS[kind] for kind in self.kinds},
+            **{kind: KINDS[kind].title for kind in self.kinds},
             **{
                 f"all-data-{adapt}": f"all {train} train images, {how['epochs']} passes, adapting "
                 + ("the classifier" if adapt == "classifier" else "all layers")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES
 from ..config import Config
 from ..data import DataSettings
 from ..evaluation import Grid, Protocol, score, with_clean
@@ -17,10 +16,11 @@ from ..pretraining import PoolSettings
 from ..report import spread_of
 from ..storage.records import read
 from ..training import Unroll
+from . import rows
 from .base import Part, Records
 from .effect import Effect, effect_of
 from .pools import OnPool
-from .rows import KINDS, settings_of
+from .rows import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,9 @@ class Poisoning(OnPool):
 
     def _baseline(self, kind: str, folder: Path) -> dict[str, Any]:
         _, start = self.pool(folder)
-        baseline = BASELINES[kind]()
-        setting = replace(self.setting(start), grid=self.grid)
-        sets = [baseline.build(each) for each in settings_of(baseline, setting, self.sets)]
-        return {"attacks": [self._effect(one) for one in sets]}
+        beside = self.beside(start)
+        beside = replace(beside, config=replace(beside.config, tune=self.grid))
+        return {"attacks": [self._effect(one) for one in rows.sets(KINDS[kind], beside, self.sets)]}
 
     def _defences(self, folder: Path) -> dict[str, Any]:
         learned = DistilledSet.load(folder.parent.parent / "random-pretrained.safetensors")
@@ -86,7 +85,7 @@ class Poisoning(OnPool):
         titles = {
             "random-pretrained": "**distilled, random pretrained**",
             "fixed-pretrained": "**distilled, one known pretrained network**",
-            **{kind: f"{title}, relabelled" for kind, title in KINDS.items()},
+            **{name: f"{kind.title}, relabelled" for name, kind in KINDS.items()},
         }
         rows = [_row(titles[name], records[name]["attacks"]) for name in titles]
         defences = [_row(name, [each]) for name, each in records["defences"]["defences"].items()]

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import DistilledSet
-from ..baselines import Setting
+from ..baselines import Beside
 from ..config import Config, as_dict
 from ..data import RealData, load_data
+from ..device import pick_device
 from ..errors import UserError
 from ..evaluation import Grid
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.pool import Pool
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
-from ..run import distill, pick_device
+from ..run import distill
 from .base import Part, Study
 
 
@@ -60,14 +61,14 @@ class OnPool(Study):
             return Pool.load(path), FromPool(str(path))
         return pretrain(self.source, load_data(self.source.data).to(pick_device("auto")), path), FromPool(str(path))
 
-    def setting(self, pool: FromPool) -> Setting:
-        """Return the setting of baselines for this pool, with the epochs and optimiser of distilled sets to choose."""
-        method = self.method
-        return Setting(
-            data=self.data, network=self.target.network, start=pool, ipc=method.ipc, steps=method.steps,
-            source=self.target.data, objective=self.target.objective,
-            grid=Grid().including(method.epochs, method.optimiser),
+    def beside(self, start: FromPool) -> Beside:
+        """Return what baselines for a pool have in common; epochs and optimiser of distilled sets are choices, too."""
+        method, target = self.method, self.target
+        config = Config(
+            recipe="", data=target.data, network=target.network, start=start, objective=target.objective,
+            tune=Grid().including(method.epochs, method.optimiser),
         )  # fmt: skip
+        return Beside(config=config, data=self.data, ipc=method.ipc, steps=method.steps)
 
     def about(self, folder: Path) -> dict[str, Any]:
         """Return the facts about the pool that the section shows."""

@@ -1,40 +1,76 @@
-"""The rows of tables: measuring one kind of baseline, and writing its scores."""
+"""The rows of tables: making and measuring one kind of baseline, and writing its scores."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..baselines import Baseline, Setting, trained_by
+from ..artifact import DistilledSet
+from ..baselines import Beside
 from ..evaluation import Protocol, Score, score
+from ..methods.selection import Average, Herding, KCenter, KMeans, RandomReal, Selection
+from ..program import known_name
 from ..report import spread_of
 
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of baseline."""
+
+    title: str
+    """Its name in tables."""
+    method: Selection
+    candidates: int = 1
+    """How many sets are made, of which the best on train images is kept."""
+
+
 KINDS = {
-    "random": "random real images",
-    "optimised-random": "random real, best 20 % on train images",
-    "average": "class average",
-    "k-means": "k-means of each class",
+    "random": Kind(title="random real images", method=RandomReal()),
+    "optimised-random": Kind(title="random real, best 20 % on train images", method=RandomReal(), candidates=5),
+    "average": Kind(title="class average", method=Average()),
+    "k-means": Kind(title="k-means of each class", method=KMeans()),
 }
-"""Baselines of the paper: kind -> its name in tables."""
+"""The baselines of the paper."""
 
 
-def settings_of(kind: Baseline, setting: Setting, sets: int) -> Iterator[Setting]:
-    """Give the setting with each seed from 0 to `sets` - 1, or only with seed 0 if the kind does not depend on it."""
-    return (replace(setting, seed=seed) for seed in range(sets if kind.varies else 1))
+def core_sets(features: str) -> dict[str, Kind]:
+    """Return the core-sets by pixels, and by the features of a network that is trained first."""
+    learned = f"features of a trained {features}"
+    return {
+        "k-center": Kind(title="k-center greedy, pixels", method=KCenter()),
+        "k-center-features": Kind(title=f"k-center greedy, {learned}", method=KCenter(features=features)),
+        "herding": Kind(title="herding, pixels", method=Herding()),
+        "herding-features": Kind(title=f"herding, {learned}", method=Herding(features=features)),
+    }
 
 
-def baseline(kind: Baseline, setting: Setting, sets: int, networks: int) -> dict[str, Any]:
-    """Measure sets on the test split; the training is chosen on validation images, for the first set and then kept.
+def sets(kind: Kind, beside: Beside, count: int, *, tune: bool = True) -> Iterator[DistilledSet]:
+    """Make sets with the seeds from 0 to `count` - 1, or only with seed 0 if the kind does not depend on it.
+
+    With `tune` their program is chosen for each set, otherwise it stays provisional.
+    """
+    method = beside.sized(kind.method)
+    for seed in range(count if method.varies else 1):
+        yield beside.made(method, seed=seed, candidates=kind.candidates, tune=tune)
+
+
+def baseline(kind: Kind, beside: Beside, count: int, networks: int) -> dict[str, Any]:
+    """Measure sets on the test split; the program is chosen on validation images, for the first set and then kept.
 
     Returns:
         ``scores``; ``bytes`` of a set; ``chosen``, the training that was chosen.
     """
-    chosen: Protocol | None = None
-    scores = []
-    for each in settings_of(kind, setting, sets):
-        one = kind.build(each, chosen)
-        chosen = trained_by(one)
-        scores.append(score(one, each.data, Protocol(networks=networks), progress=True).as_dict())
-    return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(trained_by(one))}
+    method, program, scores = beside.sized(kind.method), None, []
+    for seed in range(count if method.varies else 1):
+        one = beside.made(method, seed=seed, candidates=kind.candidates, program=program)
+        program = one.program
+        scores.append(score(one, beside.data, Protocol(networks=networks), progress=True).as_dict())
+    return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(_protocol(one))}
+
+
+def _protocol(distilled: DistilledSet) -> Protocol:
+    """Return the step size, epochs and optimiser of a baseline as a protocol."""
+    sizes, optimiser = distilled.step_sizes, known_name(distilled.program.optimiser)
+    return Protocol(step_size=float(sizes[0, 0]), epochs=len(sizes), optimiser=optimiser)  # type: ignore[arg-type]
 
 
 def as_score(plain: dict[str, Any]) -> Score:

@@ -1,33 +1,29 @@
 """Table 1 of the paper: the distilled sets and every baseline, measured with the same networks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from ..artifact import DistilledSet
-from ..baselines import BASELINES, Baseline, Herding, KCenter, Setting
+from ..baselines import Beside
 from ..data import RealData, load_data
+from ..device import pick_device
 from ..evaluation import Grid, Protocol, Score, difference, score
 from ..recipes import recipe
-from ..run import pick_device
 from . import rows
 from .base import Part, Records
 from .needed import OnSets
 from .paper import NOTE, TABLE
-from .rows import KINDS, as_score, count_and_accuracy, scores_of
+from .rows import KINDS, Kind, as_score, core_sets, count_and_accuracy, scores_of
 
 NEIGHBOURS = [f"nearest-neighbours(k={k},norm={norm})" for k in (1, 3, 5) for norm in (1, 2)]
 """Classifiers from which the nearest neighbours are chosen, on validation images."""
-ROWS = {
-    **KINDS,
-    "k-center": "k-center greedy, pixels",
-    "k-center-features": "k-center greedy, features of a trained {features}",
-    "herding": "herding, pixels",
-    "herding-features": "herding, features of a trained {features}",
+NEAREST = {
     "random-nearest-neighbours": "nearest neighbours on random real images",
     "k-means-nearest-neighbours": "nearest neighbours on k-means",
 }
+"""The rows of nearest neighbours on two kinds of baselines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,40 +57,44 @@ class Table(OnSets):
 
     def parts(self) -> list[Part]:
         """Return a part for each kind of baseline, and for nearest neighbours on two of them."""
-        baselines: dict[str, Baseline] = {
-            **{kind: make() for kind, make in BASELINES.items()},
-            "k-center-features": KCenter(features=self.features),
-            "herding-features": Herding(features=self.features),
-        }
         kinds = [
-            Part(name=name, seconds=self.seconds, measure=lambda _, baseline=baseline: self._kind(baseline))
-            for name, baseline in baselines.items()
+            Part(name=name, seconds=self.seconds, measure=lambda _, kind=kind: self._kind(kind))
+            for name, kind in self.kinds.items()
         ]
         neighbours = [
             Part(
                 name=f"{kind}-nearest-neighbours",
                 seconds=self.seconds / 3,
-                measure=lambda _, kind=kind: self._neighbours(BASELINES[kind]()),
+                measure=lambda _, kind=kind: self._neighbours(KINDS[kind]),
             )
             for kind in ("random", "k-means")
         ]
         return [*kinds, *neighbours]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of baselines, by the names of their parts."""
+        return {**KINDS, **core_sets(self.features)}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The names of the rows below the distilled sets, by the names of their parts."""
+        return {name: kind.title for name, kind in self.kinds.items()} | NEAREST
 
     @cached_property
     def _data(self) -> RealData:
         return load_data(recipe(self.random).data).to(pick_device("auto"))
 
     @cached_property
-    def _setting(self) -> Setting:
+    def _beside(self) -> Beside:
         ours = self._set(self.random)
-        setting = Setting.like(ours, self._data, recipe(self.random).data)
-        return replace(setting, grid=self.choose.matching(ours))
+        return Beside.of(ours, self._data, recipe(self.random).data, tune=self.choose.matching(ours))
 
-    def _kind(self, baseline: Baseline) -> dict[str, Any]:
-        return rows.baseline(baseline, self._setting, self.sets, self.networks)
+    def _kind(self, kind: Kind) -> dict[str, Any]:
+        return rows.baseline(kind, self._beside, self.sets, self.networks)
 
-    def _neighbours(self, baseline: Baseline) -> dict[str, Any]:
-        sets = [baseline.plain(setting) for setting in rows.settings_of(baseline, self._setting, self.sets)]
+    def _neighbours(self, kind: Kind) -> dict[str, Any]:
+        sets = list(rows.sets(kind, self._beside, self.sets, tune=False))
         chosen = max(NEIGHBOURS, key=lambda each: self._nearest(sets[0], each, "validation").mean)
         scores = [self._nearest(one, chosen, "test").as_dict() for one in sets]
         return {"scores": scores, "bytes": sets[0].nbytes, "chosen": chosen}
@@ -119,18 +119,18 @@ class Table(OnSets):
             )
             if name
         ]
-        for name, title in ROWS.items():
+        for name, title in self.titles.items():
             scores, size = scores_of(records[name]), records[name]["bytes"]
-            title = title.format(features=self.features)
             rows.append(_row(title, scores, size, claims.get(name), str(difference([ours], scores))))
-        table, setting = "\n".join(rows), self._setting
+        table, beside = "\n".join(rows), self._beside
+        network, grid = beside.config.network, beside.config.tune
         seconds = sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 
-Network: {setting.network}. Each set has {setting.ipc} examples per class with hard labels, in {_steps(setting.steps)}.
+Network: {network}. Each set has {beside.ipc} examples per class with hard labels, in {_steps(beside.steps)}.
 The step size, epochs and optimiser of baselines are chosen on validation images from
-{_set_of(setting.grid.step_sizes)} x {_set_of(setting.grid.epochs)} x
-{_set_of(setting.grid.optimisers)}; the test split is used once. The last column is the
+{_set_of(grid.step_sizes)} x {_set_of(grid.epochs)} x
+{_set_of(grid.optimisers)}; the test split is used once. The last column is the
 accuracy of the set for random initial weights minus that of the row, in percentage points, with the 95 % interval over
 networks that start from the same weights.
 

@@ -1,21 +1,22 @@
 """A distilled set with networks that it was not made for, and real images with the same networks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..baselines import BASELINES, Setting
+from ..baselines import Beside
 from ..data import load_data
+from ..device import pick_device
 from ..evaluation import Difference, Grid, Protocol, compare
 from ..recipes import recipe
 from ..report import spread
-from ..run import pick_device
+from . import rows
 from .base import Part, Records
 from .needed import OnSets
 from .rows import KINDS
 
-BESIDE = {kind: KINDS[kind] for kind in ("random", "k-means")}
-"""Baselines beside the distilled set: kind -> its name in the table."""
+BESIDE = {name: KINDS[name] for name in ("random", "k-means")}
+"""Baselines beside the distilled set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +55,9 @@ class Transfer(OnSets):
     def _measure(self, network: str) -> dict[str, Any]:
         distilled = self.find_set(self.recipe)
         data = load_data(recipe(self.recipe).data).to(pick_device("auto"))
-        setting = Setting.like(distilled, data, recipe(self.recipe).data)
+        beside = Beside.of(distilled, data, recipe(self.recipe).data)
         groups = {"distilled": [distilled]} | {
-            kind: [BASELINES[kind]().plain(replace(setting, seed=seed)) for seed in range(self.sets)] for kind in BESIDE
+            name: list(rows.sets(kind, beside, self.sets, tune=False)) for name, kind in BESIDE.items()
         }
         grid = self.choose.matching(distilled)
         protocol = Protocol(network=network, networks=self.networks)
@@ -72,7 +73,7 @@ class Transfer(OnSets):
                 cells += [spread(other["mean"], other["sd"]), str(Difference(**other["difference"]))]
             title = f"**{network}** (made for it)" if network == recipe(self.recipe).network else network
             rows.append(f"| {title} | " + " | ".join(cells) + " |")
-        head = "".join(f" {title}, % | distilled set is better by |" for title in BESIDE.values())
+        head = "".join(f" {kind.title}, % | distilled set is better by |" for kind in BESIDE.values())
         table, seconds = "\n".join(rows), sum(record["part_seconds"] for record in records.values())
         return f"""## {self.title}
 

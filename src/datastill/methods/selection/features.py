@@ -1,17 +1,15 @@
 """The features by which core-sets compare images: pixels, or the last features of a network trained on the data."""
 
-import functools
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..data import RealData
-from ..errors import UserError
-from ..networks import build
-from ..rng import generator
-from ..runlog import ProgressLine
+from ...data import RealData
+from ...errors import UserError
+from ...networks import build
+from ...rng import generator
+from ...runlog import ProgressLine
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
@@ -26,28 +24,31 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
         spec: ``pixels``: normalised pixels. Otherwise a network, which is trained on the train split (3 epochs of Adam,
             rate 1e-3, batches of 128); its features are the inputs of its last linear layer.
         seed: decides the initial weights and the batches of that network.
-
-    Raises:
-        UserError: the network does not exist, cannot take the images, or has no linear layer.
     """
     if spec == PIXELS:
         return data.normalise(data.train.images).flatten(1)
-    return _learned(data, spec, seed)
-
-
-@functools.lru_cache(maxsize=1)  # several kinds ask for those of one network
-def _learned(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
     model = trained(data, spec, seed)
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
-    if not last:
-        raise UserError(f"network {spec!r} has no linear layer to take features before; take pixels or another network")
     found: list[Tensor] = []
-    hook = last[0].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
+    hook = _last(model, spec).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     with torch.no_grad():
         for piece in data.train.images.split(PIECE):
             model(data.normalise(piece))
     hook.remove()
     return torch.cat(found)
+
+
+def must_give_features(spec: str, data: RealData) -> None:
+    """Raise a `UserError` if the network does not exist, cannot take the images, or has no linear layer."""
+    if spec != PIXELS:
+        _last(build(spec, shape=data.shape, classes=data.classes).factory(), spec)
+
+
+def _last(model: nn.Module, spec: str) -> nn.Module:
+    """Return the last linear layer of a model."""
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+    if not last:
+        raise UserError(f"network {spec!r} has no linear layer to take features before; take pixels or another network")
+    return last[0]
 
 
 def trained(data: RealData, spec: str, seed: int) -> nn.Module:

@@ -8,33 +8,37 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ..rng import generator
-from .base import Baseline, Setting
-from .features import PIXELS, features
-from .k_means import enough
+from ...rng import generator
+from ..base import Task
+from .base import Sized
+from .features import PIXELS, features, must_give_features
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreSet(Baseline, abc.ABC):
+class CoreSet(Sized, abc.ABC):
     """Real images of each class, chosen one after another by their features."""
 
     features: str = PIXELS
-    """The space in which images are compared: pixels, or the name of a network, which is first trained on the data."""
+    """The features by which images are compared: pixels, or the name of a network, e.g. lenet, which is first trained
+    on the data."""
 
-    def images(self, setting: Setting) -> Float[Tensor, "classes each *shape"]:
-        """The images of each class that `chosen` picks."""
-        data, space = setting.data, features(setting.data, self.features, setting.seed)
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if a class has too few images, or a network cannot give the features."""
+        super().check(task)
+        must_give_features(self.features, task.data)
+
+    def images(self, task: Task) -> Float[Tensor, "classes each *shape"]:
+        """Return the images of each class that `chosen` picks."""
+        data, space = task.data, features(task.data, self.features, task.seed)
         picked = []
         for label in range(data.classes):
             members = (data.train.labels == label).nonzero()[:, 0]
-            enough(setting, label, len(members))
-            draw = generator(setting.seed, "core-set", label)
-            picked.append(members[self.chosen(space[members], setting.ipc, draw)])
-        return data.normalise(data.train.images[torch.cat(picked)]).unflatten(0, (data.classes, setting.ipc))
+            picked.append(members[self.chosen(space[members], self.ipc, generator(task.seed, "core-set", label))])
+        return data.normalise(data.train.images[torch.cat(picked)]).unflatten(0, (data.classes, self.ipc))
 
     @abc.abstractmethod
     def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:
-        """Indices of the chosen images, in the order of choice; none is chosen twice."""
+        """Return the indices of the chosen images, in the order of choice; none is chosen twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ class Herding(CoreSet):
     name: ClassVar[str] = "herding"
 
     @property
-    def varies(self) -> bool:  # type: ignore[override]
+    def varies(self) -> bool:
         """True only for features of a network, which depend on the seed that it is trained with."""
         return self.features != PIXELS
 

@@ -1,0 +1,102 @@
+"""Baselines: sets whose images are chosen and not learned, made as comparisons for a distilled set."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .artifact import DistilledSet
+from .config import Config
+from .data import DataSettings, RealData
+from .evaluation import Grid, matched
+from .making import make
+from .methods import METHODS
+from .methods.selection import Selection, Sized
+from .program import Ordered, Program
+from .trust import check_network, check_start
+
+BASELINES: dict[str, type[Selection]] = {name: kind for name, kind in METHODS.items() if issubclass(kind, Selection)}
+"""The methods that choose images and learn nothing, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beside:
+    """What baselines have in common with each other, and with the set that they are compared with."""
+
+    config: Config
+    """Data, network, initial weights and objective; method, candidates and seed are those of a baseline. Step size,
+    epochs and optimiser are chosen from `Config.tune`, unless there is a program."""
+    data: RealData
+    """The real data, with its classes in the order of the set if the objective names classes."""
+    ipc: int = 10
+    """Images per class."""
+    steps: int = 1
+    """Gradient steps in an epoch; each step uses other images."""
+    program: Program | None = None
+    """How networks are trained on the images; None: in ordered steps, with a step size and epochs that are chosen."""
+
+    @classmethod
+    def of(
+        cls, distilled: DistilledSet, data: RealData, source: DataSettings | None = None, **changes: Any
+    ) -> "Beside":
+        """Return what baselines have in common with a distilled set.
+
+        Args:
+            distilled: the set that baselines will be compared with.
+            data: the real data of the set.
+            source: how the data was loaded; None: as the data itself says. It is stored with the baseline.
+            changes: fields of `Config` that differ from the set's, e.g. ``network="mlp"``.
+
+        Raises:
+            UserError: the set was read from a file that is not trusted, and its network or its initial weights would
+                import a module or open another file.
+        """
+        header, start = distilled.header, distilled.header.start.fresh()
+        if not distilled.trusted:
+            if "network" not in changes:
+                check_network(header.network)
+            if "start" not in changes:
+                check_start(start)
+        fields: dict[str, Any] = {
+            "recipe": "",
+            "data": source or data.settings,
+            "network": header.network,
+            "start": start,
+            "objective": header.objective,
+            "tune": Grid().matching(distilled),
+        }
+        return cls(
+            config=Config(**fields | changes),
+            data=matched(distilled, data) if header.objective.names_classes else data,
+            ipc=distilled.size // distilled.classes,
+            steps=distilled.batches,
+            program=None if isinstance(distilled.program.order, Ordered) else distilled.program,
+        )
+
+    def sized(self, method: Selection) -> Selection:
+        """Return the settings of a method for sets of this size."""
+        return method.sized(self.ipc, self.steps)
+
+    def config_of(self, method: Selection, *, seed: int = 0, candidates: int = 1) -> Config:
+        """Return the configuration of a baseline.
+
+        A set whose size is fixed has only one step, so that its numbers of epochs are multiplied by the steps.
+        """
+        repeats = 1 if isinstance(method, Sized) else self.steps
+        tune = replace(self.config.tune, epochs=tuple(count * repeats for count in self.config.tune.epochs))
+        return replace(self.config, method=method, tune=tune, seed=seed, candidates=candidates)
+
+    def made(
+        self,
+        method: Selection,
+        *,
+        seed: int = 0,
+        candidates: int = 1,
+        program: Program | None = None,
+        tune: bool = True,
+    ) -> DistilledSet:
+        """Make a baseline; for the arguments see `making.make`. The program of the method is used if it names one.
+
+        Raises:
+            UserError: a class has too few images, or the network cannot take them.
+        """
+        own = None if not method.has_open_program else program or self.program
+        return make(self.config_of(method, seed=seed, candidates=candidates), self.data, program=own, tune=tune)

@@ -1,0 +1,122 @@
+"""The contract of a selection: it gives the images of each class; all else is equal for all of them."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...data import RealData
+from ...errors import UserError, at_least
+from ...program import PROGRAMS, Ordered, Program, ShuffledName, without_mirrors
+from ...storage.records import must_have_types
+from ...synthetic import SyntheticData, by_step, must_share_evenly, start_labels
+from ..base import Method, OuterRate, State, Task
+
+PROVISIONAL_STEP_SIZE = 0.01
+"""The step size of an open program, before a run chooses one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection(Method, abc.ABC):
+    """Examples that follow from real images by a rule, without any iteration. Subclasses give `images`."""
+
+    any_objective: ClassVar[bool] = True
+
+    program: Literal["open", ShuffledName] = "open"
+    """How networks are trained on the set (datastill list programs). open: in ordered steps of one step size; the step
+    size, the number of epochs and the optimiser are chosen on validation images (--tune)."""
+    mirror: bool = True
+    """Whether the siamese augmentation of a named program mirrors images left to right; not for digits or letters."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        if self.has_open_program and not self.mirror:
+            raise UserError("mirror is False, but has no effect: the open program mirrors no image; leave mirror out")
+
+    @abc.abstractmethod
+    def images(self, task: Task) -> Float[Tensor, "classes each *shape"]:
+        """Return the normalised images of each class, equally many of every class."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether another seed gives another set."""
+        return True
+
+    @property
+    def batches(self) -> int:
+        """How many steps share the images."""
+        return 1
+
+    def sized(self, ipc: int, steps: int) -> "Selection":  # noqa: ARG002
+        """Return the settings for `ipc` images per class in `steps` steps, as far as the size can be chosen."""
+        return self
+
+    @property
+    def has_open_program(self) -> bool:
+        """True if step size, epochs and optimiser are still to be chosen."""
+        return self.program == "open"
+
+    def init(self, task: Task) -> State:
+        """Return the state that holds the images."""
+        return State(learned={}, carried={"images": self.images(task)})
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        """Return nothing: no tensor is learned."""
+        return {}
+
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the images, in steps that hold every class equally often, with the labels that the objective wants."""
+        images, steps = state.carried["images"], self.batches
+        labels = start_labels(task.data, ipc=images.shape[1], steps=steps).flatten()
+        return SyntheticData(
+            inputs=by_step(images, steps).flatten(0, 1),
+            targets=task.objective.wanted(labels),
+            program=self._program,
+        )
+
+    @property
+    def _program(self) -> Program:
+        if self.program == "open":
+            return Program(order=Ordered(step_sizes=torch.full((1, self.batches), PROVISIONAL_STEP_SIZE)))
+        return PROGRAMS[self.program] if self.mirror else without_mirrors(PROGRAMS[self.program])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized(Selection, abc.ABC):
+    """A selection of `ipc` images of each class, shared by `steps` steps."""
+
+    ipc: int = 10
+    """Images per class."""
+    steps: int = 1
+    """Gradient steps in an epoch of the open program; each step uses other images."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("ipc (images per class)", self.ipc, 1)
+        at_least("steps", self.steps, 1)
+        must_share_evenly(self.ipc, self.steps)
+        if self.steps > 1 and not self.has_open_program:
+            raise UserError(f"steps is {self.steps}, but has no effect: {self.program} has shuffled batches; "
+                            "leave steps out")  # fmt: skip
+
+    @property
+    def batches(self) -> int:
+        """How many steps share the images."""
+        return self.steps
+
+    def sized(self, ipc: int, steps: int) -> "Sized":
+        """Return the settings for `ipc` images per class in `steps` steps."""
+        return replace(self, ipc=ipc, steps=steps)
+
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if a class has too few images."""
+        task.data.must_have(self.ipc)
+
+
+def of_class(data: RealData, label: int) -> Float[Tensor, "n *shape"]:
+    """Return all normalised train images of a class."""
+    return data.normalise(data.train.images[data.train.labels == label])
