@@ -28,16 +28,16 @@ RUN = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the page's module, under a name that is imported by no other test."""
+    """A folder with a module of the page's two methods, under a name that is imported by no other test."""
     name = f"my_methods_{abs(hash(tmp_path))}"
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    learning, selection = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(f"{learning}\n\n{selection}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def method_of(folder: Path) -> str:
-    return f"{next(folder.glob('my_methods_*.py')).stem}:ClassMeans"
+def method_of(folder: Path, name: str = "ClassMeans") -> str:
+    return f"{next(folder.glob('my_methods_*.py')).stem}:{name}"
 
 
 def test_the_pages_method_is_distilled_with_stored_and_resumed(
@@ -64,6 +64,21 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
     )
     parts = DistilledSet.load(folder / "parts" / "distilled.safetensors")
     assert parts.inputs.equal(whole.inputs)
+
+
+def test_the_pages_selection_is_distilled_with_and_made_beside_a_set(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    method = method_of(folder, "Brightest")
+    words = ["--method.ipc", "2", "--protocol.networks", "2", "--random-sets", "0", "--tune.epochs", "1"]
+    assert main(["distill", "--method", method, *words, "--out", "run"]) == 0
+    made = DistilledSet.load(folder / "run")
+    assert (made.header.method, made.size, made.program.order.epochs) == ("brightest", 20, 1)
+    capsys.readouterr()
+    assert main(["baseline", method, "--like", "run", "--networks", "2", "--sets", "3", "--json"]) == 0
+    assert [one["n"] for one in json.loads(capsys.readouterr().out)["scores"]] == [2], "another seed changes nothing"
+    beside = DistilledSet.load(folder / "runs" / "brightest-digits" / "0.safetensors")
+    assert beside.inputs.equal(made.inputs)
 
 
 @pytest.mark.parametrize(

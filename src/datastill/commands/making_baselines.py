@@ -24,6 +24,7 @@ from ..methods import METHODS, find_method
 from ..methods.selection import RandomReal, Selection
 from ..networks.start import Start
 from ..report import plural
+from ..runlog import say
 from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
 from .output import out, print_json
@@ -80,7 +81,7 @@ class MakeBaseline:
         must_be_writable(folder / "0.safetensors")
         count = self.sets if self.method.varies else 1
         if count < self.sets:
-            out.print(f"{self.method.name} makes only one set: nothing is random, so another seed changes nothing")
+            say(f"{self.method.name} makes only one set: nothing is random, so another seed changes nothing")
         program, scores = None, []
         for seed in range(count):
             path, each = folder / f"{seed}.safetensors", {"seed": seed, "candidates": self.candidates}
