@@ -209,8 +209,17 @@ def _whole(settings: PoolSettings, network: Network, data: RealData, which: list
     found = []
     for thetas in along:
         accuracy = torch.tensor(_accuracy(network, thetas[-1].to(data.device), data))
-        found.append({"theta": thetas[-1].clone(), "accuracy": accuracy, "seconds": seconds} | _kept(thetas[:-1]))
+        part = {"theta": thetas[-1].clone(), "accuracy": accuracy, "seconds": seconds}
+        found.append(part | _kept(thetas[:-1]) | _statistics(network, thetas, data))
     return found
+
+
+def _statistics(network: Network, thetas: Float[Tensor, "places size"], data: RealData) -> dict[str, Tensor]:
+    """Return the running statistics of a network at each place as a tensor of its file; nothing if it has none."""
+    if not network.has_statistics:
+        return {}
+    images = _images_of_statistics(data)
+    return {"statistics": torch.stack([network.statistics(theta.to(data.device), images) for theta in thetas])}
 
 
 def _kept(thetas: Float[Tensor, "snapshots size"]) -> dict[str, Tensor]:
@@ -296,9 +305,14 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 @torch.no_grad()
 def _accuracy(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
-    predict = network.predictor(theta, data.normalise(data.train.spaced(1000).images))
+    predict = network.predictor(theta, _images_of_statistics(data))
     found = answers(lambda images: predict(data.normalise(images)).argmax(1), data.validation, IMAGES_PER_PASS)
     return Accuracy()(found, data.validation.labels)
+
+
+def _images_of_statistics(data: RealData) -> Float[Tensor, "b *shape"]:
+    """Return the train images, normalised, on which statistics of batch normalisation are measured."""
+    return data.normalise(data.train.spaced(1000).images)
 
 
 def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Path, path: Path) -> Pool:
@@ -320,8 +334,14 @@ def _joined(settings: PoolSettings, network: Network, data: RealData, folder: Pa
     snapshots = _snapshots(settings, data, folder, found)
     if snapshots:
         header["snapshots"] = list(snapshots.steps)
-    training, held_out = thetas.split([settings.count, settings.held_out])
-    Pool(training=training, held_out=held_out, header=header, snapshots=snapshots).save(path)
+    split = [settings.count, settings.held_out]
+    training, held_out = thetas.split(split)
+    statistics = {}
+    if network.has_statistics:
+        measured = torch.stack([part["statistics"] for part in found])
+        header["statistics"] = measured.shape[-1]
+        statistics = dict(zip(SPLITS, measured.split(split), strict=True))
+    Pool(training=training, held_out=held_out, header=header, snapshots=snapshots, statistics=statistics).save(path)
     pool = Pool.load(path)
     shutil.rmtree(folder, ignore_errors=True)
     return pool

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..modes import usual_modes
 from ..networks import Network, build
 from ..networks.start import stored_weights
-from ..program import Ordered, Program
+from ..program import Ordered, Program, labels_from
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_read, digest, write_whole
@@ -29,7 +29,7 @@ from .checks import check_tensors
 from .decode import EightBits
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
 from .header import Header, asks_for, check_header, from_plain, parsed, written_by
-from .label_source import Teacher
+from .label_source import Teacher, source_of
 
 NAME = "distilled.safetensors"
 """Name of the file in the folder of a run."""
@@ -273,6 +273,26 @@ class DistilledSet:
             self.header.labels.must_be_stored()
             return None
         return self.teacher.eval()
+
+    def with_stored_labels(self) -> "DistilledSet":
+        """Return a copy that holds the labels of its teacher, which it is then used without.
+
+        Raises:
+            UserError: the teacher is not there; or its labels are other ones in each step, because the program changes
+                the examples at random.
+        """
+        teacher = labels_from(self.teacher_of_labels())
+        if teacher is None:
+            return self
+        if self.program.augmentation:
+            raise UserError(
+                f"the labels of this set come from a teacher and cannot be stored: the program has "
+                f"{self.program.augmentation.words}, so that the teacher gives other labels in each step; use the set "
+                "itself with its teacher, or give it a program without augmentation (with_program)"
+            )
+        with torch.no_grad():
+            targets = self.program.loss.targets_of(teacher(self.inputs))
+        return replace(self, targets=targets, header=replace(self.header, labels=source_of(targets)), teacher=None)
 
     def with_trust(self, trust: bool) -> "DistilledSet":
         """Return the set, with `trusted` set to True if `trust` is True; False changes nothing."""

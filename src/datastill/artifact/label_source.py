@@ -121,7 +121,7 @@ class Teacher(LabelSource):
         raise UserError(
             f"the labels of this set come from a teacher, the network {self.network!r} with weights of SHA-256 "
             f"{self.sha256}, which is not there; {found}, and give it to with_teacher(...), "
-            "or give the file of its weights with --teacher"
+            "or give the file of its weights, or its pool, with --teacher"
         )
 
 

@@ -30,7 +30,6 @@ from ..evaluation import (
     packed,
     score,
     verify,
-    with_teacher,
 )
 from ..networks import build
 from ..report import bytes_of, measure_rows, measure_text, score_text, spread
@@ -39,6 +38,7 @@ from ..storage.files import must_be_writable
 from ..storage.records import read
 from ..trust import check_data
 from .output import out, print_json
+from .teaching import TeacherName, taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,7 @@ class Evaluate:
     """Images to measure accuracy on: validation for every choice that you make, test only for the final number."""
     curve: bool = False
     """Also print the accuracy on validation images after each gradient step; for one set on one architecture."""
-    teacher: Path | None = None
-    """File with the weights of the teacher, for sets whose labels come from one: .safetensors or a PyTorch state."""
+    teacher: TeacherName = ""
     trust: bool = False
     """Allow files to import modules, which runs their code, and to open other files. Only for files that you trust."""
     json: bool = False
@@ -91,10 +90,9 @@ class Evaluate:
         """Load the sets, by name, and the real data to measure them on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
-        groups = {
-            name: [_with_teacher(one, self.teacher) for one in _sets(path, trust=self.trust)]
-            for name, path in _named(self.files).items()
-        }
+        found = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
+        each = iter(taught([*itertools.chain(*found.values())], self.teacher))
+        groups = {name: [next(each) for _ in sets] for name, sets in found.items()}
         if self.curve and (self.tune or self._several(groups)):
             raise UserError(
                 "--curve is for one set on one architecture; leave --curve out, or name one file without --on and "
@@ -205,8 +203,7 @@ class Verify:
     """Largest difference to the mean accuracy that is claimed, in percentage points; machines round differently."""
     data: str = ""
     """Name or folder of the real data; if not given: the data that the set names."""
-    teacher: Path | None = None
-    """File with the weights of the teacher, for sets whose labels come from one: .safetensors or a PyTorch state."""
+    teacher: TeacherName = ""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
@@ -215,7 +212,7 @@ class Verify:
     def run(self) -> int:
         """Print which claims hold, and return the exit code: 0 if they hold, 1 if not."""
         at_least("tolerance", self.tolerance, 0)
-        distilled = _with_teacher(load(self.file, trust=self.trust), self.teacher)
+        (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
         found = verify(
             distilled,
             real_data(distilled, self.data),
@@ -254,13 +251,14 @@ class Pack:
     """The file to write."""
     data: str = ""
     """Name or folder of the real data; if not given: the data that the set names."""
+    teacher: TeacherName = ""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
 
     def run(self) -> int:
         """Write the smaller set, print both scores, and return the exit code."""
         must_be_writable(self.to)
-        distilled = load(self.file, trust=self.trust)
+        (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
         data = real_data(distilled, self.data)
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))
         small = packed(distilled, data, progress=True)
@@ -269,10 +267,6 @@ class Pack:
         sizes = [bytes_of(each.nbytes + each.initial_nbytes) for each in (distilled, small)]
         out.print(f"{self.to}: {after} (before: {before}), {sizes[0]} before, {sizes[1]} after")
         return 0
-
-
-def _with_teacher(distilled: DistilledSet, weights: Path | None) -> DistilledSet:
-    return with_teacher(distilled, weights) if weights else distilled
 
 
 def real_data(distilled: DistilledSet, name: str = "") -> RealData:

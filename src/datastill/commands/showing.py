@@ -22,6 +22,7 @@ from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
 from .output import first_line, out, print_json
+from .teaching import TeacherName, taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Export:
       datastill export set.safetensors --kind png --to folder        pictures, one folder per class (8 bits, lossy)
       datastill export set.safetensors --kind npz --to set.npz       all tensors, exactly
       datastill export set.safetensors --kind parquet --to folder    for datasets.load_dataset("folder")
+      datastill export set.safetensors --to folder --teacher pools/mnist-convnet.safetensors    with its labels
     """
 
     file: Positional[Path]
@@ -70,10 +72,11 @@ class Export:
     """File format; png, parquet and csv (for rows of a table) write a folder, npz writes one file."""
     to: Path
     """File or folder to write; it must not exist yet, or be an empty folder."""
+    teacher: TeacherName = ""
 
     def run(self) -> int:
         """Write the files, print where they are, and return the exit code."""
-        distilled = load(self.file)
+        (distilled,) = taught([load(self.file)], self.teacher)
         out.print(f"wrote {export(distilled, self.to, self.kind)}")
         if self.kind == "png":
             out.print(f"{png_loss(distilled)}; networks trained on them are less accurate than with npz or parquet")

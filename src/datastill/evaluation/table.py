@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Teacher
 from ..data import RealData
 from ..errors import UserError
 from .compare import Difference, difference
@@ -21,7 +21,7 @@ class Row:
     name: str
     method: str
     labels: str
-    """``hard`` or ``soft``; accuracies with hard and with soft labels must not be compared with each other."""
+    """``hard``, ``soft`` (stored) or ``teacher``; accuracies with different ones must not be compared."""
     examples: int
     bytes: int
     """Bytes of the examples, labels, step sizes and stored initial weights of one set."""
@@ -108,7 +108,7 @@ def compare(
             row = Row(
                 name=name,
                 method=group[0].header.method,
-                labels=scores[0].protocol["labels"],
+                labels=_labels(group[0], scores[0]),
                 examples=group[0].size,
                 bytes=group[0].nbytes + group[0].initial_nbytes,
                 network=scores[0].protocol["network"],
@@ -118,3 +118,9 @@ def compare(
             )
             first = first or row
             yield row
+
+
+def _labels(distilled: DistilledSet, found: Score) -> str:
+    """Return the kind of labels that a set was measured with."""
+    kind: str = found.protocol["labels"]
+    return "teacher" if kind == "soft" and isinstance(distilled.header.labels, Teacher) else kind

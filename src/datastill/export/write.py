@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from ..artifact import INITIAL, DistilledSet, Plain, Teacher
+from ..artifact import INITIAL, DistilledSet, Plain
 from ..errors import UserError, unknown
 from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
@@ -46,14 +46,13 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
 
     Raises:
         UserError: the kind is unknown, or cannot hold the examples; something exists at the path; the images have a
-            number of channels other than 1 or 3 (``png`` and ``parquet``); the labels come from a teacher; or the path
-            cannot be written.
+            number of channels other than 1 or 3 (``png`` and ``parquet``); the labels come from a teacher that is not
+            given, or are other ones in each step; or the path cannot be written.
     """
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
-    _must_have_labels(distilled)
-    distilled = distilled.with_weights()
     _must_suit(distilled, kind)
+    distilled = distilled.with_stored_labels().with_weights()
     path = _target(Path(to), kind)
     if kind == "npz":
         write_whole(path, _as_npz(distilled))
@@ -150,11 +149,6 @@ def _rows(distilled: DistilledSet) -> Iterator[dict[str, Any]]:
             row |= {"step": place // batch, "index": place % batch}
             row["step_sizes"] = order.step_sizes[:, place // batch].tolist()
         yield row if distilled.hard else {**row, "label_values": target}
-
-
-def _must_have_labels(distilled: DistilledSet) -> None:
-    if isinstance(distilled.header.labels, Teacher):
-        raise UserError("the labels of this set come from a teacher, which an export cannot hold; use the set itself")
 
 
 def _must_suit(distilled: DistilledSet, kind: str) -> None:

@@ -220,18 +220,56 @@ class Network:
         """
         if not self.has_statistics:
             return lambda batch: self.apply(theta, batch)
-        pure, named = self._calibrated, self._all(theta)
-        buffers = {name: buffer.clone() for name, buffer in pure.module.named_buffers()}
+        pure, named, buffers = self._calibrated, self._all(theta), self._measured(theta, images)
 
         def predict(batch: Tensor) -> Tensor:
             with self._forms():
                 return pure(named, buffers, batch)
 
+        return predict
+
+    def _measured(self, theta: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Return all buffers by name, with the batch statistics of one network on `images`."""
+        pure = self._calibrated
+        buffers = {name: buffer.clone() for name, buffer in pure.module.named_buffers()}
         for layer in batch_norms(pure.module):
             layer.train()
-        predict(images)
+        with self._forms():
+            pure(self._all(theta), buffers, images)
         pure.module.eval()
-        return predict
+        return buffers
+
+    @torch.no_grad()
+    def statistics(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b *shape"]) -> Float[Tensor, " numbers"]:
+        """Return the batch statistics of one network on `images`, as one flat vector; empty if it has none."""
+        found = self._measured(theta, images) if self.has_statistics else {}
+        return torch.cat([torch.zeros(0), *(found[name].flatten().cpu() for name in self._running)])
+
+    @property
+    def _running(self) -> dict[str, torch.Size]:
+        """The shapes of running means and variances by name."""
+        buffers = dict(self._calibrated.module.named_buffers())
+        layers = set(batch_norms(self._calibrated.module))
+        paths = [path for path, layer in self._calibrated.module.named_modules() if layer in layers]
+        names = [f"{path}.{key}".removeprefix(".") for path in paths for key in ("running_mean", "running_var")]
+        return {name: buffers[name].shape for name in names}
+
+    def with_weights(
+        self, theta: Float[Tensor, " size"], statistics: Float[Tensor, " numbers"] | None = None
+    ) -> nn.Module:
+        """Return a new module with these weights, in evaluation mode.
+
+        Args:
+            theta: the weights.
+            statistics: running statistics of batch normalisation, as `statistics` returns them.
+        """
+        with seeded(0):  # the weights that the factory draws are replaced
+            module = self.factory()
+        running = self._running if statistics is not None else {}
+        pieces = statistics.split([shape.numel() for shape in running.values()]) if statistics is not None else ()
+        state = {name: piece.view(shape) for (name, shape), piece in zip(running.items(), pieces, strict=True)}
+        module.load_state_dict(self.named(theta) | state, strict=False)
+        return module.eval()
 
 
 def is_wide(module: nn.Module) -> bool:

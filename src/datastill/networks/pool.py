@@ -1,64 +1,25 @@
 """Pools: many trained networks in one file. Networks held out for evaluation are never used for distilling."""
 
-import itertools
 import json
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
-from ..space import SPACE
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
-from ..storage.records import (
-    FINITE,
-    INTEGER_LIMIT,
-    TEXT,
-    WHOLE,
-    list_of,
-    mapping_of,
-    number,
-    optional,
-    record,
-    shown,
-    whole,
-)
 from ..storage.streamed import Streamed, file_pieces, shapes
 from .functional import Network
-from .snapshots import DIGEST_BYTES, Snapshots, read_from, sha256_name, stack_name
+from .pool_header import FORMAT, SPLITS, must_be_whole
+from .snapshots import Snapshots, read_from, sha256_name, stack_name, statistics_name
 
-FORMAT = "datastill-pool/1"
-SPLITS = ("training", "held_out")
 TEST_NETWORKS = "test networks"
 """The purpose of networks that are measured on test images. Only this purpose may use held-out networks."""
-MOST_NETWORKS = 10_000_000
-"""The largest number of networks in a pool, of classes, and of numbers in a shape."""
-FIELDS = {
-    "settings": record({"network": TEXT}, needed=("network",), more=True),
-    "shape": list_of(WHOLE, 1, 3),
-    "classes": WHOLE,
-    "class_names": list_of(TEXT, 1, MOST_NETWORKS),
-    "space": SPACE,
-    "parameters": mapping_of(list_of(whole(0, INTEGER_LIMIT), 0, 100)),
-    "accuracies": record(dict.fromkeys(SPLITS, list_of(number(0, 1), 0, MOST_NETWORKS)), needed=SPLITS),
-    "seconds": FINITE,
-    "torch": TEXT,
-    "frozen": optional(TEXT),
-    "mean": list_of(FINITE, 1, MOST_NETWORKS),
-    "std": list_of(FINITE, 1, MOST_NETWORKS),
-    "snapshots": list_of(whole(0, INTEGER_LIMIT), 2, MOST_NETWORKS),
-}
-NOT_ALWAYS = ("frozen", "space", "mean", "std", "snapshots")
-HEADER = record(FIELDS, needed=[name for name in FIELDS if name not in NOT_ALWAYS])
-"""The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen, and ``snapshots``, the gradient
-steps before each one, if there are none. Pools of version 0.1 hold ``mean`` and ``std`` of pixels instead of
-``space``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +61,9 @@ class Pool(Networks):
     """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
     snapshots: Snapshots | None = None
     """Weights along the training; None if only trained networks were kept."""
+    statistics: Mapping[str, Float[Tensor, "networks snapshots numbers"]] = field(default_factory=dict)
+    """Running statistics of batch normalisation of each network, by split, at each snapshot and trained. Empty if the
+    networks have none, or the pool is of version 0.1."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -126,6 +90,30 @@ class Pool(Networks):
             UserError: there is no such snapshot, or the file was changed.
         """
         return self if snapshot is None or self._before_end(snapshot) is None else _at(self, snapshot)
+
+    def module(self, network: Network, which: int, snapshot: int | None = None) -> nn.Module:
+        """Return one network to distil with as a module in evaluation mode, with its running statistics.
+
+        Args:
+            network: the architecture of the pool.
+            which: number of the network among `training`.
+            snapshot: number of the snapshot; None: the trained network.
+
+        Raises:
+            UserError: the weights do not fit the architecture; there is no such network or snapshot; or the network
+                has batch normalisation, but the pool has no statistics of it.
+        """
+        self.check(network)
+        theta = self.weights(which, snapshot)
+        if not network.has_statistics:
+            return network.with_weights(theta)
+        if not self.statistics:
+            raise UserError(
+                f"the pool has no running statistics of batch normalisation of {network.name!r}, because an earlier "
+                "version of datastill made it; pretrain it again"
+            )
+        place = -1 if snapshot is None else snapshot
+        return network.with_weights(theta, self.statistics["training"][which, place])
 
     def _before_end(self, snapshot: int) -> Snapshots | None:
         """Return where a snapshot is read from; None if it is the trained network.
@@ -171,7 +159,8 @@ class Pool(Networks):
         """Return the tensors of the file that are in memory; the SHA-256 of snapshots stand for their weights."""
         kept = {name: getattr(self, name).contiguous() for name in SPLITS}
         beside = self.snapshots.sha256 if self.snapshots else {}
-        return kept | {sha256_name(split): value for split, value in beside.items()}
+        statistics = {statistics_name(split): value.contiguous() for split, value in self.statistics.items()}
+        return kept | statistics | {sha256_name(split): value for split, value in beside.items()}
 
     def _streamed(self) -> dict[str, Streamed]:
         """Return the snapshots as tensors of the file."""
@@ -213,8 +202,9 @@ class Pool(Networks):
             must_be_whole(header, tensors, shapes(path))
         except ValueError as error:
             raise UserError(f"the pool {path} cannot be used: {error}") from error
+        statistics = {split: tensors[statistics_name(split)] for split in SPLITS if "statistics" in header}
         kept = {name: tensors[name] for name in SPLITS}
-        return cls(**kept, header=header, snapshots=_snapshots(path, header, tensors))
+        return cls(**kept, header=header, snapshots=_snapshots(path, header, tensors), statistics=statistics)
 
     def check(self, network: Network) -> None:
         """Raise a `UserError` unless the weights fit `network` and its frozen weights are those of the pool."""
@@ -253,55 +243,6 @@ def _at(pool: Pool, snapshot: int) -> Networks:
     found = {split: [pool._row(split, i, snapshot) for i in range(len(getattr(pool, split)))] for split in SPLITS}
     empty = pool.training[:0]
     return Networks(**{split: torch.stack(rows) if rows else empty for split, rows in found.items()})
-
-
-def must_be_whole(header: Any, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
-    """Raise a `UserError` unless a header has all fields of a pool, with their types, and fits the tensors.
-
-    Args:
-        header: the header.
-        tensors: the tensors that were read.
-        found: types and shapes of all tensors of the file, by name.
-    """
-    HEADER(header, "header")
-    if len(header["class_names"]) != header["classes"]:
-        raise UserError(f"it has {len(header['class_names'])} class names for {header['classes']} classes")
-    beside = [make(split) for split in SPLITS for make in (stack_name, sha256_name)] if "snapshots" in header else []
-    if set(found) != {*SPLITS, *beside}:
-        raise UserError(
-            f"it holds the tensors {', '.join(map(shown, sorted(found)[:6]))} instead of "
-            f"{' and '.join([*SPLITS, *beside])}"
-        )
-    size = sum(map(math.prod, header["parameters"].values()))
-    for name in SPLITS:
-        _must_hold_networks(name, tensors[name], size, len(header["accuracies"][name]))
-    if beside:
-        _must_have_snapshots(header, size, found)
-
-
-def _must_have_snapshots(header: Mapping[str, Any], size: int, found: Mapping[str, Any]) -> None:
-    """Raise a `UserError` unless there are weights and a SHA-256 for every network and snapshot."""
-    steps = header["snapshots"]
-    if steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
-        raise UserError("the gradient steps of its snapshots must begin with 0 and rise")
-    for split in SPLITS:
-        first = (len(header["accuracies"][split]), len(steps) - 1)
-        for name, kind, last in ((stack_name(split), "F32", size), (sha256_name(split), "U8", DIGEST_BYTES)):
-            if found[name] != (kind, (*first, last)):
-                raise UserError(f"{name} is {found[name]}, but must be {(kind, (*first, last))}")
-
-
-def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: int) -> None:
-    if value.dtype != torch.float32 or value.dim() != 2 or value.shape[1] != size:
-        raise UserError(
-            f"{name} is {value.dtype} of shape {tuple(value.shape)}, but must be float32 with {size} columns"
-        )
-    if not bool(value.isfinite().all()):
-        raise UserError(f"{name} holds weights that are not finite")
-    if name == "training" and not len(value):
-        raise UserError("it holds no networks to distil with")
-    if accuracies != len(value):
-        raise UserError(f"it has {accuracies} accuracies of {name} for {len(value)} networks")
 
 
 def load_pool(path: str) -> Pool:

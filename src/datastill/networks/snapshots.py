@@ -90,3 +90,8 @@ def stack_name(split: str) -> str:
 def sha256_name(split: str) -> str:
     """Return the name of the tensor (networks, snapshots, 32) in the file of a pool."""
     return f"{split}.sha256"
+
+
+def statistics_name(split: str) -> str:
+    """Return the name of the tensor (networks, snapshots and the end, numbers) of running statistics in the file."""
+    return f"{split}.statistics"

@@ -13,7 +13,8 @@ from ...errors import UserError
 from ...rng import generator
 from ...storage.records import optional, text, whole
 from ..functional import Network
-from ..pool import MOST_NETWORKS, TEST_NETWORKS, Networks, Pool, load_pool, named_in
+from ..pool import TEST_NETWORKS, Networks, Pool, load_pool, named_in
+from ..pool_header import MOST_NETWORKS
 from ..snapshots import stack_name
 from .base import LOWER, Draws, Start, one_draw, stored_weights
 
