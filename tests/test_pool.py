@@ -1,6 +1,7 @@
 """Pools: the same networks however they are trained, kept apart, and never lost."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from datastill.evaluation.fit import unseen
 from datastill.locks import alone
 from datastill.networks import build
 from datastill.networks.pool import Pool, parts
-from datastill.networks.start import FromPool, from_parts, parse_start
+from datastill.networks.start import Fixed, FromPool, from_parts, parse_start
 from datastill.objectives import Misread
 from datastill.pretraining import PoolSettings, pretrain, train
 from datastill.report.page import snippet
@@ -60,24 +61,44 @@ def test_a_network_is_the_same_whether_trained_alone_or_with_others(path: Path) 
     assert not torch.allclose(pool.training[0], pool.training[1], atol=1e-2)
 
 
-def test_training_is_that_of_torch(path: Path) -> None:
-    """Adam with a falling rate on shuffled batches, by torch's own optimiser and module."""
-    settings = replace(SETTINGS, epochs=1)
+@pytest.mark.parametrize(
+    ("changes", "make"),
+    [
+        ({}, lambda parameters: torch.optim.Adam(parameters, eps=1e-5)),
+        (
+            {"optimiser": "momentum", "schedule": "constant"},
+            lambda parameters: torch.optim.SGD(parameters, momentum=0.9),
+        ),
+    ],
+)
+def test_training_is_that_of_torch(changes: dict, make: Callable) -> None:
+    """On shuffled batches, by torch's own optimiser and module."""
+    settings = replace(SETTINGS, epochs=1, **changes)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
     found = train(settings, network, DATA, [2])[0, -1]
     module = network.factory()
     module.load_state_dict(network.named(network.init("xavier", [generator(0, "pool weights", 2)])[0]))
     order = torch.randperm(len(DATA.train), generator=generator(0, "pool batches", 2, 0))
-    adam, steps = torch.optim.Adam(module.parameters(), eps=1e-5), len(DATA.train) // 16
+    rule, steps = make(module.parameters()), len(DATA.train) // 16
     for t in range(steps):
         index = order[16 * t : 16 * (t + 1)]
-        adam.param_groups[0]["lr"] = 0.01 * (1 - t / steps)
-        adam.zero_grad()
+        rule.param_groups[0]["lr"] = 0.01 * (1 - t / steps if settings.schedule == "linear" else 1)
+        rule.zero_grad()
         logits = module(DATA.normalise(DATA.train.images[index]))
         torch.nn.functional.cross_entropy(logits, DATA.train.labels[index]).backward()
-        adam.step()
+        rule.step()
     expected = network.flat({name: value.detach() for name, value in module.named_parameters()})
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_each_network_has_its_own_draw_of_the_augmentation() -> None:
+    settings = replace(SETTINGS, epochs=1, augmentation="siamese", start=Fixed())
+    network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
+    together = train(settings, network, DATA, [0, 1])[:, -1]
+    alone = torch.cat([train(settings, network, DATA, [i])[:, -1] for i in (0, 1)])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+    plain = train(replace(settings, augmentation="none"), network, DATA, [0])[:, -1]
+    assert not torch.allclose(plain, together[:1], atol=1e-3)
 
 
 def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(

@@ -12,6 +12,7 @@ from datastill import UserError, distill, score
 from datastill.cli import main
 from datastill.networks import build
 from datastill.networks.pool import TEST_NETWORKS, Pool
+from datastill.networks.pool_header import Training
 from datastill.networks.snapshots import places
 from datastill.networks.start import FromPool, parse_start
 from datastill.pretraining import PoolSettings, pretrain, train_steps
@@ -77,6 +78,14 @@ def test_one_is_read_alone(pool: Pool) -> None:
 @pytest.mark.parametrize(("snapshots", "steps", "kept"), [(0, 7, [7]), (1, 7, [0, 7]), (3, 7, [0, 2, 4, 7])])
 def test_they_are_spaced_evenly_from_the_start_to_the_end(snapshots: int, steps: int, kept: list[int]) -> None:
     assert places(snapshots, steps) == kept
+
+
+def test_the_pool_says_how_it_was_trained_and_how_accurate_it_was_along_the_way(pool: Pool) -> None:
+    assert pool.trained_by == Training(epochs=2, batch=16, rate=0.01)
+    assert [pool.trained_by.rate_at(step, 18) for step in (0, 9)] == [0.01, 0.005]
+    along, trained = pool.header["along"], pool.header["accuracies"]["training"]
+    assert along[-1] == pytest.approx(sum(trained) / 3, abs=1e-5)
+    assert along[0] < along[-1]
 
 
 def test_keeping_them_does_not_change_the_training(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ UNROLLING = "dataset-distillation"
 """The only method of version 1 that unrolls; it is meant where the method has no name."""
 
 
+ADDED_TO_POOLS = {"snapshots": 0, "optimiser": "adam", "schedule": "linear", "augmentation": "none"}
+"""The settings of pools that came after version 0.1, as its pools were trained."""
 MEASURES = {"misread": "misread", "overall": "accuracy", "others": "others"}
 """The measures of an attack by their earlier names."""
 STAGE = record(dict.fromkeys(MEASURES, ANYTHING), needed=tuple(MEASURES))
@@ -241,11 +243,11 @@ def part(plain: Any) -> Any:
 def pool_settings(plain: Any) -> Any:
     """Return the settings of a pool as this version reads them.
 
-    Earlier ones named the start by ``initialiser``, and had no snapshots.
+    Earlier ones named the start by ``initialiser``, and had no snapshots; their optimiser was Adam.
     """
     if not isinstance(plain, Mapping):
         return plain
-    new = {"snapshots": 0} | {name: value for name, value in plain.items() if name != "initialiser"}
+    new = ADDED_TO_POOLS | {name: value for name, value in plain.items() if name != "initialiser"}
     if "initialiser" not in plain:
         return new
     (initialiser,) = _texts(plain, initialiser="xavier")

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from ..storage.streamed import Streamed, file_pieces, shapes
 from .functional import Network
-from .pool_header import FORMAT, SPLITS, must_be_whole
+from .pool_header import FORMAT, SPLITS, Training, must_be_whole, training_of
 from .snapshots import Snapshots, read_from, sha256_name, stack_name, statistics_name
 
 TEST_NETWORKS = "test networks"
@@ -54,7 +54,7 @@ class Pool(Networks):
         >>> pool = Pool.load("pools/mnist-lenet.safetensors")
         >>> pool.steps                # gradient steps before each snapshot: (0, 390, 780)
         >>> theta = pool.weights(3, 1)                # network 3 after 390 steps
-        >>> pool.header["settings"]["rate"]           # how the networks were trained, see `PoolSettings`
+        >>> pool.trained_by.rate                      # how the networks were trained
     """
 
     header: dict[str, Any]
@@ -69,6 +69,11 @@ class Pool(Networks):
     def steps(self) -> tuple[int, ...]:
         """Gradient steps before each snapshot, from 0 to the end of the training; empty if there are no snapshots."""
         return self.snapshots.steps if self.snapshots else ()
+
+    @property
+    def trained_by(self) -> Training:
+        """How the networks were trained: epochs, batch, learning rate, optimiser and augmentation."""
+        return training_of(self.header)
 
     def weights(self, network: int, snapshot: int | None = None) -> Float[Tensor, " size"]:
         """Return the weights of one network to distil with; of a snapshot, only these weights are read from the file.

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ..storage.records import (
     mapping_of,
     number,
     optional,
+    read,
     record,
     shown,
     whole,
@@ -43,13 +45,43 @@ FIELDS = {
     "mean": list_of(FINITE, 1, MOST_NETWORKS),
     "std": list_of(FINITE, 1, MOST_NETWORKS),
     "snapshots": list_of(whole(0, INTEGER_LIMIT), 2, MOST_NETWORKS),
+    "along": list_of(number(0, 1), 2, MOST_NETWORKS),
     "statistics": whole(1, INTEGER_LIMIT),
 }
-NOT_ALWAYS = ("frozen", "space", "mean", "std", "snapshots", "statistics")
+NOT_ALWAYS = ("frozen", "space", "mean", "std", "snapshots", "along", "statistics")
 HEADER = record(FIELDS, needed=[name for name in FIELDS if name not in NOT_ALWAYS])
 """The rule of the header of a pool. ``frozen`` is absent if no parameter is frozen; ``snapshots``, the gradient steps
-before each one, if there are none; ``statistics``, how many numbers of batch normalisation a network has, if it has
-none. Pools of version 0.1 hold ``mean`` and ``std`` of pixels instead of ``space``."""
+before each one, and ``along``, the mean accuracy of the networks to distil with at each one, if there are none;
+``statistics``, how many numbers of batch normalisation a network has, if it has none. Pools of version 0.1 hold
+``mean`` and ``std`` of pixels instead of ``space``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the networks of a pool were trained; the words are those of `PoolSettings`."""
+
+    epochs: int
+    batch: int
+    rate: float
+    """Learning rate of the first gradient step."""
+    schedule: str = "linear"
+    """linear: the learning rate falls to 0. constant: it stays."""
+    optimiser: str = "adam"
+    augmentation: str = "none"
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of the gradient step with this number, counted from 0, out of `steps`."""
+        return self.rate * (1 - step / steps if self.schedule == "linear" else 1)
+
+
+def training_of(header: Mapping[str, Any]) -> Training:
+    """Return how the networks of a pool were trained, from its header.
+
+    Raises:
+        UserError: a setting has a wrong type.
+    """
+    names = {each.name for each in fields(Training)}
+    return read(Training, {name: value for name, value in header["settings"].items() if name in names}, "settings")
 
 
 def must_be_whole(header: Any, tensors: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:
