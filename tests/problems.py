@@ -25,6 +25,7 @@ SMALL = {  # name, image shape: each network and norm at the smallest size where
     "convnet(width=4,depth=2,norm=none)": (2, 8, 8),
     "resnet18(width=2)": (2, 16, 16),
     "resnet18(width=2,norm=instance)": (2, 16, 16),
+    "textcnn(width=4,window=3)": (5, 3),
     "tests.problems:smooth": (1, 3, 3),
 }
 

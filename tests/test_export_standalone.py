@@ -196,7 +196,13 @@ def test_a_stranger_draws_the_initial_weights_that_the_set_is_for(tmp_path: Path
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-SHAPES = {"alexnet": (3, 63, 63), "alexcifarnet": (3, 32, 32), "lenet": (1, 28, 28), "squeezenet": (3, 32, 32)}
+SHAPES = {
+    "alexnet": (3, 63, 63),
+    "alexcifarnet": (3, 32, 32),
+    "lenet": (1, 28, 28),
+    "squeezenet": (3, 32, 32),
+    "textcnn": (6, 4),
+}
 ARGUMENTS = {"convnet": "(width=4,depth=2,norm=batch)", "resnet18": "(width=4)", "mlp": "(depth=3)"}
 
 

@@ -21,11 +21,16 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
         return None
     earlier = load(config.warm_start)
     for what, theirs, ours in (
-        ("images of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
+        (f"{data.space.nouns} of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
         ("classes", *_classes(config, earlier, data)),
     ):
         if theirs != ours:
             raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
+    if not data.space.reads(earlier.header.space):
+        raise UserError(
+            f"the warm start {config.warm_start} has {data.space.nouns} of other {data.space.parts} than the data of "
+            "this run; give the data that it was made from, with its settings"
+        )
     return earlier
 
 

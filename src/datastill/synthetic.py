@@ -75,8 +75,8 @@ def must_have_coordinates(data: RealData, coordinates: Coordinates) -> None:
     values = math.prod(data.shape)
     if choose_coordinates(data, coordinates) == "principal" and values > MOST_VALUES:
         raise UserError(
-            f"images of {'x'.join(map(str, data.shape))} have {values} values, and principal coordinates are for at "
-            f"most {MOST_VALUES}; take --method.coordinates pixels or resize the data"
+            f"{data.space.words} have {values} values, and principal coordinates are for at most {MOST_VALUES}; take "
+            f"--method.coordinates pixels or smaller {data.space.nouns}"
         )
 
 

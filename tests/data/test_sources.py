@@ -318,7 +318,7 @@ def test_tables_that_cannot_be_used(arrays):
     bad = {
         "^split 'test', column 'label', has no labels: 60 of 60 are -1": {"train": good, "test": hidden},
         "^split 'train' has no labels among its columns image": good.remove_columns("label"),
-        "^split 'train' has no labels for 1 of 2 images": datasets.Dataset.from_dict(
+        "^split 'train' has no labels for 1 of 2 examples": datasets.Dataset.from_dict(
             {"image": [Image.fromarray(arrays[0][0])] * 2, "label": [1, None]}
         ),
         r"^split 'train' has several label columns \(a, b\)": good.rename_column("label", "a").add_column(

@@ -75,7 +75,7 @@ def test_one_network_has_a_difference_and_no_interval() -> None:
 
 
 def test_scores_on_other_images_are_refused() -> None:
-    with pytest.raises(UserError, match="scores on 10 test and 5 test images cannot be compared"):
+    with pytest.raises(UserError, match="scores on 10 test and 5 test examples cannot be compared"):
         difference([made([0.5, 0.6])], [replace(made([0.5, 0.6]), images=5)])
 
 
@@ -153,5 +153,5 @@ def test_sets_that_do_not_belong_together_are_named(change: dict, message: str) 
 def test_sets_of_other_image_shapes_are_named() -> None:
     space = replace(SET.header.space, shape=(1, 5, 5))
     larger = replace(SET, inputs=torch.zeros(3, 1, 5, 5), header=replace(SET.header, space=space))
-    with pytest.raises(UserError, match=r"their image shape is \(1, 4, 4\) and \(1, 5, 5\)"):
+    with pytest.raises(UserError, match=r"their shape of examples is \(1, 4, 4\) and \(1, 5, 5\)"):
         comparable({"a": SET, "b": larger})

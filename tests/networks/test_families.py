@@ -97,7 +97,7 @@ def test_the_mlp_and_the_resnet_have_the_parameters_counted_by_hand():
 @pytest.mark.parametrize(
     ("spec", "shape"),
     [(name, shape) for name in sorted(NETWORKS) for shape in ((1, 28, 28), (3, 32, 32))
-     if (name, shape[1]) != ("alexcifarnet", 28) and name != "alexnet"],
+     if (name, shape[1]) != ("alexcifarnet", 28) and name not in ("alexnet", "textcnn")] + [("textcnn", (9, 5))],
 )  # fmt: skip
 def test_every_network_gives_one_logit_per_class(spec, shape):
     spec = {"convnet": "convnet(width=8)", "resnet18": "resnet18(width=4)"}.get(spec, spec)
@@ -108,6 +108,26 @@ def test_every_network_gives_one_logit_per_class(spec, shape):
     assert out.shape == (3, 7)
     assert out.isfinite().all()
     assert not torch.equal(out[0], out[1])
+
+
+def test_a_textcnn_finds_words_anywhere_in_a_sentence() -> None:
+    """One output of the convolution answers to two vectors, one after the other: the maximum over time sees them."""
+    network = build("textcnn(width=1,window=2)", shape=(6, 2), classes=2)
+    assert size("textcnn(width=4,window=3)", (6, 2), 5) == (2 * 3 * 4 + 4) + (4 * 5 + 5)
+    weight = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])  # first the vector (1, 0), then (0, 1)
+    theta = network.flat(
+        {
+            "convolution.weight": weight,
+            "convolution.bias": torch.tensor([-1.0]),
+            "classifier.weight": torch.tensor([[2.0], [0.0]]),
+            "classifier.bias": torch.zeros(2),
+        }
+    )
+    sentences = torch.zeros(3, 6, 2)
+    sentences[0, 1], sentences[0, 2] = torch.eye(2)
+    sentences[1, 4], sentences[1, 5] = torch.eye(2)
+    sentences[2, 2], sentences[2, 1] = torch.eye(2)  # in the other order
+    assert network.apply(theta, sentences)[:, 0].tolist() == [2.0, 2.0, 0.0]
 
 
 @pytest.mark.parametrize(

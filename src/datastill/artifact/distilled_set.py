@@ -204,8 +204,8 @@ class DistilledSet:
         return model.eval()
 
     def __repr__(self) -> str:
-        header, score = self.header, self.header.score
-        accuracy = f", {score['mean']:.1%} of {score['images']} {score['split']} images" if score else ""
+        header, score, nouns = self.header, self.header.score, self.header.space.nouns
+        accuracy = f", {score['mean']:.1%} of {score['images']} {score['split']} {nouns}" if score else ""
         return f"<DistilledSet: {self.size} examples of {header.data} for {header.network}{accuracy}>"
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":

@@ -133,7 +133,7 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
     out.print(
         Text.assemble(
             (f"{score['mean']:.2%} ± {score['sd'] * 100:.2f}", "bold"),
-            f" (n = {score['n']} unseen networks, {score['images']} test images)",
+            f" (n = {score['n']} unseen networks, {score['images']} test {distilled.header.space.nouns})",
         )
     )
     for row in measure_rows(distilled, score):

@@ -112,13 +112,14 @@ class MakeBaseline:
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
         sd = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        count = scores[0]["images"]
         if self.json:
             return print_json({"folder": str(folder), "mean": statistics.fmean(accuracies), "sd": sd, "scores": scores})
         out.print(
             Text.assemble(
                 f"{folder}: ",
                 (f"{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}", "bold"),
-                f" (n = {len(accuracies)} networks on {plural(len(scores), 'set')}, {scores[0]['images']} test images)",
+                f" (n = {len(accuracies)} networks on {plural(len(scores), 'set')}, {count} test examples)",
             )
         )
         return 0

@@ -54,9 +54,9 @@ class Pretrain:
             accuracies = pool.header["accuracies"][name]
             if accuracies:
                 accuracy_text = spread_of(accuracies)
-                out.print(f"{len(accuracies)} networks {title}: {accuracy_text} % of validation images")
+                out.print(f"{len(accuracies)} networks {title}: {accuracy_text} % of validation {data.space.nouns}")
         if along := pool.header.get("along"):
             texts = ", ".join(f"{100 * accuracy:.1f}" for accuracy in along)
-            out.print(f"at snapshots 0 to {len(along) - 1}: on average {texts} % of validation images")
+            out.print(f"at snapshots 0 to {len(along) - 1}: on average {texts} % of validation {data.space.nouns}")
         out.print(f"wrote {path}\nuse:  datastill distill RECIPE --start {shlex.quote(f'pool:{path}')}")
         return 0

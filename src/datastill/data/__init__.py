@@ -3,7 +3,7 @@
 from .names import KNOWN, KnownSet, is_known, require_known
 from .real import RealData, Split
 from .rows import load_rows
-from .settings import DataSettings
+from .settings import DataSettings, TextSettings
 from .sources import load_data
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "KnownSet",
     "RealData",
     "Split",
+    "TextSettings",
     "is_known",
     "load_data",
     "load_rows",

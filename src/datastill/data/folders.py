@@ -140,7 +140,7 @@ def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -
     paths = [path for some in classes.values() for path in some]
     labels = np.repeat(class_names(classes), [len(some) for some in classes.values()])
     decoded = decode(paths, f"split {name!r}", reading)
-    return Labelled(images=decoded.images, labels=labels[decoded.kept])
+    return Labelled(examples=decoded.images, labels=labels[decoded.kept])
 
 
 def _splits(root: Found) -> dict[str, Found]:

@@ -13,6 +13,7 @@ from ..errors import UserError
 from .decoding import decode
 from .images import Reading, from_array, match
 from .labels import check_labels
+from .sentences import SENTENCES
 from .splits import Labelled, roles
 
 ITEM = ("image", "label")
@@ -58,7 +59,13 @@ def _reader(source: Any) -> Callable[[Any, Reading, str], Labelled]:
 def _from_arrays(arrays: tuple[Any, Any], reading: Reading, split: str) -> Labelled:
     where = f"split {split!r}"
     images, labels = arrays
-    return Labelled(images=from_array(images, where, reading), labels=check_labels(labels, None, where))
+    if _are_texts(images):
+        return Labelled(examples=list(images), labels=check_labels(labels, None, where), kind=SENTENCES)
+    return Labelled(examples=from_array(images, where, reading), labels=check_labels(labels, None, where))
+
+
+def _are_texts(examples: Any) -> bool:
+    return isinstance(examples, list | tuple | np.ndarray) and len(examples) > 0 and isinstance(examples[0], str)
 
 
 def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
@@ -76,8 +83,10 @@ def _from_items(items: Any, reading: Reading, split: str) -> Labelled:
         raise UserError(f"{where} has no images")
     names = getattr(items, "classes", None)  # an attribute of torchvision datasets
     names = tuple(names) if isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) else None
+    if _are_texts(images):
+        return Labelled(examples=images, labels=check_labels(labels, names, where), names=names, kind=SENTENCES)
     pixels, kept = _stack(images, where, reading)
-    return Labelled(images=pixels, labels=check_labels(labels, names, where)[kept], names=names)
+    return Labelled(examples=pixels, labels=check_labels(labels, names, where)[kept], names=names)
 
 
 def _each(items: Any, where: str) -> Iterator[Any]:

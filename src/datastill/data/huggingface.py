@@ -19,10 +19,14 @@ from .decoding import decode
 from .folders import SAVED_FILES
 from .images import Reading, from_array
 from .labels import check_labels
+from .sentences import SENTENCES
 from .splits import Labelled, roles
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", "photo", "png", "jpg", "jpeg", "webp")
 """Usual names of the column with the images, the most usual first."""
+
+TEXT_COLUMNS = ("text", "sentence", "question", "content", "review", "title")
+"""Usual names of the column with sentences, the most usual first; it is used if no column holds images."""
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
 """Usual names of the column with the labels, the most usual first."""
@@ -93,16 +97,20 @@ def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, st
     """Read one split.
 
     Raises:
-        UserError: there is no column with images or labels, there are several, or the contents cannot be used.
+        UserError: there is no column with images, sentences or labels, there are several, or they cannot be used.
     """
     where = f"split {split!r}"
     if columns and set(columns) <= set(table.features):
         image, label = columns
     else:
-        image, label = _image_column(table.features, where), _label_column(table.features, where)
+        label = _label_column(table.features, where)
+        if text := _text_column(table.features):
+            labels, names = _labels(table, label, where)
+            return Labelled(examples=_arrow(table, text).to_pylist(), labels=labels, names=names, kind=SENTENCES)
+        image = _image_column(table.features, where)
     labels, names = _labels(table, label, where)
     images, kept = _images(table, image, reading, where)
-    return Labelled(images=images, labels=labels[kept], names=names)
+    return Labelled(examples=images, labels=labels[kept], names=names)
 
 
 def _image_column(features: datasets.Features, where: str) -> str:
@@ -114,6 +122,14 @@ def _image_column(features: datasets.Features, where: str) -> str:
         found = f"several image columns ({', '.join(typed)})" if typed else f"no image column among {_list(features)}"
         raise UserError(f"{where} has {found}; call the one to use 'image'")
     return name
+
+
+def _text_column(features: datasets.Features) -> str | None:
+    """Return the column with sentences; None if there is none, or if a column holds images."""
+    if _usual(list(features), IMAGE_COLUMNS) or any(isinstance(each, datasets.Image) for each in features.values()):
+        return None
+    texts = [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("string", "large_string")]
+    return _usual(texts, TEXT_COLUMNS)
 
 
 def _label_column(features: datasets.Features, where: str) -> str:
@@ -147,7 +163,7 @@ def _images(table: datasets.Dataset, column: str, reading: Reading, where: str) 
 def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
     cells = _arrow(table, column)
     if cells.null_count:
-        raise UserError(f"{where} has no labels for {cells.null_count} of {len(cells)} images; leave them out")
+        raise UserError(f"{where} has no labels for {cells.null_count} of {len(cells)} examples; leave them out")
     feature = table.features[column]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
     scalar = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)

@@ -96,7 +96,7 @@ def _read_split(path: Path, reading: Reading, name: str) -> Labelled:
         raise UserError(f"{path} has {shape[0]} images, but {beside.name} has {labels[0]} labels; get both again")
     where = f"split {name!r}"
     images = from_array(read_file(path), where, reading)
-    return Labelled(images=images, labels=check_labels(read_file(beside), None, where))
+    return Labelled(examples=images, labels=check_labels(read_file(beside), None, where))
 
 
 def _labels_of(path: Path) -> Path:

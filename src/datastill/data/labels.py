@@ -85,13 +85,13 @@ def _as_array(labels: Any, where: str) -> np.ndarray:
         if isinstance(labels, list | tuple):
             labels = [label.detach().cpu().numpy() if isinstance(label, Tensor) else label for label in labels]
         if np.ma.is_masked(labels):
-            raise UserError(f"{where} has no labels for {int(labels.mask.sum())} images (masked); leave them out")
+            raise UserError(f"{where} has no labels for {int(labels.mask.sum())} examples (masked); leave them out")
         found = np.asarray(labels)
         return _integers(labels) if found.dtype.kind == "f" and _all_integers(labels) else found
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"labels of {where} are no array ({_line(error)}); give one class per image") from error
+        raise UserError(f"labels of {where} are no array ({_line(error)}); give one class per example") from error
 
 
 def _one_each(labels: np.ndarray, where: str) -> np.ndarray:
@@ -102,7 +102,7 @@ def _one_each(labels: np.ndarray, where: str) -> np.ndarray:
         return labels.argmax(1)
     if labels.ndim != 1:
         raise UserError(
-            f"labels of {where} have shape {labels.shape}, but must be (n,), one class per image, "
+            f"labels of {where} have shape {labels.shape}, but must be (n,), one class per example, "
             "or (n, classes) with a single 1 in each row"
         )
     return labels
@@ -131,7 +131,7 @@ def _from_objects(labels: np.ndarray, where: str) -> np.ndarray:
     """Convert objects of one Python type to an array of the NumPy type."""
     missing = [i for i, label in enumerate(labels) if label is None or type(label).__name__ in ("NAType", "NaTType")]
     if missing:
-        raise UserError(f"{where} has no labels for {len(missing)} of {len(labels)} images; leave them out")
+        raise UserError(f"{where} has no labels for {len(missing)} of {len(labels)} examples; leave them out")
     items = [_text(label, where) if isinstance(label, bytes) else label for label in labels]
     kinds = {str if isinstance(item, str) else float if np.isscalar(item) else type(item) for item in items}
     if kinds == {str}:
@@ -160,7 +160,7 @@ def _whole(labels: np.ndarray, where: str) -> np.ndarray:
     if len(bad):
         raise UserError(
             f"labels of {where} are {labels.dtype}, but {len(bad)} of {len(labels)} are not whole numbers, e.g. "
-            f"{labels[bad[0]]:g} at {bad[0]}; give one class per image"
+            f"{labels[bad[0]]:g} at {bad[0]}; give one class per example"
         )
     return labels.astype(np.int64)
 

@@ -172,7 +172,7 @@ class RealData:
         """
         at_least("batch size", size, 1)
         if size > len(self.train):
-            raise UserError(f"batch size is {size}, but {self.name!r} has {len(self.train)} train images")
+            raise UserError(f"batch size is {size}, but {self.name!r} has {len(self.train)} train {self.space.nouns}")
         index = torch.from_numpy(_numpy(generator).choice(len(self.train), size, replace=False)).to(self.device)
         return self.normalise(self.train.images[index]), self.train.labels[index]
 
@@ -189,10 +189,13 @@ class RealData:
 
     def must_have(self, count: int) -> None:
         """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images."""
-        at_least("images per class", count, 1)
+        nouns = self.space.nouns
+        at_least(f"{nouns} per class", count, 1)
         for name, members in zip(self.class_names, self._members, strict=True):
             if len(members) < count:
-                raise UserError(f"{count} images per class wanted, but class {name!r} has {len(members)} train images")
+                raise UserError(
+                    f"{count} {nouns} per class wanted, but class {name!r} has {len(members)} train {nouns}"
+                )
 
     @cached_property
     def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
@@ -202,7 +205,8 @@ class RealData:
         """
         flat = self.normalise(self.train.spaced(10000).images).flatten(1)
         if flat.shape[1] > SLOW_VALUES:
-            say(f"computing the principal coordinates of images of {flat.shape[1]} values; this takes some seconds")
+            what = f"{self.space.nouns} of {flat.shape[1]} values"
+            say(f"computing the principal coordinates of {what}; this takes some seconds")
         variances, directions = torch.linalg.eigh(torch.cov(flat.T))
         return directions, variances.clamp(min=0).sqrt()
 

@@ -1,6 +1,8 @@
 """Real data of rows of numbers, given in Python: tables and signals."""
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..space import Vectors
+from ..space import Space, Vectors
+from .kinds import Finish, Kind, Splits
 from .labels import check_labels
-from .real import RealData, Split
+from .real import RealData
 from .settings import DataSettings
-from .splits import classes_of, roles, with_all_splits
+from .splits import Labelled, assemble, roles
 
 
 def load_rows(
@@ -41,29 +44,36 @@ def load_rows(
     """
     pairs = source if isinstance(source, Mapping) else {"train": source}
     settings = DataSettings(name=name, in_memory=True, validation=validation, seed=seed)
-    found = {role: _pair(pairs[split], split) for role, split in roles(pairs).items()}
-    names = _columns([rows for rows, _ in found.values()], tuple(columns))
-    rows = [_numbers(rows, names, role) for role, (rows, _) in found.items()]
-    labels, classes = classes_of({role: (labels, None) for role, (_, labels) in found.items()})
-    splits = {role: Split(images=each, labels=numbers) for role, each, numbers in zip(found, rows, labels, strict=True)}
-    splits = with_all_splits(name, splits, classes, settings, noun="row")
-    mean, std = splits["train"].images.double().mean(0).float(), splits["train"].images.double().std(0, correction=0)
-    std = std.float().masked_fill((splits["train"].images == splits["train"].images[0]).all(0), 1.0)
-    return RealData(
-        name=name,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        class_names=classes,
-        space=Vectors(mean=tuple(mean.tolist()), std=tuple(std.tolist()), columns=names),
-        source=settings,
-    )
+    kind = Rows(columns=tuple(columns))
+    parts = {role: _labelled(pairs[split], split, kind) for role, split in roles(pairs).items()}
+    return assemble(name, parts, settings)
 
 
-def _pair(pair: Any, split: str) -> tuple[Any, np.ndarray]:
+@dataclass(frozen=True, kw_only=True)
+class Rows(Kind):
+    """Rows of numbers, as arrays or tensors (n, columns) or as data frames."""
+
+    noun = "row"
+    columns: tuple[str, ...] = ()
+    """Names of the columns; empty: those of the data frame, or ``x0``, ``x1`` and so on."""
+
+    def read(self, parts: dict[str, Any], settings: DataSettings) -> tuple[list[Tensor], Finish]:  # noqa: ARG002
+        """Return the rows in float32."""
+        names = _columns(list(parts.values()), self.columns)
+        return [_numbers(rows, names, role) for role, rows in parts.items()], functools.partial(_with_vectors, names)
+
+
+def _with_vectors(columns: tuple[str, ...], splits: Splits) -> tuple[Splits, Space]:
+    rows = splits["train"].images
+    mean, std = rows.double().mean(0).float(), rows.double().std(0, correction=0).float()
+    std = std.masked_fill((rows == rows[0]).all(0), 1.0)
+    return splits, Vectors(mean=tuple(mean.tolist()), std=tuple(std.tolist()), columns=columns)
+
+
+def _labelled(pair: Any, split: str, kind: Kind) -> Labelled:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise UserError(f"split {split!r} is a {type(pair).__name__}, but must be a pair (rows, labels)")
-    return pair[0], check_labels(pair[1], None, f"split {split!r}")
+    return Labelled(examples=pair[0], labels=check_labels(pair[1], None, f"split {split!r}"), kind=kind)
 
 
 def _columns(tables: list[Any], given: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The settings of real data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import tyro
 
 from ..errors import UserError, unknown
+from ..space.tokens import MOST_DIMENSIONS, MOST_TOKENS, MOST_WORDS
 from ..storage.records import must_have_types
 from .images import Channels, Fit, Reading
 
@@ -14,6 +15,26 @@ LARGEST_SIDE = 1024
 
 LARGEST_PAD = 256
 """Largest number of pixels that can be added on each side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings:
+    """How sentences become sequences of vectors."""
+
+    length: int = 32
+    """Words of a sentence: longer ones are cut, shorter ones padded."""
+    words: int = 2000
+    """Words of the vocabulary: the most frequent ones of train that occur at least twice there."""
+    dim: int = 64
+    """Numbers in the vector of a word; the vectors are fixed, and drawn from the letters of each word."""
+    seed: int = 0
+    """Seed of the vectors."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        for name, most in (("length", MOST_TOKENS), ("words", MOST_WORDS), ("dim", MOST_DIMENSIONS)):
+            _between(f"text.{name}", getattr(self, name), 1, most)
+        _between("text.seed", self.seed, 0, 2**62)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +59,8 @@ class DataSettings:
     """Seed of the validation split. The test split does not depend on it."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, and list them, instead of stopping."""
+    text: TextSettings = field(default_factory=TextSettings)
+    """How sentences become sequences of vectors; for data of texts."""
     in_memory: tyro.conf.Suppress[bool] = False
     """Whether the data was given in Python (arrays, a table, a torch dataset); then `name` cannot load it."""
 
@@ -52,12 +75,12 @@ class DataSettings:
             raise unknown("fit", self.fit, get_args(Fit))
         must_have_types(self)
         if self.resize is not None:
-            _between("resize", self.resize, 1, LARGEST_SIDE)
+            _between("resize", self.resize, 1, LARGEST_SIDE, " pixels")
         elif self.fit != "stretch":
             raise UserError(
                 f"fit is {self.fit!r}, but the images keep their size; give resize (one side in pixels) too"
             )
-        _between("pad", self.pad, 0, LARGEST_PAD)
+        _between("pad", self.pad, 0, LARGEST_PAD, " pixels")
         if not 0 < self.validation < 1:
             raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
 
@@ -71,6 +94,6 @@ class DataSettings:
         return replace(self, name=name, in_memory=False) if name else self
 
 
-def _between(name: str, value: int, least: int, most: int) -> None:
+def _between(name: str, value: int, least: int, most: int, unit: str = "") -> None:
     if not least <= value <= most:
-        raise UserError(f"{name} is {value}, but must be from {least} to {most} pixels")
+        raise UserError(f"{name} is {value}, but must be from {least} to {most}{unit}")

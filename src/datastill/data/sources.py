@@ -120,6 +120,6 @@ def _digits(reading: Reading) -> dict[str, Labelled]:
     images = from_array(np.asarray(flat).reshape(-1, 8, 8) / 16, "digits", reading)
     index = stratified(torch.from_numpy(labels), TEST_SHARE, generator(TEST_SEED, "test split"))
     return {
-        role: Labelled(images=images[chosen], labels=labels[chosen.numpy()])
+        role: Labelled(examples=images[chosen], labels=labels[chosen.numpy()])
         for role, chosen in zip(("train", "test"), index, strict=True)
     }

@@ -4,19 +4,19 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
 from ..errors import UserError
 from ..rng import generator
-from ..space import Pixels
 from .duplicates import groups, warn_of_shared
-from .images import convert, match, padded
+from .kinds import IMAGES, Kind, must_have_effect
 from .labels import class_name
-from .real import RealData, Split, statistics
+from .real import RealData, Split
 from .settings import DataSettings
 
 TEST_SHARE = 0.2
@@ -40,14 +40,16 @@ def role_of(name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
-    """One split of a source, with its images and labels."""
+    """One split of a source, with its examples and labels."""
 
-    images: UInt8[Tensor, "n c h w"]
-    """Pixels, 0..255."""
+    examples: Any
+    """The examples, as their kind has them: images as a tensor (n, c, h, w) of bytes, sentences as a list of texts."""
     labels: np.ndarray
-    """One integer or string per image; if `names` is given, integers are indices into it."""
+    """One integer or string per example; if `names` is given, integers are indices into it."""
     names: tuple[str, ...] | None = None
     """Names of the classes; None if the source has none."""
+    kind: Kind = IMAGES
+    """What the examples are."""
 
 
 def roles(names: Iterable[str]) -> dict[str, str]:
@@ -83,31 +85,39 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
         together: whether a cut keeps identical images in one split.
 
     Raises:
-        UserError: images have different sizes, there are fewer than two classes, or a class has too few images.
+        UserError: the examples of two splits do not fit each other, there are fewer than two classes, or a class has
+            too few examples.
     """
     labels, names = classes_of({role: (part.labels, part.names) for role, part in parts.items()})
-    for role, part in parts.items():
-        if len(part.labels) != len(part.images):
-            raise UserError(f"{role} has {len(part.images)} images, but {len(part.labels)} labels; give one per image")
-    images = [
-        padded(convert(piece, settings.channels), settings.pad)
-        for piece in match([part.images for part in parts.values()])
-    ]
+    kind = _kind_of(parts)
+    must_have_effect(kind, settings, name)
+    tensors, finish = kind.read({role: part.examples for role, part in parts.items()}, settings)
+    for role, values, classes in zip(parts, tensors, labels, strict=True):
+        if len(values) != len(classes):
+            count = f"{len(values)} {kind.noun}s"
+            raise UserError(f"{role} has {count}, but {len(classes)} labels; give one per {kind.noun}")
     splits = {
-        role: Split(images=pixels, labels=classes) for role, pixels, classes in zip(parts, images, labels, strict=True)
+        role: Split(images=values, labels=classes) for role, values, classes in zip(parts, tensors, labels, strict=True)
     }
-    splits = with_all_splits(name, splits, names, settings, together=together)
-    mean, std = statistics(splits["train"].images)
-    channels, height, width = splits["train"].images.shape[1:]
+    splits, space = finish(with_all_splits(name, splits, names, settings, together=together, noun=kind.noun))
     return RealData(
         name=name,
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
         class_names=names,
-        space=Pixels(mean=tuple(mean.tolist()), std=tuple(std.tolist()), shape=(channels, height, width)),
+        space=space,
         source=settings,
     )
+
+
+def _kind_of(parts: dict[str, Labelled]) -> Kind:
+    """Return the one kind of examples that all splits have."""
+    (first, kind), *rest = ((role, part.kind) for role, part in parts.items())
+    for role, other in rest:
+        if other != kind:
+            raise UserError(f"{first} has {kind.noun}s, but {role} has {other.noun}s; give all splits one kind")
+    return kind
 
 
 def with_all_splits(

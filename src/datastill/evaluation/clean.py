@@ -26,7 +26,7 @@ def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0)
         UserError: a class has fewer than `ipc` images, the set has soft labels, or it does not fit the data.
     """
     if not distilled.hard:
-        raise UserError("the set has soft labels, but real images have hard labels; give a set with hard labels")
+        raise UserError("the set has soft labels, but real ones have hard labels; give a set with hard labels")
     data = matched(distilled, data)
     index = data.by_class(ipc, generator(seed, "clean images")).flatten()
     images, labels = distilled.normalise(data.train.images[index]).cpu(), data.train.labels[index].cpu()

@@ -61,7 +61,7 @@ def difference(one: Sequence[Score], other: Sequence[Score], confidence: float =
     for score in (*one, *other):
         if (score.split, score.images) != (first.split, first.images):
             raise UserError(
-                f"scores on {first.images} {first.split} and {score.images} {score.split} images cannot be compared; "
+                f"scores on {first.images} {first.split} and {score.images} {score.split} examples cannot be compared; "
                 "measure both on the same"
             )
     paired = all(_pairing(score) == _pairing(first) for score in (*one, *other))
@@ -114,7 +114,7 @@ def comparable(sets: dict[str, DistilledSet]) -> None:
     for name, other in rest:
         for what, mine, its in (
             ("data", one.header.data, other.header.data),
-            ("image shape", one.shape, other.shape),
+            ("shape of examples", one.shape, other.shape),
             ("number of classes", one.classes, other.classes),
         ):
             if mine != its:

@@ -1,4 +1,4 @@
-"""Check that real data fits a distilled set in its image shape and its class names."""
+"""Check that real data fits a distilled set in its space and its class names."""
 
 from ..artifact import DistilledSet
 from ..data import RealData
@@ -12,12 +12,19 @@ def matched(distilled: DistilledSet, data: RealData) -> RealData:
     """Return the data with its classes in the order of the set, so that equal labels mean equal class names.
 
     Raises:
-        UserError: the data has another image shape or other classes than the set.
+        UserError: the data has examples of another kind or shape, or other classes than the set.
     """
+    space = distilled.header.space
     if distilled.shape != data.shape or distilled.classes != data.classes:
         raise UserError(
-            f"the set has images of shape {distilled.shape} in {distilled.classes} classes, but data {data.name!r} has "
-            f"{data.shape} in {data.classes}; give the data that the set was made from ({distilled.header.data!r})"
+            f"the set has {space.nouns} of shape {distilled.shape} in {distilled.classes} classes, but data "
+            f"{data.name!r} has {data.shape} in {data.classes}; give the data that the set was made from "
+            f"({distilled.header.data!r})"
+        )
+    if not space.reads(data.space):
+        raise UserError(
+            f"the set has {space.nouns} of other {space.parts} than data {data.name!r}; give the data that the set was "
+            f"made from ({distilled.header.data!r}), with its settings"
         )
     wanted = distilled.header.class_names
     if sorted(wanted) != sorted(data.class_names):

@@ -60,7 +60,7 @@ class Score:
     Without networks (nearest neighbours) there is no value before."""
 
     def __str__(self) -> str:
-        return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} images)"
+        return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} examples)"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as plain JSON values; without measures if there are none."""

@@ -36,7 +36,7 @@ def make_network(**changes):
 def _own_network(spec: str, shape: tuple[int, ...], classes: int) -> str:
     reason = (
         f"the set is for {spec}, a network written by the maker of the set; get its code from there, and make it for "
-        f"images of shape {shape} and {classes} classes"
+        f"examples of shape {shape} and {classes} classes"
     )
     return f"def make_network(**changes):\n    raise NotImplementedError({reason!r})\n"
 

@@ -4,9 +4,12 @@ import html
 
 from ..artifact import DistilledSet
 from ..program import Ordered, optimiser_code
+from ..space import Space
 from .images import png_loss
 from .program import BATCH_NORM, Kind, initial_words, loss_words
 
+REAL = {"pixels": ", with pixels in [0, 1]", "tokens": ", from a list of texts"}
+"""What real examples must be, by the kind of their space."""
 HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
 READING = {
     "png": '`datasets.load_dataset("imagefolder", data_dir="FOLDER")["train"]`',
@@ -18,7 +21,8 @@ EXACT = {
     "png": "The exact values are in the `.safetensors` file that this folder was exported from; `--kind npz` and "
     "`--kind parquet` export them too.",
     "parquet": "The exact values, normalised as a network takes them, are in the column `example`.",
-    "csv": "The rows are in the units of the real ones, with enough digits to give the exact normalised values again.",
+    "csv": "The last columns hold the values in the units of the real ones, with enough digits to give the exact "
+    "normalised values again.",
     "npz": "The exact values, normalised as a network takes them, are in the array `inputs`.",
 }
 
@@ -38,7 +42,7 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
         _score(distilled),
         "## Train a network on it",
         _facts(distilled),
-        _usage(kind),
+        _usage(kind, distilled.header.space),
     ]
     return (head if kind != "npz" else "") + "\n\n".join(part for part in parts if part) + "\n"
 
@@ -65,9 +69,10 @@ def _score(distilled: DistilledSet) -> str:
     if not score:
         return ""
     spread = f" ± {100 * score['sd']:.2f}" if score.get("n", 1) > 1 else ""
+    real = f"{score.get('split', 'test')} {distilled.header.space.nouns}"
     return (
         f"Networks trained on the exact values reach {100 * score['mean']:.2f}{spread} % accuracy on the "
-        f"{score.get('split', 'test')} images (mean ± standard deviation of n = {score.get('n', 1)})."
+        f"{real} (mean ± standard deviation of n = {score.get('n', 1)})."
     )
 
 
@@ -108,7 +113,7 @@ def _limit(clip: float) -> str:
     return f"; the norm of the gradient of all weights together is limited to {clip:g}" if clip else ""
 
 
-def _usage(kind: Kind) -> str:
+def _usage(kind: Kind, space: Space) -> str:
     if kind == "npz":
         return """`fit.py` and `network.py` do this training in plain PyTorch; the archive holds them as text:
 
@@ -119,12 +124,12 @@ with numpy.load("set.npz") as archive:
 from fit import fit, make_model
 model = fit(make_model("set.npz"), "set.npz")
 ```"""
-    return """`fit.py` and `network.py` do this training in plain PyTorch. In this folder:
+    return f"""`fit.py` and `network.py` do this training in plain PyTorch. In this folder:
 
 ```python
 from fit import fit, make_model, normalise, read_program
 model = fit(make_model())
-logits = model(normalise(real, read_program()))  # images (n, channels, height, width) in [0, 1], or rows
+logits = model(normalise(real, read_program()))  # {space.nouns}, {space.layout} each{REAL.get(space.kind, "")}
 ```"""
 
 

@@ -18,7 +18,7 @@ from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
 from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
-from .network_code import STANDALONE, network_code
+from .network_code import STANDALONE, network_code, without_own_imports
 from .parquet import write_table
 from .program import Kind, exported_type, program
 from .readme import readme
@@ -37,9 +37,10 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
             `datasets` reads image folders. ``npz``: all tensors bit for bit, and the header as JSON in ``header``.
             ``parquet``: a folder that `datasets` reads, in the order of the set, with 8-bit images in the column
             ``image`` and the exact normalised floats in ``example``. ``csv``: a folder with the rows of a table, in the
-            units of the real ones. All kinds hold ``program.json`` (all numbers of
-            the training), ``network.py``, ``fit.py`` (the training in plain PyTorch), ``README.md`` and stored
-            initial weights (``initial_weights.npz`` in folders); an archive holds the texts as arrays with these names.
+            units of the real ones, or with the nearest words and the exact numbers of sentences. All kinds hold
+            ``program.json`` (all numbers of the training), ``network.py``, ``fit.py`` (the training in plain PyTorch),
+            ``README.md`` and stored initial weights (``initial_weights.npz`` in folders); an archive holds the texts as
+            arrays with these names.
 
     Returns:
         The path of the folder or file written.
@@ -72,6 +73,8 @@ def _texts(distilled: DistilledSet, kind: Kind) -> dict[str, str]:
     warning = distilled.header.objective.warning(distilled.header.class_names)
     if distilled.program.augmentation:
         texts["augmentation.py"] = augmentation_code(distilled.program.augmentation)
+    if distilled.header.space.code:
+        texts["normalise.py"] = without_own_imports(distilled.header.space.code)
     return texts | ({"WARNING.md": f"{warning}\n"} if warning else {})
 
 

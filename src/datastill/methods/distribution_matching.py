@@ -14,7 +14,7 @@ from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
 from ..networks.head import features_of
-from ..program import PROGRAMS, ShuffledName, Siamese, without_mirrors
+from ..program import PROGRAMS, ShuffledName, Siamese, suited
 from ..program.siamese import ALL
 from ..rng import generator
 from ..storage.records import must_have_types
@@ -29,8 +29,8 @@ PIECE = 16
 class DistributionMatching(Method):
     """Learn examples whose features in new random networks have the class means of the features of real images.
 
-    Real and synthetic images are changed by one draw of the siamese augmentation. No network is trained, and labels are
-    hard. Deviation: fewer real images of each class by default (the paper: 256).
+    Real and synthetic images are changed by one draw of the siamese augmentation; rows and sentences are not. No
+    network is trained, and labels are hard. Deviation: fewer real images of each class by default (the paper: 256).
     """
 
     name: ClassVar[str] = "distribution-matching"
@@ -97,11 +97,11 @@ class DistributionMatching(Method):
 
     def _matched(
         self, task: Task, examples: Tensor, theta: Tensor, index: tuple[int, int]
-    ) -> tuple[float, Float[Tensor, "n c h w"]]:
+    ) -> tuple[float, Float[Tensor, "n *shape"]]:
         """Return the squared distance in one network, and its gradient with respect to the examples."""
         data, seed, count = task.data, task.seed, task.data.classes
         chosen = data.by_class(self.real_per_class, generator(seed, "real batch", *index)).flatten()
-        changed = self._augmentation.draw(1, data.shape, generator(seed, "augmentation", *index))
+        changed = self._change(data.shape, generator(seed, "augmentation", *index))
         embedded = self._embedding(_features(task), theta, generator(seed, "frequencies", *index))
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
@@ -119,18 +119,19 @@ class DistributionMatching(Method):
         normal = torch.randn(features.classes, self.frequencies, generator=draw).to(theta)
         return lambda images: waves(features.apply(theta, images), normal)
 
-    @property
-    def _augmentation(self) -> Siamese:
-        return Siamese(operations=tuple(name for name in ALL if name != "flip" or self.mirror))
+    def _change(self, shape: tuple[int, ...], draw: torch.Generator) -> Callable[[Tensor], Tensor]:
+        """Return one draw of the augmentation, which is for images; other examples stay as they are."""
+        if len(shape) != 3:
+            return lambda examples: examples
+        return Siamese(operations=tuple(name for name in ALL if name != "flip" or self.mirror)).draw(1, shape, draw)
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with hard labels and the program."""
         (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
-        program = PROGRAMS[self.program]
         return SyntheticData(
             inputs=state.learned["examples"],
             targets=labels,
-            program=program if self.mirror else without_mirrors(program),
+            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )
 
 

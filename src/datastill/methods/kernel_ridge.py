@@ -11,7 +11,7 @@ from ..data import RealData
 from ..errors import UserError, at_least
 from ..networks import Network
 from ..networks.head import features_of, logits_of
-from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, without_mirrors
+from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, suited
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
@@ -188,11 +188,10 @@ class KernelRidge(Method):
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples in normalised pixels with a probability of each class, and the program."""
-        program = PROGRAMS[self.program]
         return SyntheticData(
             inputs=basis(task.data, self.coordinates).examples(state.learned["examples"]),
             targets=(self.sharpness * state.learned["labels"]).softmax(1),
-            program=program if self.mirror else without_mirrors(program),
+            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )
 
 

@@ -24,6 +24,7 @@ from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet18
 from .squeezenet import squeezenet
+from .textcnn import textcnn
 from .weights import is_at_hand
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -34,6 +35,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "resnet18": resnet18,
     "squeezenet": squeezenet,
+    "textcnn": textcnn,
 }
 
 MAX_DEPTH = 50

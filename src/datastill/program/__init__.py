@@ -16,7 +16,7 @@ from .named import (
     ProgramName,
     ShuffledName,
     augmentation_name,
-    without_mirrors,
+    suited,
 )
 from .optimisers import (
     OPTIMISERS,
@@ -77,8 +77,8 @@ __all__ = [
     "optimiser",
     "optimiser_code",
     "optimiser_numbers",
+    "suited",
     "torch_form",
     "train_module",
     "train_stack",
-    "without_mirrors",
 ]

@@ -42,9 +42,17 @@ PROGRAMS: Mapping[str, Program] = {
 hundred examples (docs/LOG.md). Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
 
 
-def without_mirrors(program: Program) -> Program:
-    """Return the program with siamese augmentation that mirrors no image, for digits and letters."""
-    if not isinstance(program.augmentation, Siamese):
+def suited(program: Program, shape: tuple[int, ...], *, mirror: bool) -> Program:
+    """Return the program for examples of a shape: without augmentation, which is for images, if they are none.
+
+    Args:
+        program: the program.
+        shape: the shape of an example.
+        mirror: whether siamese augmentation may mirror images; not for digits and letters.
+    """
+    if len(shape) != 3:
+        return replace(program, augmentation=None)
+    if mirror or not isinstance(program.augmentation, Siamese):
         return program
     kept = tuple(name for name in program.augmentation.operations if name != "flip")
     return replace(program, augmentation=replace(program.augmentation, operations=kept))

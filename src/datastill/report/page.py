@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..program import CrossEntropy, Ordered, known_name, optimiser_code
 from ..runlog import read_lines
 from ..storage.files import read_json, write_text
 from ..storage.records import TEXT, Rule, must_be_json, record
+from . import sentences
 from .figures import caption, grid
 from .remarks import remarks
 from .words import (
@@ -117,6 +117,7 @@ def render(run: Run) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     distilled, config = run.distilled, run.config or {}
+    shown = sentences.lines(distilled)
     header, made_for = distilled.header, distilled.header.start.made_for
     return environment.get_template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
@@ -127,8 +128,9 @@ def render(run: Run) -> str:
         optimiser=distilled.program.optimiser.words,
         optimiser_code=optimiser_code(distilled.program.optimiser),
         facts=list(_facts(run)),
-        picture=_data_uri(grid(distilled, transparent=True)),
-        caption=caption(distilled),
+        lines=shown,
+        picture=_data_uri(grid(distilled, transparent=True)) if shown is None else "",
+        caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),
         snippet=snippet(distilled),
         verify=check_command(distilled, run.folder / ARTIFACT),
@@ -173,7 +175,7 @@ def _headline(run: Run) -> dict[str, str] | None:
         return {"score": after, "where": where + (f" (before training on the set: {before})" if before else "")}
     where = f"{split} accuracy of {networks}" if count == 1 else f"{split} accuracy: mean ± sd of {networks}"
     if score.get("images"):
-        where += f", on {number(score['images'])} real images"
+        where += f", on {number(score['images'])} real {run.distilled.header.space.nouns}"
     return {"score": score_text(score), "where": where}
 
 
@@ -199,11 +201,11 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     yield "size", bytes_of(distilled.nbytes), remark
     real = distilled.header.provenance.get("real_images")
     if real:
-        whole = real * math.prod(distilled.shape)
+        whole = real * distilled.header.space.stored_bytes
         yield (
             "compression",
             times_smaller(whole / (distilled.nbytes + theta)),
-            f"{number(real)} real images: {bytes_of(whole)}",
+            f"{number(real)} real {distilled.header.space.nouns}: {bytes_of(whole)}",
         )
 
 
@@ -220,7 +222,7 @@ def _program_words(distilled: DistilledSet) -> str:
 def _charts(run: Run) -> Iterator[Chart]:
     from . import charts  # imports matplotlib, which takes a second
 
-    sizes = run.distilled.step_sizes
+    sizes, nouns = run.distilled.step_sizes, run.distilled.header.space.nouns
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
     learned = isinstance(run.distilled.program.order, Ordered)
@@ -236,7 +238,7 @@ def _charts(run: Run) -> Iterator[Chart]:
     curve = score.get("curve")
     program = charts.program_chart(curve, steps=sizes.shape[1]) if curve else None
     text = "" if not curve else f"{plural(curve['networks'], 'network')}, " if curve.get("networks") else ""
-    text += f"{number(curve['images'])} {curve.get('split', '')} images." if curve and curve.get("images") else ""
+    text += f"{number(curve['images'])} {curve.get('split', '')} {nouns}." if curve and curve.get("images") else ""
     none = "The score has no accuracy along the program." if score else unscored
     yield Chart(title="Accuracy along the program", svg=_markup(program), text=text if curve else none)
     single = score.get("accuracies") or []

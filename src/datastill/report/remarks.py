@@ -22,7 +22,10 @@ def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> 
     measured = distilled.header.score if score is None else score
     if not measured or not distilled.header.objective.is_accuracy:
         return []
-    found = [*_near_chance(measured["mean"], distilled.classes), *_below_baseline(measured)]
+    found = [
+        *_near_chance(measured["mean"], distilled.classes),
+        *_below_baseline(measured, distilled.header.space.nouns),
+    ]
     return [*found, ADVICE] if found else []
 
 
@@ -36,10 +39,12 @@ def _near_chance(mean: float, classes: int) -> list[str]:
     ]
 
 
-def _below_baseline(score: Mapping[str, Any]) -> list[str]:
+def _below_baseline(score: Mapping[str, Any], nouns: str) -> list[str]:
     baseline = score.get("baseline") or {}
     if baseline.get("mean") is None or score["mean"] >= baseline["mean"]:
         return []
     kind = baseline.get("kind", "random real")
     theirs, ours = percent(baseline["mean"]), percent(score["mean"])
-    return [f"The set is worse than the baseline: {ours} % with the set, {theirs} % with as many real images ({kind})."]
+    return [
+        f"The set is worse than the baseline: {ours} % with the set, {theirs} % with as many real {nouns} ({kind})."
+    ]

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..artifact import DistilledSet
 from ..evaluation import check_command
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
+from . import sentences
 from .figures import as_bytes, classes_of, picture_size
 from .remarks import remarks
 from .words import bytes_of, number, percent, plural, score_text
@@ -39,7 +40,8 @@ def summary(distilled: DistilledSet) -> RenderableType:
     )
     table.add_row("use it", use)
     table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
-    return Group(table, Picture(distilled))
+    shown = sentences.lines(distilled)
+    return Group(table, Picture(distilled) if shown is None else sentences.table(shown))
 
 
 def as_json(distilled: DistilledSet) -> dict[str, Any]:
@@ -133,8 +135,9 @@ def _score(distilled: DistilledSet) -> str:
     score = distilled.header.score
     if score is None:
         return "not measured yet; datastill evaluate FILE"
-    images = f", {number(score['images'])} {score.get('split', 'test')} images" if score.get("images") else ""
-    return f"{score_text(score)} ({plural(score.get('n', 1), 'network')}{images})"
+    nouns = distilled.header.space.nouns
+    count = f", {number(score['images'])} {score.get('split', 'test')} {nouns}" if score.get("images") else ""
+    return f"{score_text(score)} ({plural(score.get('n', 1), 'network')}{count})"
 
 
 @dataclass(frozen=True)

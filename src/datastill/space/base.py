@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -25,6 +26,8 @@ class Space(abc.ABC):
     """The word for an example, e.g. ``image``; its plural is `nouns`."""
     exports: ClassVar[tuple[str, ...]]
     """The kinds of export that can hold the examples."""
+    parts: ClassVar[str]
+    """The word for the parts of an example that have names or places of their own, e.g. ``columns``."""
     compared: ClassVar[str]
     """The words for the numbers that `difference` compares."""
     kind: str = field(default="", init=False)
@@ -78,17 +81,42 @@ class Space(abc.ABC):
     def renormalised(self, original: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return examples in the units of the real ones as networks take them: the inverse of `original`."""
 
+    def reads(self, other: "Space") -> bool:
+        """Return whether this space understands what real data of another space holds in memory."""
+        return type(other) is type(self) and other.shape == self.shape
+
+    @property
+    @abc.abstractmethod
+    def stored_bytes(self) -> int:
+        """Bytes of a real example."""
+
     @abc.abstractmethod
     def difference(self, other: "Space") -> float:
         """Return the largest difference of the numbers by which two spaces normalise; infinite if not comparable."""
 
-    @abc.abstractmethod
-    def pictures(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n c h w"]:
-        """Return normalised examples as pictures: values from 0 to 1 are from black to white, and may exceed them."""
+    def lines(self, inputs: Float[Tensor, "n *shape"]) -> list[str] | None:  # noqa: ARG002
+        """Return each normalised example as a line of text; None: they are shown as `pictures`."""
+        return None
 
-    @abc.abstractmethod
+    def pictures(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n c h w"]:  # noqa: ARG002
+        """Return normalised examples as pictures: values from 0 to 1 are from black to white, and may exceed them.
+
+        Raises:
+            UserError: the examples are shown as text.
+        """
+        raise UserError(
+            f"{self.nouns} are shown as text, not as a picture; print it with datastill show FILE, or write it with "
+            "datastill export FILE --kind csv --to FOLDER"
+        )
+
     def how_shown(self, low: float, high: float) -> str:
         """Say how `pictures` are to be read if the value `low` is drawn black and `high` white."""
+        raise NotImplementedError(f"{self.kind} are not shown as pictures")
+
+    @property
+    def code(self) -> Path | None:
+        """The file of Python code that real examples are normalised with, if that takes more than `normalisation`."""
+        return None
 
     def table(self, inputs: Float[Tensor, "n *shape"]) -> tuple[list[str], list[list[Any]]]:
         """Return the names of columns, and a row of values for each example, from which they follow exactly.

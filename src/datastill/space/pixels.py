@@ -1,5 +1,6 @@
 """The space of images."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ class Pixels(Scaled):
 
     noun = "image"
     exports = ("png", "npz", "parquet")
+    parts = "channels"
     compared = "mean and std of pixels"
     kind: Literal["pixels"] = field(default="pixels", init=False)
     shape: Annotated[tuple[int, int, int], list_of(whole(1, 100_000), 3, 3)]  # type: ignore[override]
@@ -61,6 +63,11 @@ class Pixels(Scaled):
         """Return images of bytes as floats."""
         mean, std = self.statistics(stored.device, dtype)
         return stored.to(dtype).div_(255).sub_(mean).div_(std)
+
+    @property
+    def stored_bytes(self) -> int:
+        """One byte for each pixel and channel."""
+        return math.prod(self.shape)
 
     def pictures(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Return the pixels of images."""

@@ -1,5 +1,6 @@
 """The space of rows of numbers."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ class Vectors(Scaled):
 
     noun = "row"
     exports = ("csv", "npz")
+    parts = "columns"
     compared = "mean and std of columns"
     kind: Literal["vectors"] = field(default="vectors", init=False)
     columns: Annotated[tuple[str, ...], list_of(text(1000), 1, MOST_VALUES)]
@@ -76,6 +78,15 @@ class Vectors(Scaled):
         """Return rows in another precision, with mean 0 and standard deviation 1 in each column."""
         mean, std = self.statistics(stored.device, dtype)
         return (stored.to(dtype) - mean) / std
+
+    def reads(self, other: Space) -> bool:
+        """Return whether another space has these columns in this order."""
+        return isinstance(other, Vectors) and other.columns == self.columns
+
+    @property
+    def stored_bytes(self) -> int:
+        """Four bytes for each number."""
+        return 4 * math.prod(self.shape)
 
     def difference(self, other: Space) -> float:
         """Return the largest difference of two means or standard deviations, as a multiple of the column's std."""

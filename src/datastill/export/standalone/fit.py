@@ -50,7 +50,7 @@ def read_text(source: str | Path, name: str) -> str:
 
 
 def read_examples(source: str | Path = HERE) -> torch.Tensor:
-    """Read normalised images of shape (n, channels, height, width), or rows of shape (n, columns)."""
+    """Read the normalised examples, e.g. images of shape (n, channels, height, width)."""
     program = read_program(source)
     if program["kind"] == "npz":
         return _from_archive(source)
@@ -89,14 +89,16 @@ def _from_parquet(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
 
 
 def _from_rows(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
-    """Read and normalise rows in double precision, which gives the exact values."""
+    """Read and normalise the last columns in double precision, which gives the exact values."""
     with (Path(source) / "rows.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))[1:]
     size = math.prod(program["shape"])
     values = np.array([[float(each) for each in line[-size:]] for line in lines])
     values = torch.from_numpy(values).reshape(-1, *program["shape"])
-    mean, std = (each.double() for each in _statistics(program, torch.float32))
-    return ((values - mean) / std).to(getattr(torch, program["example_type"]))
+    if "mean" in program["space"]:
+        mean, std = (each.double() for each in _statistics(program, torch.float32))
+        values = (values - mean) / std
+    return values.to(getattr(torch, program["example_type"]))
 
 
 def _statistics(program: dict[str, Any], dtype: torch.dtype) -> list[torch.Tensor]:
@@ -289,10 +291,20 @@ def _check_sha256(model: nn.Module, wanted: str, *, frozen_only: bool) -> None:
         )
 
 
-def normalise(real: torch.Tensor, program: dict[str, Any]) -> torch.Tensor:
-    """Normalise real images (n, channels, height, width), with pixels in [0, 1], or rows (n, columns)."""
+def normalise(real: Any, program: dict[str, Any], source: str | Path = HERE) -> torch.Tensor:
+    """Normalise real examples: images (n, channels, height, width) with pixels in [0, 1], rows, or a list of texts."""
+    if program["space"]["kind"] == "tokens":
+        return _normalise_texts(real, program["space"], source)
     mean, std = _statistics(program, real.dtype)
     return (real - mean) / std
+
+
+def _normalise_texts(texts: list[str], space: dict[str, Any], source: str | Path) -> torch.Tensor:
+    code: dict[str, Any] = {}
+    exec(compile(read_text(source, "normalise.py"), "normalise.py", "exec"), code)
+    return torch.from_numpy(
+        code["normalise"](texts, **{name: space[name] for name in ("vocabulary", "length", "dim", "seed")})
+    )
 
 
 def main(source: str | Path = HERE) -> None:

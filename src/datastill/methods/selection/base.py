@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...data import RealData
 from ...errors import UserError, at_least
-from ...program import PROGRAMS, Ordered, Program, ShuffledName, without_mirrors
+from ...program import PROGRAMS, Ordered, Program, ShuffledName, suited
 from ...storage.records import must_have_types
 from ...synthetic import SyntheticData, by_step, must_share_evenly, start_labels
 from ..base import Method, OuterRate, State, Task
@@ -75,14 +75,13 @@ class Selection(Method, abc.ABC):
         return SyntheticData(
             inputs=by_step(images, steps).flatten(0, 1),
             targets=task.objective.wanted(labels),
-            program=self._program,
+            program=self._program(task.data),
         )
 
-    @property
-    def _program(self) -> Program:
+    def _program(self, data: RealData) -> Program:
         if self.program == "open":
             return Program(order=Ordered(step_sizes=torch.full((1, self.batches), PROVISIONAL_STEP_SIZE)))
-        return PROGRAMS[self.program] if self.mirror else without_mirrors(PROGRAMS[self.program])
+        return suited(PROGRAMS[self.program], data.shape, mirror=self.mirror)
 
 
 @dataclass(frozen=True, kw_only=True)
