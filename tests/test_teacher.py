@@ -21,7 +21,7 @@ from datastill.networks.pool import Pool
 from datastill.networks.start import Random
 from datastill.networks.teacher import read_teacher
 from datastill.pretraining import PoolSettings, pretrain
-from datastill.program import AUGMENTATIONS, Divergence
+from datastill.program import AUGMENTATIONS, Divergence, Shuffled
 
 from .sets import ordered
 from .toys import toy_data
@@ -182,3 +182,20 @@ def test_labels_that_are_other_ones_in_each_step_are_not_stored(teacher: Path, t
 def test_a_teacher_that_no_set_needs_is_refused(teacher: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["evaluate", "mnist-10", "--teacher", str(teacher)]) == 2
     assert "has no effect: the labels are stored in the set" in " ".join(capsys.readouterr().err.split())
+
+
+def test_baselines_beside_a_set_have_its_teacher(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file, name = tmp_path / "set.safetensors", f"{teacher}@1"
+    shuffled = {"loss": Divergence(), "order": Shuffled(epochs=2, batch=10, step_size=0.1)}
+    distilled = of_digits(file, name, **shuffled)
+    words = ["baseline", "random", "--like", str(file), "--networks", "2", "--out", str(tmp_path / "random")]
+    assert main(words) == 2
+    assert "get it from datastill pretrain" in " ".join(capsys.readouterr().err.split())
+    for _ in range(2):  # a set that is there already is not made again
+        assert main([*words, "--teacher", name]) == 0
+    made = DistilledSet.load(tmp_path / "random" / "0.safetensors")
+    assert (made.header.labels, made.size) == (distilled.header.labels, distilled.size)
+    found = score(with_teacher(made, name), DIGITS, Protocol(networks=2))
+    assert found.accuracies == made.header.score["accuracies"]
+    assert main(["baseline", "random", "digits", "--teacher", name]) == 2
+    assert "without --like the labels are classes" in " ".join(capsys.readouterr().err.split())

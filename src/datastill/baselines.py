@@ -32,6 +32,8 @@ class Beside:
     """Gradient steps in an epoch; each step uses other images."""
     program: Program | None = None
     """How networks are trained on the images; None: in ordered steps, with a step size and epochs that are chosen."""
+    taught_like: DistilledSet | None = None
+    """The set whose teacher gives the labels of the images, too; None: the labels are their classes."""
 
     @classmethod
     def of(
@@ -47,8 +49,9 @@ class Beside:
 
         Raises:
             UserError: the set was read from a file that is not trusted, and its network or its initial weights would
-                import a module or open another file.
+                import a module or open another file; or its labels come from a teacher that is not there.
         """
+        taught = distilled.teacher_of_labels() is not None
         header, start = distilled.header, distilled.header.start.fresh()
         if not distilled.trusted:
             if "network" not in changes:
@@ -69,6 +72,7 @@ class Beside:
             ipc=distilled.size // distilled.classes,
             steps=distilled.batches,
             program=None if isinstance(distilled.program.order, Ordered) else distilled.program,
+            taught_like=distilled if taught else None,
         )
 
     def sized(self, method: Selection) -> Selection:
@@ -99,4 +103,5 @@ class Beside:
             UserError: a class has too few images, or the network cannot take them.
         """
         own = None if not method.has_open_program else program or self.program
-        return make(self.config_of(method, seed=seed, candidates=candidates), self.data, program=own, tune=tune)
+        config = self.config_of(method, seed=seed, candidates=candidates)
+        return make(config, self.data, program=own, tune=tune, taught_like=self.taught_like)

@@ -46,6 +46,8 @@ class Run:
     """The distilled set of the warm start; None without one."""
     program: Program | None = None
     """How networks are trained on the set, if it is chosen for the set; None: as the method says."""
+    taught_like: DistilledSet | None = None
+    """A set with a teacher, whose labels the set of the run gets, too; None: labels are those of the method."""
 
     @property
     def wanted(self) -> RealData:
@@ -157,7 +159,12 @@ def with_program(run: Run, state: State) -> Run:
 
 @usual_modes()
 def make(
-    config: Config, data: RealData | None = None, *, program: Program | None = None, tune: bool = True
+    config: Config,
+    data: RealData | None = None,
+    *,
+    program: Program | None = None,
+    tune: bool = True,
+    taught_like: DistilledSet | None = None,
 ) -> DistilledSet:
     """Make the set of a method without outer iterations; no folder is written, and no score is measured.
 
@@ -167,12 +174,13 @@ def make(
         program: how networks are trained on the set, e.g. as it was chosen for another seed; None: as the method says,
             or chosen from `Config.tune`.
         tune: False leaves a program as the method gives it, for a comparison that chooses step sizes itself.
+        taught_like: a set with a teacher, whose labels this set gets, too; None: labels are those of the method.
 
     Raises:
         UserError: a setting is impossible, or does not fit the data; or the method has outer iterations.
     """
     began = time.perf_counter()
-    run = replace(prepare(config, data), program=program)
+    run = replace(prepare(config, data), program=program, taught_like=taught_like)
     if run.method.rates():
         raise UserError(f"the method {run.method.name} has outer iterations, which need a folder; take distill")
     state = begin(run)
@@ -202,7 +210,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         end: the state at the end of the run; the header then has the provenance of the set.
     """
     config, task = run.config, run.task
-    synthetic, draws = run.method.result(task, state), task.draws
+    synthetic, draws, taught = run.method.result(task, state), task.draws, run.taught_like
     header = Header(
         data=config.data.name,
         class_names=run.data.class_names,
@@ -210,7 +218,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         network=config.network,
         start=draws.start,
         frozen=task.network.sha256(),
-        labels=source_of(synthetic.targets),
+        labels=taught.header.labels if taught else source_of(synthetic.targets),
         objective=config.objective,
         method=config.method.name,
         config=as_dict(config),
@@ -222,6 +230,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         program=(run.program or synthetic.program).to(torch.zeros(0)),
         header=header,
         theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
+        teacher=taught.teacher if taught else None,
     )
 
 

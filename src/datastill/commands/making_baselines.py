@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import tyro
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet, Header
+from ..artifact import DistilledSet, Header, Stored
 from ..baselines import BASELINES, Beside
 from ..bundled import load
 from ..config import Config, as_dict
@@ -28,6 +28,7 @@ from ..runlog import say
 from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
 from .output import out, print_json
+from .teaching import TeacherName, taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class MakeBaseline:
     """How many unseen networks measure each set."""
     out: Path | None = None
     """Folder for the sets; if not given: runs/METHOD-DATA. Sets that are already there are not made again."""
+    teacher: TeacherName = ""
     trust: bool = False
     """Let the file of --like import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
@@ -95,10 +97,14 @@ class MakeBaseline:
         return self._print_result(folder, scores)
 
     def _beside(self) -> Beside:
-        like = load(self.like, trust=self.trust) if self.like else None
+        like = taught([load(self.like, trust=self.trust)], self.teacher)[0] if self.like else None
         if like is None and not self.data:
             raise UserError(
                 "no data was given; name the data (datastill list data), or a set with the settings to use: --like FILE"
+            )
+        if like is None and self.teacher:
+            raise UserError(
+                f"teacher is {self.teacher}, but has no effect: without --like the labels are classes; leave it out"
             )
         source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
@@ -174,7 +180,14 @@ def _made_set(path: Path, beside: Beside, config: Config) -> DistilledSet:
     """
     distilled = load(path)
     task = prepare(config, beside.data).task
-    now = replace(distilled.header, config=as_dict(config), start=task.draws.start, frozen=task.network.sha256())
+    labels = beside.taught_like.header.labels if beside.taught_like else Stored()
+    now = replace(
+        distilled.header,
+        config=as_dict(config),
+        start=task.draws.start,
+        frozen=task.network.sha256(),
+        labels=labels,
+    )
     must_match(f"the baseline in {path}", _identity(distilled.header), _identity(now), "give another folder with --out")
     return distilled
 
@@ -182,4 +195,4 @@ def _made_set(path: Path, beside: Beside, config: Config) -> DistilledSet:
 def _identity(header: Header) -> dict[str, Any]:
     """Return what decides the images of a baseline, the training on them, and its score."""
     weights = {"frozen": header.frozen, "pretrained": header.start.required_sha256}
-    return {"config": as_read(dict(header.config)), "weights": weights}
+    return {"config": as_read(dict(header.config)), "weights": weights, "labels": asdict(header.labels)}

@@ -13,7 +13,7 @@ from ..data import DataSettings, load_data
 from ..device import pick_device
 from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
-from ..report import spread_of
+from ..report import plural, spread_of
 from ..storage.files import must_be_writable
 from .output import out
 
@@ -54,7 +54,8 @@ class Pretrain:
             accuracies = pool.header["accuracies"][name]
             if accuracies:
                 accuracy_text = spread_of(accuracies)
-                out.print(f"{len(accuracies)} networks {title}: {accuracy_text} % of validation {data.space.nouns}")
+                count = plural(len(accuracies), "network")
+                out.print(f"{count} {title}: {accuracy_text} % of validation {data.space.nouns}")
         if along := pool.header.get("along"):
             texts = ", ".join(f"{100 * accuracy:.1f}" for accuracy in along)
             out.print(f"at snapshots 0 to {len(along) - 1}: on average {texts} % of validation {data.space.nouns}")
