@@ -21,17 +21,16 @@ from ..evaluation import (
     Grid,
     Protocol,
     Row,
+    answerer,
     comparable,
     compare,
     curve,
     matched,
-    neighbours,
     other_data,
     packed,
     score,
     verify,
 )
-from ..networks import build
 from ..report import bytes_of, measure_rows, measure_text, score_text, spread
 from ..runlog import say
 from ..storage.files import must_be_writable
@@ -99,9 +98,7 @@ class Evaluate:
                 "without --tune"
             )
         for network in filter(None, (*self.on, self.protocol.network)):  # a wrong name is refused before data is loaded
-            if not neighbours.asked(network):
-                one = next(iter(groups.values()))[0]
-                build(network, shape=one.shape, classes=one.classes)
+            answerer(network).check(next(iter(groups.values()))[0])
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
         data = real_data(next(iter(groups.values()))[0], self.data)

@@ -1,5 +1,6 @@
 """Evaluation of distilled sets: a score depends only on what the set's file holds, never on how it was made."""
 
+from .answerers import answerer
 from .checking import must_be_measurable
 from .claims import other_data
 from .clean import with_clean
@@ -19,6 +20,7 @@ __all__ = [
     "Protocol",
     "Row",
     "Score",
+    "answerer",
     "check_command",
     "chosen_program",
     "comparable",

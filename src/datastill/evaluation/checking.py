@@ -6,7 +6,6 @@ import torch
 
 from ..artifact import DistilledSet
 from ..errors import UserError
-from . import neighbours
 from .fit import along, unseen
 from .protocol import Protocol
 
@@ -26,7 +25,7 @@ def must_be_measurable(
         name: the name of the protocol among the settings of the run.
     """
     resolved = replace(protocol.resolved(distilled), networks=1)
-    if neighbours.asked(resolved.network):
+    if not resolved.answerer.trains:
         raise UserError(
             f"a run is scored with networks, not by {resolved.network!r}; leave --{name}.network out, and score the "
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'

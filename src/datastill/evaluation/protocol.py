@@ -24,6 +24,7 @@ from ..program import (
 )
 from ..storage.files import as_read
 from ..storage.records import must_have_types, optional
+from .answerers import Answerer, answerer
 
 MOST_EPOCHS = 100_000
 """The largest number of epochs that a network is trained for."""
@@ -74,12 +75,23 @@ class Protocol:
         at_least("epochs", self.epochs, 0)
         at_least("clip", self.clip, 0)
 
+    @property
+    def answerer(self) -> Answerer:
+        """Who answers for real images: networks that are trained on the set, or its nearest examples."""
+        return answerer(self.network)
+
+    def must_train(self, what: str) -> None:
+        """Raise a `UserError` if no network is trained; `what` needs networks that are trained."""
+        if not self.answerer.trains:
+            raise UserError(f"{self.network} trains no network, so there is no {what}; name a network instead")
+
     def resolved(self, distilled: DistilledSet) -> "Protocol":
         """Return the protocol with every empty setting filled in from the set.
 
         Raises:
             UserError: the set was read from a file that is not trusted, and its network or its initial weights would
-                import a module or open another file; or the protocol asks for soft labels, but the set has hard labels.
+                import a module or open another file; the protocol asks for soft labels, but the set has hard labels;
+                or it trains no network, but has a setting of training.
         """
         if self.labels == "soft" and distilled.hard:
             raise UserError("labels is 'soft', but the set has hard labels; leave labels out")
@@ -91,7 +103,7 @@ class Protocol:
             if self.start is None and not (distilled.theta_0 and start == header.start):
                 trust.check_start(start)
         program = self.program_of(distilled)
-        return replace(
+        resolved = replace(
             self,
             networks=1 if start.is_one else self.networks,
             network=self.network or header.network,
@@ -102,6 +114,29 @@ class Protocol:
             augmentation=self.augmentation or augmentation_name(program.augmentation),
             labels=self.labels or ("hard" if distilled.hard else "soft"),
         )
+        return resolved if self.answerer.trains else self._without_training(resolved, distilled)
+
+    def _without_training(self, resolved: "Protocol", distilled: DistilledSet) -> "Protocol":
+        """Return the resolved protocol of an answerer that trains no network.
+
+        Raises:
+            UserError: this protocol has a setting that only the training of networks uses. The settings of the set's
+                own program are no error.
+        """
+        own = {
+            "program": "own",
+            "epochs": distilled.program.order.epochs,
+            "optimiser": known_name(distilled.program.optimiser),
+            "augmentation": augmentation_name(distilled.program.augmentation),
+        }
+        for name in ("start", "program", "step_size", "epochs", "optimiser", "augmentation", "clip", "seed"):
+            value = getattr(self, name)
+            if value not in (getattr(Protocol(), name), own.get(name)):
+                raise UserError(
+                    f"{name} is {value}, but has no effect: {self.network} trains no network; leave {name} out, or "
+                    "measure nearest neighbours in another command"
+                )
+        return replace(resolved, networks=1, start=None)
 
     def as_plain(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, as a score stores them."""

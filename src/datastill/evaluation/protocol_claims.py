@@ -8,7 +8,6 @@ from ..artifact import DistilledSet
 from ..networks import build
 from ..networks.start import Start
 from ..storage.files import as_read
-from . import neighbours
 from .claim import Claim
 from .protocol import Protocol, start_words
 
@@ -58,8 +57,6 @@ def _wrong(distilled: DistilledSet, measured: Mapping[str, Any]) -> Iterator[Cla
 def _own(distilled: DistilledSet, network: str) -> Mapping[str, Any]:
     """Return the resolved settings of the set itself on a network; names are compared, nothing is opened."""
     own = Protocol(network=network).resolved(replace(distilled, trusted=True)).as_plain()
-    if neighbours.asked(network):
-        own["start"] = None
     return own | {"network": distilled.header.network}
 
 

@@ -18,7 +18,8 @@ from ..data import RealData, Split
 from ..modes import usual_modes
 from ..objectives import Accuracy, Measure
 from ..runlog import ProgressLine, say
-from . import fit, neighbours
+from . import fit
+from .answerers import NearestNeighbours
 from .answers import Answers
 from .fit import along, unseen
 from .matching import matched
@@ -104,10 +105,8 @@ def score(
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
     chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
-    if neighbours.asked(resolved.network):
-        neighbours.must_use(protocol or Protocol(), distilled)
-        resolved = replace(resolved, networks=1, start=None)
-        answers = neighbours.answers(distilled, real, resolved.network)
+    if isinstance(neighbours := resolved.answerer, NearestNeighbours):
+        answers = neighbours.answers(distilled, real)
         found = {"after": [[measure(answers, real.labels) for measure in chosen]]}
     else:
         purpose = f"{split} networks"
@@ -178,7 +177,7 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     """
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
-    neighbours.must_train(resolved, "accuracy after each step")
+    resolved.must_train("accuracy after each step")
     network, thetas = unseen(distilled, resolved, "validation networks", data.device)
     length = resolved.program_of(distilled).length(distilled.size)
     networks, images = LONG_CURVE if length > LONG_STEPS else CURVE

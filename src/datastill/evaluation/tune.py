@@ -9,7 +9,6 @@ from ..data import RealData
 from ..errors import UserError, at_least
 from ..program import OptimiserName, Program, known_name
 from ..storage.records import must_have_types
-from . import neighbours
 from .protocol import Protocol
 from .score import score
 
@@ -100,7 +99,7 @@ def chosen_program(distilled: DistilledSet, data: RealData, protocol: Protocol, 
 
 def must_leave_open(protocol: Protocol) -> None:
     """Raise a `UserError` if a protocol has a value for what a grid chooses, or trains no network."""
-    neighbours.must_train(protocol, "step size to tune")
+    protocol.must_train("step size to tune")
     if protocol.program not in ("", "own"):
         raise UserError(
             f"program is {protocol.program}, but tuning chooses the step size and the epochs of a set's own program; "
