@@ -34,7 +34,9 @@ def test_a_method_without_iterations_is_run_scored_verified_and_shown(tmp_path: 
     assert made.header.provenance["validation"] > 0.5, "validated with the chosen program"
     assert made.header.score["mean"] > 0.5
     assert verify(made, DATA)["holds"]
-    assert "k-means" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "k-means" in page
+    assert "Distillation" not in page, "nothing was iterated"
     assert torch.equal(make(from_dict(made.header.config), DATA).inputs, made.inputs)
 
 

@@ -1,6 +1,7 @@
 """A score near chance or below random real images is remarked on, in the terminal and on the page."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,13 @@ def test_a_bad_score_is_said_with_what_to_try(make, mean, baseline, said):
     text = " ".join(remarks(make(score=score)))
     assert said in text
     assert bool(said) == ("--loop.iterations" in text)
+
+
+def test_a_set_that_was_chosen_without_iterations_is_not_advised_to_iterate_more(make):
+    made = make(score={"mean": 0.26, "sd": 0.0, "n": 1})
+    chosen = replace(made, header=replace(made.header, provenance={"iterations": 0}))
+    assert "--loop" not in " ".join(remarks(chosen))
+    assert "a method that learns" in " ".join(remarks(chosen))
 
 
 def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):

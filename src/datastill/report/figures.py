@@ -150,7 +150,7 @@ def caption(distilled: DistilledSet) -> str:
             text += "A step with several examples of a class takes several rows. "
     step, (_, top, _, bottom) = place.steps[0]
     if len(_step_lines(distilled, step, bottom - top)) > 1:
-        text += "Below the number of a step are its learned step sizes, one for each epoch. "
+        text += "Below the number of a step are its step sizes, one for each epoch. "
     text += distilled.header.space.how_shown(low, high)
     if not distilled.hard:
         text += " Labels are soft: each example is in the column of its most probable class."

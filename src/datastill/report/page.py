@@ -145,7 +145,9 @@ def render(run: Run) -> str:
 def snippet(distilled: DistilledSet) -> str:
     """Return Python code that trains a network on the set; it runs in the folder that holds the set."""
     header, used, start = distilled.header, distilled.program, distilled.header.start
-    ordered = ", in order, with the learned step sizes" if isinstance(used.order, Ordered) else ", on shuffled batches"
+    ordered = (
+        ", in order, with the step sizes of the set" if isinstance(used.order, Ordered) else ", on shuffled batches"
+    )
     imports = start.imports and f"\n{start.imports}"
     return f"""import torch
 from datastill import DistilledSet, build_network{imports}
@@ -225,16 +227,13 @@ def _charts(run: Run) -> Iterator[Chart]:
     sizes, nouns = run.distilled.step_sizes, run.distilled.header.space.nouns
     score = run.score or {}
     unscored = "This run has no score yet; measure it with datastill evaluate."
-    learned = isinstance(run.distilled.program.order, Ordered)
     yield Chart(
-        title="Learned step sizes" if learned else "Step sizes",
+        title="Step sizes",
         svg=_markup(charts.step_size_chart(sizes)),
         text=step_size_text(sizes),
     )
-    learning = charts.learning_chart(run.lines)
-    text = "The objective is the loss on real data after training on the synthetic examples."
-    none = f"The run folder has no {METRICS}, or a file without a single iteration."
-    yield Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
+    if run.distilled.header.provenance.get("iterations") != 0:
+        yield _learning(run)
     curve = score.get("curve")
     program = charts.program_chart(curve, steps=sizes.shape[1]) if curve else None
     text = "" if not curve else f"{plural(curve['networks'], 'network')}, " if curve.get("networks") else ""
@@ -253,6 +252,16 @@ def _charts(run: Run) -> Iterator[Chart]:
     )
     none = why if score else unscored
     yield Chart(title="Spread over networks", svg=_markup(spread), text=text if several else none)
+
+
+def _learning(run: Run) -> Chart:
+    """Return the chart of the outer iterations."""
+    from . import charts  # imports matplotlib, which takes a second
+
+    learning = charts.learning_chart(run.lines)
+    text = "The objective is the loss on real data after training on the synthetic examples."
+    none = f"The run folder has no {METRICS}, or a file without a single iteration."
+    return Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
 
 
 def _tables(run: Run) -> Iterator[tuple[str, list[tuple[str, str]]]]:

@@ -10,6 +10,10 @@ ADVICE = (
     "Try more outer iterations (--loop.iterations), more examples (--method.ipc), more steps (--method.steps), another "
     "step size (--method.step-size) or a smaller network, and check that the labels of the data are right."
 )
+ADVICE_WITHOUT_ITERATIONS = (
+    "Try more examples (--method.ipc), a method that learns (datastill list methods) or a smaller network, and check "
+    "that the labels of the data are right."
+)
 
 
 def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> list[str]:
@@ -26,7 +30,8 @@ def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> 
         *_near_chance(measured["mean"], distilled.classes),
         *_below_baseline(measured, distilled.header.space.nouns),
     ]
-    return [*found, ADVICE] if found else []
+    iterated = distilled.header.provenance.get("iterations") != 0
+    return [*found, ADVICE if iterated else ADVICE_WITHOUT_ITERATIONS] if found else []
 
 
 def _near_chance(mean: float, classes: int) -> list[str]:
