@@ -205,12 +205,12 @@ def kernel_cifar10_1() -> Config:
 
 def matching_mnist() -> Config:
     """MNIST, ConvNet, distribution matching, 100 examples."""
-    return _matching("matching-mnist", "mnist", DistributionMatching(mirror=False))
+    return _matching("matching-mnist", "mnist", DistributionMatching(mirror=False, examples_rate=10.0))
 
 
 def matching_cifar10() -> Config:
     """CIFAR-10, ConvNet, distribution matching, 100 examples."""
-    return _matching("matching-cifar10", "cifar10", DistributionMatching())
+    return _matching("matching-cifar10", "cifar10", DistributionMatching(examples_rate=10.0))
 
 
 def _kernel(name: str, data: str, method: KernelRidge, iterations: int) -> Config:
@@ -219,7 +219,7 @@ def _kernel(name: str, data: str, method: KernelRidge, iterations: int) -> Confi
 
 
 def _matching(name: str, data: str, method: DistributionMatching) -> Config:
-    return _convnet(name, data, "convnet(width=64)", method, LoopSettings(iterations=4000, schedule="constant"))
+    return _convnet(name, data, "convnet(width=64)", method, LoopSettings(iterations=2000))
 
 
 def _convnet(name: str, data: str, network: str, method: Method, loop: LoopSettings) -> Config:

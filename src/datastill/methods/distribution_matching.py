@@ -51,7 +51,7 @@ class DistributionMatching(Method):
     start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 1.0
-    """Outer learning rate of the examples, of gradient descent."""
+    """Outer learning rate of the examples, of gradient descent (the paper: 1). 10 is faster (docs/LOG.md)."""
     momentum: float = 0.5
     """Momentum of gradient descent on the examples, in [0, 1)."""
     mirror: bool = True
