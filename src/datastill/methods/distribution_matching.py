@@ -14,8 +14,7 @@ from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
 from ..networks.head import features_of
-from ..program import PROGRAMS, ShuffledName, Siamese, suited
-from ..program.siamese import ALL
+from ..program import PROGRAMS, ShuffledName, alike, suited
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
@@ -101,7 +100,7 @@ class DistributionMatching(Method):
         """Return the squared distance in one network, and its gradient with respect to the examples."""
         data, seed, count = task.data, task.seed, task.data.classes
         chosen = data.by_class(self.real_per_class, generator(seed, "real batch", *index)).flatten()
-        changed = self._change(data.shape, generator(seed, "augmentation", *index))
+        changed = alike(data.shape, generator(seed, "augmentation", *index), mirror=self.mirror)
         embedded = self._embedding(_features(task), theta, generator(seed, "frequencies", *index))
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
@@ -118,12 +117,6 @@ class DistributionMatching(Method):
             return lambda images: features.apply(theta, images)
         normal = torch.randn(features.classes, self.frequencies, generator=draw).to(theta)
         return lambda images: waves(features.apply(theta, images), normal)
-
-    def _change(self, shape: tuple[int, ...], draw: torch.Generator) -> Callable[[Tensor], Tensor]:
-        """Return one draw of the augmentation, which is for images; other examples stay as they are."""
-        if len(shape) != 3:
-            return lambda examples: examples
-        return Siamese(operations=tuple(name for name in ALL if name != "flip" or self.mirror)).draw(1, shape, draw)
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with hard labels and the program."""

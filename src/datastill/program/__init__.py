@@ -15,6 +15,7 @@ from .named import (
     AugmentationName,
     ProgramName,
     ShuffledName,
+    alike,
     augmentation_name,
     suited,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "SquaredError",
     "State",
     "Step",
+    "alike",
     "as_plain",
     "augmentation_name",
     "centred",

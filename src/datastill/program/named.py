@@ -1,8 +1,11 @@
 """The programs and augmentations that have a name, e.g. for ``--program shuffled-300``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 from .augmentation import Augmentation, ShiftFlip
 from .optimisers import OPTIMISERS
@@ -56,6 +59,19 @@ def suited(program: Program, shape: tuple[int, ...], *, mirror: bool) -> Program
         return program
     kept = tuple(name for name in program.augmentation.operations if name != "flip")
     return replace(program, augmentation=replace(program.augmentation, operations=kept))
+
+
+def alike(shape: tuple[int, ...], generator: torch.Generator, *, mirror: bool) -> Callable[[Tensor], Tensor]:
+    """Return one draw of the siamese augmentation, which changes real and synthetic images alike.
+
+    Args:
+        shape: the shape of an example; other examples than images stay as they are.
+        generator: draws.
+        mirror: whether images may be mirrored; not for digits and letters.
+    """
+    if len(shape) != 3:
+        return lambda examples: examples
+    return Siamese(operations=tuple(name for name in ALL if name != "flip" or mirror)).draw(1, shape, generator)
 
 
 def augmentation_name(augmentation: Augmentation | None) -> str:

@@ -1,0 +1,180 @@
+"""Gradient matching (Zhao, Mopuri and Bilen 2021, arXiv 2006.05929; with augmentation: Zhao and Bilen, 2102.08259)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from ..data import RealData
+from ..errors import at_least
+from ..program import (
+    AUGMENTATIONS,
+    OPTIMISERS,
+    PROGRAMS,
+    Program,
+    Shuffled,
+    ShuffledName,
+    alike,
+    suited,
+    train_stack,
+)
+from ..rng import derive, generator
+from ..storage.records import must_have_types
+from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
+from ..training import inner_loss
+from .base import Method, OuterRate, State, Task, Update
+
+PIECE = 16
+"""Images in one pass; few images stay in the cache of a processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientMatching(Method):
+    """Learn examples on which the gradient of the loss for the weights has the direction of that on real images.
+
+    Gradients are compared class by class and layer by layer, by the cosine of the weights of each output. They are
+    those of one network, which trains on the examples between the outer iterations and is drawn anew after `turns`.
+    With the siamese augmentation (DSA), one draw changes the real and the synthetic images of a class. Labels are hard.
+    Deviations: fewer real images per class and fewer gradient steps of the network by default (the papers: 256, 50).
+    """
+
+    name: ClassVar[str] = "gradient-matching"
+
+    ipc: int = 10
+    """Images per class."""
+    real_per_class: int = 32
+    """Real images of each class in an outer iteration (the papers: 256), or those of the smallest class if it has
+    fewer."""
+    augment: Literal["siamese", "none"] = "siamese"
+    """Whether real and synthetic images are changed alike (siamese: DSA; none: DC)."""
+    turns: int = 10
+    """Outer iterations with one network (the papers: 1 for one image per class, 10 for ten, 50 for fifty)."""
+    network_epochs: int = 10
+    """Passes of the network over the examples between two outer iterations (the papers: 1, 50 and 10)."""
+    network_step_size: float = 0.01
+    """Step size of the network, in batches of 256."""
+    start_from: StartFrom = "real"
+    """How the examples start: as real images, or as noise from N(0, 1)."""
+    examples_rate: float = 0.1
+    """Outer learning rate of the examples, of gradient descent."""
+    momentum: float = 0.5
+    """Momentum of gradient descent on the examples, in [0, 1)."""
+    mirror: bool = True
+    """Whether augmentation mirrors images left to right; not for digits or letters."""
+    program: ShuffledName = "shuffled-300-adam"
+    """How networks are trained on the finished set (datastill list programs)."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        for name in ("ipc", "real_per_class", "turns", "network_epochs"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("examples_rate", "network_step_size"):
+            at_least(name, getattr(self, name), 0)
+
+    def fitted(self, data: RealData) -> "GradientMatching":
+        """Return the settings with no more real images per class than the smallest class has."""
+        smallest = int(data.train.labels.bincount(minlength=data.classes).min())
+        return replace(self, real_per_class=min(self.real_per_class, smallest))
+
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if the images do not fit the settings."""
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+
+    def init(self, task: Task) -> State:
+        """Return the examples, in class order, and the weights of the first network."""
+        draw = generator(task.seed, "start of the examples")
+        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        return State(learned={"examples": examples}, carried={"weights": self._new(task, 0)})
+
+    def _new(self, task: Task, which: int) -> Float[Tensor, " size"]:
+        (theta,) = task.draws(task.seed, which, range(1))
+        return theta.to(task.data.like)
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        """Return the outer learning rate of the examples."""
+        return {"examples": OuterRate(rate=self.examples_rate, rule="sgd", momentum=self.momentum)}
+
+    def step(self, task: Task, state: State, iteration: int) -> Update:
+        """Return the gradient of the distance, summed over the classes; the network is trained or drawn before."""
+        life, turn = divmod(iteration, self.turns)
+        examples, weights = state.learned["examples"], state.carried["weights"]
+        theta = self._trained(task, examples, weights, iteration) if turn else self._new(task, life)
+        real = task.data.by_class(self.real_per_class, generator(task.seed, "real batch", iteration))
+        found = [
+            self._matched(task, theta, of_class, chosen, (iteration, label))
+            for label, (of_class, chosen) in enumerate(zip(examples.split(self.ipc), real, strict=True))
+        ]
+        distances, gradients = zip(*found, strict=True)
+        return Update(
+            objective=sum(distances), gradients={"examples": torch.cat(gradients)[None]}, carried={"weights": theta}
+        )
+
+    def _trained(self, task: Task, examples: Tensor, weights: Tensor, iteration: int) -> Float[Tensor, " size"]:
+        """Return the weights of the network after some epochs on the examples."""
+        program = Program(
+            order=Shuffled(epochs=self.network_epochs, step_size=self.network_step_size, schedule="constant"),
+            optimiser=OPTIMISERS["sgd"],
+            augmentation=AUGMENTATIONS[self.augment],
+        )
+        program = suited(program, task.data.shape, mirror=self.mirror)
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        seed = derive(task.seed, "training of the network", iteration)
+        steps = train_stack(inner_loss(task.network), weights[None], examples, labels, program, seed)
+        *_, (theta,) = steps
+        return theta
+
+    def _matched(
+        self, task: Task, theta: Tensor, examples: Tensor, chosen: Int64[Tensor, " n"], index: tuple[int, int]
+    ) -> tuple[float, Float[Tensor, "ipc *shape"]]:
+        """Return the distance of the gradients for one class, and its gradient with respect to the examples."""
+        label, data = index[1], task.data
+        change = self._change(data.shape, generator(task.seed, "augmentation", *index))
+        theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
+        images = change(data.normalise(data.train.images[chosen]))
+        real = sum(
+            weight_gradient(task, theta, piece, label) * (len(piece) / len(images)) for piece in images.split(PIECE)
+        )
+        synthetic = weight_gradient(task, theta, change(examples), label, create_graph=True)
+        distance = gradient_distance(task.network.named(real), task.network.named(synthetic))
+        (gradient,) = torch.autograd.grad(distance, examples)
+        return float(distance.detach()), gradient
+
+    def _change(self, shape: tuple[int, ...], draw: torch.Generator) -> Callable[[Tensor], Tensor]:
+        if self.augment == "none":
+            return lambda examples: examples
+        return alike(shape, draw, mirror=self.mirror)
+
+    def result(self, task: Task, state: State) -> SyntheticData:
+        """Return the examples with hard labels and the program."""
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        return SyntheticData(
+            inputs=state.learned["examples"],
+            targets=labels,
+            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
+        )
+
+
+def weight_gradient(
+    task: Task, theta: Float[Tensor, " size"], images: Float[Tensor, "n *shape"], label: int, create_graph: bool = False
+) -> Float[Tensor, " size"]:
+    """Return the gradient of the mean cross-entropy on images of one class with respect to the weights."""
+    labels = torch.full((len(images),), label, device=images.device)
+    loss = cross_entropy(task.network.apply(theta, images), labels)
+    return torch.autograd.grad(loss, theta, create_graph=create_graph)[0]
+
+
+def gradient_distance(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+    """Return the sum over layers and outputs of 1 - cosine of two gradients (2006.05929, eq. 9 and appendix A).
+
+    Args:
+        real: the gradient for each parameter, by its name; one output of a layer is one row. Biases and the scales
+            and shifts of normalisation, which have one number per output, do not count. An output whose gradient is 0,
+            e.g. of a ReLU that is never active, counts 1.
+        synthetic: the other gradient.
+    """
+    pairs = [(each.flatten(1), synthetic[name].flatten(1)) for name, each in real.items() if each.dim() > 1]
+    return torch.stack([(1 - cosine_similarity(a, b, dim=1)).sum() for a, b in pairs]).sum()
