@@ -135,9 +135,8 @@ class GradientMatching(Method):
         change = self._change(data.shape, generator(task.seed, "augmentation", *index))
         theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
         images = change(data.normalise(data.train.images[chosen]))
-        real = sum(
-            weight_gradient(task, theta, piece, label) * (len(piece) / len(images)) for piece in images.split(PIECE)
-        )
+        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in images.split(PIECE)]
+        real = torch.stack(shares).sum(0)
         synthetic = weight_gradient(task, theta, change(examples), label, create_graph=True)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))
         (gradient,) = torch.autograd.grad(distance, examples)
