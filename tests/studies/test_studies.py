@@ -223,6 +223,16 @@ def test_all_is_collected_on_one_page(tmp_path: Path) -> None:
     assert "(results/counted/figure.svg)" in (tmp_path / "again.md").read_text()
 
 
+def test_random_sets_in_the_folder_of_a_set_are_compared_with_it(tmp_path: Path) -> None:
+    """The set itself in their place is better by nothing, whatever network."""
+    ours = RESULTS / "digits/distilled.safetensors"
+    (tmp_path / "results/digits/random").mkdir(parents=True)
+    for place in ("distilled.safetensors", "random/0.safetensors"):
+        (tmp_path / "results/digits" / place).write_bytes(ours.read_bytes())
+    text = collect(tmp_path / "results", tmp_path / "page.md").read_text()
+    assert "| `digits` | hard | 91.7 ± 2.2 | 91.7 ± 2.2 | 200 x 1 | +0.0 [+0.0, +0.0] |" in text
+
+
 def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows are the networks held out, and the pool is trained again if it is lost."""
     monkeypatch.setattr("datastill.pretraining.faster", lambda *_: 1)  # which is faster decides how weights are rounded

@@ -8,7 +8,10 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..errors import UserError
+from ..evaluation import difference
+from ..report import spread_of
 from ..storage.files import read_text, write_text
+from .rows import as_score
 
 HEAD = """# Results
 
@@ -19,6 +22,16 @@ Every number on this page comes from a file in `results/`, which was made by the
 
 | set | data | network | examples | labels | n | accuracy, % | bytes | seconds | made by |
 |---|---|---|---|---|---|---|---|---|---|
+"""
+
+BESIDE = """## Beside random real images under the same program
+
+Random real images, one of each class for each learned one, with hard labels. Networks are trained on them by the
+program of the set, from the same initial weights. The difference has a 95 % interval over these networks.
+`datastill baseline random --like results/NAME/distilled.safetensors --networks 5 --out results/NAME/random` makes them.
+
+| set | labels | accuracy, % | random real images, % | networks x sets | better by |
+|---|---|---|---|---|---|
 """
 
 
@@ -40,7 +53,9 @@ def collect(results: Path, to: Path) -> Path:
     if not sets and not sections:
         raise UserError(f"there is no result in {results}: no folder with a distilled.safetensors or a section.md")
     rows = [row for path in sets for row in _rows(path)]
-    parts = [HEAD + "\n".join(rows) + "\n", *(_section(path, to) for path in sections)]
+    beside = [row for path in sets if (row := _beside_random(path))]
+    parts = [HEAD + "\n".join(rows) + "\n", *([BESIDE + "\n".join(beside) + "\n"] if beside else [])]
+    parts += [_section(path, to) for path in sections]
     text = "\n".join(parts)
     write_text(to, text)
     return to
@@ -70,6 +85,25 @@ def _rows(path: Path) -> Iterator[str]:
         f"`datastill distill {path.parent.name}`",
     )
     yield "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _beside_random(path: Path) -> str:
+    """Return the row of a set and of the random sets in its folder ``random``; empty if there are none."""
+    others = [DistilledSet.load(each) for each in sorted((path.parent / "random").glob("*.safetensors"))]
+    distilled = DistilledSet.load(path)
+    scores = [as_score(dict(each.header.score)) for each in others if each.header.score]
+    if not scores or not distilled.header.score:
+        return ""
+    ours = as_score(dict(distilled.header.score))
+    cells = (
+        f"`{path.parent.name}`",
+        "hard" if distilled.hard else "soft",
+        spread_of(ours.accuracies),
+        spread_of([accuracy for one in scores for accuracy in one.accuracies]),
+        f"{scores[0].n} x {len(scores)}",
+        str(difference([ours], scores)),
+    )
+    return "| " + " | ".join(cells) + " |"
 
 
 def _section(path: Path, to: Path) -> str:
