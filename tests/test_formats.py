@@ -127,7 +127,10 @@ def test_a_file_of_format_1_holds_what_format_1_had(header: dict, message: str, 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"space": {"kind": "graphs"}}, "unknown kind of header.space 'graphs': known: pixels, tokens, vectors"),
+        (
+            {"space": {"kind": "graphs"}},
+            "unknown kind of header.space 'graphs': known: pixels, signals, tokens, vectors",
+        ),
         ({"decode": {"kind": "wavelets"}}, "unknown kind of header.decode 'wavelets'"),
         ({"labels": {"kind": "plain"}}, "unknown kind of header.labels"),
         ({"labels": {"kind": "signed"}}, "must be floating-point numbers, one for each class"),

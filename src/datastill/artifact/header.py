@@ -68,7 +68,7 @@ class Header:
     class_names: Annotated[tuple[str, ...], list_of(text(1000), 1, MOST_CLASSES)]
     """Names of the classes, in the order of the labels."""
     space: Annotated[Space, SPACE]
-    """What an example is, and how real ones are normalised: `Pixels` or `Vectors`."""
+    """What an example is, and how real ones are normalised: see `datastill.space`."""
     network: Annotated[str, NAME]
     """The network that the set was made for, e.g. ``lenet`` or ``convnet(depth=2)``."""
     start: Annotated[Start, START]

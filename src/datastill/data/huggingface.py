@@ -1,6 +1,7 @@
 """Reads tables of the `datasets` library: from a folder, from the hub, or given in Python."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from .decoding import decode
 from .folders import SAVED_FILES
 from .images import Reading, from_array
 from .labels import check_labels
+from .rows import Rows
 from .sentences import SENTENCES
 from .splits import Labelled, roles
 
@@ -27,6 +29,9 @@ IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", 
 
 TEXT_COLUMNS = ("text", "sentence", "question", "content", "review", "title")
 """Usual names of the column with sentences, the most usual first; it is used if no column holds images."""
+
+NUMBER = re.compile(r"(u?int|float|bool)\d*$")
+"""The types of columns of numbers."""
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
 """Usual names of the column with the labels, the most usual first."""
@@ -50,6 +55,25 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
         wanted = f"it must hold images in {LAYOUT}, or parquet files with such columns"
         raise UserError(f"cannot read the folder {str(folder)!r} ({_first_line(error)}); {wanted}") from error
     return splits_of(read)
+
+
+def table_in(path: Path) -> datasets.Dataset:
+    """Read a file in CSV or parquet format.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    read = pyarrow.csv.read_csv if path.suffix.lower() == ".csv" else pyarrow.parquet.read_table
+    try:
+        found = datasets.Dataset(datasets.table.InMemoryTable(read(str(path))))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read the table {str(path)!r}: {_first_line(error)}") from error
+    if not len(found):
+        raise UserError(f"the table {str(path)!r} has no rows")
+    return found
 
 
 def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
@@ -100,10 +124,14 @@ def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, st
         UserError: there is no column with images, sentences or labels, there are several, or they cannot be used.
     """
     where = f"split {split!r}"
-    if columns and set(columns) <= set(table.features):
+    if columns and set(columns) <= set(table.features) and not reading.label:
         image, label = columns
     else:
-        label = _label_column(table.features, where)
+        label = _label_column(table.features, where, reading.label)
+        if rows := _number_columns(table.features, label, where):
+            labels, names = _labels(table, label, where)
+            frame = table.select_columns(rows).with_format("pandas")[:]
+            return Labelled(examples=frame, labels=labels, names=names, kind=Rows())
         if text := _text_column(table.features):
             labels, names = _labels(table, label, where)
             return Labelled(examples=_arrow(table, text).to_pylist(), labels=labels, names=names, kind=SENTENCES)
@@ -132,7 +160,30 @@ def _text_column(features: datasets.Features) -> str | None:
     return _usual(texts, TEXT_COLUMNS)
 
 
-def _label_column(features: datasets.Features, where: str) -> str:
+def _number_columns(features: datasets.Features, label: str, where: str) -> list[str]:
+    """Return the columns of a table of rows; none if a column holds images, or if no column holds numbers.
+
+    Raises:
+        UserError: beside the numbers, there is a column of another type.
+    """
+    others = [name for name in features if name != label]
+    numbers = [name for name in others if NUMBER.match(str(getattr(features[name], "dtype", "")))]
+    images = [name for name in others if isinstance(features[name], datasets.Image)]
+    if images or _usual(others, IMAGE_COLUMNS) or not numbers:
+        return []
+    if wrong := [name for name in others if name not in numbers and name.lower() not in TEXT_COLUMNS]:
+        raise UserError(
+            f"column {wrong[0]!r} of {where} holds no numbers, as the columns of rows must; leave it out, or write its "
+            "values as numbers"
+        )
+    return numbers if len(numbers) == len(others) else []
+
+
+def _label_column(features: datasets.Features, where: str, asked: str = "") -> str:
+    if asked:
+        if asked not in features:
+            raise unknown(f"label column of {where}", asked, features)
+        return asked
     typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     name = _usual(list(features), LABEL_COLUMNS)
     if name is None and len(typed) == 1:

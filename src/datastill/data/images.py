@@ -23,7 +23,7 @@ BYTES_AT_ONCE = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are resized while they are read."""
+    """How images are resized while they are read, and where labels are."""
 
     side: int | None = None
     """Height and width of the result in pixels; None keeps the size."""
@@ -31,6 +31,8 @@ class Reading:
     """How an image that is not square is resized to a square."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, instead of raising an error."""
+    label: str = ""
+    """Column of a table with the labels; empty: it is found."""
 
 
 def from_array(images: object, where: str, reading: Reading | None = None) -> UInt8[Tensor, "n c h w"]:

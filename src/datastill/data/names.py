@@ -75,7 +75,10 @@ def folder_of(name: str) -> Path | None:
     path = _as_path(name)
     kind = _kind(path)
     if kind in ("a file", "a device or a pipe"):
-        raise UserError(f"{name!r} is {kind}, not a folder; give the folder that holds the images")
+        raise UserError(
+            f"{name!r} is {kind}, not a folder; give the folder that holds the images, "
+            "or a table in a file that ends in .csv, .parquet or .npz"
+        )
     return path if kind else None
 
 

@@ -42,7 +42,10 @@ class DataSettings:
     """The settings of real data: its name, and how images and splits are made."""
 
     name: str = "digits"
-    """Name of the data: a known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder."""
+    """Name of the data: a known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder or
+    of one table (.csv, .parquet or .npz)."""
+    label_column: str = ""
+    """Column of a table with the labels; empty: found by its type or by a usual name such as label, class or target."""
     channels: Channels = "keep"
     """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
     resize: int | None = None
@@ -86,8 +89,8 @@ class DataSettings:
 
     @property
     def reading(self) -> Reading:
-        """The settings for reading images."""
-        return Reading(side=self.resize, fit=self.fit, skip_unreadable=self.skip_unreadable)
+        """The settings for reading examples and labels."""
+        return Reading(side=self.resize, fit=self.fit, skip_unreadable=self.skip_unreadable, label=self.label_column)
 
     def named(self, name: str) -> "DataSettings":
         """Return these settings for the data called `name`; unchanged if `name` is empty."""

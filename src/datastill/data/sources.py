@@ -11,6 +11,7 @@ from ..errors import UserError, unknown
 from ..modes import usual_modes
 from ..rng import generator
 from . import folders, idx
+from .files import file_of, read_file
 from .given import read_given
 from .images import Reading, from_array
 from .names import KNOWN, VARIABLE, folder_of, looked_for, not_found
@@ -39,6 +40,8 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
             - the path of a folder: images in a folder for each class (the rule is in `data/folders.py`); or IDX files
               (train-images-idx3-ubyte.gz and the like; FOLDER/SET names one of several sets in a folder); or
               parquet and other tables that `datasets.load_dataset` reads;
+            - the path of one file: a table (.csv, .parquet), or arrays (.npz) called x and y, or x_train, y_train and
+              so on; columns of numbers are rows, arrays (n, channels, length) signals, bytes images;
             - a `DataSettings`;
             - a `datasets.Dataset` or `DatasetDict`;
             - a torch dataset, a list or any other iterable of pairs (image, label), read once, so without random
@@ -80,6 +83,8 @@ def _named(settings: DataSettings) -> dict[str, Labelled]:
         )
     if name == "digits":
         return _digits(reading)
+    if path := file_of(name):
+        return read_file(path, reading)
     folder = folder_of(name)
     if files := idx.split_files(folder) if folder else idx.named_set(Path(name)):
         return idx.read_splits(files, reading)

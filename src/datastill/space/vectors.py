@@ -67,11 +67,11 @@ class Vectors(Scaled):
     def normalise(self, values: Any) -> Float[Tensor, "... columns"]:
         """Return rows as float32 of shape (..., columns), from a tensor, an array, lists of numbers or a data frame."""
         rows = torch.as_tensor(self._array(values), dtype=torch.float32)
-        if not rows.dim() or rows.shape[-1] != len(self.columns):
-            wanted = counted(len(self.columns), "column")
-            raise UserError(f"rows have the shape {tuple(rows.shape)}, but those of the set have {wanted}")
+        if tuple(rows.shape[-len(self.shape) :]) != self.shape:
+            found = f"{self.nouns} have the shape {tuple(rows.shape)}"
+            raise UserError(f"{found}, but those of the set have {self.layout} = {self.shape}")
         if not bool(rows.isfinite().all()):
-            raise UserError("rows hold values that are missing or not finite; fill or remove them first")
+            raise UserError(f"{self.nouns} hold values that are missing or not finite; fill or remove them first")
         return self.renormalised(rows)
 
     def scaled(self, stored: Float[Tensor, "... columns"], dtype: torch.dtype) -> Float[Tensor, "... columns"]:
@@ -95,17 +95,15 @@ class Vectors(Scaled):
         pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), (*self.std, *self.std), strict=True)
         return max(abs(a - b) / unit for a, b, unit in pairs)
 
-    def pictures(self, inputs: Float[Tensor, "n columns"]) -> Float[Tensor, "n 1 1 columns"]:
+    def pictures(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n 1 h w"]:
         """Return rows as lines of grey levels: normalised values from `-SHOWN` to `SHOWN` are from black to white."""
-        return (inputs / (2 * SHOWN) + 0.5)[:, None, None]
+        return (inputs / (2 * SHOWN) + 0.5).view(len(inputs), 1, -1, self.shape[-1])
 
     def how_shown(self, low: float, high: float) -> str:
         """Say how rows are drawn."""
-        black, white = ((level - 0.5) * 2 * SHOWN for level in (low, high))
-        text = "Each example is a line of grey levels, one for each column; black and white are "
-        return text + f"{black:+.1f} and {white:+.1f} standard deviations from the mean of the column."
+        return f"Each example is a line of grey levels, one for each column; {scale_words(low, high, 'column')}"
 
-    def table(self, inputs: Float[Tensor, "n columns"]) -> tuple[list[str], list[list[Any]]]:
+    def table(self, inputs: Float[Tensor, "n *shape"]) -> tuple[list[str], list[list[Any]]]:
         """Return the columns, and the rows in their units."""
         mean, std = (each.double() for each in self.statistics(torch.device("cpu")))
         return list(self.columns), (inputs.detach().cpu().double() * std + mean).flatten(1).tolist()
@@ -118,4 +116,10 @@ class Vectors(Scaled):
         try:
             return values if isinstance(values, Tensor) else np.asarray(values, dtype=np.float32)
         except (TypeError, ValueError) as error:
-            raise UserError(f"rows must be numbers: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{self.nouns} must be numbers: {str(error).splitlines()[0]}") from error
+
+
+def scale_words(low: float, high: float, part: str) -> str:
+    """Say which values are drawn black and white, if the levels `low` and `high` are."""
+    black, white = ((level - 0.5) * 2 * SHOWN for level in (low, high))
+    return f"black and white are {black:+.1f} and {white:+.1f} standard deviations from the mean of the {part}."

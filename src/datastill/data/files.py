@@ -1,0 +1,86 @@
+"""Reads one file with data: a table (.csv, .parquet) or arrays (.npz)."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .images import Reading, from_array
+from .labels import check_labels
+from .rows import kind_of
+from .sentences import SENTENCES
+from .splits import ROLES, Labelled, role_of, roles
+
+SUFFIXES = (".csv", ".parquet", ".npz")
+"""The endings of files that are read."""
+EXAMPLES = ("x", "inputs", "images", "rows", "signals", "sentences", "data")
+"""The names of arrays of examples, in upper or lower case."""
+LABELS = ("y", "labels", "label", "targets", "target")
+"""The names of arrays of labels."""
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file that a name means, if it has one of `SUFFIXES`; otherwise None."""
+    path = Path(name)
+    return path if path.suffix.lower() in SUFFIXES and path.is_file() else None
+
+
+def read_file(path: Path, reading: Reading) -> dict[str, Labelled]:
+    """Read the splits of a file, by role. A table is train; arrays may have the name of a split: x_train, y_test.
+
+    Raises:
+        UserError: the file cannot be read, or its contents cannot be used.
+    """
+    if path.suffix.lower() == ".npz":
+        return _from_arrays(_arrays(path), path, reading)
+    from .huggingface import read_table, table_in
+
+    return {"train": read_table(table_in(path), reading, None, "train")}
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot read the arrays in {str(path)!r}: {reason}") from error
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading) -> dict[str, Labelled]:
+    wanted = LABELS if not reading.label else (reading.label.lower(),)
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        split, word = _split_and_word(name)
+        part = "labels" if word in wanted else "examples" if word in EXAMPLES else ""
+        if part:
+            found.setdefault(split, {})[part] = array
+    whole = {split: parts for split, parts in found.items() if len(parts) == 2}
+    if not whole:
+        raise UserError(
+            f"{str(path)!r} holds the arrays {', '.join(arrays) or '(none)'}, but must hold examples (x, rows, "
+            "signals, images or sentences) and labels (y or labels), or those of several splits (x_train, y_train, "
+            "x_test, y_test)"
+        )
+    return {role: _labelled(whole[split], split, reading) for role, split in roles(whole).items()}
+
+
+def _split_and_word(name: str) -> tuple[str, str]:
+    """Return the split and the other word in the name of an array, such as ``x_train``; without a split, train."""
+    words = name.lower().split("_")
+    splits = [word for word in words if role_of(word)]
+    return (splits or [ROLES["train"][0]])[0], "_".join(word for word in words if word not in splits)
+
+
+def _labelled(parts: Mapping[str, Any], split: str, reading: Reading) -> Labelled:
+    """Return a split: texts, bytes or four dimensions are sentences or images; other numbers are rows or signals."""
+    where, examples = f"split {split!r}", parts["examples"]
+    labels = check_labels(parts["labels"], None, where)
+    if examples.dtype.kind == "U":
+        return Labelled(examples=examples.tolist(), labels=labels, kind=SENTENCES)
+    if examples.ndim == 4 or (examples.ndim == 3 and examples.dtype == np.uint8):
+        return Labelled(examples=from_array(examples, where, reading), labels=labels)
+    return Labelled(examples=examples, labels=labels, kind=kind_of(examples))

@@ -1,0 +1,163 @@
+"""One file with data: tables of rows, arrays of rows, signals, images and sentences."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datastill import DistilledSet, UserError, load_data, load_rows
+from datastill.cli import main
+from datastill.data import DataSettings
+from datastill.export import export
+from datastill.space import Signals
+
+from ..test_rows import COLUMNS, rows
+from ..toys import PLAIN_ENGINE
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no test split")
+
+
+def table(path: Path, header: list[str], lines: list[list[Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *lines])
+    return path
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    values, labels = rows(120)
+    lines = [[*row, "abc"[label]] for row, label in zip(values.tolist(), labels, strict=True)]
+    return table(tmp_path / "people.csv", [*COLUMNS, "kind"], lines)
+
+
+def signals(count: int = 90, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two channels in time; the classes are two frequencies of the first."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    time = np.arange(12) * (1 + labels[:, None])
+    values = np.stack([np.sin(time), np.full_like(time, 100.0, dtype=float)], 1)
+    return (values + 0.3 * draw.standard_normal(values.shape)).astype(np.float32), labels
+
+
+def test_a_csv_file_holds_the_rows_that_its_table_holds(people: Path) -> None:
+    values, labels = rows(120)
+    found = load_data(people, label_column="kind", validation=0.25)
+    wanted = load_rows((values, labels), columns=COLUMNS, validation=0.25)
+    assert found.space == wanted.space
+    assert found.class_names == ("a", "b", "c")
+    assert torch.equal(found.train.images, wanted.train.images)
+    assert torch.equal(found.test.labels, wanted.test.labels)
+
+
+def test_a_parquet_file_and_a_folder_of_csv_files_hold_rows(people: Path, tmp_path: Path) -> None:
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    wanted = load_data(people, label_column="kind")
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(people), tmp_path / "people.parquet")
+    assert load_data(tmp_path / "people.parquet", label_column="kind").train.sha256 == wanted.train.sha256
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    people.rename(folder / "train.csv")
+    assert load_data(folder, label_column="kind").train.sha256 == wanted.train.sha256
+
+
+def test_an_archive_holds_rows_signals_images_or_sentences_in_splits(tmp_path: Path) -> None:
+    values, labels = rows(120)
+    np.savez(tmp_path / "a.npz", x_train=values, y_train=labels, x_test=values[:9] + 1, y_test=labels[:9])
+    found = load_data(tmp_path / "a.npz")
+    assert torch.equal(found.test.images, torch.from_numpy(values[:9] + 1))
+    wave, kinds = signals()
+    np.savez(tmp_path / "b.npz", signals=wave, labels=kinds)
+    assert load_data(tmp_path / "b.npz").shape == (2, 12)
+    pixels = (np.arange(90 * 16) % 251).astype(np.uint8).reshape(90, 4, 4)
+    np.savez(tmp_path / "c.npz", x=pixels, y=kinds)
+    assert load_data(tmp_path / "c.npz").space.words == "images of 1 × 4 × 4"
+    np.savez(tmp_path / "d.npz", sentences=[f"word {i} {i}" for i in range(90)], y=kinds)
+    assert load_data(tmp_path / "d.npz").space.noun == "sentence"
+
+
+def test_signals_have_mean_0_and_standard_deviation_1_in_each_channel() -> None:
+    data = load_rows(signals(), columns=("pressure", "flow"))
+    assert isinstance(data.space, Signals)
+    found = data.normalise(data.train.images)
+    assert found.shape[1:] == (2, 12)
+    torch.testing.assert_close(found.mean((0, 2)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.std((0, 2), correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(data.denormalise(found), data.train.images, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(data.space.normalise(data.test.images.numpy()), data.normalise(data.test.images))
+    with pytest.raises(UserError, match=r"signals have the shape \(3, 12\), but .* \(channels, length\) = \(2, 12\)"):
+        data.space.normalise(np.zeros((3, 12)))
+
+
+QUICK = ["--network", "mlp(width=8,depth=1)", "--loop.iterations", "2", "--loop.validate-every", "2"]
+QUICK += ["--method.ipc", "1", "--method.steps", "1", "--protocol.networks", "2", "--random-sets", "0", *PLAIN_ENGINE]
+
+
+def test_a_csv_file_is_distilled_on_the_command_line(people: Path, tmp_path: Path, capsys: Any) -> None:
+    out = str(tmp_path / "run")
+    named = ["--data.name", str(people), "--data.label-column", "kind"]
+    assert main(["distill", *named, *QUICK, "--out", out]) == 0
+    assert "test rows)" in capsys.readouterr().out
+    assert main(["verify", out, "--data", str(people)]) == 0
+    assert "mean and std of columns" in capsys.readouterr().out
+
+
+def test_signals_are_distilled_shown_and_exported(tmp_path: Path, capsys: Any) -> None:
+    wave, kinds = signals()
+    np.savez(tmp_path / "waves.npz", x=wave, y=kinds)
+    out = str(tmp_path / "run")
+    assert main(["distill", "--data.name", str(tmp_path / "waves.npz"), *QUICK, "--out", out]) == 0
+    assert main(["show", out, "--to", str(tmp_path / "grid.png")]) == 0
+    assert "of 2 × 12" in capsys.readouterr().out
+    distilled = DistilledSet.load(out)
+    with (export(distilled, tmp_path / "csv", "csv") / "rows.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    found = torch.tensor([[[float(line[f"{c}.{t}"]) for t in range(12)] for c in ("c0", "c1")] for line in lines])
+    torch.testing.assert_close(found, distilled.original())
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "message"),
+    [
+        (
+            ["a", "b", "label"],
+            [[1, "x", 0]],
+            "column 'b' of split 'train' holds no numbers, as the columns of",
+        ),
+        (["a", "b", "label"], [[1, "", 0], [1, 2, 1]], "missing or not finite, in 'b'; fill or remove them first"),
+        (["a", "b", "c"], [[1, 2, 0]], "has no labels among its columns a, b, c"),
+        (["a", "b", "label"], [[1, 2]], "cannot read the table .*wrong.csv'"),
+        (["a", "label"], [[1, 0.5], [2, 1]], "labels of .* are float64, but 1 of 2 are not whole numbers"),
+        (["a", "label"], [], "wrong.csv' has no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_one_line(
+    header: list[str], line: list[list[Any]], message: str, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "wrong.csv", header, line)
+    with pytest.raises(UserError, match=message) as caught:
+        load_data(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, people: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    np.savez(tmp_path / "objects.npz", x=np.array([None, 1], dtype=object), y=np.zeros(2))
+    for name, message in (
+        ("broken.npz", "cannot read the arrays in .*broken.npz"),
+        ("other.npz", "holds the arrays weights, but must hold examples"),
+        ("objects.npz", "cannot read the arrays in .*objects.npz"),
+        ("none.csv", "there is no folder .*none.csv"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            load_data(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"unknown label column of split 'train' 'kin': did you mean 'kind'"):
+        load_data(people, label_column="kin")
+    with pytest.raises(UserError, match=r"pad is set, but has no effect: it is for images, and 'people\.csv' has rows"):
+        load_data(DataSettings(name=str(people), label_column="kind", pad=1))
