@@ -12,7 +12,7 @@ from datastill.evaluation import NOTHING, Grid, Protocol, score, tuned, verify
 from datastill.loop import LoopSettings, Stopped
 from datastill.making import make, prepare
 from datastill.methods import Method
-from datastill.methods.selection import KMeans, RandomReal
+from datastill.methods.selection import Average, KMeans, RandomReal
 from datastill.rng import derive
 from datastill.run import distill
 
@@ -93,6 +93,7 @@ def test_what_has_no_effect_is_refused_by_name(tmp_path: Path) -> None:
             toy_config(candidates=2),
             "candidates is 2, but has no effect: the method dataset-distillation learns",
         ),
+        (config_of(Average(), candidates=2), "candidates is 2, .* the method average gives every seed an equal set"),
         (
             config_of(RandomReal(ipc=2), protocol=Protocol(networks=2, program="shuffled-300")),
             "protocol.program is shuffled-300, but .* give the set itself this program with --method.program",

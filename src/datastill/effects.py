@@ -57,12 +57,12 @@ def must_use_loop(config: Config) -> None:
 
 
 def must_use_candidates(config: Config) -> None:
-    """Raise a `UserError` if several candidates are asked for, but the method has outer iterations."""
-    if config.candidates > 1 and config.method.rates():
-        raise UserError(
-            f"candidates is {config.candidates}, but has no effect: the method {config.method.name} learns one set in "
-            "outer iterations; leave candidates out"
-        )
+    """Raise a `UserError` if several candidates are asked for, but the method has iterations, or nothing is random."""
+    method = config.method
+    if config.candidates > 1 and (method.rates() or not method.varies):
+        why = "learns one set in outer iterations" if method.rates() else "gives every seed an equal set"
+        said = f"candidates is {config.candidates}, but has no effect: the method {method.name} {why}"
+        raise UserError(f"{said}; leave candidates out")
 
 
 def must_use_given_data(config: Config, data: RealData) -> None:

@@ -58,6 +58,8 @@ class Run:
     def grid(self) -> Grid | None:
         """What the program is chosen from; None if nothing is to be chosen."""
         grid = self.config.tune
+        if self.program:
+            return None
         if self.method.has_open_program:
             return grid.filled()
         return None if grid.is_empty else grid
@@ -151,7 +153,7 @@ def with_program(run: Run, state: State) -> Run:
 
     It is chosen on validation images, by networks that are trained by `Config.chosen_by`.
     """
-    if run.program or not run.grid:
+    if not run.grid:
         return run
     plain = artifact(run, state)
     return replace(run, program=chosen_program(plain, run.wanted, run.config.chosen_by, run.grid))

@@ -139,6 +139,11 @@ class Method(abc.ABC):
         return 1
 
     @property
+    def varies(self) -> bool:
+        """Whether another seed gives another set."""
+        return True
+
+    @property
     def has_open_program(self) -> bool:
         """Whether step size, epochs and optimiser of the program of `result` are a mere guess.
 

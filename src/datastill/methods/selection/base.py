@@ -42,11 +42,6 @@ class Selection(Method, abc.ABC):
         """Return the normalised images of each class, equally many of every class."""
 
     @property
-    def varies(self) -> bool:
-        """Whether another seed gives another set."""
-        return True
-
-    @property
     def batches(self) -> int:
         """How many steps share the images."""
         return 1
