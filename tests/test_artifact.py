@@ -311,15 +311,15 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "errors",
         "fitting",
         "importing",
+        "label_source",
         "migration",
         "modes",
         "rng",
-        "space",
         "user_images",
         "user_modules",
     ):
         (alone / f"{name}.py").write_text((package / f"{name}.py").read_text())
-    for name in ("artifact", "networks", "objectives", "program", "storage"):
+    for name in ("artifact", "networks", "objectives", "program", "space", "storage"):
         shutil.copytree(package / name, alone / name)
     code = "from datastill.artifact import DistilledSet; print(DistilledSet.load('a.safetensors').size)"
     done = subprocess.run(

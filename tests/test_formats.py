@@ -18,10 +18,10 @@ from torch import nn
 from datastill import DistilledSet, Protocol, UserError, load_data, score, verify
 from datastill.artifact import FORMAT, Header, Teacher
 from datastill.artifact.decode import DECODES
-from datastill.artifact.label_source import LABEL_SOURCES, teacher_sha256
 from datastill.cli import main
 from datastill.data import RealData
 from datastill.export import export
+from datastill.label_source import LABEL_SOURCES, teacher_sha256
 from datastill.networks import build
 from datastill.networks.start import KINDS as STARTS
 from datastill.networks.start import Random

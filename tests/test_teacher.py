@@ -1,8 +1,10 @@
 """Teachers: a network of a pool, or a file of weights, gives the labels of a set wherever the set is used."""
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,21 +12,25 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from datastill import DistilledSet, Protocol, UserError, score
+from datastill import DistilledSet, Protocol, UserError, distill, score
 from datastill.artifact import Header, Teacher
-from datastill.artifact.label_source import teacher_sha256
 from datastill.cli import main
 from datastill.data import load_data
 from datastill.evaluation import with_teacher
+from datastill.label_source import teacher_sha256
+from datastill.loop import LoopSettings
+from datastill.methods import Method, OuterRate, State, Task
 from datastill.networks import build
 from datastill.networks.pool import Pool
 from datastill.networks.start import Random
-from datastill.networks.teacher import read_teacher
+from datastill.networks.teacher import architecture, read_teacher
 from datastill.pretraining import PoolSettings, pretrain
-from datastill.program import AUGMENTATIONS, Divergence, Shuffled
+from datastill.program import AUGMENTATIONS, Divergence, Program, Shuffled
+from datastill.report.page import snippet
+from datastill.synthetic import SyntheticData
 
 from .sets import ordered
-from .toys import toy_data
+from .toys import toy_config, toy_data
 
 DATA = toy_data()
 WITH_STATISTICS = "convnet(width=4,depth=1,norm=batch)"
@@ -182,6 +188,58 @@ def test_labels_that_are_other_ones_in_each_step_are_not_stored(teacher: Path, t
 def test_a_teacher_that_no_set_needs_is_refused(teacher: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["evaluate", "mnist-10", "--teacher", str(teacher)]) == 2
     assert "has no effect: the labels are stored in the set" in " ".join(capsys.readouterr().err.split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught(Method):
+    """Real images with labels of a teacher."""
+
+    name: ClassVar[str] = "taught"
+    teacher: str = ""
+
+    def init(self, task: Task) -> State:
+        return State(learned={"images": task.data.normalise(task.data.train.images[:12])})
+
+    def rates(self) -> Mapping[str, OuterRate]:
+        return {}
+
+    def result(self, task: Task, state: State) -> SyntheticData:
+        module = read_teacher(self.teacher, shape=task.data.shape, classes=task.data.classes)
+        return SyntheticData(
+            inputs=state.learned["images"],
+            targets=task.data.train.labels[:12],
+            program=Program(order=Shuffled(epochs=3, batch=6, step_size=0.1), loss=Divergence()),
+            labels=Teacher.of(module, network=architecture(self.teacher), where="the next room"),
+            teacher=module,
+        )
+
+
+def test_a_method_may_give_labels_of_a_teacher(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{pool}#1@1"
+    config = toy_config(method=Taught(teacher=name), random_sets=1, loop=LoopSettings())
+    distilled = distill(config, tmp_path / "run", data=DATA)
+    found = DistilledSet.load(tmp_path / "run")
+    assert found.header.labels == Teacher.of(of(name), network=WITH_STATISTICS, where="the next room")
+    assert (
+        score(with_teacher(found, name), DATA, Protocol(networks=3)).accuracies == distilled.header.score["accuracies"]
+    )
+    assert "read_teacher" in (tmp_path / "run" / "report.html").read_text()
+    save_file(of(name).state_dict(), tmp_path / "run" / "teacher.safetensors")
+    monkeypatch.chdir(tmp_path / "run")
+    names: dict = {}
+    exec(snippet(found), names)
+    assert names["predicted"].shape == (8,)
+
+
+def test_a_pool_names_the_architecture_of_a_teacher_but_imports_nothing(pool: Path, tmp_path: Path) -> None:
+    whole = Pool.load(pool)
+    header = {**whole.header, "settings": {**whole.header["settings"], "network": "os:system"}}
+    replace(whole, header=header).save(tmp_path / "other")
+    with pytest.raises(UserError, match="which runs code of the module 'os'"):
+        read_teacher(f"{tmp_path / 'other'}#0", shape=DATA.shape, classes=DATA.classes)
+    torch.save(of(f"{pool}#0").state_dict(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match="is no pool, so it does not name its architecture"):
+        read_teacher(str(tmp_path / "a.pt"), shape=DATA.shape, classes=DATA.classes)
 
 
 def test_baselines_beside_a_set_have_its_teacher(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

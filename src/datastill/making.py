@@ -220,7 +220,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         network=config.network,
         start=draws.start,
         frozen=task.network.sha256(),
-        labels=taught.header.labels if taught else source_of(synthetic.targets),
+        labels=taught.header.labels if taught else synthetic.labels or source_of(synthetic.targets),
         objective=config.objective,
         method=config.method.name,
         config=as_dict(config),
@@ -232,7 +232,7 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         program=(run.program or synthetic.program).to(torch.zeros(0)),
         header=header,
         theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
-        teacher=taught.teacher if taught else None,
+        teacher=taught.teacher if taught else synthetic.teacher,
     )
 
 

@@ -6,11 +6,12 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot, softplus
 
 from .data import RealData
 from .errors import UserError, at_least
+from .label_source import LabelSource
 from .program import Program
 
 StartFrom = Literal["real", "noise"]
@@ -31,6 +32,10 @@ class SyntheticData:
     targets: Shaped[Tensor, "n *classes"]
     """Integer classes (hard), or one number for each class (soft)."""
     program: Program
+    labels: LabelSource | None = None
+    """Where the labels come from that networks are trained with. None: `targets` are the labels."""
+    teacher: nn.Module | None = None
+    """The trained network that gives the labels, if they come from one; `targets` are then classes."""
 
 
 @dataclass(frozen=True, eq=False)

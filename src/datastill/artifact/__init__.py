@@ -1,11 +1,11 @@
 """Distilled sets: what a set holds, its file, and the checks of both."""
 
+from ..label_source import PerEpoch, Signed, Stored, Teacher, source_of
 from ..space import Pixels, Vectors
 from .decode import EightBits, Plain
 from .distilled_set import NAME, DistilledSet, file_of
 from .formats import FORMAT, INITIAL
 from .header import Header
-from .label_source import PerEpoch, Signed, Stored, Teacher, source_of
 
 __all__ = [
     "FORMAT",

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..errors import UserError
+from ..label_source import FLOAT_TYPES, Teacher
 from ..program import Divergence, Ordered, Program
 from ..program.orders import MOST_STEPS
 from ..storage.records import text
 from .header import Header
-from .label_source import FLOAT_TYPES, Teacher
 from .scores import LARGEST_VALUE
 
 

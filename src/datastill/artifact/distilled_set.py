@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 
 from .. import fitting
 from ..errors import UserError
+from ..label_source import Teacher, source_of
 from ..modes import usual_modes
 from ..networks import Network, build
 from ..networks.start import stored_weights
@@ -29,7 +30,6 @@ from .checks import check_tensors
 from .decode import EightBits
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
 from .header import Header, asks_for, check_header, from_plain, parsed, written_by
-from .label_source import Teacher, source_of
 
 NAME = "distilled.safetensors"
 """Name of the file in the folder of a run."""

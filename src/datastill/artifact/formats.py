@@ -20,12 +20,12 @@ from torch import Tensor
 
 from .. import migration
 from ..errors import UserError
+from ..label_source import source_of
 from ..program import CrossEntropy, Ordered, Program, as_plain, optimiser
 from ..program.optimisers import OPTIMISERS
 from ..storage.files import must_be_unchanged, read_tensors
 from ..storage.records import ANYTHING, one_of, record, text
 from .decode import INPUTS
-from .label_source import source_of
 
 FORMAT = "datastill/2"
 """The format that is written."""

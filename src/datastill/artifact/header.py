@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from ..errors import UserError
+from ..label_source import LABELS, SHA256, LabelSource, Stored
 from ..networks.start import START, Start
 from ..objectives import OBJECTIVE, Classification, Objective
 from ..space import SPACE, Space
@@ -23,7 +24,6 @@ from ..storage.records import (
     whole,
 )
 from .decode import DECODE, Decode, Plain
-from .label_source import LABELS, SHA256, LabelSource, Stored
 from .scores import SCORE, SHARE, SIZE
 
 MOST_CLASSES = 100_000

@@ -14,13 +14,15 @@ from .pool_header import FORMAT
 from .weights import read
 
 
-def read_teacher(name: str, *, network: str, shape: tuple[int, ...], classes: int, trust: bool = True) -> nn.Module:
+def read_teacher(
+    name: str, *, network: str = "", shape: tuple[int, ...], classes: int, trust: bool = True
+) -> nn.Module:
     """Return a trained network in evaluation mode.
 
     Args:
         name: a file of weights, ``.safetensors`` or a state dictionary saved by PyTorch; or a pool: FILE if it has one
             network to distil with, FILE#3 for network 3, FILE@5 or FILE#3@5 for a snapshot of its training.
-        network: the architecture.
+        network: the architecture; empty: the one that the pool names (`architecture`).
         shape: (channels, height, width) of an image, (columns,) of a row.
         classes: number of classes.
         trust: False if a file named the architecture; see `build`.
@@ -29,11 +31,10 @@ def read_teacher(name: str, *, network: str, shape: tuple[int, ...], classes: in
         UserError: the file cannot be read, does not fit the architecture, or has no such network or snapshot; or the
             architecture needs trust.
     """
-    file, which, snapshot = (name, None, None) if Path(name).is_file() else named_in(name)
-    must_be_file(Path(file))
-    made = build(network, shape=shape, classes=classes, trust=trust)
-    if _is_pool(Path(file)):
-        pool = load_pool(file)
+    file, which, snapshot = _parts(name)
+    made = build(network or architecture(name), shape=shape, classes=classes, trust=trust and bool(network))
+    if _is_pool(file):
+        pool = load_pool(str(file))
         if which is None and len(pool.training) > 1:
             raise UserError(
                 f"the pool {file} has {len(pool.training)} networks to distil with; name the one that is the teacher, "
@@ -44,10 +45,30 @@ def read_teacher(name: str, *, network: str, shape: tuple[int, ...], classes: in
         raise UserError(f"{file} is no pool, so it has no numbered networks or snapshots; give the teacher as {file}")
     teacher = made.factory()
     try:
-        teacher.load_state_dict(read(Path(file)))
+        teacher.load_state_dict(read(file))
     except RuntimeError as error:
         raise UserError(f"the weights in {file} do not fit the teacher {network!r}: {one_line(error)}") from error
     return teacher.eval()
+
+
+def architecture(name: str) -> str:
+    """Return the architecture that the pool of a teacher names; for `name` see `read_teacher`.
+
+    Raises:
+        UserError: the file is no pool, so that it names no architecture.
+    """
+    file, *_ = _parts(name)
+    if not _is_pool(file):
+        raise UserError(f"{file} is no pool, so it does not name its architecture; give a pool (datastill pretrain)")
+    network: str = load_pool(str(file)).header["settings"]["network"]
+    return network
+
+
+def _parts(name: str) -> tuple[Path, int | None, int | None]:
+    """Return file, network and snapshot that a name stands for; a file with this very name goes first."""
+    file, which, snapshot = (name, None, None) if Path(name).is_file() else named_in(name)
+    must_be_file(Path(file))
+    return Path(file), which, snapshot
 
 
 def _is_pool(path: Path) -> bool:

@@ -149,13 +149,14 @@ def snippet(distilled: DistilledSet) -> str:
         ", in order, with the step sizes of the set" if isinstance(used.order, Ordered) else ", on shuffled batches"
     )
     imports = start.imports and f"\n{start.imports}"
+    labels = header.labels.code(distilled.shape, distilled.classes)
     return f"""import torch
 from datastill import DistilledSet, build_network{imports}
 
 distilled = DistilledSet.load("{ARTIFACT}")
 network = build_network({header.network!r}, shape={distilled.shape}, classes={distilled.classes})
 {start.code}
-
+{labels and chr(10) + labels}
 # {plural(used.length(distilled.size), "gradient step")}{ordered}
 # and {used.optimiser.words}
 model = distilled.fit(model)

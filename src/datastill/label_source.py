@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..storage.files import digest
-from ..storage.records import kind_of, must_have_types, text
-from ..user_modules import unwrapped
+from .errors import UserError
+from .storage.files import digest
+from .storage.records import kind_of, must_have_types, text
+from .user_modules import unwrapped
 
 FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 SHA256 = text(64, 64)
@@ -37,6 +37,10 @@ class LabelSource:
 
     def must_be_stored(self) -> None:
         """Raise a `UserError` that says how to get the labels, unless the file holds them."""
+
+    def code(self, shape: tuple[int, ...], classes: int) -> str:  # noqa: ARG002
+        """Return Python code that gives a set called ``distilled`` its labels; empty if its file holds them."""
+        return ""
 
     def check_teacher(self, teacher: nn.Module) -> None:  # noqa: ARG002
         """Raise a `UserError` unless this trained network gives the labels."""
@@ -114,6 +118,20 @@ class Teacher(LabelSource):
                 f"the teacher has weights of SHA-256 {found[:12]}, but the labels of this set come from weights of "
                 f"SHA-256 {self.sha256[:12]}; load those"
             )
+
+    @classmethod
+    def of(cls, teacher: nn.Module, *, network: str, where: str = "") -> "Teacher":
+        """Return the label source of a trained network; for the arguments see the fields."""
+        return cls(sha256=teacher_sha256(teacher), network=network, where=where)
+
+    def code(self, shape: tuple[int, ...], classes: int) -> str:
+        """Return Python code that reads the teacher from a file of the user."""
+        return f"""from datastill.networks.teacher import read_teacher
+
+# SHA-256 of the teacher: {self.sha256[:12]}; a file of weights, or a network of a pool: FILE#3
+teacher = read_teacher("teacher.safetensors", network={self.network!r}, shape={shape}, classes={classes})
+distilled = distilled.with_teacher(teacher)
+"""
 
     def must_be_stored(self) -> None:
         """Say which teacher it is, and where to get it."""
