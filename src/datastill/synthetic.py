@@ -164,9 +164,7 @@ LEAST_PROBABILITY = 1e-4
 """Smallest probability in a soft label that `raw_labels` tells from 0; its logarithm stays finite."""
 
 
-def raw_labels(
-    labels: Shaped[Tensor, "steps b *classes"], classes: int, dtype: torch.dtype
-) -> Float[Tensor, "steps b values"]:
+def raw_labels(labels: Shaped[Tensor, "*some"], classes: int, dtype: torch.dtype) -> Float[Tensor, "*others values"]:
     """Return numbers from which `probabilities` computes soft labels: their logarithms. Hard labels become smooth."""
     if not labels.is_floating_point():
         labels = CERTAINTY * one_hot(labels, classes) + (1 - CERTAINTY) / classes

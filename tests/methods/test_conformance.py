@@ -18,6 +18,7 @@ from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
 from datastill.methods.distribution_matching import DistributionMatching
+from datastill.methods.trajectory_matching import TrajectoryMatching
 from datastill.run_state import RunState, load, must_be_of, save
 from datastill.training import PLAIN
 
@@ -35,6 +36,9 @@ KINDS: dict[str, type[Method]] = METHODS | {kind.name: kind for kind in TOYS}
 
 @pytest.fixture(params=sorted(KINDS))
 def method(request: pytest.FixtureRequest) -> Method:
+    if request.param == "trajectory-matching":
+        experts = str(request.getfixturevalue("experts"))
+        return TrajectoryMatching(experts=experts, ipc=2, steps=3, batch=4).fitted(DATA)
     return SMALL.get(request.param) or KINDS[request.param]().fitted(DATA)
 
 
