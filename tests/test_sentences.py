@@ -27,6 +27,7 @@ from datastill.run import prepare
 from datastill.space import SPACE, Tokens
 from datastill.space.sentences import table, vector, words_of
 from datastill.training import Engine
+from datastill.training.traced import traced
 
 from .toys import toy_config, unrolled
 
@@ -128,6 +129,24 @@ def test_the_file_of_a_set_holds_the_words_and_no_vectors(run: Path) -> None:
     other = replace(space, sha256="0" * 64)
     with pytest.raises(UserError, match="the set was made with 000000000000; use the version of datastill that made"):
         other.normalise("the cat")
+
+
+def test_a_packed_set_of_sentences_has_its_nearest_words(run: Path, tmp_path: Path) -> None:
+    distilled = DistilledSet.load(run)
+    distilled.packed().save(tmp_path / "set.safetensors")
+    packed = DistilledSet.load(tmp_path / "set.safetensors")
+    assert packed.nbytes < distilled.nbytes / 2
+    assert packed.header.space.lines(packed.inputs) == distilled.header.space.lines(distilled.inputs)
+
+
+def test_the_answers_of_many_networks_are_compiled_with_the_vectors(run: Path, data: RealData) -> None:
+    """A trace of the forward pass from tokens to classes, as the evaluation of many networks compiles it."""
+    distilled = DistilledSet.load(run)
+    network = build(NETWORK, shape=distilled.shape, classes=3)
+    theta, tokens = network.init("xavier", [torch.Generator().manual_seed(0)])[0], data.test.images
+    found = traced(lambda t, x: network.apply(t, distilled.normalise(x)).argmax(1), theta, tokens)
+    other = tokens.flip(0)
+    assert torch.equal(found(theta, other), network.apply(theta, distilled.normalise(other)).argmax(1))
 
 
 @pytest.mark.parametrize("name", ["random", "k-means", "herding"])
@@ -237,5 +256,9 @@ def test_settings_of_another_kind_of_data_are_refused(run: Path, data: RealData)
     made = DistilledSet.load(run)
     with pytest.raises(UserError, match="png cannot hold the examples, which are sentences of 6 vectors of 16 numbers"):
         export(made, "nowhere", "png")
+    with pytest.raises(UserError, match="50000 words with vectors of 4096 numbers take 204800000 numbers, but at most"):
+        TextSettings(words=50_000, dim=4096)
+    with pytest.raises(UserError, match=r"network 'lenet' takes images .*, not examples of shape .*; take 'mlp', or"):
+        build("lenet", shape=data.shape, classes=3)
     with pytest.raises(UserError, match="a word occurs twice"):
         Tokens.of(("a", "a"), length=2, dim=2, seed=0)

@@ -127,7 +127,8 @@ class DistilledSet:
         Args:
             values: one example or a batch. Images are a tensor, a NumPy array, a PIL image, or a list of these:
                 integers in 0..255, floats in [0, 1]; channels may come last, and may be left out for grey images. Rows
-                are a tensor, a NumPy array, lists of numbers, or a data frame with the columns of the set.
+                and signals are a tensor, a NumPy array, lists of numbers; rows may be a data frame with the columns of
+                the set. Sentences are texts.
 
         Raises:
             UserError: the values have another shape than the set's examples, or a wrong type or range.

@@ -6,7 +6,7 @@ from typing import get_args
 import tyro
 
 from ..errors import UserError, unknown
-from ..space.tokens import MOST_DIMENSIONS, MOST_TOKENS, MOST_WORDS
+from ..space.tokens import MOST_DIMENSIONS, MOST_TOKENS, MOST_WORDS, must_be_bounded
 from ..storage.records import must_have_types
 from .images import Channels, Fit, Reading
 
@@ -34,6 +34,7 @@ class TextSettings:
         must_have_types(self)
         for name, most in (("length", MOST_TOKENS), ("words", MOST_WORDS), ("dim", MOST_DIMENSIONS)):
             _between(f"text.{name}", getattr(self, name), 1, most)
+        must_be_bounded(self.words, self.dim)
         _between("text.seed", self.seed, 0, 2**62)
 
 

@@ -38,6 +38,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "textcnn": textcnn,
 }
 
+FOR_ANY_SHAPE = ("mlp", "textcnn")
+"""The networks that are not for images alone, or that say themselves what they take."""
+
 MAX_DEPTH = 50
 """Largest allowed argument `depth` of a network: its layers or blocks."""
 MAX_PARAMETERS = 2**28
@@ -59,13 +62,13 @@ __all__ = [
 
 
 def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True) -> Network:
-    """Build the network that `spec` names, for images of `shape` (channels, height, width).
+    """Build the network that `spec` names, for examples of `shape`.
 
     Args:
         spec: a name of `NETWORKS` or ``module:callable``, with optional arguments in brackets:
             ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable returns an `nn.Module`;
             `shape` and `classes` are passed to it as keywords if it has parameters of these names.
-        shape: (channels, height, width) of an image.
+        shape: the shape of an example, e.g. (channels, height, width) of an image.
         classes: number of classes.
         trust: False if `spec` was read from a file: then no module is imported and no weights file is opened; see
             `must_need_no_trust`.
@@ -79,6 +82,11 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     make = _import(name) if ":" in name else NETWORKS.get(name)
     if make is None:
         raise unknown("network", name, NETWORKS)
+    if name in NETWORKS and name not in FOR_ANY_SHAPE and len(shape) != 3:
+        raise UserError(
+            f"network {name!r} takes images (channels, height, width), not examples of shape {shape}; take 'mlp', or "
+            "'textcnn' for sentences"
+        )
     factory = functools.partial(make, **_arguments(make, name, arguments, {"shape": shape, "classes": classes}))
     if name in NETWORKS:
         _must_be_bounded(spec, factory, arguments)

@@ -24,6 +24,17 @@ MOST_TOKENS = 10_000
 """The largest length of a sentence."""
 MOST_DIMENSIONS = 4096
 """The largest length of the vector of a word."""
+MOST_NUMBERS = 2**24
+"""The largest number of numbers in the vectors of all words, which take 64 MiB."""
+
+
+def must_be_bounded(words: int, dim: int) -> None:
+    """Raise a `UserError` if the vectors of this number of words take too much memory."""
+    if words * dim > MOST_NUMBERS:
+        raise UserError(
+            f"{words} words with vectors of {dim} numbers take {words * dim} numbers, but at most {MOST_NUMBERS} are "
+            "allowed; take fewer words or shorter vectors"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,7 @@ class Tokens(Space):
 
     def __post_init__(self) -> None:
         must_have_types(self)
+        must_be_bounded(len(self.vocabulary), self.dim)
         if len(set(self.vocabulary)) < len(self.vocabulary):
             raise UserError("a word occurs twice in the vocabulary; give every word once")
 
