@@ -58,7 +58,7 @@ DISTIL = ("distill", "digits", "--method.networks", "2", "--method.epochs", "2",
           "--method.engine.together", "2", "--loop.iterations", "12", "--loop.checkpoint-every", "2",
           "--loop.validate-every", "4", "--random-sets", "0", "--protocol.networks", "3", "--out", "run")  # fmt: skip
 PRETRAIN = ("pretrain", "digits", "--network", "mlp(width=8)", "--count", "9", "--held-out", "3", "--epochs", "1",
-            "--out", "pool/pool.safetensors")  # fmt: skip
+            "--snapshots", "2", "--out", "pool/pool.safetensors")  # fmt: skip
 COMMANDS = {"distill": DISTIL, "pretrain": PRETRAIN, "study": ("study", "tiny", "--out", "study")}
 
 

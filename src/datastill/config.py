@@ -37,7 +37,8 @@ class Config:
     - fixed(xavier): one draw of an initialiser for all networks, which belongs to the set.
     - pretrained: the weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
     - pool:FILE: a pool of trained networks (datastill pretrain).
-    - pool:FILE#3: only network 3 of the pool."""
+    - pool:FILE#3: only network 3 of the pool.
+    - pool:FILE@5, pool:FILE#3@5: networks, or network 3, at snapshot 5 of their training."""
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
     """What networks that train on the set are to answer (datastill list objectives):
     - classification: the class of each image.

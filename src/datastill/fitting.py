@@ -105,7 +105,7 @@ def train(
     targets = trainable(targets).to(device, dtype if targets.is_floating_point() else None)
     try:
         logits = functools.partial(_logits, model, classes, what)
-        train_module(logits, parameters, inputs, targets, program, seed, labels_from(teacher))
+        train_module(logits, parameters, inputs, targets, program, seed, labels_from(teacher, device))
     except RuntimeError as error:  # from the way back
         if out_of_memory(error):
             raise

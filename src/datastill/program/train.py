@@ -1,5 +1,6 @@
 """Training by a program: of a stack of flat weight vectors, and of a user's module. Both give equal weights."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -18,12 +19,19 @@ Labels = Callable[[Tensor], Tensor]
 """Examples (b, *shape) -> the logits of a teacher (b, classes)."""
 
 
-def labels_from(teacher: nn.Module | None) -> Labels | None:
-    """Return a trained network, in evaluation mode, as a function of examples of any floating-point type and device."""
+def labels_from(teacher: nn.Module | None, device: torch.device | None = None) -> Labels | None:
+    """Return a trained network, in evaluation mode, as a function of examples of any floating-point type and device.
+
+    Args:
+        teacher: the network; None: there is none.
+        device: the device of the examples; a network on another one is copied there. None: it stays where it is.
+    """
     if teacher is None:
         return None
-    like = next(teacher.parameters())
-    return lambda examples: teacher(examples.to(like)).to(examples)
+    stays = device in (None, next(teacher.parameters()).device)
+    module = teacher if stays else copy.deepcopy(teacher).to(device)
+    like = next(module.parameters())
+    return lambda examples: module(examples.to(like)).to(examples)
 
 
 def _labelled(program: Program, examples: Tensor, targets: Tensor, teacher: Labels | None) -> tuple[Tensor, Tensor]:

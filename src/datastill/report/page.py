@@ -194,8 +194,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
         yield f"baseline: {baseline['kind']}", score_text(baseline), sets + best
     epochs, steps = distilled.step_sizes.shape
     each = distilled.size / distilled.classes
-    labels = "hard labels" if distilled.hard else "soft labels"
-    yield "examples", number(distilled.size), f"{each:.3g} per class, {labels}"
+    labels = "hard" if distilled.hard else distilled.header.labels.words
+    yield "examples", number(distilled.size), f"{each:.3g} per class, labels: {labels}"
     yield "program", f"{steps} × {epochs}", _program_words(distilled)
     rule = distilled.program.optimiser
     yield "optimiser", known_name(rule) or type(rule).__name__, rule.words
