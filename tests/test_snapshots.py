@@ -70,6 +70,20 @@ def test_the_last_one_is_the_trained_network(pool: Pool) -> None:
     assert torch.equal(pool.weights(1), pool.training[1])
 
 
+def test_a_measurement_reads_held_out_networks_alone(pool: Pool) -> None:
+    read = []
+
+    def counted(split: str, network_number: int, snapshot: int) -> torch.Tensor:
+        read.append((split, network_number, snapshot))
+        return pool.snapshots.read(split, network_number, snapshot)
+
+    watched = replace(pool, snapshots=replace(pool.snapshots, read=counted))
+    assert len(watched.at(1).held_out) == len(watched.at(1).held_out) == 2
+    assert read == [("held_out", 0, 1), ("held_out", 1, 1)]
+    watched.weights(2, 0)
+    assert read[2:] == [("training", 2, 0)]
+
+
 def test_one_is_read_alone(pool: Pool) -> None:
     for network_number in range(3):
         assert torch.equal(pool.weights(network_number, 1), pool.at(1).training[network_number])

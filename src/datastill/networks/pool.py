@@ -22,7 +22,6 @@ TEST_NETWORKS = "test networks"
 """The purpose of networks that are measured on test images. Only this purpose may use held-out networks."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Networks:
     """Weights of the networks of a pool as flat vectors, at one place of their training."""
 
@@ -57,6 +56,8 @@ class Pool(Networks):
         >>> pool.trained_by.rate                      # how the networks were trained
     """
 
+    training: Float[Tensor, "networks size"]  # type: ignore[bad-override] (as a frozen field it is read-only)
+    held_out: Float[Tensor, "held_out size"]  # type: ignore[bad-override]
     header: dict[str, Any]
     """Settings, shape, classes, parameter names and shapes, accuracies on the validation split, seconds, versions."""
     snapshots: Snapshots | None = None
@@ -242,12 +243,32 @@ def _snapshots(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tens
     return Snapshots(steps=tuple(header["snapshots"]), sha256=sha256, read=partial(read_from, path))
 
 
+@dataclass(frozen=True, eq=False)
+class AtSnapshot(Networks):
+    """The networks of a pool at one snapshot, which are read when they are asked for."""
+
+    pool: Pool
+    snapshot: int
+
+    @cached_property
+    def training(self) -> Float[Tensor, "networks size"]:  # type: ignore[override]
+        """Weights of the networks to distil with."""
+        return self._read("training", self.pool.training)
+
+    @cached_property
+    def held_out(self) -> Float[Tensor, "held_out size"]:  # type: ignore[override]
+        """Weights of the networks that measure finished sets."""
+        return self._read("held_out", self.pool.held_out)
+
+    def _read(self, split: str, like: Tensor) -> Tensor:
+        rows = [self.pool._row(split, i, self.snapshot) for i in range(len(like))]
+        return torch.stack(rows) if rows else like
+
+
 @lru_cache(maxsize=2)  # validations during a run draw from one snapshot again and again
 def _at(pool: Pool, snapshot: int) -> Networks:
-    """Return all networks of a pool at one snapshot, read from its file."""
-    found = {split: [pool._row(split, i, snapshot) for i in range(len(getattr(pool, split)))] for split in SPLITS}
-    empty = pool.training[:0]
-    return Networks(**{split: torch.stack(rows) if rows else empty for split, rows in found.items()})
+    """Return the networks of a pool at one snapshot; a second call returns those in memory."""
+    return AtSnapshot(pool, snapshot)
 
 
 def load_pool(path: str) -> Pool:
