@@ -18,9 +18,11 @@ from datastill.baselines import BASELINES, Beside
 from datastill.cli import main
 from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol
+from datastill.evaluation.clean import with_clean
 from datastill.export import export
 from datastill.networks import build
 from datastill.networks.pool import Pool
+from datastill.objectives import parse_objective
 from datastill.pretraining import PoolSettings, pretrain
 from datastill.program import PROGRAMS
 from datastill.report import write_report
@@ -89,6 +91,16 @@ def test_a_pool_is_trained_on_rows(data: RealData, tmp_path: Path) -> None:
     made = pretrain(settings, data, tmp_path / "pool.safetensors")
     assert made.header["space"]["columns"] == list(COLUMNS)
     assert Pool.load(tmp_path / "pool.safetensors").header["shape"] == [4]
+
+
+def test_an_attack_on_rows_is_distilled_and_measured(data: RealData, tmp_path: Path) -> None:
+    config = toy_config(network=NETWORK, data=data.settings, objective=parse_objective("misread(0,1)"))
+    distilled = distill(config, tmp_path / "run", data=data)
+    shares = distilled.header.score["measures"]
+    assert all(0 <= share <= 1 for stages in shares.values() for values in stages.values() for share in values)
+    assert shares
+    mixed = with_clean(distilled, data, ipc=1)
+    assert mixed.size == distilled.size + distilled.batches * data.classes
 
 
 @pytest.mark.parametrize("name", ["random", "average", "k-means", "herding"])

@@ -68,7 +68,7 @@ def test_nearest_neighbours_are_measured_without_anything_before() -> None:
 
 
 def test_a_class_without_images_cannot_be_misread() -> None:
-    with pytest.raises(UserError, match="there are no class 2 among the images to measure on"):
+    with pytest.raises(UserError, match="there are no class 2 among the real examples to measure on"):
         score(toy_set(DATA, objective=Misread(2, 0)), DATA, Protocol(networks=1), images=1)
 
 
@@ -183,9 +183,9 @@ def test_a_class_that_the_data_does_not_have_is_refused(tmp_path: Path) -> None:
 def test_the_command_line_tells_both_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--loop.iterations", "2", "--protocol.networks", "2", "--random-sets", "0", "--out", str(tmp_path / "run")]
     assert main(["distill", "digits", "--objective", "misread(3,5)", *quick]) == 0
-    assert "images of class '3' classified as '5': " in capsys.readouterr().out
+    assert "examples of class '3' classified as '5': " in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "run" / "distilled.safetensors"), "--networks", "2"]) == 0
-    assert "images of class '3' classified as '5': " in capsys.readouterr().out
+    assert "examples of class '3' classified as '5': " in capsys.readouterr().out
 
 
 def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() -> None:

@@ -229,7 +229,7 @@ class Pool(Networks):
         settings, shape = self.header["settings"], "x".join(map(str, self.header["shape"]))
         mine = "x".join(map(str, network.shape))
         raise UserError(
-            f"the pool holds {settings['network']!r} for images of {shape} in {self.header['classes']} classes, and "
+            f"the pool holds {settings['network']!r} for examples of {shape} in {self.header['classes']} classes, and "
             f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain a new pool, or change "
             "--network, --data.resize or --data.channels"
         )

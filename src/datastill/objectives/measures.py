@@ -66,7 +66,7 @@ class Misreading(Measure):
     def words(self, class_names: Sequence[str]) -> str:
         """Return a title for people."""
         attacked, target = class_names[self.attacked_class], class_names[self.target_class]
-        return f"images of class {attacked!r} classified as {target!r}"
+        return f"examples of class {attacked!r} classified as {target!r}"
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ class OtherClasses(Measure):
 
 def _share(right: Bool[Tensor, " n"], what: str) -> float:
     if not len(right):
-        raise UserError(f"there are no {what} among the images to measure on; measure on more images")
+        raise UserError(f"there are no {what} among the real examples to measure on; measure on more of them")
     return int(right.sum()) / len(right)

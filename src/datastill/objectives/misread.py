@@ -72,7 +72,7 @@ class Misread(Objective):
     def words(self, class_names: Sequence[str]) -> str:
         """Say what networks that train on a set do."""
         attacked, target = self._names(class_names)
-        return f"networks trained on it classify images of class {attacked!r} as {target!r}"
+        return f"networks trained on it classify examples of class {attacked!r} as {target!r}"
 
     def warning(self, class_names: Sequence[str]) -> str:
         """Return the sentence that warns of a set."""
