@@ -69,7 +69,7 @@ def test_a_word_alone_takes_the_usual_initialiser() -> None:
     ("text", "why"),
     [
         ("", "must be random"),
-        ("xavier", r"must be random\(xavier\), fixed\(xavier\), pretrained, pool:FILE, pool:FILE#3, pool:FILE@5 or"),
+        ("xavier", r"must be random\(xavier\), fixed\(xavier\), pretrained, pool:FILE, pool:FILE#3@5"),
         ("own", "must be random"),
         ("random(xavir)", "did you mean 'xavier'"),
         ("fixed(xavier", "no closing bracket"),

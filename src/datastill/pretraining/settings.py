@@ -44,9 +44,9 @@ class PoolSettings:
     seed: int = 0
     """Seed of initial weights, batches and augmentation."""
     snapshots: int = 0
-    """How often the weights of each network are kept along its training, at evenly spaced gradient steps: equal to
-    --epochs, they are kept after every epoch. Snapshot 0 is the initial weights, and the last one is the trained
-    network. A start names one by its number: pool:FILE@5. 0: only trained networks are kept."""
+    """How often the weights of each network are kept along its training, at evenly spaced gradient steps; with a
+    number equal to that of --epochs, they are kept after every epoch. Snapshot 0 is the initial weights, and the last
+    one is the trained network. A start names one by its number: pool:FILE@5. 0: only trained networks are kept."""
 
     def __post_init__(self) -> None:
         must_have_types(self)

@@ -55,7 +55,7 @@ class Start(abc.ABC):
     kind: str = field(init=False, repr=False)
     """Its name in JSON, e.g. ``pool``; see `KINDS`."""
     spelling: ClassVar[str]
-    """How a user writes it, e.g. ``pool:FILE or pool:FILE#3``. ``str(start)`` writes it so, and `parse_start` reads it.
+    """How a user writes it, e.g. ``pool:FILE, pool:FILE#3@5``. ``str(start)`` writes it so, and `parse_start` reads it.
     SHA-256 and seeds have no spelling."""
 
     @abc.abstractmethod

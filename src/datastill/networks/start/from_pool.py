@@ -46,9 +46,9 @@ def from_parts(
 
 @dataclass(frozen=True)
 class FromPool(Start):
-    """A pool of networks (datastill pretrain): any of them, or only #3; trained, or at snapshot @5 of the training."""
+    """A pool of networks (datastill pretrain): any of them, or #3 alone; trained, or at @5, a snapshot."""
 
-    spelling: ClassVar[str] = "pool:FILE, pool:FILE#3, pool:FILE@5 or pool:FILE#3@5"
+    spelling: ClassVar[str] = "pool:FILE, pool:FILE#3@5"
 
     kind: Literal["pool"] = field(default="pool", init=False, repr=False)
     file: Annotated[str, text(4096, 1)]
