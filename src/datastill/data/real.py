@@ -197,6 +197,11 @@ class RealData:
                     f"{count} {nouns} per class wanted, but class {name!r} has {len(members)} train {nouns}"
                 )
 
+    @property
+    def smallest_class(self) -> int:
+        """The number of train examples of the class that has the fewest."""
+        return min(map(len, self._members))
+
     @cached_property
     def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
         """Principal directions of normalised train images (columns), and the standard deviation along each.

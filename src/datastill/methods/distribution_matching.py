@@ -66,8 +66,7 @@ class DistributionMatching(Method):
 
     def fitted(self, data: RealData) -> "DistributionMatching":
         """Return the settings with no more real images per class than the smallest class has."""
-        smallest = int(data.train.labels.bincount(minlength=data.classes).min())
-        return replace(self, real_per_class=min(self.real_per_class, smallest))
+        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""

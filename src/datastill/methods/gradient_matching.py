@@ -77,8 +77,7 @@ class GradientMatching(Method):
 
     def fitted(self, data: RealData) -> "GradientMatching":
         """Return the settings with no more real images per class than the smallest class has."""
-        smallest = int(data.train.labels.bincount(minlength=data.classes).min())
-        return replace(self, real_per_class=min(self.real_per_class, smallest))
+        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images do not fit the settings."""
