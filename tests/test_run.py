@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,20 @@ def test_the_random_sets_are_told_beside_the_score(finished: Path) -> None:
     baseline = DistilledSet.load(finished / "distilled.safetensors").header.score["baseline"]
     assert baseline["sets"] == len(baseline["accuracies"]) == 2
     assert baseline["best"] == max(baseline["accuracies"])
+
+
+def test_the_random_sets_have_the_size_of_the_set(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, distilled = prepare(toy_config(random_sets=2), DATA), DistilledSet.load(finished)
+    measured: list[DistilledSet] = []
+
+    def scored(one: DistilledSet, *_: object, **__: object) -> object:
+        measured.append(one)
+        return SimpleNamespace(mean=0.5)
+
+    monkeypatch.setattr(datastill.run, "score", scored)
+    datastill.run.compare(run, distilled)
+    assert [one.inputs.shape for one in measured] == [distilled.inputs.shape] * 2
+    assert [one.batches for one in measured] == [distilled.batches] * 2
 
 
 @pytest.mark.parametrize("where", ["gradient", "final_score"])
