@@ -94,7 +94,7 @@ def test_a_run_with_it_is_distilled_stored_measured_shown_and_exported(
     export(distilled, tmp_path / "png", "png")
     assert "Beware" in (tmp_path / "png" / "README.md").read_text()
     beside = Beside.of(distilled, DATA)
-    labels = beside.made(beside.sized(RandomReal()), tune=False).targets
+    labels = beside.made(RandomReal(), tune=False).targets
     assert labels.tolist() == [2, 0, 1] * 2, "baselines are labelled so, too"
 
 

@@ -95,7 +95,7 @@ def test_a_run_with_it_is_distilled_stored_measured_shown_and_exported(
     export(distilled, tmp_path / "png", "png")
     assert "drawn from N(0, 0.3^2)" in (tmp_path / "png" / "README.md").read_text()
     beside = Beside.of(distilled, DATA, tune=Grid(step_sizes=(0.1,), epochs=(1,)))
-    assert beside.made(beside.sized(RandomReal())).header.start == Small(0.3)
+    assert beside.made(RandomReal()).header.start == Small(0.3)
     assert score(distilled, DATA, Protocol(networks=2, start=Small(0.5))).protocol["start"]["size"] == 0.5
 
 

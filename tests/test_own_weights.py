@@ -127,7 +127,7 @@ def test_a_set_for_stored_weights_fits_a_network_with_frozen_ones(tmp_path: Path
 
 def test_random_real_images_are_measured_from_the_same_weights(distilled: DistilledSet) -> None:
     beside = Beside.of(distilled, DATA, tune=Grid(step_sizes=(0.1,), epochs=(1,)))
-    baseline = beside.made(beside.sized(RandomReal()))
+    baseline = beside.made(RandomReal())
     assert baseline.header.start == distilled.header.start
     found = score(baseline, DATA)
     network = build(baseline.header.network, shape=DATA.shape, classes=3)

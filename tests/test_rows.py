@@ -106,7 +106,7 @@ def test_an_attack_on_rows_is_distilled_and_measured(data: RealData, tmp_path: P
 @pytest.mark.parametrize("name", ["random", "average", "k-means", "herding"])
 def test_baselines_of_rows_are_sets_of_rows(name: str, run: Path, data: RealData) -> None:
     beside = Beside.of(DistilledSet.load(run), data)
-    made = beside.made(beside.sized(BASELINES[name]()), tune=False)
+    made = beside.made(BASELINES[name](), tune=False)
     assert made.header.space == data.space
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from .artifact import DistilledSet
 from .config import Config
 from .data import DataSettings, RealData
-from .evaluation import Grid, matched
+from .evaluation import NOTHING, Grid, matched
 from .making import make
 from .methods import METHODS
 from .methods.selection import Selection, Sized
@@ -75,18 +75,17 @@ class Beside:
             taught_like=distilled if taught else None,
         )
 
-    def sized(self, method: Selection) -> Selection:
-        """Return the settings of a method for sets of this size."""
-        return method.sized(self.ipc, self.steps)
-
     def config_of(self, method: Selection, *, seed: int = 0, candidates: int = 1) -> Config:
-        """Return the configuration of a baseline.
+        """Return the configuration of a baseline, whose method is given the size of the set.
 
-        A set whose size is fixed has only one step, so that its numbers of epochs are multiplied by the steps.
+        Nothing is chosen if the method names its program. A set whose size is fixed has only one step, so that its
+        numbers of epochs are multiplied by the steps.
         """
         repeats = 1 if isinstance(method, Sized) else self.steps
-        tune = replace(self.config.tune, epochs=tuple(count * repeats for count in self.config.tune.epochs))
-        return replace(self.config, method=method, tune=tune, seed=seed, candidates=candidates)
+        grid = self.config.tune if method.has_open_program else NOTHING
+        tune = replace(grid, epochs=tuple(count * repeats for count in grid.epochs))
+        sized = method.sized(self.ipc, self.steps)
+        return replace(self.config, method=sized, tune=tune, seed=seed, candidates=candidates)
 
     def made(
         self,
@@ -97,7 +96,9 @@ class Beside:
         program: Program | None = None,
         tune: bool = True,
     ) -> DistilledSet:
-        """Make a baseline; for the arguments see `making.make`. The program of the method is used if it names one.
+        """Make a baseline of the size of the set; for the arguments see `making.make`.
+
+        The program of the method is used if it names one.
 
         Raises:
             UserError: a class has too few images, or the network cannot take them.

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,13 +108,14 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
 
 def begin(run: Run) -> RunState:
     """Return the state of a run before its first iteration, after a check that its set can be scored."""
-    state = first_state(run.method, run.method.init(run.task))
+    states = _candidates(run)
+    state = first_state(run.method, states[0])
     # Settings that are impossible, or do not fit the data, are refused before anything is written.
     asked = {"validation": run.config.chosen_by, "protocol": run.config.protocol}
     for each, name in {replace(each, networks=1, seed=0): name for name, each in asked.items()}.items():
         must_be_measurable(artifact(run, state.latest), each, run.data.device, name)
     _must_leave_open(run)
-    return state if run.config.candidates == 1 else first_state(run.method, _best_candidate(run))
+    return state if len(states) == 1 else first_state(run.method, _best(run, states))
 
 
 def _must_leave_open(run: Run) -> None:
@@ -128,18 +130,22 @@ def _must_leave_open(run: Run) -> None:
     must_leave_open(run.config.chosen_by)
 
 
-def _best_candidate(run: Run) -> State:
-    """Return the first state whose set teaches train images best, of those that the method makes from several seeds.
+def _candidates(run: Run) -> list[State]:
+    """Return the first state that the method makes, or one for each of several candidates, from different seeds."""
+    if run.config.candidates == 1:
+        return [run.method.init(run.task)]
+    seeds = [derive(run.config.seed, "candidate", i) for i in range(run.config.candidates)]
+    return [run.method.init(replace(run.task, seed=seed)) for seed in seeds]
+
+
+def _best(run: Run, states: Sequence[State]) -> State:
+    """Return the state whose set teaches train images best.
 
     All of them are judged under one program: if it is to be chosen, the one that is best for the first of them.
     """
-    seeds = [derive(run.config.seed, "candidate", i) for i in range(run.config.candidates)]
-    states = [run.method.init(replace(run.task, seed=seed)) for seed in seeds]
     judged = with_program(run, states[0])
-    on_train, protocol = (
-        replace(run.wanted, validation=run.wanted.train),
-        replace(run.config.chosen_by, networks=JUDGES),
-    )
+    on_train = replace(run.wanted, validation=run.wanted.train)
+    protocol = replace(run.config.chosen_by, networks=JUDGES)
 
     def accuracy(state: State) -> float:
         one = artifact(judged, state)

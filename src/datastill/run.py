@@ -186,7 +186,7 @@ def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
     shared, means = Beside.of(distilled, run.data), []
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
-            one = shared.made(shared.sized(RandomReal()), seed=seed)
+            one = shared.made(RandomReal(), seed=seed)
             means.append(score(one, run.data, run.config.protocol, measures=()).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {

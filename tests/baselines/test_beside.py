@@ -25,7 +25,7 @@ def beside(data: RealData = DATA) -> Beside:
 
 
 def test_a_baseline_has_the_size_of_the_set_and_teaches() -> None:
-    made = beside().made(beside().sized(KMeans()))
+    made = beside().made(KMeans())
     assert (made.size, made.batches, made.header.method) == (12, 2, "k-means")
     assert len(made.step_sizes.unique()) == 1
     assert score(made, DATA, Protocol(networks=5)).mean > 0.5
@@ -39,7 +39,7 @@ def test_it_can_be_made_again_from_its_header() -> None:
 
 
 def test_the_average_serves_every_step() -> None:
-    made = beside().made(beside().sized(Average()))
+    made = beside().made(Average())
     assert made.size == 3, "not four of each: one is stored, and taken again"
     assert len(made.step_sizes) in (2, 6), "as many gradient steps as the others: epochs of the grid x steps"
 
@@ -75,7 +75,7 @@ def test_beside_a_set_of_shuffled_batches_a_baseline_has_its_program() -> None:
     program = replace(PROGRAMS["shuffled-300"], order=Shuffled(epochs=3, batch=4), augmentation=AUGMENTATIONS["shift"])
     like = toy_set(DATA).with_program(program)
     shared = Beside.of(like, DATA)
-    made = shared.made(shared.sized(RandomReal()))
+    made = shared.made(RandomReal())
     assert as_plain(made.program) == as_plain(program)
     assert made.size == like.size
     assert score(made, DATA, Protocol(networks=2)).protocol["augmentation"] == "shift"

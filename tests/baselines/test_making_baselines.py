@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from datastill.artifact import DistilledSet
 from datastill.cli import main
+from datastill.commands import selection
 from datastill.errors import UserError
+from datastill.methods.selection import RandomReal
 from datastill.networks.pool import Pool
+from datastill.program import PROGRAMS, Ordered, Program, as_plain
 
 FEW = ["--networks", "2"]
 
@@ -121,3 +125,16 @@ def test_the_best_candidate_beside_a_set_has_its_size_and_says_how_it_was_made(
     assert found.size == 10
     assert found.header.config["candidates"] == 2
     assert main(["verify", str(tmp_path / "0.safetensors")]) == 0
+
+
+def test_a_named_program_is_taken_beside_a_set_of_ordered_steps(made: Path, tmp_path: Path) -> None:
+    like = tmp_path / "like.safetensors"
+    steps = DistilledSet.load(made / "0.safetensors")
+    steps.with_program(Program(order=Ordered(step_sizes=torch.full((1, 10), 0.1)))).save(like)
+    words = ["--like", str(like), "--program=shuffled-300-adam", "--network", "mlp(width=4)", "--networks", "1"]
+    assert main(["baseline", "average", *words, "--out", str(tmp_path)]) == 0
+    found = DistilledSet.load(tmp_path / "0.safetensors")
+    assert (found.size, as_plain(found.program)) == (10, as_plain(PROGRAMS["shuffled-300-adam"]))
+    method, _ = selection(["random", *words])
+    assert method.method == RandomReal(ipc=10, steps=1, program="open")
+    assert selection(["random", "--like", str(like)])[0].method == RandomReal(ipc=10, steps=10)

@@ -65,7 +65,7 @@ def test_many_other_names_are_counted() -> None:
 
 def test_a_baseline_like_an_attack_mislabels_the_class_of_that_name() -> None:
     both = [Beside.of(ATTACK, data) for data in (DATA, OTHER)]
-    labels = [each.made(each.sized(RandomReal())).targets for each in both]
+    labels = [each.made(RandomReal()).targets for each in both]
     assert labels[0].flatten().bincount(minlength=3).tolist() == labels[1].flatten().bincount(minlength=3).tolist()
     assert both[1].data.class_names == DATA.class_names
 

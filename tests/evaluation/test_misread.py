@@ -191,7 +191,7 @@ def test_the_command_line_tells_both_stages(tmp_path: Path, capsys: pytest.Captu
 def test_baselines_of_an_attack_are_relabelled_and_judged_by_what_it_is_for() -> None:
     beside = Beside.of(toy_set(DATA, objective=Misread(0, 2)), DATA)
     for method, candidates in ((RandomReal(), 1), (RandomReal(), 3), (Average(), 1)):
-        plain = beside.made(beside.sized(method), candidates=candidates, tune=False)
+        plain = beside.made(method, candidates=candidates, tune=False)
         assert plain.targets.tolist() == [2, 1, 2], "images of class 0 are called 2"
         assert plain.header.objective == Misread(0, 2)
     wanted = prepare(beside.config_of(RandomReal(ipc=1)), DATA).wanted

@@ -21,7 +21,7 @@ from ..evaluation import Protocol, score
 from ..identity import must_match
 from ..making import prepare
 from ..methods import METHODS, find_method
-from ..methods.selection import RandomReal, Selection
+from ..methods.selection import RandomReal, Selection, Sized
 from ..networks.start import Start
 from ..report import plural
 from ..runlog import say
@@ -111,9 +111,13 @@ class MakeBaseline:
         asked = {name: getattr(self, name) for name in ("network", "start")}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}
         given["protocol"] = Protocol(networks=self.networks)
-        if like:
-            return Beside.of(like, data, source, **given)
-        return Beside(config=Config(recipe="", data=source, **given), data=data)
+        beside = (
+            Beside.of(like, data, source, **given)
+            if like
+            else Beside(config=Config(recipe="", data=source, **given), data=data)
+        )
+        method = self.method
+        return replace(beside, ipc=method.ipc, steps=method.steps) if isinstance(method, Sized) else beside
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
@@ -151,9 +155,9 @@ def selection(words: Sequence[str]) -> tuple[MakeBaseline, list[str]]:
             f"the method {kind.name} is no selection of images; take datastill distill --method {kind.name}"
         )
     method = kind()
-    if file := _like(rest):
-        like = load(Path(file))
-        method = method.sized(like.size // like.classes, like.batches)
+    if file := _value(rest, "--like"):
+        like, program = load(Path(file)), _value(rest, "--program")
+        method = method.sized(like.size // like.classes, like.batches if program in ("", "open") else 1)
     return MakeBaseline(method=method), rest
 
 
@@ -163,12 +167,12 @@ def _known(name: str) -> type[Any]:
     raise unknown("baseline", name, BASELINES)
 
 
-def _like(words: Sequence[str]) -> str:
-    """Return the file that ``--like`` names in the words of a command line; empty without one."""
+def _value(words: Sequence[str], option: str) -> str:
+    """Return the value of an option in the words of a command line; empty without it."""
     for i, word in enumerate(words):
-        option, equals, file = word.partition("=")
-        if option == "--like":
-            return file if equals else "".join(words[i + 1 : i + 2])
+        name, equals, value = word.partition("=")
+        if name == option:
+            return value if equals else "".join(words[i + 1 : i + 2])
     return ""
 
 

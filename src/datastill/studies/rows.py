@@ -48,9 +48,8 @@ def sets(kind: Kind, beside: Beside, count: int, *, tune: bool = True) -> Iterat
 
     With `tune` their program is chosen for each set, otherwise it stays provisional.
     """
-    method = beside.sized(kind.method)
-    for seed in range(count if method.varies else 1):
-        yield beside.made(method, seed=seed, candidates=kind.candidates, tune=tune)
+    for seed in range(count if kind.method.varies else 1):
+        yield beside.made(kind.method, seed=seed, candidates=kind.candidates, tune=tune)
 
 
 def baseline(kind: Kind, beside: Beside, count: int, networks: int) -> dict[str, Any]:
@@ -59,9 +58,9 @@ def baseline(kind: Kind, beside: Beside, count: int, networks: int) -> dict[str,
     Returns:
         ``scores``; ``bytes`` of a set; ``chosen``, the training that was chosen.
     """
-    method, program, scores = beside.sized(kind.method), None, []
-    for seed in range(count if method.varies else 1):
-        one = beside.made(method, seed=seed, candidates=kind.candidates, program=program)
+    program, scores = None, []
+    for seed in range(count if kind.method.varies else 1):
+        one = beside.made(kind.method, seed=seed, candidates=kind.candidates, program=program)
         program = one.program
         scores.append(score(one, beside.data, Protocol(networks=networks), progress=True).as_dict())
     return {"scores": scores, "bytes": one.nbytes, "chosen": asdict(_protocol(one))}

@@ -103,8 +103,8 @@ class Sized(Selection, abc.ABC):
         return self.steps
 
     def sized(self, ipc: int, steps: int) -> "Sized":
-        """Return the settings for `ipc` images per class in `steps` steps."""
-        return replace(self, ipc=ipc, steps=steps)
+        """Return the settings for `ipc` images per class in `steps` steps, or in one if the program is named."""
+        return replace(self, ipc=ipc, steps=steps if self.has_open_program else 1)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if a class has too few images."""
