@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
-from datastill.artifact import FORMAT, PerEpoch, Pixels, Teacher
+from datastill.artifact import FORMAT, PerEpoch, Teacher
 from datastill.baselines import Beside
 from datastill.errors import UserError
 from datastill.evaluation import check_command
@@ -25,6 +25,7 @@ from datastill.objectives import Misread
 from datastill.program import Program, Shuffled, Siamese, SquaredError
 from datastill.report import as_json, grid, summary
 from datastill.report.page import Run, render
+from datastill.space import Pixels, Signals, Space, Tokens, Vectors
 from datastill.storage.files import digest, read_tensors
 
 from ..sets import set_of_steps
@@ -83,7 +84,21 @@ def _bases() -> list[DistilledSet]:
         plain.with_program(Program(order=Shuffled(epochs=2, batch=4), loss=SquaredError(), augmentation=Siamese())),
         replace(plain, targets=torch.rand(2, 6, 3, generator=DRAW), header=replace(HEADER, labels=PerEpoch())),
         replace(plain, header=replace(HEADER, labels=Teacher(sha256="a" * 64, network="lenet", where="a shelf"))),
+        *(_of(space, plain) for space in OTHER_SPACES),
     ]
+
+
+OTHER_SPACES = (
+    Vectors(mean=(0.5, 9.0), std=(0.3, 2.0), columns=("height", "weight")),
+    Signals(mean=(0.5,), std=(0.3,), columns=("pressure",), length=5),
+    Tokens.of(("who", "is", "it"), length=4, dim=3, seed=0),
+)
+
+
+def _of(space: Space, plain: DistilledSet) -> DistilledSet:
+    """A set of examples in another space, without a score: the data at hand are images."""
+    inputs = torch.randn(6, *space.shape, generator=DRAW)
+    return replace(plain, inputs=inputs, header=replace(HEADER, space=space, score=None))
 
 
 FIRST_FORMAT = Path(__file__).parent.parent / "format1"
@@ -132,9 +147,10 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
     must_be_one_line(said.getvalue().replace("\n", ""))
     json.dumps(as_json(distilled), allow_nan=False)
     check_command(distilled, folder)
-    distilled.normalise(torch.zeros(1, *distilled.shape, dtype=torch.uint8))
     model = nn.Sequential(nn.Flatten(), nn.Linear(distilled.inputs[0].numel(), distilled.classes))
     calls: list[Callable[[], object]] = [
+        lambda: distilled.normalise(torch.zeros(1, *distilled.shape, dtype=torch.uint8)),
+        lambda: distilled.normalise(["who is it"]),
         lambda: distilled.fit(model),
         lambda: distilled.fit(model, use_initial=False),
         lambda: score(distilled, DATA, Protocol(networks=2)),
@@ -144,6 +160,7 @@ def use(distilled: DistilledSet, folder: Path, draw: random.Random) -> None:
         lambda: grid(distilled),
         lambda: export(distilled, folder / "png", "png"),
         lambda: export(distilled, folder / "npz", "npz"),
+        lambda: export(distilled, folder / "csv", "csv"),
     ]
     if draw.random() < 0.03:  # a second each
         calls += [
