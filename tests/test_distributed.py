@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,18 +30,31 @@ DIGITS = ["digits", "--method.networks=2", "--method.epochs=2", "--loop.iteratio
           "--loop.average=0", "--random-sets=0", "--protocol.networks=5", *PLAIN_ENGINE]  # fmt: skip
 
 
-def started(port: int, *words: str) -> subprocess.Popen[str]:
+def free_port() -> int:
+    """A port that nothing uses now: two suites may run on one machine."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def started(*words: str) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [*TORCHRUN, f"--master-port={port}", *words]
+    command = [*TORCHRUN, f"--master-port={free_port()}", *words]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
 
 
-def together(port: int, *words: str) -> tuple[int, str, str]:
+def together(*words: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of two processes that are started as torchrun starts them."""
-    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a test"}
+    given = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "a test",
+    }
     ranks = [
         subprocess.Popen(
             [sys.executable, *words], env=os.environ | given | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -67,7 +81,7 @@ def test_one_process_shares_with_nobody() -> None:
 
 
 def test_two_processes_go_through_the_states_of_one(tmp_path: Path) -> None:
-    process = started(29611, "-m", "tests.ranks", str(tmp_path / "two"))
+    process = started("-m", "tests.ranks", str(tmp_path / "two"))
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     one, two = run(tmp_path / "one"), load(tmp_path / "two" / "checkpoint.pt")
@@ -84,7 +98,7 @@ def test_two_processes_go_through_the_states_of_one(tmp_path: Path) -> None:
 
 
 def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:
-    code, output, told = together(29612, "-m", "datastill", "distill", *DIGITS, "--out", str(tmp_path / "two"))
+    code, output, told = together("-m", "datastill", "distill", *DIGITS, "--out", str(tmp_path / "two"))
     assert code == 0, told
     assert output.count("unseen networks") == 1, "one process speaks"
     assert main(["distill", *DIGITS, "--out", str(tmp_path / "one")]) == 0
@@ -95,14 +109,14 @@ def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:
     assert two.header.score is not None
     assert same(two.header.score["accuracies"], one.header.score["accuracies"], 0.01)
     file = str(tmp_path / "one" / "distilled.safetensors")
-    code, output, told = together(29613, "-m", "datastill", "evaluate", file, "--networks", "5", "--json")
+    code, output, told = together("-m", "datastill", "evaluate", file, "--networks", "5", "--json")
     assert code == 0, told
     assert same(json.loads(output)["accuracies"], one.header.score["accuracies"], 0.003)
 
 
 def test_a_pool_is_that_of_one_process(tmp_path: Path) -> None:
     words = ["pretrain", "digits", "--network", "mlp(width=8)", "--count", "2", "--held-out", "1", "--epochs", "1"]
-    code, _, told = together(29614, "-m", "datastill", *words, "--out", str(tmp_path / "two.safetensors"))
+    code, _, told = together("-m", "datastill", *words, "--out", str(tmp_path / "two.safetensors"))
     assert code == 0, told
     assert main([*words, "--out", str(tmp_path / "one.safetensors")]) == 0
     one, two = (Pool.load(tmp_path / f"{x}.safetensors") for x in ("one", "two"))
@@ -113,7 +127,7 @@ def test_a_pool_is_that_of_one_process(tmp_path: Path) -> None:
 def test_a_process_that_dies_ends_the_run_which_one_process_takes_up(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     long = [*DIGITS, "--loop.iterations", "100000", "--loop.checkpoint-every", "1", "--out", str(folder)]
-    process = started(29615, "-m", "datastill", "distill", *long)
+    process = started("-m", "datastill", "distill", *long)
     while not read_lines(folder / "metrics.jsonl"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -149,7 +163,7 @@ def _workers(parent: int) -> dict[int, str]:
 
 def test_wrong_input_is_told_once(tmp_path: Path) -> None:
     wrong = ["distill", "digits", "--method.networks", "3", "--out", str(tmp_path / "run")]
-    code, _, told = together(29616, "-m", "datastill", *wrong)
+    code, _, told = together("-m", "datastill", *wrong)
     assert code != 0
     (line,) = (line for line in told.splitlines() if line.startswith("datastill: error"))
     assert "networks per iteration is 3, which 2 processes cannot share evenly; take a multiple of 2" in line
