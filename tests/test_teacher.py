@@ -25,7 +25,7 @@ from datastill.networks.pool import Pool
 from datastill.networks.start import Random
 from datastill.networks.teacher import architecture, read_teacher
 from datastill.pretraining import PoolSettings, pretrain
-from datastill.program import AUGMENTATIONS, Divergence, Program, Shuffled
+from datastill.program import AUGMENTATIONS, PROGRAMS, Divergence, Program, Shuffled
 from datastill.report.page import snippet
 from datastill.synthetic import SyntheticData
 
@@ -255,5 +255,19 @@ def test_baselines_beside_a_set_have_its_teacher(teacher: Path, tmp_path: Path, 
     assert (made.header.labels, made.size) == (distilled.header.labels, distilled.size)
     found = score(with_teacher(made, name), DIGITS, Protocol(networks=2))
     assert found.accuracies == made.header.score["accuracies"]
-    assert main(["baseline", "random", "digits", "--teacher", name]) == 2
-    assert "without --like the labels are classes" in " ".join(capsys.readouterr().err.split())
+
+
+def test_baselines_alone_have_labels_of_a_teacher_once(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROGRAMS, "shuffled-300", Program(order=Shuffled(epochs=2, batch=10, step_size=0.1)))
+    words = ["baseline", "random", "digits", "--ipc", "1", "--networks", "1", "--out", str(tmp_path / "random")]
+    words += ["--program", "shuffled-300"]
+    for _ in range(2):  # a set that is there already is not made again
+        assert main([*words, "--teacher", f"{teacher}@1"]) == 0
+    made = DistilledSet.load(tmp_path / "random" / "0.safetensors")
+    module = read_teacher(f"{teacher}@1", shape=DIGITS.shape, classes=10)
+    torch.testing.assert_close(made.targets, module(made.inputs).softmax(1).detach())
+    assert made.header.labels.sha256 == teacher_sha256(module)
+    assert main([*words, "--teacher", f"{teacher}@2"]) == 2
+    assert "setting method.teacher was" in " ".join(capsys.readouterr().err.split())

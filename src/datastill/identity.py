@@ -18,7 +18,7 @@ TITLES = {
     "class_names": "class names",
 }
 """The words for the parts of an identity in errors."""
-UNNAMED = ("unroll",)
+UNNAMED = ("unroll", "teacher_labels")
 """Records in a configuration whose settings are options without the name of the record: --method.window."""
 
 

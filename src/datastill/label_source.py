@@ -22,6 +22,8 @@ class LabelSource:
 
     words: ClassVar[str] = ""
     """The kind of labels in words, unless they are hard."""
+    column: ClassVar[str] = "soft"
+    """The column of a table that accuracies with these labels belong into, unless they are hard."""
     kind: str = field(default="", init=False)
     """The name of the label source in files."""
 
@@ -91,24 +93,53 @@ class PerEpoch(LabelSource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher(LabelSource):
-    """A trained network gives the labels while a network is trained; the file holds the class of each example."""
+class OfTeacher(LabelSource):
+    """Labels that a trained network gives."""
 
-    kind: Literal["teacher"] = field(default="teacher", init=False)
     sha256: Annotated[str, SHA256]
     """SHA-256 of the teacher's weights and statistics (`teacher_sha256`)."""
     network: Annotated[str, text(4096, 1)]
     """The architecture of the teacher, e.g. ``convnet(depth=3)``."""
     where: Annotated[str, text(2000)] = ""
     """Where to get the teacher, e.g. an address or the command that trains it."""
-    words = "of a teacher"
 
     def __post_init__(self) -> None:
         must_have_types(self)
 
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherOnce(OfTeacher):
+    """The file holds the numbers of each class that a trained network gave to each example as it is stored."""
+
+    kind: Literal["teacher-once"] = field(default="teacher-once", init=False)
+    words = "soft, given once by a teacher"
+    column = "teacher once"
+
+    def check(self, targets: Tensor, count: int, classes: int) -> None:
+        """Labels must be numbers for each class: probabilities, or logits for the divergence."""
+        _must_have_shape(targets, (count, classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(OfTeacher):
+    """A trained network gives the labels while a network is trained; the file holds the class of each example."""
+
+    kind: Literal["teacher"] = field(default="teacher", init=False)
+    words = "of a teacher"
+    column = "teacher"
+
     def check(self, targets: Tensor, count: int, classes: int) -> None:
         """The classes of the examples must be known."""
         _must_be_classes(targets, count, classes)
+
+    @classmethod
+    def of(cls, teacher: nn.Module, *, network: str, where: str = "") -> "Teacher":
+        """Return the label source of a trained network; for the arguments see the fields."""
+        return cls(sha256=teacher_sha256(teacher), network=network, where=where)
+
+    def once(self) -> TeacherOnce:
+        """Return the label source of the labels that this teacher gives to the examples as they are stored."""
+        return TeacherOnce(sha256=self.sha256, network=self.network, where=self.where)
 
     def check_teacher(self, teacher: nn.Module) -> None:
         """Compare the SHA-256 of its weights."""
@@ -118,11 +149,6 @@ class Teacher(LabelSource):
                 f"the teacher has weights of SHA-256 {found[:12]}, but the labels of this set come from weights of "
                 f"SHA-256 {self.sha256[:12]}; load those"
             )
-
-    @classmethod
-    def of(cls, teacher: nn.Module, *, network: str, where: str = "") -> "Teacher":
-        """Return the label source of a trained network; for the arguments see the fields."""
-        return cls(sha256=teacher_sha256(teacher), network=network, where=where)
 
     def code(self, shape: tuple[int, ...], classes: int) -> str:
         """Return Python code that reads the teacher from a file of the user."""
@@ -161,6 +187,7 @@ LABEL_SOURCES: Mapping[str, type[LabelSource]] = {
     "signed": Signed,
     "per-epoch": PerEpoch,
     "teacher": Teacher,
+    "teacher-once": TeacherOnce,
 }
 """The label sources by the name ``kind`` that a file has for them."""
 LABELS = kind_of(LABEL_SOURCES)

@@ -18,7 +18,7 @@ from .errors import UserError
 from .evaluation import Grid, chosen_program, hardware, must_be_measurable, must_leave_open, score
 from .initial_weights import as_start, class_order, earlier_set, initial_weights
 from .loop import first_state
-from .methods import Method, State, Task, must_take
+from .methods import Method, State, SyntheticData, Task, must_take
 from .modes import usual_modes
 from .networks import build, weights_file
 from .networks.weights import sha256
@@ -235,11 +235,19 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
     return DistilledSet(
         inputs=synthetic.inputs.float().cpu(),
         targets=synthetic.targets.cpu(),
-        program=(run.program or synthetic.program).to(torch.zeros(0)),
+        program=_program(run, synthetic).to(torch.zeros(0)),
         header=header,
         theta_0=task.network.named(draws.one.float()) if draws.start.is_stored and draws.one is not None else None,
         teacher=taught.teacher if taught else synthetic.teacher,
     )
+
+
+def _program(run: Run, synthetic: SyntheticData) -> Program:
+    """Return how networks are trained on a set; the loss is that of its labels if the method gives a label source."""
+    if run.program is None:
+        return synthetic.program
+    own = synthetic.labels and not run.taught_like
+    return replace(run.program, loss=synthetic.program.loss) if own else run.program
 
 
 def provenance(run: Run, state: RunState) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Distilled sets: what a set holds, its file, and the checks of both."""
 
-from ..label_source import PerEpoch, Signed, Stored, Teacher, source_of
+from ..label_source import PerEpoch, Signed, Stored, Teacher, TeacherOnce, source_of
 from ..space import Pixels, Vectors
 from .decode import EightBits, Plain
 from .distilled_set import NAME, DistilledSet, file_of
@@ -20,6 +20,7 @@ __all__ = [
     "Signed",
     "Stored",
     "Teacher",
+    "TeacherOnce",
     "Vectors",
     "file_of",
     "source_of",

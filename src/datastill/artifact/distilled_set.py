@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 from .. import fitting
 from ..errors import UserError
-from ..label_source import Teacher, source_of
+from ..label_source import Teacher
 from ..modes import usual_modes
 from ..networks import Network, build
 from ..networks.start import stored_weights
@@ -282,8 +282,8 @@ class DistilledSet:
             UserError: the teacher is not there; or its labels are other ones in each step, because the program changes
                 the examples at random.
         """
-        teacher = labels_from(self.teacher_of_labels())
-        if teacher is None:
+        teacher, source = labels_from(self.teacher_of_labels()), self.header.labels
+        if teacher is None or not isinstance(source, Teacher):
             return self
         if self.program.augmentation:
             raise UserError(
@@ -293,7 +293,7 @@ class DistilledSet:
             )
         with torch.no_grad():
             targets = self.program.loss.targets_of(teacher(self.inputs))
-        return replace(self, targets=targets, header=replace(self.header, labels=source_of(targets)), teacher=None)
+        return replace(self, targets=targets, header=replace(self.header, labels=source.once()), teacher=None)
 
     def with_trust(self, trust: bool) -> "DistilledSet":
         """Return the set, with `trusted` set to True if `trust` is True; False changes nothing."""

@@ -76,7 +76,8 @@ class Header:
     frozen: Annotated[str, text(64)] = ""
     """SHA-256 of the frozen parameters, which the user's network must already have. Empty if there are none."""
     labels: Annotated[LabelSource, LABELS] = field(default_factory=Stored)
-    """Where labels come from: `Stored` (classes or probabilities), `Signed`, `PerEpoch` or `Teacher`."""
+    """Where labels come from: `Stored` (classes or probabilities), `Signed`, `PerEpoch`, `Teacher` or
+    `TeacherOnce`."""
     decode: Annotated[Decode, DECODE] = field(default_factory=Plain)
     """How the examples are stored in the file: `Plain`, or in `EightBits`."""
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)

@@ -10,25 +10,25 @@ import tyro
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet, Header, Stored
+from ..artifact import DistilledSet, Header
 from ..baselines import BASELINES, Beside
 from ..bundled import load
 from ..config import Config, as_dict
 from ..data import DataSettings, load_data
 from ..device import pick_device
 from ..errors import UserError, at_least, unknown
-from ..evaluation import Protocol, score
+from ..evaluation import Protocol, score, with_teacher
 from ..identity import must_match
 from ..making import prepare
 from ..methods import METHODS, find_method
 from ..methods.selection import RandomReal, Selection, Sized
+from ..methods.teacher_labels import TeacherLabels
 from ..networks.start import Start
 from ..report import plural
 from ..runlog import say
 from ..storage.files import as_read, must_be_writable
 from .evaluating import data_settings
 from .output import out, print_json
-from .teaching import TeacherName, taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,6 @@ class MakeBaseline:
     """How many unseen networks measure each set."""
     out: Path | None = None
     """Folder for the sets; if not given: runs/METHOD-DATA. Sets that are already there are not made again."""
-    teacher: TeacherName = ""
     trust: bool = False
     """Let the file of --like import modules and open other files that it names. Only for files that you trust."""
     json: bool = False
@@ -79,32 +78,29 @@ class MakeBaseline:
         at_least("sets", self.sets, 1)
         at_least("candidates", self.candidates, 1)
         beside = self._beside()
-        folder = self.out or Path("runs") / f"{self.method.name}-{Path(beside.config.data.name).name}"
+        method = replace(self.method, teacher_labels=TeacherLabels()) if beside.taught_like else self.method
+        folder = self.out or Path("runs") / f"{method.name}-{Path(beside.config.data.name).name}"
         must_be_writable(folder / "0.safetensors")
-        count = self.sets if self.method.varies else 1
+        count = self.sets if method.varies else 1
         if count < self.sets:
-            say(f"{self.method.name} makes only one set: nothing is random, so another seed changes nothing")
+            say(f"{method.name} makes only one set: nothing is random, so another seed changes nothing")
         program, scores = None, []
         for seed in range(count):
             path, each = folder / f"{seed}.safetensors", {"seed": seed, "candidates": self.candidates}
             if not path.exists():
-                made = beside.made(self.method, program=program, **each)
+                made = beside.made(method, program=program, **each)
                 found = score(made, beside.data, beside.config.protocol, progress=True)
                 made.with_score(found.as_dict()).save(path)
-            distilled = _made_set(path, beside, beside.config_of(self.method, **each))
+            distilled = _made_set(path, beside, method, beside.config_of(method, **each))
             program = distilled.program
             scores.append(distilled.header.score or {})
         return self._print_result(folder, scores)
 
     def _beside(self) -> Beside:
-        like = taught([load(self.like, trust=self.trust)], self.teacher)[0] if self.like else None
+        like = self._with_teacher(load(self.like, trust=self.trust)) if self.like else None
         if like is None and not self.data:
             raise UserError(
                 "no data was given; name the data (datastill list data), or a set with the settings to use: --like FILE"
-            )
-        if like is None and self.teacher:
-            raise UserError(
-                f"teacher is {self.teacher}, but has no effect: without --like the labels are classes; leave it out"
             )
         source = data_settings(like, self.data) if like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
@@ -118,6 +114,11 @@ class MakeBaseline:
         )
         method = self.method
         return replace(beside, ipc=method.ipc, steps=method.steps) if isinstance(method, Sized) else beside
+
+    def _with_teacher(self, like: DistilledSet) -> DistilledSet:
+        """Return the set of ``--like``; if its labels come from a teacher, with the one that the command names."""
+        teacher = self.method.teacher_labels.teacher
+        return with_teacher(like, teacher) if teacher else like
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
@@ -176,7 +177,7 @@ def _value(words: Sequence[str], option: str) -> str:
     return ""
 
 
-def _made_set(path: Path, beside: Beside, config: Config) -> DistilledSet:
+def _made_set(path: Path, beside: Beside, method: Selection, config: Config) -> DistilledSet:
     """Load the set in a file that this command made with these settings.
 
     Raises:
@@ -184,7 +185,7 @@ def _made_set(path: Path, beside: Beside, config: Config) -> DistilledSet:
     """
     distilled = load(path)
     task = prepare(config, beside.data).task
-    labels = beside.taught_like.header.labels if beside.taught_like else Stored()
+    labels = beside.taught_like.header.labels if beside.taught_like else method.teacher_labels.source(task)
     now = replace(
         distilled.header,
         config=as_dict(config),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ..artifact import DistilledSet, Teacher
+from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError
 from .compare import Difference, difference
@@ -21,7 +21,8 @@ class Row:
     name: str
     method: str
     labels: str
-    """``hard``, ``soft`` (stored) or ``teacher``; accuracies with different ones must not be compared."""
+    """``hard``, ``soft`` (stored), ``teacher once`` (stored, given by a trained network) or ``teacher`` (given while
+    networks are trained); accuracies with different ones must not be compared."""
     examples: int
     bytes: int
     """Bytes of the examples, labels, step sizes and stored initial weights of one set."""
@@ -123,4 +124,4 @@ def compare(
 def _labels(distilled: DistilledSet, found: Score) -> str:
     """Return the kind of labels that a set was measured with."""
     kind: str = found.protocol["labels"]
-    return "teacher" if kind == "soft" and isinstance(distilled.header.labels, Teacher) else kind
+    return distilled.header.labels.column if kind == "soft" else kind

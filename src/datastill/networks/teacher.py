@@ -1,6 +1,8 @@
 """Teachers: trained networks that give the labels of synthetic examples, read from a pool or a file of weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -57,11 +59,24 @@ def architecture(name: str) -> str:
     Raises:
         UserError: the file is no pool, so that it names no architecture.
     """
+    network: str = _header(name)["settings"]["network"]
+    return network
+
+
+def classes_of(name: str) -> tuple[str, ...]:
+    """Return the names of the classes that the pool of a teacher was trained on, in their order.
+
+    Raises:
+        UserError: the file is no pool.
+    """
+    return tuple(_header(name)["class_names"])
+
+
+def _header(name: str) -> Mapping[str, Any]:
     file, *_ = _parts(name)
     if not _is_pool(file):
         raise UserError(f"{file} is no pool, so it does not name its architecture; give a pool (datastill pretrain)")
-    network: str = load_pool(str(file)).header["settings"]["network"]
-    return network
+    return load_pool(str(file)).header
 
 
 def _parts(name: str) -> tuple[Path, int | None, int | None]:

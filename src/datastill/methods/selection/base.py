@@ -2,10 +2,11 @@
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from ...program import PROGRAMS, Ordered, Program, ShuffledName, suited
 from ...storage.records import must_have_types
 from ...synthetic import SyntheticData, by_step, must_share_evenly, start_labels
 from ..base import Method, OuterRate, State, Task
+from ..teacher_labels import TeacherLabels
 
 PROVISIONAL_STEP_SIZE = 0.01
 """The step size of an open program, before a run chooses one."""
@@ -31,9 +33,12 @@ class Selection(Method, abc.ABC):
     size, the number of epochs and the optimiser are chosen on validation images (--tune)."""
     mirror: bool = True
     """Whether the siamese augmentation of a named program mirrors images left to right; not for digits or letters."""
+    teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(default_factory=TeacherLabels)
+    """The trained network that gives the labels (Qin et al. 2024); without one, labels are classes."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
+        self.teacher_labels.must_have_effect()
         if self.has_open_program and not self.mirror:
             raise UserError("mirror is False, but has no effect: the open program mirrors no image; leave mirror out")
 
@@ -55,6 +60,14 @@ class Selection(Method, abc.ABC):
         """True if step size, epochs and optimiser are still to be chosen."""
         return self.program == "open"
 
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if a teacher is named that cannot give the labels."""
+        self.teacher_labels.check(task)
+
+    def planned(self, task: Task, iterations: int) -> "Selection":  # noqa: ARG002
+        """Return the settings with the SHA-256 of the teacher."""
+        return replace(self, teacher_labels=self.teacher_labels.identified(task))
+
     def init(self, task: Task) -> State:
         """Return the state that holds the images."""
         return State(learned={}, carried={"images": self.images(task)})
@@ -64,14 +77,18 @@ class Selection(Method, abc.ABC):
         return {}
 
     def result(self, task: Task, state: State) -> SyntheticData:
-        """Return the images, in steps that hold every class equally often, with the labels that the objective wants."""
+        """Return the images, in steps that hold every class equally often, with the labels that the objective wants.
+
+        With a teacher, the labels are those of the teacher.
+        """
         images, steps = state.carried["images"], self.batches
         labels = start_labels(task.data, ipc=images.shape[1], steps=steps).flatten()
-        return SyntheticData(
+        made = SyntheticData(
             inputs=by_step(images, steps).flatten(0, 1),
             targets=task.objective.wanted(labels),
             program=self._program(task.data),
         )
+        return self.teacher_labels.given(task, made)
 
     def _program(self, data: RealData) -> Program:
         if self.program == "open":
@@ -107,7 +124,8 @@ class Sized(Selection, abc.ABC):
         return replace(self, ipc=ipc, steps=steps if self.has_open_program else 1)
 
     def check(self, task: Task) -> None:
-        """Raise a `UserError` if a class has too few images."""
+        """Raise a `UserError` if a class has too few images, or a teacher cannot give the labels."""
+        super().check(task)
         task.data.must_have(self.ipc)
 
 

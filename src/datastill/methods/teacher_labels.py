@@ -1,0 +1,126 @@
+"""Labels that a trained network gives to examples: an option of every method that does not learn labels."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..label_source import LabelSource, Stored, Teacher, teacher_sha256
+from ..networks.teacher import architecture, classes_of, read_teacher
+from ..objectives import Classification
+from ..program import CrossEntropy, Divergence, labels_from
+from ..storage.records import must_have_types
+from ..synthetic import SyntheticData
+from .base import Task
+
+PIECE = 250
+"""Examples in one forward pass of a teacher."""
+MAKE = "datastill pretrain DATA --network NETWORK --count 1 --held-out 0 --snapshots 20"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherLabels:
+    """Which trained network gives the labels of examples, and when.
+
+    With the logits z of the teacher and s of a student, the loss of the program is the cross-entropy of softmax(z) and
+    softmax(s), or, at a temperature T other than 1, T^2 KL(softmax(z / T) || softmax(s / T)) (Hinton et al. 2015).
+    """
+
+    teacher: str = ""
+    """The trained network that gives the labels: the file of a pool of one network (datastill pretrain), FILE#3 for
+    network 3 of a pool, FILE@5 or FILE#3@5 for snapshot 5 of its training. Empty: labels are classes."""
+    teacher_sha256: str = ""
+    """SHA-256 of the teacher; the run fills it in, and goes on with this teacher only."""
+    labelled: Literal["once", "at-use"] = "once"
+    """When the teacher gives the labels. once: now, to the examples as they are; the set stores them. at-use: to each
+    batch of a training on the set, as it is augmented; every use of the set needs the file of the teacher."""
+    temperature: float = 1.0
+    """T of the loss. A higher one makes all classes count."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
+        if not 0 < self.temperature <= 1e6:
+            raise UserError(f"temperature is {self.temperature}, but must be above 0 and at most 1e6")
+
+    def must_have_effect(self) -> None:
+        """Raise a `UserError` if a setting differs from its default, but there is no teacher."""
+        for name in ("labelled", "temperature"):
+            if not self.teacher and (value := getattr(self, name)) != getattr(TeacherLabels(), name):
+                raise UserError(f"{name} is {value}, but has no effect without a teacher; name one, or leave it out")
+
+    def must_be_named(self, method: str) -> None:
+        """Raise a `UserError` if there is no teacher, which the method called `method` needs."""
+        if not self.teacher:
+            raise UserError(
+                f"the method {method} needs a teacher; name one with --method.teacher FILE (to make one: {MAKE})"
+            )
+
+    def check(self, task: Task) -> None:
+        """Raise a `UserError` if there is no such teacher, or if it cannot label examples of this task."""
+        if not self.teacher:
+            return
+        if task.objective != Classification():
+            raise UserError(
+                f"a teacher gives the labels of true classes, but the objective is {task.objective}; leave the teacher "
+                "out, or take --objective classification"
+            )
+        self.module(task)
+
+    def identified(self, task: Task) -> "TeacherLabels":
+        """Return the settings with the SHA-256 of the teacher."""
+        return replace(self, teacher_sha256=teacher_sha256(self.module(task))) if self.teacher else self
+
+    def module(self, task: Task) -> nn.Module:
+        """Return the teacher in evaluation mode, with weights that need no gradient.
+
+        Its architecture is the one that its pool names. If this would import a module, it must be that of the task.
+
+        Raises:
+            UserError: it cannot be read, does not take the examples, or is not the one that the run began with.
+        """
+        return task.once(("teacher", self), lambda: self._read(task))
+
+    def _read(self, task: Task) -> nn.Module:
+        given, data = task.network.name == architecture(self.teacher), task.data
+        network = task.network.name if given else ""  # only a name that the user gave may import a module
+        found = read_teacher(self.teacher, network=network, shape=data.shape, classes=data.classes)
+        if (names := classes_of(self.teacher)) != data.class_names:
+            raise UserError(
+                f"the teacher {self.teacher} was trained on the classes {', '.join(names[:10])}, but the data has "
+                f"{', '.join(data.class_names[:10])}; give a teacher of these classes, in this order"
+            )
+        if self.teacher_sha256 not in ("", sha256 := teacher_sha256(found)):
+            raise UserError(
+                f"{self.teacher} is not the teacher that the run began with (SHA-256 {self.teacher_sha256[:12]}, now "
+                f"{sha256[:12]}); put that teacher there, or start a new run"
+            )
+        return found.requires_grad_(requires_grad=False)
+
+    def source(self, task: Task) -> LabelSource:
+        """Return where the labels come from; without a teacher, from the file of the set."""
+        if not self.teacher:
+            return Stored()
+        where = f"{Path(self.teacher).name}, a pool made by datastill pretrain"
+        teacher = Teacher.of(self.module(task), network=architecture(self.teacher), where=where)
+        return teacher if self.labelled == "at-use" else teacher.once()
+
+    def given(self, task: Task, made: SyntheticData) -> SyntheticData:
+        """Return examples whose classes are known with the labels of the teacher; unchanged if there is none."""
+        if not self.teacher:
+            return made
+        loss = CrossEntropy() if self.temperature == 1 else Divergence(temperature=self.temperature)
+        made = replace(made, program=replace(made.program, loss=loss), labels=self.source(task))
+        if self.labelled == "at-use":
+            return replace(made, teacher=self.module(task))
+        return replace(made, targets=loss.targets_of(self.logits(task, made.inputs)))
+
+    @torch.no_grad()
+    def logits(self, task: Task, examples: Float[Tensor, "n *shape"]) -> Float[Tensor, "n classes"]:
+        """Return the logits that the teacher gives to normalised examples."""
+        teacher = task.once(("labels", self), lambda: labels_from(self.module(task), task.data.device))
+        assert teacher is not None
+        return torch.cat([teacher(piece) for piece in examples.split(PIECE)])
