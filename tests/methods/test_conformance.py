@@ -5,6 +5,8 @@ import copy
 import dataclasses
 import inspect
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
 from datastill.methods.distribution_matching import DistributionMatching
+from datastill.methods.teacher_crops import TeacherCrops
+from datastill.methods.teacher_inversion import TeacherInversion
 from datastill.methods.trajectory_matching import TrajectoryMatching
 from datastill.run_state import RunState, load, must_be_of, save
 from datastill.training import PLAIN
@@ -31,14 +35,25 @@ SMALL: dict[str, Method] = {
     "distribution-matching": DistributionMatching(ipc=2, networks=2, real_per_class=8),
 }
 """Settings with which an iteration takes a fraction of a second; of other methods the defaults are taken."""
+WITH_POOL: dict[str, tuple[str, Callable[[str], Method]]] = {
+    "teacher-crops": ("teacher", lambda pool: taught(TeacherCrops(ipc=2, real_per_class=10, crops=2), pool)),
+    "teacher-inversion": ("teacher", lambda pool: taught(TeacherInversion(ipc=2, batch=4), pool)),
+    "trajectory-matching": ("experts", lambda pool: TrajectoryMatching(experts=pool, ipc=2, steps=3, batch=4)),
+}
+"""Methods that read a pool: which one (a fixture), and the settings."""
 KINDS: dict[str, type[Method]] = METHODS | {kind.name: kind for kind in TOYS}
+
+
+def taught(method: TeacherCrops | TeacherInversion, pool: str) -> Method:
+    """The method with this teacher."""
+    return replace(method, teacher_labels=replace(method.teacher_labels, teacher=pool))
 
 
 @pytest.fixture(params=sorted(KINDS))
 def method(request: pytest.FixtureRequest) -> Method:
-    if request.param == "trajectory-matching":
-        experts = str(request.getfixturevalue("experts"))
-        return TrajectoryMatching(experts=experts, ipc=2, steps=3, batch=4).fitted(DATA)
+    if request.param in WITH_POOL:
+        pool, made = WITH_POOL[request.param]
+        return made(str(request.getfixturevalue(pool))).fitted(DATA)
     return SMALL.get(request.param) or KINDS[request.param]().fitted(DATA)
 
 

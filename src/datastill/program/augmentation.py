@@ -86,8 +86,8 @@ class ShiftFlip(Augmentation):
 
 
 def picked(
-    images: Float[Tensor, "*some b c h w"], rows: Int64[Tensor, "k h"], columns: Int64[Tensor, "k w"]
-) -> Float[Tensor, "*some b c h w"]:
+    images: Float[Tensor, "*some b c h w"], rows: Int64[Tensor, "k new_h"], columns: Int64[Tensor, "k new_w"]
+) -> Float[Tensor, "*some b c new_h new_w"]:
     """Return images with these rows and columns of pixels; row k is for image k, or for all images if k = 1."""
     b, c = images.shape[-4:-2]
     rows, columns = rows.to(images.device), columns.to(images.device)
