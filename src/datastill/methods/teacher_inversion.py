@@ -156,7 +156,8 @@ def seen(
     def measure(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         channels = inputs[0].transpose(0, 1).flatten(1)
         mean, variance = channels.mean(1), channels.var(1, correction=0)
-        distances.append((mean - layer.running_mean).norm() + (variance - layer.running_var).norm())
+        known = [layer.get_buffer(name) for name in ("running_mean", "running_var")]
+        distances.append((mean - known[0]).norm() + (variance - known[1]).norm())
 
     with ExitStack() as hooks:
         for layer in batch_norms(teacher):
