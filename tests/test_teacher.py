@@ -257,6 +257,23 @@ def test_baselines_beside_a_set_have_its_teacher(teacher: Path, tmp_path: Path, 
     assert found.accuracies == made.header.score["accuracies"]
 
 
+def test_baselines_beside_a_set_with_labels_of_a_teacher_given_once_have_them_too(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, out = tmp_path / "set.safetensors", tmp_path / "random"
+    shuffled = {"loss": Divergence(temperature=3.0), "order": Shuffled(epochs=2, batch=10, step_size=0.1)}
+    of_digits(file, f"{teacher}@1", **shuffled).with_stored_labels().save(file)
+    words = ["baseline", "random", "--like", str(file), "--networks", "1", "--out", str(out)]
+    for name, why in (("", "name it, so that the images"), (f"{teacher}@2", "but the labels come from a teacher")):
+        assert main([*words, "--teacher", name]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
+    assert main([*words, "--teacher", f"{teacher}@1"]) == 0
+    made = DistilledSet.load(out / "0.safetensors")
+    module = read_teacher(f"{teacher}@1", shape=DIGITS.shape, classes=10)
+    torch.testing.assert_close(made.targets, module(made.inputs).detach())
+    assert made.program.loss == Divergence(temperature=3.0)
+
+
 def test_baselines_alone_have_labels_of_a_teacher_once(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,12 +181,16 @@ def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
 
 
 def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
-    """Measure sets of random real images that have the size of `distilled`, under the protocol of the run."""
+    """Measure sets of random real images that have the size of `distilled`, under the protocol of the run.
+
+    If a teacher gives the labels of the set, it gives theirs, too.
+    """
     count = run.config.random_sets
     shared, means = Beside.of(distilled, run.data), []
+    random = RandomReal() if shared.taught_like else RandomReal(teacher_labels=run.method.teacher_labels)
     with ProgressLine("random real sets", total=count, unit="set") as line:
         for seed in range(count):
-            one = shared.made(RandomReal(), seed=seed)
+            one = shared.made(random, seed=seed)
             means.append(score(one, run.data, run.config.protocol, measures=()).mean)
             line.update(seed + 1, f"best {max(means):.2%}")
     return {

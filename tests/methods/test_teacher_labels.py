@@ -19,7 +19,7 @@ from datastill.methods.teacher_labels import TeacherLabels
 from datastill.networks.pool import Pool
 from datastill.networks.teacher import read_teacher
 from datastill.objectives import Misread
-from datastill.program import CrossEntropy, Divergence
+from datastill.program import PROGRAMS, CrossEntropy, Divergence, Program, Shuffled
 
 from ..toys import toy_config, toy_data, toy_set, toy_task
 
@@ -87,6 +87,17 @@ def test_a_run_stores_the_labels_and_needs_no_teacher_afterwards(name: str, tmp_
     assert row.labels == "hard"
 
 
+def test_random_sets_beside_a_set_have_its_labels(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random set of the seed of the run is the set itself."""
+    monkeypatch.setitem(PROGRAMS, "shuffled-300", Program(order=Shuffled(epochs=3, batch=6, step_size=0.1)))
+    for labelled in ("once", "at-use"):
+        labels = TeacherLabels(teacher=name, labelled=labelled, temperature=4.0)
+        method = RandomReal(ipc=2, program="shuffled-300", teacher_labels=labels)
+        config = toy_config(method=method, loop=LoopSettings(), random_sets=1)
+        found = distill(config, tmp_path / labelled, data=DATA).header.score
+        assert found["baseline"]["accuracies"] == [found["mean"]]
+
+
 def test_the_bytes_of_labels_are_counted() -> None:
     one = toy_set(DATA)
     soft = replace(one, targets=torch.full((3, 3), 1 / 3))
@@ -100,7 +111,7 @@ def test_a_run_goes_on_with_its_teacher_only(name: str) -> None:
     planned = RandomReal(ipc=2, teacher_labels=TeacherLabels(teacher=name)).planned(task, 1)
     must_take(planned, task)
     labels = replace(planned.teacher_labels, teacher=name.replace("@1", "@2"))
-    with pytest.raises(UserError, match="@2 is not the teacher that the run began with"):
+    with pytest.raises(UserError, match=r"@2 has weights of SHA-256 .* but the labels come from a teacher"):
         must_take(replace(planned, teacher_labels=labels), task)
 
 

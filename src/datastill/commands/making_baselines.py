@@ -10,7 +10,7 @@ import tyro
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet, Header
+from ..artifact import DistilledSet, Header, Teacher, TeacherOnce
 from ..baselines import BASELINES, Beside
 from ..bundled import load
 from ..config import Config, as_dict
@@ -77,8 +77,8 @@ class MakeBaseline:
         """Make the sets that are missing, print their accuracy, and return the exit code."""
         at_least("sets", self.sets, 1)
         at_least("candidates", self.candidates, 1)
-        beside = self._beside()
-        method = replace(self.method, teacher_labels=TeacherLabels()) if beside.taught_like else self.method
+        like = self._with_teacher(load(self.like, trust=self.trust)) if self.like else None
+        beside, method = self._beside(like), self._method(like)
         folder = self.out or Path("runs") / f"{method.name}-{Path(beside.config.data.name).name}"
         must_be_writable(folder / "0.safetensors")
         count = self.sets if method.varies else 1
@@ -96,8 +96,7 @@ class MakeBaseline:
             scores.append(distilled.header.score or {})
         return self._print_result(folder, scores)
 
-    def _beside(self) -> Beside:
-        like = self._with_teacher(load(self.like, trust=self.trust)) if self.like else None
+    def _beside(self, like: DistilledSet | None) -> Beside:
         if like is None and not self.data:
             raise UserError(
                 "no data was given; name the data (datastill list data), or a set with the settings to use: --like FILE"
@@ -119,6 +118,16 @@ class MakeBaseline:
         """Return the set of ``--like``; if its labels come from a teacher, with the one that the command names."""
         teacher = self.method.teacher_labels.teacher
         return with_teacher(like, teacher) if teacher else like
+
+    def _method(self, like: DistilledSet | None) -> Selection:
+        """Return the method; if a teacher gives the labels of ``--like``, with labels given as they are."""
+        source = like.header.labels if like else None
+        labels = self.method.teacher_labels
+        if isinstance(source, Teacher):
+            labels = TeacherLabels()  # those of the set
+        if like and isinstance(source, TeacherOnce):
+            labels = labels.as_given(source, like.program.loss)
+        return replace(self.method, teacher_labels=labels)
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]

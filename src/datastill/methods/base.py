@@ -1,58 +1,27 @@
 """The contract of a distillation method: a frozen record of settings with pure functions, and explicit state."""
 
 import abc
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..data import RealData
 from ..errors import UserError
-from ..networks import Network
-from ..networks.start import Draws
-from ..objectives import Classification, Objective
+from ..objectives import Classification
 from ..storage.records import one_of
 from ..synthetic import SyntheticData
 from ..trial import Trial
+from .task import Task
+from .teacher_labels import TeacherLabels
 
 LearnedTensors = dict[str, Tensor]
 """The tensors that a method learns, by name; plain tensors without gradients."""
 Carried = dict[str, Any]
 """What a method carries from one outer iteration to the next besides the learned tensors: tensors, numbers, texts,
 True, False and None, by name, and dictionaries, lists and tuples of these. It is saved in every checkpoint."""
-Made = TypeVar("Made")
-"""What is made only once for a task."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """The data, network, initial weights and purpose that every method is given."""
-
-    data: RealData
-    """The real data, in the type `Method.dtype`."""
-    network: Network
-    draws: Draws
-    """Initial weights: ``draws(seed, iteration, which)`` returns those of each network in `which`, on the CPU."""
-    seed: int
-    objective: Objective = field(default_factory=Classification)
-    """What networks are to answer: ``objective.wanted(labels)`` for real data with these labels."""
-    warm_start: SyntheticData | None = None
-    """Synthetic data (normalised by the mean and sd of `data`) to start from; None: start afresh."""
-    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.network.must_see_images()
-
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` returned when this task was first asked for `key`, e.g. compiled steps.
-
-        It must follow from the task and from `key`, because it is not saved: it is made again when a run is resumed.
-        """
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,6 +120,14 @@ class Method(abc.ABC):
         """
         return False
 
+    @property
+    def teacher_labels(self) -> TeacherLabels:
+        """Which trained network gives the labels of the set.
+
+        A method for which the user may name one has a setting of this name, and gives the labels in `result`.
+        """
+        return TeacherLabels()
+
     def fitted(self, data: RealData) -> "Method":  # noqa: ARG002
         """Return the settings fitted to `data`, e.g. a batch no larger than the train split; stored with the run."""
         return self
@@ -217,3 +194,4 @@ def must_take(method: Method, task: Task) -> None:
     if task.warm_start and not method.given_by_warm_start:
         raise UserError(f"the method {method.name} cannot start from an earlier set; leave --warm-start out")
     method.check(task)
+    method.teacher_labels.check(task)

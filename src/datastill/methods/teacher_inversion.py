@@ -61,7 +61,7 @@ class TeacherInversion(Method):
     program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the set (datastill list programs), with the loss of the teacher's labels."""
     teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: TeacherLabels(labelled="at-use", temperature=20.0)
+        default=TeacherLabels(labelled="at-use", temperature=20.0)
     )
     """The teacher, which is inverted and gives the labels."""
 
@@ -76,7 +76,6 @@ class TeacherInversion(Method):
         """Raise a `UserError` if there is no teacher with running statistics, or the examples cannot start."""
         must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
         self.teacher_labels.must_be_named(self.name)
-        self.teacher_labels.check(task)
         if not batch_norms(self.teacher_labels.module(task)):
             raise UserError(
                 f"the teacher {self.teacher_labels.teacher} has no batch normalisation, whose statistics the method "

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..label_source import LabelSource, Stored, Teacher, teacher_sha256
+from ..label_source import LabelSource, Stored, Teacher, TeacherOnce, teacher_sha256
 from ..networks.teacher import architecture, classes_of, read_teacher
 from ..objectives import Classification
-from ..program import CrossEntropy, Divergence, labels_from
+from ..program import CrossEntropy, Divergence, Loss, labels_from
 from ..storage.records import must_have_types
 from ..synthetic import SyntheticData
-from .base import Task
+from .task import Task
 
 PIECE = 250
 """Examples in one forward pass of a teacher."""
@@ -74,6 +74,25 @@ class TeacherLabels:
         """Return the settings with the SHA-256 of the teacher."""
         return replace(self, teacher_sha256=teacher_sha256(self.module(task))) if self.teacher else self
 
+    def as_given(self, source: TeacherOnce, loss: Loss) -> "TeacherLabels":
+        """Return the settings that give labels as a set has them whose labels a teacher gave once.
+
+        Args:
+            source: the label source of the set, which names the teacher.
+            loss: the loss of the program of the set.
+
+        Raises:
+            UserError: no teacher is named.
+        """
+        if not self.teacher:
+            raise UserError(
+                f"a teacher gave the labels of this set, the network {source.network!r} with weights of SHA-256 "
+                f"{source.sha256[:12]}; name it, so that the images to compare with get its labels, too (it comes from "
+                f"{source.where or 'the maker of the set'})"
+            )
+        temperature = loss.temperature if isinstance(loss, Divergence) else 1.0
+        return replace(self, teacher_sha256=source.sha256, labelled="once", temperature=temperature)
+
     def module(self, task: Task) -> nn.Module:
         """Return the teacher in evaluation mode, with weights that need no gradient.
 
@@ -95,8 +114,8 @@ class TeacherLabels:
             )
         if self.teacher_sha256 not in ("", sha256 := teacher_sha256(found)):
             raise UserError(
-                f"{self.teacher} is not the teacher that the run began with (SHA-256 {self.teacher_sha256[:12]}, now "
-                f"{sha256[:12]}); put that teacher there, or start a new run"
+                f"{self.teacher} has weights of SHA-256 {sha256[:12]}, but the labels come from a teacher with weights "
+                f"of SHA-256 {self.teacher_sha256[:12]}; give that one, or start a new run"
             )
         return found.requires_grad_(requires_grad=False)
 

@@ -33,7 +33,7 @@ class Selection(Method, abc.ABC):
     size, the number of epochs and the optimiser are chosen on validation images (--tune)."""
     mirror: bool = True
     """Whether the siamese augmentation of a named program mirrors images left to right; not for digits or letters."""
-    teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(default_factory=TeacherLabels)
+    teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(default=TeacherLabels())
     """The trained network that gives the labels (Qin et al. 2024); without one, labels are classes."""
 
     def __post_init__(self) -> None:
@@ -59,10 +59,6 @@ class Selection(Method, abc.ABC):
     def has_open_program(self) -> bool:
         """True if step size, epochs and optimiser are still to be chosen."""
         return self.program == "open"
-
-    def check(self, task: Task) -> None:
-        """Raise a `UserError` if a teacher is named that cannot give the labels."""
-        self.teacher_labels.check(task)
 
     def planned(self, task: Task, iterations: int) -> "Selection":  # noqa: ARG002
         """Return the settings with the SHA-256 of the teacher."""
@@ -124,8 +120,7 @@ class Sized(Selection, abc.ABC):
         return replace(self, ipc=ipc, steps=steps if self.has_open_program else 1)
 
     def check(self, task: Task) -> None:
-        """Raise a `UserError` if a class has too few images, or a teacher cannot give the labels."""
-        super().check(task)
+        """Raise a `UserError` if a class has too few images."""
         task.data.must_have(self.ipc)
 
 

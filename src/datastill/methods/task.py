@@ -1,0 +1,43 @@
+"""What every method is given: real data, a network, initial weights and a purpose."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..data import RealData
+from ..networks import Network
+from ..networks.start import Draws
+from ..objectives import Classification, Objective
+from ..synthetic import SyntheticData
+
+Made = TypeVar("Made")
+"""What is made only once for a task."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """The data, network, initial weights and purpose that every method is given."""
+
+    data: RealData
+    """The real data, in the type `Method.dtype`."""
+    network: Network
+    draws: Draws
+    """Initial weights: ``draws(seed, iteration, which)`` returns those of each network in `which`, on the CPU."""
+    seed: int
+    objective: Objective = field(default_factory=Classification)
+    """What networks are to answer: ``objective.wanted(labels)`` for real data with these labels."""
+    warm_start: SyntheticData | None = None
+    """Synthetic data (normalised by the mean and sd of `data`) to start from; None: start afresh."""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.network.must_see_images()
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` returned when this task was first asked for `key`, e.g. compiled steps.
+
+        It must follow from the task and from `key`, because it is not saved: it is made again when a run is resumed.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
