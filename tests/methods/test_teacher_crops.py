@@ -1,6 +1,5 @@
 """Crops that a teacher is sure of: which ones are chosen, how they are put together, and what is refused."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,5 +99,5 @@ def test_what_does_not_fit_is_refused(teacher: Path) -> None:
     ):
         with pytest.raises(UserError, match=why):
             must_take(method, toy_task())
-    fitted = replace(small(teacher), real_per_class=300).fitted(DATA)
-    assert fitted.real_per_class == 48
+    fitted = TeacherCrops().fitted(DATA)
+    assert (fitted.real_per_class, fitted.factor) == (48, 1)

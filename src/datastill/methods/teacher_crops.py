@@ -22,6 +22,8 @@ from .teacher_labels import TeacherLabels
 
 PIECE = 50
 """Real images of which crops are made at once."""
+SMALL = 64
+"""Sides below this one are small: half of such an image shows too little of its class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,9 @@ class TeacherCrops(Method):
 
     ipc: int = 10
     """Images per class."""
-    factor: int = 2
-    """Crops along each side of an image. 1: an example is a whole real image (the paper, for images of 32x32)."""
+    factor: int = 0
+    """Crops along each side of an image. 1: an example is a whole real image. 0: as in the paper, 1 for small images
+    (a side below 64), 2 for others."""
     real_per_class: int = 300
     """Real images of each class that crops are made of, or all of the smallest class if it has fewer."""
     crops: int = 5
@@ -60,17 +63,20 @@ class TeacherCrops(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "factor", "real_per_class", "crops"):
+        for name in ("ipc", "real_per_class", "crops"):
             at_least(name, getattr(self, name), 1)
+        at_least("factor", self.factor, 0)
 
     def fitted(self, data: RealData) -> "TeacherCrops":
-        """Return the settings with no more real images per class than the smallest class has."""
-        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
+        """Return the settings with no more real images per class than the smallest class has, and with the factor."""
+        factor = self.factor or (1 if min(data.shape[-2:]) < SMALL else 2)
+        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class), factor=factor)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if there is no teacher, the examples are no images, or there are too few of them."""
         shape, needed = task.data.shape, self.ipc * self.factor**2
         self.teacher_labels.must_be_named(self.name)
+        at_least("factor, fitted to the data,", self.factor, 1)
         if len(shape) != 3:
             raise UserError(f"the method {self.name} cuts images, but the examples are {task.data.space.nouns}")
         if any(side % self.factor for side in shape[1:]):
