@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data import RealData
-from ..errors import UserError
+from ..errors import UserError, at_least
 from ..objectives import Classification
 from ..storage.records import one_of
 from ..synthetic import SyntheticData
@@ -67,6 +67,8 @@ class OuterRate:
 
     def __post_init__(self) -> None:
         one_of("adam", "sgd")(self.rule, "rule")
+        at_least("the outer rate", self.rate, 0)
+        at_least("clip", self.clip, 0)
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum is {self.momentum}, but must be at least 0 and below 1")
         if self.momentum and self.rule == "adam":
