@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastill.data import Split
+from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.synthetic import basis, positive, raw, start_examples, start_labels
 
@@ -94,6 +94,8 @@ def test_a_direction_without_variance_keeps_its_coordinate() -> None:
 
 
 def test_images_too_large_for_principal_coordinates_are_named() -> None:
-    large = Split(images=torch.zeros(3, 3, 64, 64, dtype=torch.uint8), labels=torch.arange(3))
-    with pytest.raises(UserError, match=r"images of 3x64x64 have 12288 values.*take --method\.coordinates pixels"):
-        basis(replace(DATA, train=large), "principal")
+    images = torch.randint(256, (12, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(6) % 3
+    large = load_data({"train": (images[:6], labels), "test": (images[6:], labels)}, name="large", validation=0.5)
+    with pytest.raises(UserError, match=r"images of 3 × 64 × 64 have 12288 values.*take --method\.coordinates pixels"):
+        basis(large, "principal")
