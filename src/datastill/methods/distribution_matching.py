@@ -13,15 +13,12 @@ from .. import distributed
 from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
-from ..networks.head import features_of
+from ..networks.head import in_pieces
 from ..program import PROGRAMS, ShuffledName, alike, suited
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
 from .base import Method, OuterRate, State, Task, Update
-
-PIECE = 16
-"""Images in one forward pass; few images stay in the cache of a processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +68,7 @@ class DistributionMatching(Method):
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""
         must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
-        _features(task)
+        task.features()
 
     def init(self, task: Task) -> State:
         """Return the examples, in class order."""
@@ -100,13 +97,13 @@ class DistributionMatching(Method):
         data, seed, count = task.data, task.seed, task.data.classes
         chosen = data.by_class(self.real_per_class, generator(seed, "real batch", *index)).flatten()
         changed = alike(data.shape, generator(seed, "augmentation", *index), mirror=self.mirror)
-        embedded = self._embedding(_features(task), theta, generator(seed, "frequencies", *index))
+        embedded = self._embedding(task.features(), theta, generator(seed, "frequencies", *index))
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
-            real = class_means(_in_pieces(embedded, images), data.train.labels[chosen], count)
+            real = class_means(in_pieces(embedded, images), data.train.labels[chosen], count)
         (labels,) = start_labels(data, ipc=self.ipc, steps=1)
         examples = examples.clone().requires_grad_()
-        distance = squared_distance(real, class_means(_in_pieces(embedded, changed(examples)), labels, count))
+        distance = squared_distance(real, class_means(in_pieces(embedded, changed(examples)), labels, count))
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
 
@@ -150,11 +147,3 @@ def squared_distance(
 ) -> Float[Tensor, ""]:
     """Return the sum over the classes of the squared distance of their means (2110.04181, eq. 4)."""
     return (real - synthetic).square().sum()
-
-
-def _in_pieces(embedded: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    return torch.cat([embedded(piece) for piece in images.split(PIECE)])
-
-
-def _features(task: Task) -> Network:
-    return task.once("features", lambda: features_of(task.network))

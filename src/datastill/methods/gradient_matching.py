@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from ..data import RealData
 from ..errors import at_least
+from ..networks.head import PIECE
 from ..program import (
     AUGMENTATIONS,
     OPTIMISERS,
@@ -27,9 +28,6 @@ from ..storage.records import must_have_types
 from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
 from ..training import inner_loss
 from .base import Method, OuterRate, State, Task, Update
-
-PIECE = 16
-"""Images in one pass; few images stay in the cache of a processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +82,10 @@ class GradientMatching(Method):
         must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
 
     def init(self, task: Task) -> State:
-        """Return the examples, in class order, and the weights of the first network."""
+        """Return the examples, in class order."""
         draw = generator(task.seed, "start of the examples")
         (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
-        return State(learned={"examples": examples}, carried={"weights": self._new(task, 0)})
-
-    def _new(self, task: Task, which: int) -> Float[Tensor, " size"]:
-        (theta,) = task.draws(task.seed, which, range(1))
-        return theta.to(task.data.like)
+        return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rate of the examples."""
@@ -100,8 +94,11 @@ class GradientMatching(Method):
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the distance, summed over the classes; the network is trained or drawn before."""
         life, turn = divmod(iteration, self.turns)
-        examples, weights = state.learned["examples"], state.carried["weights"]
-        theta = self._trained(task, examples, weights, iteration) if turn else self._new(task, life)
+        examples = state.learned["examples"]
+        if turn:
+            theta = self._trained(task, examples, state.carried["weights"], iteration)
+        else:
+            (theta,) = task.draws(task.seed, life, range(1)).to(task.data.like)
         real = task.data.by_class(self.real_per_class, generator(task.seed, "real batch", iteration))
         found = [
             self._matched(task, theta, of_class, chosen, (iteration, label))

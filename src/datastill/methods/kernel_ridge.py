@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -9,8 +10,7 @@ from torch import Tensor
 
 from ..data import RealData
 from ..errors import UserError, at_least
-from ..networks import Network
-from ..networks.head import features_of, logits_of
+from ..networks.head import in_pieces, logits_of
 from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, suited
 from ..rng import generator
 from ..storage.records import must_have_types
@@ -27,9 +27,6 @@ from ..synthetic import (
 )
 from .base import Carried, Method, OuterRate, State, Task, Update
 from .kernels import fully_connected, ridge_predictions
-
-PIECE = 16
-"""Images in one forward pass; few images stay in the cache of a processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +101,7 @@ class KernelRidge(Method):
         must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
         must_have_coordinates(task.data, self.coordinates)
         if self.kernel == "features":
-            _features(task)
+            task.features()
 
     def init(self, task: Task) -> State:
         """Return the coordinates of the examples, their targets and a pool of new networks.
@@ -169,9 +166,10 @@ class KernelRidge(Method):
         i = int(torch.randint(len(pool), (), generator=generator(task.seed, "network of the pool", iteration)))
         (weights,) = pool[i]["weights"][0]
         theta = weights.clone().requires_grad_()
-        features = _in_pieces(task, theta, examples)
+        embedded = partial(task.features().apply, theta)
+        features = in_pieces(embedded, examples)
         with torch.no_grad():
-            of_real = _in_pieces(task, theta, real).double()
+            of_real = in_pieces(embedded, real).double()
         errors = SquaredError()(logits_of(task.network, theta, features), state.learned["labels"])
         older = self._older(task, i, pool[i], theta, errors.mean())
         features = features.double()
@@ -193,11 +191,3 @@ class KernelRidge(Method):
             targets=(self.sharpness * state.learned["labels"]).softmax(1),
             program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )
-
-
-def _in_pieces(task: Task, theta: Tensor, images: Tensor) -> Tensor:
-    return torch.cat([_features(task).apply(theta, piece) for piece in images.split(PIECE)])
-
-
-def _features(task: Task) -> Network:
-    return task.once("features", lambda: features_of(task.network))

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from ..data import RealData
 from ..networks import Network
+from ..networks.head import features_of
 from ..networks.start import Draws
 from ..objectives import Classification, Objective
 from ..synthetic import SyntheticData
@@ -41,3 +42,11 @@ class Task:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def features(self) -> Network:
+        """Return the network without its last linear layer, from images to features.
+
+        Raises:
+            UserError: the network does not end in a trained linear layer.
+        """
+        return self.once("features", lambda: features_of(self.network))

@@ -1,6 +1,7 @@
 """Networks in two parts: from images to features, and the last linear layer from features to logits."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,14 @@ from torch.nn.functional import linear
 from ..errors import UserError
 from .functional import Network
 from .stateless import Stateless
+
+PIECE = 16
+"""Images in one pass; few images stay in the cache of a processor."""
+
+
+def in_pieces(compute: Callable[[Tensor], Tensor], images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n size"]:
+    """Return what a function gives for images, `PIECE` of them at a time."""
+    return torch.cat([compute(piece) for piece in images.split(PIECE)])
 
 
 def features_of(network: Network) -> Network:

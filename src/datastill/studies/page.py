@@ -48,12 +48,12 @@ def collect(results: Path, to: Path) -> Path:
     Raises:
         UserError: there is no result in the folder, or the page cannot be written.
     """
-    sets = sorted(results.glob("*/distilled.safetensors"))
+    sets = {path: DistilledSet.load(path) for path in sorted(results.glob("*/distilled.safetensors"))}
     sections = sorted(results.glob("*/section.md"), key=_order)
     if not sets and not sections:
         raise UserError(f"there is no result in {results}: no folder with a distilled.safetensors or a section.md")
-    rows = [row for path in sets for row in _rows(path)]
-    beside = [row for path in sets if (row := _beside_random(path))]
+    rows = [row for path, each in sets.items() for row in _rows(path, each)]
+    beside = [row for path, each in sets.items() if (row := _beside_random(path, each))]
     parts = [HEAD + "\n".join(rows) + "\n", *([BESIDE + "\n".join(beside) + "\n"] if beside else [])]
     parts += [_section(path, to) for path in sections]
     text = "\n".join(parts)
@@ -66,8 +66,7 @@ def _order(path: Path) -> tuple[bool, str]:
     return not path.parent.name.startswith("table"), path.parent.name
 
 
-def _rows(path: Path) -> Iterator[str]:
-    distilled = DistilledSet.load(path)
+def _rows(path: Path, distilled: DistilledSet) -> Iterator[str]:
     header, found = distilled.header, dict[str, Any](distilled.header.score or {})
     if not found:
         return
@@ -87,10 +86,9 @@ def _rows(path: Path) -> Iterator[str]:
     yield "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _beside_random(path: Path) -> str:
+def _beside_random(path: Path, distilled: DistilledSet) -> str:
     """Return the row of a set and of the random sets in its folder ``random``; empty if there are none."""
     others = [DistilledSet.load(each) for each in sorted((path.parent / "random").glob("*.safetensors"))]
-    distilled = DistilledSet.load(path)
     scores = [as_score(dict(each.header.score)) for each in others if each.header.score]
     if not scores or not distilled.header.score:
         return ""
