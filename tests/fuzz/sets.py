@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
-from datastill.artifact import FORMAT, PerEpoch, Teacher
+from datastill.artifact import FORMAT, PerEpoch, PixelBytes, Teacher
 from datastill.baselines import Beside
 from datastill.errors import UserError
 from datastill.evaluation import check_command
@@ -85,7 +85,15 @@ def _bases() -> list[DistilledSet]:
         replace(plain, targets=torch.rand(2, 6, 3, generator=DRAW), header=replace(HEADER, labels=PerEpoch())),
         replace(plain, header=replace(HEADER, labels=Teacher(sha256="a" * 64, network="lenet", where="a shelf"))),
         *(_of(space, plain) for space in OTHER_SPACES),
+        _of_bytes(plain),
     ]
+
+
+def _of_bytes(plain: DistilledSet) -> DistilledSet:
+    """A set of real images, which are stored as their bytes."""
+    space = plain.header.space
+    inputs = space.scaled(torch.randint(0, 256, plain.inputs.shape, generator=DRAW).byte(), torch.float32)
+    return replace(plain, inputs=inputs, header=replace(plain.header, decode=PixelBytes()))
 
 
 OTHER_SPACES = (

@@ -2,7 +2,7 @@
 
 from ..label_source import PerEpoch, Signed, Stored, Teacher, TeacherOnce, source_of
 from ..space import Pixels, Vectors
-from .decode import EightBits, Plain
+from .decode import EightBits, PixelBytes, Plain
 from .distilled_set import NAME, DistilledSet, file_of
 from .formats import FORMAT, INITIAL
 from .header import Header
@@ -15,6 +15,7 @@ __all__ = [
     "EightBits",
     "Header",
     "PerEpoch",
+    "PixelBytes",
     "Pixels",
     "Plain",
     "Signed",

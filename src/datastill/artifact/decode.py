@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import UserError
+from ..space import Pixels, Space
 from ..storage.records import kind_of
 
 INPUTS = "inputs"
@@ -23,21 +24,32 @@ class Decode(abc.ABC):
     names: ClassVar[tuple[str, ...]] = (INPUTS,)
     """The names of all tensors that it stores."""
     words: ClassVar[str] = ""
-    """What it does to the examples; empty if nothing."""
+    """What examples are stored as; empty if as they are."""
+    rounds: ClassVar[bool] = False
+    """Whether it rounded what the method made."""
     kind: str = field(default="", init=False)
     """The name of the decode step in files."""
 
     @abc.abstractmethod
-    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+    def encoded(self, inputs: Float[Tensor, "n *shape"], space: Space) -> dict[str, Tensor]:
         """Return the tensors to store, by name."""
 
     @abc.abstractmethod
-    def decoded(self, stored: Mapping[str, Tensor]) -> Shaped[Tensor, "n *shape"]:
+    def decoded(self, stored: Mapping[str, Tensor], space: Space) -> Shaped[Tensor, "n *shape"]:
         """Return the examples that stored tensors stand for; all of `names` are there.
 
         Raises:
-            UserError: a tensor has a wrong type or shape.
+            UserError: a tensor has a wrong type or shape, or does not fit the space.
         """
+
+    def exact(self, inputs: Float[Tensor, "n *shape"], space: Space) -> "Decode":  # noqa: ARG002
+        """Return the decode step to save these examples with: this one, or one that stores them exactly as well."""
+        return self
+
+    def packed(self, inputs: Float[Tensor, "n *shape"], space: Space) -> "Decode":
+        """Return the decode step of a quarter of the bytes: an exact one if there is one, otherwise 8 bits."""
+        found = self.exact(inputs, space)
+        return found if isinstance(found, PixelBytes) else EightBits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +58,53 @@ class Plain(Decode):
 
     kind: Literal["plain"] = field(default="plain", init=False)
 
-    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+    def encoded(self, inputs: Float[Tensor, "n *shape"], space: Space) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the examples."""
         return {INPUTS: inputs}
 
-    def decoded(self, stored: Mapping[str, Tensor]) -> Shaped[Tensor, "n *shape"]:
+    def decoded(self, stored: Mapping[str, Tensor], space: Space) -> Shaped[Tensor, "n *shape"]:  # noqa: ARG002
         """Return the examples."""
         return stored[INPUTS]
+
+    def exact(self, inputs: Float[Tensor, "n *shape"], space: Space) -> Decode:
+        """Store the bytes of real images."""
+        return self if space.as_bytes(inputs) is None else PixelBytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelBytes(Decode):
+    """Bytes of real images, as they were before normalisation: value = (byte / 255 - mean) / std, in float32.
+
+    Mean and std are those of the space. A set is stored this way only if that gives its examples, bit for bit.
+    """
+
+    kind: Literal["pixels"] = field(default="pixels", init=False)
+    words = "bytes of real pixels, without loss"
+
+    def encoded(self, inputs: Float[Tensor, "n *shape"], space: Space) -> dict[str, Tensor]:
+        """Return the bytes.
+
+        Raises:
+            UserError: the examples are not those of real images.
+        """
+        found = space.as_bytes(inputs)
+        if found is None:
+            raise UserError(f"the {space.nouns} are no real images of 8 bits; store them as they are, with Plain()")
+        return {INPUTS: found}
+
+    def decoded(self, stored: Mapping[str, Tensor], space: Space) -> Float[Tensor, "n *shape"]:
+        """Return the normalised images."""
+        pixels = stored[INPUTS]
+        if not isinstance(space, Pixels) or pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != space.shape:
+            raise UserError(
+                f"its examples are stored as bytes of pixels, but they are {space.words}, and the stored values are of "
+                f"type {pixels.dtype} and shape {tuple(pixels.shape)}"
+            )
+        return space.scaled(pixels, torch.float32)
+
+    def exact(self, inputs: Float[Tensor, "n *shape"], space: Space) -> Decode:
+        """Store examples as they are if they are other ones now."""
+        return Plain().exact(inputs, space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +114,13 @@ class EightBits(Decode):
     kind: Literal["8-bits"] = field(default="8-bits", init=False)
     names = (INPUTS, f"{INPUTS}.scale", f"{INPUTS}.offset")
     words = "8 bits"
+    rounds = True
 
-    def encoded(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:
+    def encoded(self, inputs: Float[Tensor, "n *shape"], space: Space) -> dict[str, Tensor]:  # noqa: ARG002
         """Return codes, scales and offsets."""
         return dict(zip(self.names, pack(inputs), strict=True))
 
-    def decoded(self, stored: Mapping[str, Tensor]) -> Float[Tensor, "n *shape"]:
+    def decoded(self, stored: Mapping[str, Tensor], space: Space) -> Float[Tensor, "n *shape"]:  # noqa: ARG002
         """Return the examples that the codes stand for."""
         codes, *scales = (stored[name] for name in self.names)
         if codes.dtype != torch.uint8 or codes.dim() < 2:
@@ -79,7 +132,7 @@ class EightBits(Decode):
         return unpack(codes, *scales)
 
 
-DECODES: Mapping[str, type[Decode]] = {"plain": Plain, "8-bits": EightBits}
+DECODES: Mapping[str, type[Decode]] = {"plain": Plain, "pixels": PixelBytes, "8-bits": EightBits}
 """The decode steps by the name ``kind`` that a file has for them."""
 DECODE = kind_of(DECODES)
 """The rule of a decode step."""

@@ -27,7 +27,6 @@ from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_read, digest, write_whole
 from .checks import check_tensors
-from .decode import EightBits
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
 from .header import Header, asks_for, check_header, from_plain, parsed, written_by
 
@@ -114,7 +113,8 @@ class DistilledSet:
     @property
     def nbytes(self) -> int:
         """Bytes of the examples, labels and step sizes in the file, without initial weights."""
-        return sum(t.numel() * t.element_size() for name, t in self.tensors().items() if not name.startswith(INITIAL))
+        stored = self._as_saved().tensors().items()
+        return sum(t.numel() * t.element_size() for name, t in stored if not name.startswith(INITIAL))
 
     @property
     def initial_nbytes(self) -> int:
@@ -239,11 +239,12 @@ class DistilledSet:
     def packed(self) -> "DistilledSet":
         """Return a copy of fewer bytes, and no score: measure it again.
 
-        Its examples are rounded to 8 bits, a quarter of the bytes. Initial weights that a seed draws again, bit for
-        bit, are left out: the header keeps the seed, their SHA-256 and norms.
+        Its examples are rounded to 8 bits, a quarter of the bytes; real images of 8 bits stay as they are. Initial
+        weights that a seed draws again, bit for bit, are left out: the header keeps the seed, their SHA-256 and norms.
         """
-        decode = EightBits()
-        inputs = decode.decoded(decode.encoded(self.inputs.float()))
+        inputs, space = self.inputs.float(), self.header.space
+        decode = self.header.decode.packed(inputs, space)
+        inputs = decode.decoded(decode.encoded(inputs, space), space)
         header = replace(self.header, decode=decode, score=None)
         return replace(self, inputs=inputs, header=header, theta_0=None if self._is_drawn_again() else self.theta_0)
 
@@ -305,19 +306,27 @@ class DistilledSet:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by their names in the file, on the CPU."""
-        named = self.header.decode.encoded(self.inputs) | {TARGETS: self.targets}
+        named = self.header.decode.encoded(self.inputs, self.header.space) | {TARGETS: self.targets}
         if isinstance(self.program.order, Ordered):
             named[STEP_SIZES] = self.program.order.step_sizes
         named |= {INITIAL + name: value for name, value in (self.theta_0 or {}).items()}
         return {name: value.detach().cpu().contiguous() for name, value in named.items()}
 
+    def _as_saved(self) -> "DistilledSet":
+        """Return the set with the decode step that a file has: of those that lose nothing, the one of fewest bytes."""
+        decode = self.header.decode.exact(self.inputs, self.header.space)
+        return self if decode == self.header.decode else replace(self, header=replace(self.header, decode=decode))
+
     def save(self, path: str | Path) -> None:
         """Write the set to one file, completely or not at all.
+
+        Real images of 8 bits are stored as their bytes: loading them gives these very examples, bit for bit.
 
         Raises:
             UserError: the file cannot be written; an existing file at `path` stays unchanged.
         """
-        tensors, header = self.tensors(), json.dumps(self.plain(), sort_keys=True)
+        saved = self._as_saved()
+        tensors, header = saved.tensors(), json.dumps(saved.plain(), sort_keys=True)
         metadata = {"format": FORMAT, "needs": NEEDS, "header": header, "sha256": digest(header, tensors)}
         write_whole(Path(path), save(tensors, metadata))
 
@@ -363,7 +372,7 @@ class DistilledSet:
             raise UserError(f"its examples are stored with {' and '.join(missing)}, which the file lacks")
         theta_0 = {name.removeprefix(INITIAL): each for name, each in tensors.items() if name.startswith(INITIAL)}
         return cls(
-            inputs=header.decode.decoded(tensors),
+            inputs=header.decode.decoded(tensors, header.space),
             targets=tensors[TARGETS],
             program=program,
             header=header,

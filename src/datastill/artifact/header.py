@@ -79,7 +79,8 @@ class Header:
     """Where labels come from: `Stored` (classes or probabilities), `Signed`, `PerEpoch`, `Teacher` or
     `TeacherOnce`."""
     decode: Annotated[Decode, DECODE] = field(default_factory=Plain)
-    """How the examples are stored in the file: `Plain`, or in `EightBits`."""
+    """How the examples are stored in the file: see `datastill.artifact.decode`. `DistilledSet.save` stores real images
+    as their bytes (`PixelBytes`) instead of `Plain`, as that loses nothing."""
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
     """What networks that train on the set are to answer, e.g. ``parse_objective("misread(0,1)")`` of an attack."""
     method: Annotated[str, text(200)] = ""

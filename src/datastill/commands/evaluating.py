@@ -236,7 +236,8 @@ class Verify:
 class Pack:
     """Make a set four times smaller: round its examples to 8 bits, and measure its score again.
 
-    Initial weights that their seed draws again are left out, too.
+    Real images have 8 bits already, and stay as they are. Initial weights that their seed draws again are left out,
+    too.
 
     Examples:
       datastill pack runs/mnist-random/distilled.safetensors --to mnist-100.safetensors

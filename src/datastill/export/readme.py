@@ -95,7 +95,7 @@ def _facts(distilled: DistilledSet) -> str:
 - Network: `{header.network}` for {header.space.words} in {distilled.classes} classes; \
 its code is in `network.py`.
 - Initial weights: {_plain(initial_words(distilled))}
-- Batch normalisation and dropout: {BATCH_NORM}{bits if header.decode.words else ""}"""
+- Batch normalisation and dropout: {BATCH_NORM}{bits if header.decode.rounds else ""}"""
 
 
 def _steps(distilled: DistilledSet) -> str:

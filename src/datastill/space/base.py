@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import UserError
@@ -80,6 +80,10 @@ class Space(abc.ABC):
     @abc.abstractmethod
     def renormalised(self, original: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
         """Return examples in the units of the real ones as networks take them: the inverse of `original`."""
+
+    def as_bytes(self, inputs: Float[Tensor, "n *shape"]) -> UInt8[Tensor, "n *shape"] | None:  # noqa: ARG002
+        """Return the bytes of which `scaled` makes these normalised examples, bit for bit; None: there are none."""
+        return None
 
     def reads(self, other: "Space") -> bool:
         """Return whether this space understands what real data of another space holds in memory."""

@@ -64,6 +64,15 @@ class Pixels(Scaled):
         mean, std = self.statistics(stored.device, dtype)
         return stored.to(dtype).div_(255).sub_(mean).div_(std)
 
+    def as_bytes(self, inputs: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"] | None:
+        """Return the bytes of real images; None if not all examples are real images of 8 bits in float32."""
+        if inputs.dtype != torch.float32:
+            return None
+        inputs = inputs.detach().cpu().contiguous()
+        found = self.original(inputs).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        same = torch.equal(self.scaled(found, torch.float32).view(torch.int32), inputs.view(torch.int32))
+        return found if same else None
+
     @property
     def stored_bytes(self) -> int:
         """One byte for each pixel and channel."""
