@@ -21,6 +21,7 @@ class MakeStudy:
     Examples:
       datastill study steps                       accuracy against the number of steps
       datastill study table-mnist                 every baseline beside the distilled sets in results/
+      datastill study reference --only mnist-1    some cells of the table of all methods
       datastill list studies                      the names of all studies
       datastill report results                    all studies on one page
     """
@@ -29,6 +30,9 @@ class MakeStudy:
     """Name of the study (datastill list studies)."""
     out: Path | None = None
     """Folder of the study; if not given: results/NAME."""
+    only: tuple[str, ...] = ()
+    """Names of the parts to measure now, or beginnings of names up to a hyphen, such as cifar10-1 or
+    cifar10-10-random; the section says which parts were not run. Only for the study reference. Empty: all parts."""
     trust: bool = False
     """Let the sets of the study import modules, which runs their code, and open other files. Only for sets that you
     trust; a set with the network of its recipe needs no trust."""
@@ -40,6 +44,6 @@ class MakeStudy:
         study = STUDIES[self.name]
         if isinstance(study, OnSets):
             study = replace(study, trust=self.trust)
-        section = run(study, self.out or Path("results") / self.name)
+        section = run(study, self.out or Path("results") / self.name, self.only)
         out.print(f"wrote {section}")
         return 0

@@ -8,10 +8,12 @@ from .imagenet import Features
 from .needed import OnSets
 from .page import collect
 from .poisoning import ATTACKS
+from .reference import Reference
 from .table import Table
 from .transfer import Transfer
 
 _ALL: tuple[Study, ...] = (
+    Reference(),
     Table(
         name="table-mnist",
         title="MNIST: the distilled sets and every baseline",

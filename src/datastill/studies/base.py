@@ -3,14 +3,14 @@
 import abc
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import migration
 from ..artifact.scores import CURVE, SCORE
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..locks import alone
 from ..planner import duration
 from ..runlog import say
@@ -38,6 +38,8 @@ class Part:
 class Study(abc.ABC):
     """The base class of studies. Subclasses are frozen records of settings, with an instance for each study."""
 
+    may_lack_parts: ClassVar[bool] = False
+    """Whether the section is written while parts are missing; it is then given the records of the others."""
     name: str
     """The name on the command line, and of the folder with the results."""
     title: str
@@ -59,6 +61,9 @@ class Study(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """Return all settings that decide the numbers, as plain JSON values; a folder holds results of one setting."""
 
+    def check(self, records: Records) -> None:  # noqa: B027
+        """Raise a `UserError` if a part was measured with settings that only this part has, and that changed since."""
+
     def prepare(self) -> None:  # noqa: B027
         """Make what all parts of the study need, as far as it is missing."""
 
@@ -67,31 +72,50 @@ class Study(abc.ABC):
         return {key: value for key, value in asdict(self).items() if key not in names}
 
 
-def run(study: Study, folder: Path) -> Path:
-    """Measure all parts that are not measured yet, and write the section and its picture.
+def run(study: Study, folder: Path, only: Sequence[str] = ()) -> Path:
+    """Measure the parts that are not measured yet, and write the section and its picture.
 
     Args:
         study: the study to measure.
         folder: the folder for study.json, parts/NAME.json for each measured part, work/NAME for runs that can be
             resumed, and in the end section.md and figure.svg.
+        only: names of parts to measure now, or beginnings of names up to a hyphen; empty: all parts.
 
     Returns:
         The path of the section.
 
     Raises:
-        UserError: the folder belongs to another study or to other settings, or what the study needs cannot be
-            made.
+        UserError: the folder or one of its parts belongs to another study or to other settings, what the study
+            needs cannot be made, or there is no part of a name in `only`.
         Stopped: SIGINT or SIGTERM was received; measured parts are kept, and an interrupted run can be resumed.
     """
+    parts = _chosen(study, only)
     with alone(folder):
         _belongs(study, folder)
+        study.check(_records(study, folder, partial=True))
         study.prepare()
-        _measure(study, folder)
+        _measure(study, folder, parts)
         return draw(study, folder)
 
 
-def _measure(study: Study, folder: Path) -> None:
+def _chosen(study: Study, only: Sequence[str]) -> list[Part]:
+    """Return the parts with these names, or with names that begin with one of them and a hyphen; all for no names."""
     parts = study.parts()
+    if only and not study.may_lack_parts:
+        raise UserError(f"the study {study.name} is about all of its parts together; leave --only out")
+    found = {name: [part for part in parts if f"{part.name}-".startswith(f"{name}-")] for name in only}
+    if missing := [name for name in only if not found[name]]:
+        raise unknown("part", missing[0], [part.name for part in parts])
+    return [part for part in parts if not only or any(part in some for some in found.values())]
+
+
+def _records(study: Study, folder: Path, *, partial: bool) -> Records:
+    """Read what was measured; parts that are missing are left out if `partial`."""
+    paths = {part.name: _record(folder, part) for part in study.parts()}
+    return {name: _measured(path) for name, path in paths.items() if path.exists() or not partial}
+
+
+def _measure(study: Study, folder: Path, parts: Sequence[Part]) -> None:
     left = [part for part in parts if not _record(folder, part).exists()]
     done = len(parts) - len(left)
     say(
@@ -110,9 +134,10 @@ def draw(study: Study, folder: Path) -> Path:
     """Write the section and its picture from the measured parts; return the path of the section.
 
     Raises:
-        UserError: a part is missing, or does not hold what the study measures.
+        UserError: a part is missing that the study needs, or does not hold what the study measures.
     """
-    records = {part.name: _measured(_record(folder, part)) for part in study.parts()}
+    records = _records(study, folder, partial=study.may_lack_parts)
+    study.check(records)
     try:
         picture, text = study.figure(records), study.text(records)
     except UserError:

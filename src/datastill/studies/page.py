@@ -63,7 +63,7 @@ def collect(results: Path, to: Path) -> Path:
 
 def _order(path: Path) -> tuple[bool, str]:
     """Return the key of a section for sorting: tables first, then by name."""
-    return not path.parent.name.startswith("table"), path.parent.name
+    return not path.parent.name.startswith(("reference", "table")), path.parent.name
 
 
 def _rows(path: Path, distilled: DistilledSet) -> Iterator[str]:

@@ -1,0 +1,63 @@
+"""The measurements of a cell of the reference table; each is kept in the folder of the cell, and made only once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artifact import DistilledSet, Teacher
+from ..config import Config
+from ..data import RealData
+from ..evaluation import Protocol, score
+from ..resuming import CONFIG
+from ..run import distill
+from ..storage.files import read_json, write_json
+from .peak import PeakMemory
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is in a JSON file, and measure and write it first if there is no such file."""
+    if not path.exists():
+        write_json(path, measure())
+    found: dict[str, Any] = read_json(path)
+    return found
+
+
+def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
+    """Distil a set in a folder, where a stopped run goes on, and return how it was made, as plain values."""
+    with PeakMemory() as peak:
+        made = distill(config, folder, data=data, resume=(folder / CONFIG).exists())
+    about = made.header.provenance
+    return {name: about[name] for name in ("datastill", "torch", "hardware", "threads", "iterations", "seconds")} | {
+        "peak_bytes": peak.nbytes
+    }
+
+
+def contents(distilled: DistilledSet) -> dict[str, Any]:
+    """Return the kind of labels, the bytes of the examples, and those of all else that a training needs.
+
+    All else is labels and step sizes, and the weights of the teacher if it gives the labels of each batch.
+    """
+    images = distilled.inputs.numel() * distilled.inputs.element_size()
+    others = distilled.nbytes - images
+    if isinstance(distilled.header.labels, Teacher) and (teacher := distilled.teacher_of_labels()):
+        others += sum(each.numel() * each.element_size() for each in teacher.state_dict().values())
+    kind = "hard" if distilled.hard else distilled.header.labels.column
+    return {"labels": kind, "image_bytes": images, "label_bytes": others}
+
+
+def measured(
+    distilled: DistilledSet, data: RealData, protocols: Mapping[str, Protocol], folder: Path
+) -> list[dict[str, Any]]:
+    """Return the scores of a set on the test split by each protocol."""
+
+    def one(protocol: Protocol) -> dict[str, Any]:
+        return score(distilled, data, protocol, progress=True).as_dict()
+
+    return [
+        kept(folder / f"{name}.json", lambda protocol=protocol: one(protocol)) for name, protocol in protocols.items()
+    ]
+
+
+def own_score(distilled: DistilledSet) -> dict[str, Any]:
+    """Return the score that the run of a set has measured, without its curve."""
+    return {name: value for name, value in (distilled.header.score or {}).items() if name != "curve"}

@@ -1,0 +1,138 @@
+"""The text of the reference table: what was equal for all rows, and the table of each benchmark."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..report import spread
+from .base import Records
+from .published import ALL_DATA, HIGHEST, ROWS, Published
+from .reference_rows import Benchmark, Labels, Row
+
+KINDS: Mapping[Labels, str] = {
+    "hard": "hard labels",
+    "soft": "learned labels",
+    "teacher once": "labels that a teacher gave once, stored",
+    "teacher": "labels of a teacher, of each batch",
+}
+"""The groups of rows: accuracies with different kinds of labels are not compared."""
+COLUMNS = 10
+EMPTY = "–"
+
+
+def introduction(records: Records, *, parts: int, networks: int, full_epochs: int) -> str:
+    """Write what was equal for all rows, and what was not run.
+
+    Args:
+        records: the measured parts.
+        parts: the number of all parts.
+        networks: how many networks measure each set.
+        full_epochs: passes over all real images in the row of all data.
+    """
+    hardware = {score["hardware"] for record in records.values() for score in record.get("scores", ())}
+    seconds = sum(record["part_seconds"] for record in records.values())
+    took = f", in {seconds / 60:.0f} minutes ({', '.join(sorted(hardware))})" if hardware else ""
+    return f"""{len(records)} of {parts} parts were measured{took}.
+The others are marked "not run"; nothing is estimated.
+
+**Budget**: at most 20 minutes on two CPU cores for each set. This includes the networks that a method trains on the
+real data first: a teacher, or experts. The numbers of outer iterations were fixed from processor times of single
+iterations on CIFAR-10 (one thread of an AMD EPYC processor with AVX2), not from accuracies. They are equal for all
+data, and so are all settings but mirroring: digits are not mirrored. The table has the seconds that passed: of the
+outer iterations, with one short validation, and of the networks that were trained first.
+
+**Evaluation**: each row is one set (seed 0), from the last iteration of its run. {networks} networks that no run has
+seen are trained on it and measured on the test split, which is read once for each column. The spread is the standard
+deviation over these networks, not over sets. `shuffled-300` is one program for all sets: ConvNet-3 of width 128, 300
+epochs, SGD with momentum, siamese augmentation, cross-entropy also for labels of a teacher. The own program is the
+program of the set: learned step sizes for dataset distillation, `shuffled-300-adam` for all others. The network of the
+third column was not used to make any set; it is trained by `shuffled-300`. Sets are made with narrower ConvNets.
+
+**Labels**: rows with different kinds of labels are in groups of their own and are not to be compared with each other. A
+teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
+each batch when it is trained. No row stores decoded images. Bytes are those of 32-bit numbers; label bytes include
+step sizes, and the weights of a teacher that every training needs.
+
+**All real images**: one network, {full_epochs} epochs by the same evaluator, as more do not fit into half an hour.
+
+**Published**: [F] read in a file of the authors' repository or in the text of a paper, [I] read off a picture of
+results, [T] from an issue thread. The number is of the named method, or of a later one of its kind, with another budget
+and another evaluation."""
+
+
+def table(
+    benchmark: Benchmark,
+    rows: Sequence[Row],
+    records: Mapping[str, dict[str, Any] | None],
+    whole: dict[str, Any] | None,
+    *,
+    other: str,
+) -> str:
+    """Write the table of a benchmark: in each group of labels, the set with the highest accuracy comes first.
+
+    Args:
+        benchmark: the data and the size of the sets.
+        rows: the methods.
+        records: what was measured, by the name of a row; None: it was not run.
+        whole: what was measured with all real images.
+        other: the architecture of the third column.
+    """
+    published, highest = ROWS.get(benchmark.key, {}), HIGHEST.get(benchmark.key, {})
+    accuracies = ("`shuffled-300`, %", "own program, %", f"{other}, %")
+    costs = ("networks", "image kB", "label kB", "seconds", "memory, MB")
+    lines = [
+        f"### {benchmark.title}, {benchmark.ipc} per class\n",
+        "| " + " | ".join(["set", *accuracies, *costs, "published, %"]) + " |",
+        "|---" * COLUMNS + "|",
+        *_groups(rows, records, published),
+        _line("**all real images**", "", whole, ALL_DATA.get(benchmark.name)),
+    ]
+    if highest:
+        best = "; ".join(f"{kind}: {each}" for kind, each in highest.items())
+        lines.append(f"\nHighest published with a ConvNet: {best}.")
+    return "\n".join(lines)
+
+
+def _groups(
+    rows: Sequence[Row], records: Mapping[str, dict[str, Any] | None], published: Mapping[str, Published]
+) -> Iterator[str]:
+    """Yield the lines of each kind of labels, after a line with its name."""
+    for kind, words in KINDS.items():
+        some = sorted((row for row in rows if row.labels == kind), key=lambda row: _order(records[row.name]))
+        if some:
+            yield f"| *{words}* " + "| " * (COLUMNS - 1) + "|"
+        for row in some:
+            record = records[row.name]
+            yield _line(row.title, _seconds(row, record) if record else "", record, published.get(row.name))
+
+
+def _order(record: dict[str, Any] | None) -> float:
+    """Return the key of a row for sorting: the highest accuracy first, rows that were not run last."""
+    return -record["scores"][0]["mean"] if record else 1.0
+
+
+def _line(title: str, seconds: str, record: dict[str, Any] | None, published: Published | None) -> str:
+    cells = [*_measured(record, seconds)] if record else ["not run", *[EMPTY] * (COLUMNS - 3)]
+    return "| " + " | ".join([title, *cells, str(published or EMPTY)]) + " |"
+
+
+def _measured(record: dict[str, Any], seconds: str) -> Iterator[str]:
+    """Yield the cells of a measured row between its title and the published number."""
+    scores = record["scores"]
+    for column in range(3):
+        yield _accuracy(scores[column]) if column < len(scores) else EMPTY
+    yield str(scores[0]["n"])
+    yield f"{record['image_bytes'] / 1000:.1f}"
+    yield f"{record['label_bytes'] / 1000:.1f}"
+    yield seconds or EMPTY
+    yield f"{record['peak_bytes'] / 1e6:.0f}" if "peak_bytes" in record else EMPTY
+
+
+def _accuracy(score: dict[str, Any]) -> str:
+    return spread(score["mean"], score["sd"] if score["n"] > 1 else None)
+
+
+def _seconds(row: Row, record: dict[str, Any]) -> str:
+    """Write the seconds of the outer iterations, and those of the networks that are trained first."""
+    parts = [f"{record['seconds']:.0f}"] if row.iterations else []
+    parts += [f"{record['pool_seconds']:.0f} ({row.pool})"] if row.pool else []
+    return " + ".join(parts)
