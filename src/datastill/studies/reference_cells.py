@@ -1,8 +1,10 @@
 """The measurements of a cell of the reference table; each is kept in the folder of the cell, and made only once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..artifact import DistilledSet, Teacher
 from ..config import Config
@@ -33,16 +35,19 @@ def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
 
 
 def contents(distilled: DistilledSet) -> dict[str, Any]:
-    """Return the kind of labels, the bytes of the examples, and those of all else that a training needs.
+    """Return the kind of labels, the bytes of the examples and step sizes in the file, and the bytes of the labels.
 
-    All else is labels and step sizes, and the weights of the teacher if it gives the labels of each batch.
+    The labels include the weights of the teacher if it gives the labels of each batch.
     """
-    images = distilled.inputs.numel() * distilled.inputs.element_size()
-    others = distilled.nbytes - images
+    labels, weights = _nbytes([distilled.targets]), 0
     if isinstance(distilled.header.labels, Teacher) and (teacher := distilled.teacher_of_labels()):
-        others += sum(each.numel() * each.element_size() for each in teacher.state_dict().values())
+        weights = _nbytes(teacher.state_dict().values())
     kind = "hard" if distilled.hard else distilled.header.labels.column
-    return {"labels": kind, "image_bytes": images, "label_bytes": others}
+    return {"labels": kind, "image_bytes": distilled.nbytes - labels, "label_bytes": labels + weights}
+
+
+def _nbytes(tensors: Iterable[Tensor]) -> int:
+    return sum(each.numel() * each.element_size() for each in tensors)
 
 
 def measured(

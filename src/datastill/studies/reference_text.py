@@ -49,8 +49,9 @@ third column was not used to make any set; it is trained by `shuffled-300`. Sets
 
 **Labels**: rows with different kinds of labels are in groups of their own and are not to be compared with each other. A
 teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
-each batch when it is trained. No row stores decoded images. Bytes are those of 32-bit numbers; label bytes include
-step sizes, and the weights of a teacher that every training needs.
+each batch when it is trained. No row stores decoded images. Bytes are those of the file: a real pixel takes one byte
+and a learned one four (one after `datastill pack`); image bytes include step sizes, and label bytes the weights of a
+teacher that every training needs.
 
 **All real images**: one network, {full_epochs} epochs by the same evaluator, as more do not fit into half an hour.
 
