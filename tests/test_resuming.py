@@ -250,7 +250,7 @@ def test_killed_at_any_step_of_writing_a_run_ends_as_if_it_had_not_been(
     monkeypatch.setattr(datastill.run, "write_report", lambda folder: write_text(folder / "report.html", ""))
     monkeypatch.setattr(datastill.run, "validate", lambda *_: {"mean": 0.5, "sd": 0.0, "n": 1})
     monkeypatch.setattr(
-        datastill.run, "final_score", lambda run, one: score(one, run.data, run.config.protocol).as_dict()
+        datastill.run, "final_score", lambda run, one, _: score(one, run.data, run.config.protocol).as_dict()
     )
     whole, resumed = distill(config, tmp_path / "whole", data=DATA), 0
     for number in range(2, 1000, 4):  # five steps for each file: each kind of step has its turn

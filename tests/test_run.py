@@ -76,7 +76,7 @@ def test_the_random_sets_have_the_size_of_the_set(finished: Path, monkeypatch: p
         return SimpleNamespace(mean=0.5)
 
     monkeypatch.setattr(datastill.run, "score", scored)
-    datastill.run.compare(run, distilled)
+    datastill.run.compare(run, distilled, finished)
     assert [one.inputs.shape for one in measured] == [distilled.inputs.shape] * 2
     assert [one.batches for one in measured] == [distilled.batches] * 2
 

@@ -15,6 +15,8 @@ from .data import RealData, load_data
 from .effects import must_use_given_data
 from .errors import UserError
 from .evaluation import curve, score
+from .evaluation.kept import FILE as EVALUATION
+from .evaluation.kept import kept_for
 from .identity import data_identity, files_identity
 from .locks import alone
 from .loop import Stopped, optimise
@@ -98,7 +100,7 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
         run = with_program(run, state.kept)
     distilled = artifact(run, state.kept, state)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
-    scored = distilled.with_score(final_score(run, distilled))
+    scored = distilled.with_score(final_score(run, distilled, folder))
     distributed.on_first_rank(lambda: _finish(folder, scored))
     return scored
 
@@ -129,7 +131,8 @@ def _finish(folder: Path, scored: DistilledSet) -> None:
     scored.save(folder / SET)
     write_json(folder / "score.json", scored.header.score)
     write_report(folder)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in (EVALUATION, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _go_on(run: Run, state: RunState, folder: Path) -> RunState:
@@ -171,27 +174,32 @@ def validate(run: Run, state: State) -> dict[str, float]:
     return {"mean": found.mean, "sd": found.sd, "n": found.n}
 
 
-def final_score(run: Run, distilled: DistilledSet) -> dict[str, Any]:
-    """Measure the score on the test split, the accuracy after each gradient step, and the random real sets."""
-    found = score(distilled, run.data, run.config.protocol, progress=True).as_dict()
+def final_score(run: Run, distilled: DistilledSet, folder: Path) -> dict[str, Any]:
+    """Measure the score on the test split, the accuracy after each gradient step, and the random real sets.
+
+    Values that were measured before the run was stopped are read from its folder.
+    """
+    found = score(distilled, run.data, run.config.protocol, progress=True, folder=folder).as_dict()
     found["curve"] = curve(distilled, run.data, run.config.protocol)
     if run.config.random_sets:
-        found["baseline"] = compare(run, distilled)
+        found["baseline"] = compare(run, distilled, folder)
     return found
 
 
-def compare(run: Run, distilled: DistilledSet) -> dict[str, Any]:
+def compare(run: Run, distilled: DistilledSet, folder: Path) -> dict[str, Any]:
     """Measure sets of random real images that have the size of `distilled`, under the protocol of the run.
 
     If a teacher gives the labels of the set, it gives theirs, too.
     """
     count = run.config.random_sets
-    shared, means = Beside.of(distilled, run.data), []
+    shared, kept = Beside.of(distilled, run.data), kept_for(folder, "random real sets", distilled, count)
+    means = [mean for (mean,) in kept.rows()]
     random = RandomReal() if shared.taught_like else RandomReal(teacher_labels=run.method.teacher_labels)
-    with ProgressLine("random real sets", total=count, unit="set") as line:
-        for seed in range(count):
+    with ProgressLine("random real sets", total=count, done=len(means), unit="set") as line:
+        for seed in range(len(means), count):
             one = shared.made(random, seed=seed)
             means.append(score(one, run.data, run.config.protocol, measures=()).mean)
+            kept.keep([[mean] for mean in means])
             line.update(seed + 1, f"best {max(means):.2%}")
     return {
         "kind": "random real",

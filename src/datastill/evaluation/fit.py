@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from ..program import labels_from, train_stack
 from ..training import inner_loss
 from .protocol import Protocol
 
+Value = TypeVar("Value")
 NETWORKS_PER_BATCH = 20
 """The number of networks that are trained in one batch; wide networks on CPU are faster one by one (docs/LOG.md)."""
 
@@ -78,9 +80,24 @@ def trained(
     """
     if not len(thetas):  # one of several processes may have no network
         return
-    for some in thetas.split(1 if network.wide and thetas.device.type == "cpu" else NETWORKS_PER_BATCH):
+    for some in thetas.split(_together(network, thetas)):
         steps = along(distilled, protocol, network, some)
         yield deque(steps, maxlen=1).pop()  # keep only the last step, as all steps would fill the memory
+
+
+def whole_groups(rows: list[Value], network: Network, thetas: Float[Tensor, "networks size"]) -> list[Value]:
+    """Return the rows of the first networks that `trained` trains in groups of which every network has a row.
+
+    The others are trained in groups of the same networks as if there were no rows, so they get equal bits.
+    """
+    if len(rows) >= len(thetas):
+        return rows[: len(thetas)]
+    return rows[: len(rows) - len(rows) % _together(network, thetas)]
+
+
+def _together(network: Network, thetas: Float[Tensor, "networks size"]) -> int:
+    """Return how many networks `trained` trains in one batch."""
+    return 1 if network.wide and thetas.device.type == "cpu" else NETWORKS_PER_BATCH
 
 
 def along(

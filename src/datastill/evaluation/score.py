@@ -5,12 +5,12 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from .. import distributed
 from ..artifact import DistilledSet
@@ -22,6 +22,7 @@ from . import fit
 from .answerers import NearestNeighbours
 from .answers import Answers
 from .fit import along, unseen
+from .kept import Kept, kept_for
 from .matching import matched
 from .protocol import Protocol
 
@@ -51,7 +52,7 @@ class Score:
     accuracies: list[float]
     """Accuracy of each network."""
     seconds: float
-    """Seconds that the evaluation took."""
+    """Seconds that the evaluation took, since it was last begun."""
     hardware: str
     """Kind of the machine, e.g. ``2-core x86_64 CPU``."""
     protocol: dict[str, Any]
@@ -80,6 +81,7 @@ def score(
     measures: Sequence[Measure] | None = None,
     trust: bool = False,
     progress: bool = False,
+    folder: Path | None = None,
 ) -> Score:
     """Train unseen networks on the set alone and measure each on a split of the real data.
 
@@ -95,6 +97,7 @@ def score(
             asks for.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
+        folder: keep the values of finished networks in this folder, and do not measure again those that it holds.
 
     Raises:
         UserError: the data does not fit the set, the network cannot take the images, or the set needs trust.
@@ -110,7 +113,9 @@ def score(
         found = {"after": [[measure(answers, real.labels) for measure in chosen]]}
     else:
         purpose = f"{split} networks"
-        found = _measured(distilled, resolved, real, purpose, chosen, trained=trained, quiet=not progress)
+        settings = [resolved.as_plain(), split, len(real), trained, [measure.name for measure in chosen]]
+        kept = kept_for(folder, "networks", distilled, settings) if folder else None
+        found = _measured(distilled, resolved, real, purpose, chosen, kept, trained=trained, quiet=not progress)
         resolved = replace(resolved, networks=len(found["after"]))  # a pool may have fewer networks
     accuracies = [values[0] for values in found["after"]]
     if progress:
@@ -145,6 +150,7 @@ def _measured(
     real: Split,
     purpose: str,
     measures: Sequence[Measure],
+    kept: Kept | None,
     *,
     trained: bool,
     quiet: bool,
@@ -153,17 +159,20 @@ def _measured(
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]
     answers = Answers(network, distilled, real, len(thetas))
-    stages: dict[str, Iterable[Tensor]] = {"before": [thetas]} if trained and len(measures) > 1 else {}
-    stages["after"] = fit.trained(distilled, protocol, network, thetas) if trained else [thetas]
-    found: dict[str, list[list[float]]] = {}
-    with ProgressLine("evaluate", total=len(thetas) * len(stages), unit="network", quiet=quiet) as line:
-        for stage, stacks in stages.items():
-            rows: list[list[float]] = []
+    before: list[list[float]] = []
+    after = fit.whole_groups(kept.rows(), network, thetas) if kept else []
+    stages = [(before, [thetas])] if trained and len(measures) > 1 else []
+    left = thetas[len(after) :]
+    stages.append((after, fit.trained(distilled, protocol, network, left) if trained else [left]))
+    total = len(thetas) * len(stages)
+    with ProgressLine("evaluate", total=total, done=len(after), unit="network", quiet=quiet) as line:
+        for rows, stacks in stages:
             for one in answers.each(theta for some in stacks for theta in some):
                 rows.append([measure(one, real.labels) for measure in measures])
-                done = len(rows) + sum(map(len, found.values()))
-                line.update(done, f"mean {statistics.fmean(values[0] for values in rows):.2%}")
-            found[stage] = rows
+                if kept and rows is after:
+                    kept.keep(after)
+                line.update(len(before) + len(after), f"mean {statistics.fmean(values[0] for values in rows):.2%}")
+    found = {"before": before, "after": after} if before else {"after": after}
     return {stage: distributed.gathered(rows) for stage, rows in found.items()}
 
 
