@@ -5,12 +5,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from .. import distributed
 from ..artifact import DistilledSet
@@ -26,6 +27,8 @@ from .kept import Kept, kept_for
 from .matching import matched
 from .protocol import Protocol
 
+Rows = list[list[float]]
+"""The values of several measures, a row for each network."""
 CURVE, LONG_CURVE = (10, 2000), (2, 500)
 """The largest numbers of networks and of images that a curve is measured with; the second is for long programs, whose
 curve would otherwise take longer than the score."""
@@ -154,14 +157,14 @@ def _measured(
     *,
     trained: bool,
     quiet: bool,
-) -> dict[str, list[list[float]]]:
+) -> dict[str, Rows]:
     """Return the values of the measures of each network, after training and, of several measures, before it."""
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]
     answers = Answers(network, distilled, real, len(thetas))
-    before: list[list[float]] = []
-    after = fit.whole_groups(kept.rows(), network, thetas) if kept else []
-    stages = [(before, [thetas])] if trained and len(measures) > 1 else []
+    before: Rows = []
+    after: Rows = fit.whole_groups(kept.rows(), network, thetas) if kept else []
+    stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if trained and len(measures) > 1 else []
     left = thetas[len(after) :]
     stages.append((after, fit.trained(distilled, protocol, network, left) if trained else [left]))
     total = len(thetas) * len(stages)
