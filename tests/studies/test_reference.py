@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from datastill.cli import main
-from datastill.data import DataSettings
+from datastill.data import DataSettings, load_data
 from datastill.errors import UserError
 from datastill.loop import Stopped
+from datastill.making import prepare
 from datastill.methods import METHODS
 from datastill.pretraining import PoolSettings
 from datastill.program import PROGRAMS
@@ -18,8 +19,8 @@ from datastill.studies import STUDIES, draw, run
 from datastill.studies.curves import EXAMPLES
 from datastill.studies.published import HIGHEST
 from datastill.studies.published import ROWS as PUBLISHED
-from datastill.studies.reference import Reference
-from datastill.studies.reference_rows import BENCHMARKS, POOLS, ROWS, Benchmark
+from datastill.studies.reference import SPEED, Reference
+from datastill.studies.reference_rows import BENCHMARKS, POOL_SECONDS, POOLS, ROWS, Benchmark
 
 NOT_IN_THE_TABLE: dict[str, str] = {}
 """Methods without a row, each with the reason."""
@@ -68,6 +69,19 @@ def test_every_cell_has_settings_and_every_published_number_a_row() -> None:
         assert bool(row.method.rates()) == (row.iterations.keys() == row.each.keys() == {1, 10}), row.name
     assert "cifar10-10-average" not in study.cells, "there is one average of a class"
     json.dumps([study._about(part.name) for part in study.parts()])
+
+
+def test_a_row_has_settings_that_its_method_takes(tmp_path: Path) -> None:
+    """Nothing is distilled here: settings, networks and pools are checked as a run checks them before it begins."""
+    pools = {kind: replace(each, epochs=2, count=1, snapshots=3, batch=512) for kind, each in POOLS.items()}
+    study = Reference(benchmarks=(DIGITS, replace(DIGITS, ipc=10)), pools=pools)
+    run(study, tmp_path, ["digits-teacher", "digits-experts"])
+    data = load_data(DIGITS.data)
+    for name, (benchmark, row) in study.cells.items():
+        file = str(tmp_path / f"work/digits-{row.pool}.safetensors") if row.pool else ""
+        method = prepare(study._config(benchmark, row, file), data).method
+        assert method.name in name
+        assert row.processor_seconds(benchmark.ipc) + POOL_SECONDS.get(row.pool, 0) < 1200 * SPEED
 
 
 def test_a_stopped_study_goes_on_and_says_what_was_not_run(

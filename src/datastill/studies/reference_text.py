@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import counted
 from ..report import spread
 from .base import Records
 from .published import ALL_DATA, HIGHEST, ROWS, Published
@@ -38,14 +39,15 @@ The others are marked "not run"; nothing is estimated.
 real data first: a teacher, or experts. The numbers of outer iterations were fixed from processor times of single
 iterations on CIFAR-10 (one thread of an AMD EPYC processor with AVX2), not from accuracies. They are equal for all
 data, and so are all settings but mirroring: digits are not mirrored. The table has the seconds that passed: of the
-outer iterations, with one short validation, and of the networks that were trained first.
+outer iterations, with one short validation, and of the networks that were trained first. Memory is the largest of the
+process, with the real data.
 
-**Evaluation**: each row is one set (seed 0), from the last iteration of its run. {networks} networks that no run has
-seen are trained on it and measured on the test split, which is read once for each column. The spread is the standard
-deviation over these networks, not over sets. `shuffled-300` is one program for all sets: ConvNet-3 of width 128, 300
-epochs, SGD with momentum, siamese augmentation, cross-entropy also for labels of a teacher. The own program is the
-program of the set: learned step sizes for dataset distillation, `shuffled-300-adam` for all others. The network of the
-third column was not used to make any set; it is trained by `shuffled-300`. Sets are made with narrower ConvNets.
+**Evaluation**: each row is one set (seed 0), from the last iteration of its run. Networks that no run has seen
+({networks} for each column) are trained on it and measured on the test split, which is read once. The spread is the
+standard deviation over these networks, not over sets. `shuffled-300` is one program for all sets: ConvNet-3 of width
+128, 300 epochs, SGD with momentum, siamese augmentation, cross-entropy also for labels of a teacher. The own program is
+the program of the set: learned step sizes for dataset distillation, `shuffled-300-adam` for all others. The network of
+the third column was not used to make any set; it is trained by `shuffled-300`. Sets are made with narrower ConvNets.
 
 **Labels**: rows with different kinds of labels are in groups of their own and are not to be compared with each other. A
 teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
@@ -53,7 +55,8 @@ each batch when it is trained. No row stores decoded images. Bytes are those of 
 and a learned one four (one after `datastill pack`); image bytes include step sizes, and label bytes the weights of a
 teacher that every training needs.
 
-**All real images**: one network, {full_epochs} epochs by the same evaluator, as more do not fit into half an hour.
+**All real images**: one network, {counted(full_epochs, "epoch")} by the same evaluator: more do not fit into half
+an hour.
 
 **Published**: [F] read in a file of the authors' repository or in the text of a paper, [I] read off a picture of
 results, [T] from an issue thread. The number is of the named method, or of a later one of its kind, with another budget
