@@ -314,6 +314,7 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "label_source",
         "migration",
         "modes",
+        "parts",
         "rng",
         "user_images",
         "user_modules",

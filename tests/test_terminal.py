@@ -65,7 +65,16 @@ def comparison() -> Table:
         for accuracies in ([0.5, 0.6], [0.7, 0.8])
     ]  # fmt: skip
     behind = Difference(mean=0.375, low=0.057, high=0.693, n=2, paired=True, confidence=0.95)
-    about = {"method": "", "examples": 10, "bytes": 123_456, "network": "mlp", "sets": 2, "scores": scores}
+    about = {
+        "method": "",
+        "pixels": "plain",
+        "examples": 10,
+        "bytes": 123_456,
+        "network": "mlp",
+        "sets": 2,
+        "scores": scores,
+    }
+    about["pixels"] = "plain"
     first = Row(name=NAME, labels="hard", difference=None, **about)
     return _as_table("mlp", [first, Row(name="b", labels="soft", difference=behind, **about)])
 

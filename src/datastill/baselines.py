@@ -27,7 +27,7 @@ class Beside:
     data: RealData
     """The real data, with its classes in the order of the set if the objective names classes."""
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
     steps: int = 1
     """Gradient steps in an epoch; each step uses other images."""
     program: Program | None = None
@@ -69,7 +69,7 @@ class Beside:
         return cls(
             config=Config(**fields | changes),
             data=matched(distilled, data) if header.objective.names_classes else data,
-            ipc=distilled.size // distilled.classes,
+            ipc=distilled.ipc,
             steps=distilled.batches,
             program=None if isinstance(distilled.program.order, Ordered) else distilled.program,
             taught_like=distilled if taught else None,

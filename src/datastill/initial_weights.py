@@ -1,6 +1,6 @@
 """The start of a run: initial weights of networks, and the distilled set of a warm start."""
 
-from .artifact import DistilledSet
+from .artifact import DistilledSet, examples_of
 from .bundled import load
 from .config import Config
 from .data import RealData
@@ -62,9 +62,12 @@ def as_start(earlier: DistilledSet, data: RealData) -> SyntheticData:
     """Return the set as synthetic data, with its examples normalised by the mean and standard deviation of `data`."""
     if earlier.targets.dim() == 3:
         raise UserError("the labels of the warm start are other ones in each epoch, which cannot be learned on")
-    examples = data.space.renormalised(earlier.original().to(data.like))
+    space, own = data.space, earlier.header.space
+    images = space.renormalised(own.original(earlier.images).to(data.like))
     targets, program = earlier.targets.to(data.device), earlier.program.to(data.like)
-    return SyntheticData(inputs=examples, targets=targets, program=program)
+    return SyntheticData(
+        **examples_of(images, earlier.header.enlarged), factor=earlier.header.enlarged, targets=targets, program=program
+    )
 
 
 def initial_weights(config: Config, network: Network, earlier: DistilledSet | None) -> Draws:

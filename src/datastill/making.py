@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from . import __version__, distributed
-from .artifact import DistilledSet, Header, source_of
+from .artifact import DistilledSet, Header, examples_of, source_of
 from .config import Config, as_dict, differences, method_as_dict
 from .data import RealData, load_data
 from .device import pick_device
@@ -226,14 +226,16 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
         network=config.network,
         start=draws.start,
         frozen=task.network.sha256(),
+        enlarged=synthetic.factor,
         labels=taught.header.labels if taught else synthetic.labels or source_of(synthetic.targets),
         objective=config.objective,
         method=config.method.name,
         config=as_dict(config),
         provenance=provenance(run, end) if end else {},
     )
+    stored = synthetic.inputs if synthetic.stored is None else synthetic.stored
     return DistilledSet(
-        inputs=synthetic.inputs.float().cpu(),
+        **examples_of(stored.float().cpu(), synthetic.factor),
         targets=synthetic.targets.cpu(),
         program=_program(run, synthetic).to(torch.zeros(0)),
         header=header,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot, softplus
 from .data import RealData
 from .errors import UserError, at_least
 from .label_source import LabelSource
+from .parts import cut, enlarged, enlarged_gradient, must_divide, part_shape, reduced, together
 from .program import Program
 
 StartFrom = Literal["real", "noise"]
@@ -36,99 +37,131 @@ class SyntheticData:
     """Where the labels come from that networks are trained with. None: `targets` are the labels."""
     teacher: nn.Module | None = None
     """The trained network that gives the labels, if they come from one; `targets` are then classes."""
+    factor: int = 1
+    """Parts along each side of a stored image, from which `inputs` are enlarged; see `datastill.parts`."""
+    stored: Float[Tensor, "m *shape"] | None = None
+    """With a factor above 1, the stored images; None: they are `inputs`."""
+
+    @property
+    def parts(self) -> Float[Tensor, "n *part"]:
+        """The parts of stored images from which examples are enlarged; with factor 1, the examples."""
+        return self.inputs if self.stored is None else cut(self.stored, self.factor)
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Coordinates z in which examples are learned: x = (z * scale) directions^T, or x = z for pixels.
+    """Coordinates z in which examples are learned: x = (z * scale) directions^T, or x = z for pixels, enlarged.
 
     In principal coordinates a step of Adam moves an example along a direction in proportion to how far real images vary
-    along it, so the noise of hypergradients goes less into directions in which they do not vary (docs/LOG.md).
+    along it, so the noise of hypergradients goes less into directions in which they do not vary (docs/LOG.md). With a
+    factor, what is learned are the parts of stored images, and examples are these parts enlarged.
     """
 
     directions: Float[Tensor, "values values"] | None = None
     scale: Float[Tensor, " values"] | None = None
+    factor: int = 1
 
-    def coordinates(self, examples: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
-        """Return the coordinates of examples."""
+    def coordinates(self, parts: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return the coordinates of examples, or of the parts that examples are enlarged from."""
         if self.directions is None or self.scale is None:
-            return examples
-        return (examples.reshape(-1, len(self.scale)) @ self.directions / self.scale).view(examples.shape)
+            return parts
+        return (parts.reshape(-1, len(self.scale)) @ self.directions / self.scale).view(parts.shape)
 
-    def examples(self, coordinates: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
-        """Return examples in normalised pixels from their coordinates."""
+    def parts(self, coordinates: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+        """Return the parts that examples are enlarged from, in normalised pixels; with factor 1, the examples."""
         if self.directions is None or self.scale is None:
             return coordinates
         return ((coordinates.reshape(-1, len(self.scale)) * self.scale) @ self.directions.T).view(coordinates.shape)
 
-    def gradient(self, gradient: Float[Tensor, "*some"]) -> Float[Tensor, "*some"]:
+    def examples(self, coordinates: Float[Tensor, "*n_part"]) -> Float[Tensor, "*n_shape"]:
+        """Return examples in normalised pixels from their coordinates."""
+        return enlarged(self.parts(coordinates), self.factor)
+
+    def gradient(self, gradient: Float[Tensor, "*n_shape"]) -> Float[Tensor, "*n_part"]:
         """Return the gradient with respect to coordinates, given the gradient with respect to examples."""
+        gradient = enlarged_gradient(gradient, self.factor)
         if self.directions is None or self.scale is None:
             return gradient
         return ((gradient.reshape(-1, len(self.scale)) @ self.directions) * self.scale).view(gradient.shape)
 
+    def made(self, coordinates: Float[Tensor, "n *part"]) -> dict[str, Any]:
+        """Return the fields of `SyntheticData` that say what its examples are, by name."""
+        parts = self.parts(coordinates)
+        stored = together(parts, self.factor) if self.factor > 1 else None
+        return {"inputs": enlarged(parts, self.factor), "factor": self.factor, "stored": stored}
 
-def choose_coordinates(data: RealData, coordinates: Coordinates) -> Coordinates:
+
+def choose_coordinates(data: RealData, coordinates: Coordinates, factor: int = 1) -> Coordinates:
     """Return the coordinates that ``auto`` means for `data`: principal, or pixels if images have too many values."""
     if coordinates != "auto":
         return coordinates
-    return "principal" if math.prod(data.shape) <= MOST_VALUES else "pixels"
+    return "principal" if math.prod(data.shape) // factor**2 <= MOST_VALUES else "pixels"
 
 
-def must_have_coordinates(data: RealData, coordinates: Coordinates) -> None:
-    """Raise a `UserError` if the images have too many values for these coordinates."""
-    values = math.prod(data.shape)
-    if choose_coordinates(data, coordinates) == "principal" and values > MOST_VALUES:
+def must_have_coordinates(data: RealData, coordinates: Coordinates, factor: int = 1) -> None:
+    """Raise a `UserError` if the images, or their parts, have too many values for these coordinates."""
+    values = math.prod(part_shape(data.shape, factor))
+    if choose_coordinates(data, coordinates, factor) == "principal" and values > MOST_VALUES:
         raise UserError(
             f"{data.space.words} have {values} values, and principal coordinates are for at most {MOST_VALUES}; take "
             f"--method.coordinates pixels or smaller {data.space.nouns}"
         )
 
 
-def basis(data: RealData, coordinates: Coordinates) -> Basis:
+def basis(data: RealData, coordinates: Coordinates, factor: int = 1) -> Basis:
     """Return the basis of these coordinates for `data`; its scales have a mean square of 1, like normalised pixels.
+
+    With a factor, principal coordinates are those of real images that are reduced to the size of a part.
 
     Raises:
         UserError: the images have too many values for principal coordinates.
     """
-    if choose_coordinates(data, coordinates) == "pixels":
-        return Basis()
-    must_have_coordinates(data, coordinates)
-    directions, deviations = data.principal
+    if choose_coordinates(data, coordinates, factor) == "pixels":
+        return Basis(factor=factor)
+    must_have_coordinates(data, coordinates, factor)
+    directions, deviations = data.principal(factor)
     scale = deviations / deviations.square().mean().sqrt().clamp(min=1e-12)
-    return Basis(directions, scale.clamp(min=LEAST_SCALE))
+    return Basis(directions, scale.clamp(min=LEAST_SCALE), factor)
 
 
 def start_examples(
-    data: RealData, *, ipc: int, steps: int, start: StartFrom, generator: torch.Generator
-) -> Float[Tensor, "steps b *shape"]:
+    data: RealData, *, ipc: int, steps: int, start: StartFrom, generator: torch.Generator, factor: int = 1
+) -> Float[Tensor, "steps b *part"]:
     """Return normalised examples to start learning from; each step has every class equally often, in class order.
+
+    With a factor, they are the parts of stored images, and each comes from another real image: b is factor^2 times
+    larger, and those of one stored image lie one after the other.
 
     Args:
         data: real data; ``real`` examples are drawn from its train split.
-        ipc: images per class in total; a multiple of `steps`.
+        ipc: stored images per class in total; a multiple of `steps`.
         steps: number of batches of synthetic examples.
         start: ``real`` images, or ``noise`` from N(0, 1) (Wang et al. 2018).
         generator: the random generator that draws images or noise.
+        factor: parts along each side of a stored image.
 
     Raises:
-        UserError: `ipc` is not a multiple of `steps`, or a class has fewer than `ipc` images.
+        UserError: `ipc` is not a multiple of `steps`, a class has fewer than ipc * factor^2 images, or images cannot be
+            divided into such parts.
     """
-    must_start(data, ipc=ipc, steps=steps, start=start)
+    must_start(data, ipc=ipc, steps=steps, start=start, factor=factor)
+    each = ipc * factor**2
     if start == "noise":
-        shape = (steps, data.classes * (ipc // steps), *data.shape)
+        shape = (steps, data.classes * (each // steps), *part_shape(data.shape, factor))
         return torch.randn(shape, generator=generator, dtype=data.dtype).to(data.device)
-    chosen = data.by_class(ipc, generator)
-    return by_step(data.normalise(data.train.images[chosen.flatten()]).unflatten(0, chosen.shape), steps)
+    chosen = data.by_class(each, generator)
+    images = reduced(data.normalise(data.train.images[chosen.flatten()]), factor)
+    return by_step(images.unflatten(0, chosen.shape), steps)
 
 
-def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom) -> None:
+def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom, factor: int = 1) -> None:
     """Raise a `UserError` if `start_examples` cannot give examples for these arguments."""
     at_least("steps", steps, 1)
     at_least("ipc (images per class)", ipc, 1)
+    must_divide(data.shape, factor)
     must_share_evenly(ipc, steps)
     if start == "real":
-        data.must_have(ipc)
+        data.must_have(ipc * factor**2)
 
 
 def by_step(images: Float[Tensor, "classes each *shape"], steps: int) -> Float[Tensor, "steps b *shape"]:
@@ -151,9 +184,9 @@ def must_share_evenly(ipc: int, steps: int) -> None:
         )
 
 
-def start_labels(data: RealData, *, ipc: int, steps: int) -> Shaped[Tensor, "steps b"]:
+def start_labels(data: RealData, *, ipc: int, steps: int, factor: int = 1) -> Shaped[Tensor, "steps b"]:
     """Return the hard labels of `start_examples`, in the order of its examples."""
-    each = torch.arange(data.classes, device=data.device).repeat_interleave(ipc // steps)
+    each = torch.arange(data.classes, device=data.device).repeat_interleave(ipc // steps * factor**2)
     return each.expand(steps, -1).contiguous()
 
 

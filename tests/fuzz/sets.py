@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from datastill import DistilledSet, Header, Protocol, load_data, score, verify
-from datastill.artifact import FORMAT, PerEpoch, PixelBytes, Teacher
+from datastill.artifact import FORMAT, PerEpoch, PixelBytes, Teacher, examples_of
 from datastill.baselines import Beside
 from datastill.errors import UserError
 from datastill.evaluation import check_command
@@ -62,6 +62,9 @@ HEADER = Header(
 )
 
 
+PARTS = replace(HEADER, enlarged=2)
+
+
 def _plain(**changes: Any) -> DistilledSet:
     return set_of_steps(
         torch.randn(2, 3, 1, 4, 4, generator=DRAW),
@@ -86,6 +89,7 @@ def _bases() -> list[DistilledSet]:
         replace(plain, header=replace(HEADER, labels=Teacher(sha256="a" * 64, network="lenet", where="a shelf"))),
         *(_of(space, plain) for space in OTHER_SPACES),
         _of_bytes(plain),
+        replace(plain, **examples_of(plain.inputs, 2), targets=plain.targets.repeat_interleave(4), header=PARTS),
     ]
 
 

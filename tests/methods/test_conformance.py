@@ -49,12 +49,19 @@ def taught(method: TeacherCrops | TeacherInversion, pool: str) -> Method:
     return replace(method, teacher_labels=replace(method.teacher_labels, teacher=pool))
 
 
-@pytest.fixture(params=sorted(KINDS))
+ENLARGING = sorted(kind.name for kind in METHODS.values() if hasattr(kind, "factor") and kind().rates())
+"""Methods that learn images which may be stored as parts of larger ones."""
+
+
+@pytest.fixture(params=[*((name, 1) for name in sorted(KINDS)), *((name, 2) for name in ENLARGING)], ids=str)
 def method(request: pytest.FixtureRequest) -> Method:
-    if request.param in WITH_POOL:
-        pool, made = WITH_POOL[request.param]
-        return made(str(request.getfixturevalue(pool))).fitted(DATA)
-    return SMALL.get(request.param) or KINDS[request.param]().fitted(DATA)
+    name, factor = request.param
+    if name in WITH_POOL:
+        pool, made = WITH_POOL[name]
+        found = made(str(request.getfixturevalue(pool)))
+    else:
+        found = SMALL.get(name) or KINDS[name]()
+    return (replace(found, factor=2, ipc=2) if factor == 2 else found).fitted(DATA)
 
 
 @pytest.fixture
@@ -188,6 +195,9 @@ def test_the_result_is_a_set_that_can_be_trained_on(method: Method) -> None:
     else:
         assert set(result.targets.tolist()) <= set(range(DATA.classes))
     assert result.program.length(len(result.inputs)) >= 1
+    if result.factor > 1:
+        assert len(result.stored) == 2 * DATA.classes
+        assert len(result.inputs) == 4 * len(result.stored)
     assert not result.inputs.requires_grad
 
 

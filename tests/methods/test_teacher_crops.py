@@ -10,7 +10,7 @@ from datastill import DistilledSet, Protocol, UserError, distill, score
 from datastill.evaluation import with_teacher
 from datastill.loop import LoopSettings
 from datastill.methods import must_take
-from datastill.methods.teacher_crops import TeacherCrops, cropped, mosaic, scaled
+from datastill.methods.teacher_crops import TeacherCrops, cropped, scaled
 from datastill.methods.teacher_labels import TeacherLabels
 from datastill.networks.teacher import read_teacher
 from datastill.rng import generator
@@ -61,16 +61,6 @@ def test_a_crop_is_a_part_of_its_image_with_its_share_of_the_area() -> None:
         top, left = divmod(int(crop[0, 0, 0] - image[0, 0, 0]), 12)
         assert torch.equal(crop, image[:, top : top + 4, left : left + 6])
     assert torch.equal(cropped(images, 1, generator(0, "crops")), images)
-
-
-def test_a_mosaic_holds_its_parts_in_rows() -> None:
-    parts = torch.randn(8, 3, 2, 5)
-    whole = mosaic(parts, 2)
-    assert whole.shape == (2, 3, 4, 10)
-    for i in range(2):
-        for place, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
-            found = whole[i, :, 2 * row : 2 * row + 2, 5 * column : 5 * column + 5]
-            assert torch.equal(found, parts[4 * i + place])
 
 
 def test_scaling_keeps_a_mean_and_a_constant() -> None:

@@ -2,7 +2,7 @@
 
 from ..label_source import PerEpoch, Signed, Stored, Teacher, TeacherOnce, source_of
 from ..space import Pixels, Vectors
-from .decode import EightBits, PixelBytes, Plain
+from .decode import EightBits, PixelBytes, Plain, examples_of
 from .distilled_set import NAME, DistilledSet, file_of
 from .formats import FORMAT, INITIAL
 from .header import Header
@@ -23,6 +23,7 @@ __all__ = [
     "Teacher",
     "TeacherOnce",
     "Vectors",
+    "examples_of",
     "file_of",
     "source_of",
 ]

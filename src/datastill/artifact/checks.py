@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..label_source import FLOAT_TYPES, Teacher
+from ..parts import decoded
 from ..program import Divergence, Ordered, Program
 from ..program.orders import MOST_STEPS
 from ..storage.records import text
@@ -29,6 +31,17 @@ def check_tensors(
         _check_step_sizes(program.order.step_sizes)
     _check_program(program, len(inputs), shape, soft=targets.is_floating_point() or isinstance(header.labels, Teacher))
     _check_initial(theta_0, header)
+
+
+def check_stored(inputs: Tensor, stored: Tensor | None, header: Header) -> None:
+    """Raise a `UserError` unless the examples of a set are those of its stored images, if it has parts to enlarge."""
+    if header.enlarged == 1 and stored is None:
+        return
+    if header.enlarged == 1 or stored is None or not torch.equal(decoded(stored, header.enlarged), inputs):
+        raise UserError(
+            f"the header says enlarged = {header.enlarged}, but the examples are not those of the stored images; give "
+            "both as examples_of(images, enlarged) returns them"
+        )
 
 
 def _check_program(program: Program, count: int, shape: tuple[int, ...], *, soft: bool) -> None:

@@ -3,13 +3,14 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import UserError
+from ..parts import decoded
 from ..space import Pixels, Space
 from ..storage.records import kind_of
 
@@ -130,6 +131,19 @@ class EightBits(Decode):
                 "its examples have 8 bits, but their scales and offsets are not one float32 for each example"
             )
         return unpack(codes, *scales)
+
+
+def examples_of(images: Float[Tensor, "m *shape"], enlarged: int) -> dict[str, Any]:
+    """Return the fields ``inputs`` and ``stored`` of a `DistilledSet`, given what its file stores.
+
+    Args:
+        images: the examples; or, if `enlarged` is above 1, images whose parts are examples.
+        enlarged: see `Header.enlarged`.
+
+    Raises:
+        UserError: the images do not divide into such parts, or the examples take too much memory.
+    """
+    return {"inputs": decoded(images, enlarged), "stored": images if enlarged > 1 else None}
 
 
 DECODES: Mapping[str, type[Decode]] = {"plain": Plain, "pixels": PixelBytes, "8-bits": EightBits}

@@ -26,7 +26,8 @@ from ..program import Ordered, Program, labels_from
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_read, digest, write_whole
-from .checks import check_tensors
+from .checks import check_stored, check_tensors
+from .decode import examples_of
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
 from .header import Header, asks_for, check_header, from_plain, parsed, written_by
 
@@ -59,9 +60,12 @@ class DistilledSet:
 
     teacher: nn.Module | None = None
     """The trained network that gives the labels, if they come from one; see `with_teacher`. Never stored."""
+    stored: Float[Tensor, "m *shape"] | None = None
+    """The images that the file stores, if `inputs` are their parts, enlarged (`Header.enlarged`); otherwise None."""
 
     def __post_init__(self) -> None:
         check_header(self.header)
+        check_stored(self.inputs, self.stored, self.header)
         check_tensors(self.inputs, self.targets, self.program, self.theta_0, self.header)
 
     @property
@@ -109,6 +113,16 @@ class DistilledSet:
     def size(self) -> int:
         """Number of examples."""
         return len(self.inputs)
+
+    @property
+    def images(self) -> Float[Tensor, "m *shape"]:
+        """What the file stores: the examples, or images that hold several of them."""
+        return self.inputs if self.stored is None else self.stored
+
+    @property
+    def ipc(self) -> int:
+        """Stored images per class, rounded down."""
+        return len(self.images) // self.classes
 
     @property
     def nbytes(self) -> int:
@@ -242,11 +256,11 @@ class DistilledSet:
         Its examples are rounded to 8 bits, a quarter of the bytes; real images of 8 bits stay as they are. Initial
         weights that a seed draws again, bit for bit, are left out: the header keeps the seed, their SHA-256 and norms.
         """
-        inputs, space = self.inputs.float(), self.header.space
-        decode = self.header.decode.packed(inputs, space)
-        inputs = decode.decoded(decode.encoded(inputs, space), space)
+        images, space = self.images.float(), self.header.space
+        decode = self.header.decode.packed(images, space)
+        examples = examples_of(decode.decoded(decode.encoded(images, space), space), self.header.enlarged)
         header = replace(self.header, decode=decode, score=None)
-        return replace(self, inputs=inputs, header=header, theta_0=None if self._is_drawn_again() else self.theta_0)
+        return replace(self, **examples, header=header, theta_0=None if self._is_drawn_again() else self.theta_0)
 
     def _is_drawn_again(self) -> bool:
         """Return whether the stored theta_0 follows from the seed in the header, bit for bit."""
@@ -306,7 +320,7 @@ class DistilledSet:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by their names in the file, on the CPU."""
-        named = self.header.decode.encoded(self.inputs, self.header.space) | {TARGETS: self.targets}
+        named = self.header.decode.encoded(self.images, self.header.space) | {TARGETS: self.targets}
         if isinstance(self.program.order, Ordered):
             named[STEP_SIZES] = self.program.order.step_sizes
         named |= {INITIAL + name: value for name, value in (self.theta_0 or {}).items()}
@@ -314,7 +328,7 @@ class DistilledSet:
 
     def _as_saved(self) -> "DistilledSet":
         """Return the set with the decode step that a file has: of those that lose nothing, the one of fewest bytes."""
-        decode = self.header.decode.exact(self.inputs, self.header.space)
+        decode = self.header.decode.exact(self.images, self.header.space)
         return self if decode == self.header.decode else replace(self, header=replace(self.header, decode=decode))
 
     def save(self, path: str | Path) -> None:
@@ -372,7 +386,7 @@ class DistilledSet:
             raise UserError(f"its examples are stored with {' and '.join(missing)}, which the file lacks")
         theta_0 = {name.removeprefix(INITIAL): each for name, each in tensors.items() if name.startswith(INITIAL)}
         return cls(
-            inputs=header.decode.decoded(tensors, header.space),
+            **examples_of(header.decode.decoded(tensors, header.space), header.enlarged),
             targets=tensors[TARGETS],
             program=program,
             header=header,

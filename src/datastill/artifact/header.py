@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..label_source import LABELS, SHA256, LabelSource, Stored
 from ..networks.start import START, Start
 from ..objectives import OBJECTIVE, Classification, Objective
+from ..parts import MOST_FACTOR
 from ..space import SPACE, Space
 from ..storage.files import parse_json
 from ..storage.records import (
@@ -81,6 +82,9 @@ class Header:
     decode: Annotated[Decode, DECODE] = field(default_factory=Plain)
     """How the examples are stored in the file: see `datastill.artifact.decode`. `DistilledSet.save` stores real images
     as their bytes (`PixelBytes`) instead of `Plain`, as that loses nothing."""
+    enlarged: Annotated[int, whole(1, MOST_FACTOR)] = 1
+    """Parts along each side of a stored image; examples are these parts, enlarged (see `datastill.parts`). 1: stored
+    images are the examples."""
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
     """What networks that train on the set are to answer, e.g. ``parse_objective("misread(0,1)")`` of an attack."""
     method: Annotated[str, text(200)] = ""

@@ -160,11 +160,11 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
 
 def _as_table(network: str, rows: Sequence[Row]) -> Table:
     """Return the rows of one architecture as a table for the terminal."""
-    kinds = sorted({row.labels for row in rows})
+    kinds = sorted({row.column for row in rows})
     table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, title=network, title_justify="left")
     table.add_column("set", overflow="fold")
     for column in (
-        *(f"{kind} labels, %" for kind in kinds),
+        *(f"{kind}, %" for kind in kinds),
         "n",
         "sets",
         "sd between sets",
@@ -174,7 +174,7 @@ def _as_table(network: str, rows: Sequence[Row]) -> Table:
         table.add_column(column, overflow="fold", justify="right")
     for row in rows:
         accuracy = spread(row.mean, row.sd if row.n > 1 else None)
-        accuracies = (accuracy if kind == row.labels else "" for kind in kinds)
+        accuracies = (accuracy if kind == row.column else "" for kind in kinds)
         between = "" if row.between is None else spread(row.between)
         behind = str(row.difference or "")
         table.add_row(row.name, *accuracies, str(row.n), str(row.sets), between, behind, bytes_of(row.bytes))

@@ -167,7 +167,7 @@ def selection(words: Sequence[str]) -> tuple[MakeBaseline, list[str]]:
     method = kind()
     if file := _value(rest, "--like"):
         like, program = load(Path(file)), _value(rest, "--program")
-        method = method.sized(like.size // like.classes, like.batches if program in ("", "open") else 1)
+        method = method.sized(like.ipc, like.batches if program in ("", "open") else 1)
     return MakeBaseline(method=method), rest
 
 

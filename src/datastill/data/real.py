@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import UserError, at_least
+from ..parts import reduced
 from ..runlog import say
 from ..space import Space
 from .settings import DataSettings
@@ -202,18 +203,28 @@ class RealData:
         """The number of train examples of the class that has the fewest."""
         return min(map(len, self._members))
 
-    @cached_property
-    def principal(self) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
-        """Principal directions of normalised train images (columns), and the standard deviation along each.
+    def principal(self, factor: int = 1) -> tuple[Float[Tensor, "values values"], Float[Tensor, " values"]]:
+        """Return the principal directions of normalised train images (columns), and the deviation along each.
 
-        They are computed on at most 10000 evenly spaced images; `values` is channels x height x width.
+        They are computed once, on at most 10000 evenly spaced images, whose height and width are reduced to 1 /
+        `factor`; `values` is channels x height x width of these.
         """
-        flat = self.normalise(self.train.spaced(10000).images).flatten(1)
+        if factor not in self._principal:
+            self._principal[factor] = self._computed_principal(factor)
+        return self._principal[factor]
+
+    def _computed_principal(self, factor: int) -> tuple[Tensor, Tensor]:
+        pieces = self.train.spaced(10000).images.split(1000)
+        flat = torch.cat([reduced(self.normalise(piece), factor).flatten(1) for piece in pieces])
         if flat.shape[1] > SLOW_VALUES:
             what = f"{self.space.nouns} of {flat.shape[1]} values"
             say(f"computing the principal coordinates of {what}; this takes some seconds")
         variances, directions = torch.linalg.eigh(torch.cov(flat.T))
         return directions, variances.clamp(min=0).sqrt()
+
+    @cached_property
+    def _principal(self) -> dict[int, tuple[Tensor, Tensor]]:
+        return {}
 
     @cached_property
     def _members(self) -> tuple[np.ndarray, ...]:

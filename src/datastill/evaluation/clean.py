@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Plain
 from ..data import RealData
 from ..errors import UserError
 from ..rng import generator
@@ -34,6 +34,8 @@ def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0)
         distilled,
         inputs=_with_each(distilled.inputs, images, distilled.batches),
         targets=_with_each(distilled.targets, labels, distilled.batches),
+        stored=None,
+        header=replace(distilled.header, enlarged=1, decode=Plain()),
     )
 
 

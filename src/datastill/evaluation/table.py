@@ -23,7 +23,11 @@ class Row:
     labels: str
     """``hard``, ``soft`` (stored), ``teacher once`` (stored, given by a trained network) or ``teacher`` (given while
     networks are trained); accuracies with different ones must not be compared."""
+    pixels: Literal["plain", "decoded"]
+    """Whether networks are trained on the stored images, or on parts of them that are enlarged (``decoded``);
+    accuracies with different ones must not be compared."""
     examples: int
+    """Examples of one set."""
     bytes: int
     """Bytes of the examples, labels, step sizes and stored initial weights of one set."""
     network: str
@@ -32,6 +36,11 @@ class Row:
     """One score per set."""
     difference: Difference | None
     """How much better the first row of this architecture is; None for the first row."""
+
+    @property
+    def column(self) -> str:
+        """The column of a table that the accuracy belongs into."""
+        return f"{self.labels} labels" + (", decoded pixels" if self.pixels == "decoded" else "")
 
     @property
     def mean(self) -> float:
@@ -110,6 +119,7 @@ def compare(
                 name=name,
                 method=group[0].header.method,
                 labels=_labels(group[0], scores[0]),
+                pixels="plain" if group[0].header.enlarged == 1 else "decoded",
                 examples=group[0].size,
                 bytes=group[0].nbytes + group[0].initial_nbytes,
                 network=scores[0].protocol["network"],

@@ -31,6 +31,7 @@ def program(distilled: DistilledSet, kind: Kind) -> dict[str, Any]:
         "shape": list(distilled.shape),
         "example_type": str(exported_type(distilled)).removeprefix("torch."),
         "examples": distilled.size,
+        "stored_images": len(distilled.images),
         "order": parts["order"],
         "order_in_words": used.order.words,
         "step_sizes": distilled.step_sizes.tolist(),

@@ -3,6 +3,7 @@
 import html
 
 from ..artifact import DistilledSet
+from ..parts import in_words
 from ..program import Ordered, optimiser_code
 from ..space import Space
 from .images import png_loss
@@ -38,6 +39,7 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
         f"**{_plain(warning)}**" if warning else "",
         f"Exported by datastill as {kind}. Read it with {READING[kind]}.",
         _order(distilled, kind),
+        _parts(distilled),
         _images(distilled, kind),
         _score(distilled),
         "## Train a network on it",
@@ -54,6 +56,11 @@ def _order(distilled: DistilledSet, kind: Kind) -> str:
         return f"The array `inputs` has one row for each example{place}."
     step = "; `step` and `index` (the place in the batch of a step) count from 0" if ordered else ""
     return f"There is one row for each example{place}{step}."
+
+
+def _parts(distilled: DistilledSet) -> str:
+    words = in_words(distilled.size, len(distilled.images))
+    return f"The {words}; here are the examples, as networks take them." if words else ""
 
 
 def _images(distilled: DistilledSet, kind: Kind) -> str:

@@ -89,8 +89,8 @@ def _as_npz(distilled: DistilledSet) -> bytes:
 
 
 def _floats(distilled: DistilledSet) -> dict[str, torch.Tensor]:
-    """Return all tensors of a set, with examples as floats even if its file stores them in 8 bits."""
-    return replace(distilled, header=replace(distilled.header, decode=Plain())).tensors()
+    """Return all tensors of a set, with examples as networks take them, however its file stores them."""
+    return replace(distilled, stored=None, header=replace(distilled.header, decode=Plain(), enlarged=1)).tensors()
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:

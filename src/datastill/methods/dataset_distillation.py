@@ -57,7 +57,11 @@ class DatasetDistillation(Method):
     )
 
     ipc: int = 10
-    """Images per class (ipc), over all steps together. A multiple of steps: each step gets ipc / steps of them."""
+    """Images per class (ipc), as they are stored, over all steps together. A multiple of steps: each step gets ipc /
+    steps of them."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     steps: int = 10
     """Gradient steps in an epoch; each step trains on different examples."""
     epochs: int = 3
@@ -94,7 +98,7 @@ class DatasetDistillation(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("real_batch", "ipc", "steps", "epochs"):
+        for name in ("real_batch", "ipc", "factor", "steps", "epochs"):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "labels_rate", "step_sizes_rate", "examples_clip", "step_sizes_clip"):
             at_least(name, getattr(self, name), 0)
@@ -118,7 +122,7 @@ class DatasetDistillation(Method):
 
     def fitted(self, data: RealData) -> "DatasetDistillation":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
-        coordinates = choose_coordinates(data, self.coordinates)
+        coordinates = choose_coordinates(data, self.coordinates, self.factor)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
     @property
@@ -157,20 +161,24 @@ class DatasetDistillation(Method):
 
     def check(self, task: Task) -> None:
         """Check the size of the set, the coordinates, and the warm start against the data."""
-        must_have_coordinates(task.data, self.coordinates)
-        must_start(task.data, ipc=self.ipc, steps=self.steps, start="noise" if task.warm_start else self.start_from)
+        must_have_coordinates(task.data, self.coordinates, self.factor)
+        start: StartFrom = "noise" if task.warm_start else self.start_from
+        must_start(task.data, ipc=self.ipc, steps=self.steps, start=start, factor=self.factor)
         if task.warm_start:
             self._must_fit(task, task.warm_start)
 
     def _must_fit(self, task: Task, start: SyntheticData) -> None:
         """Raise a `UserError` if the warm start has another program, number of examples, or other labels."""
-        order, ours = start.program.order, (self.ipc * task.data.classes, self.steps, self.epochs)
+        order, ours = start.program.order, (self.ipc * self.factor**2 * task.data.classes, self.steps, self.epochs)
         if not isinstance(order, Ordered):
             raise UserError("the warm start has no ordered steps, which this method learns; take another set")
         rule = start.program.optimiser
         theirs = known_name(rule) or rule.words
         if theirs != self.optimiser:
             raise UserError(f"the warm start has inner optimiser {theirs}, but this run has {self.optimiser}")
+        if start.factor != self.factor:
+            raise UserError(f"the warm start has factor {start.factor}, but this run has {self.factor}; take factor "
+                            f"{start.factor}")  # fmt: skip
         epochs, steps = order.step_sizes.shape
         if (len(start.inputs), steps, epochs) != ours:
             raise UserError(
@@ -192,7 +200,7 @@ class DatasetDistillation(Method):
         """
         examples, labels, step_sizes = self._earlier(task.warm_start) if task.warm_start else self._fresh(task)
         learned = {
-            "examples": basis(task.data, self.coordinates).coordinates(examples),
+            "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "step_sizes": raw(step_sizes),
         }
         if self.labels_rate:
@@ -202,7 +210,9 @@ class DatasetDistillation(Method):
     def _fresh(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
         """Return the examples and labels of each step, and the step sizes, to start with."""
         draw = generator(task.seed, "start of the examples")
-        examples = start_examples(task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw)
+        examples = start_examples(
+            task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw, factor=self.factor
+        )
         step_sizes = task.data.like.new_full((self.epochs, self.steps), self.step_size)
         return examples, self._hard(task.data), step_sizes
 
@@ -211,7 +221,7 @@ class DatasetDistillation(Method):
         assert isinstance(start.program.order, Ordered)  # by `check`
         each = (self.steps, -1)
         step_sizes = start.program.order.step_sizes.to(start.inputs)
-        return start.inputs.unflatten(0, each), start.targets.unflatten(0, each), step_sizes
+        return start.parts.unflatten(0, each), start.targets.unflatten(0, each), step_sizes
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rates and the clipping of the examples, step sizes and learned labels."""
@@ -234,7 +244,7 @@ class DatasetDistillation(Method):
             torch.cat([getattr(part, name) for part in parts]) for name in ("objective", "examples", "step_sizes")
         )
         gradients = {
-            "examples": basis(task.data, self.coordinates).gradient(examples),
+            "examples": basis(task.data, self.coordinates, self.factor).gradient(examples),
             "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
         }
         if self.labels_rate:
@@ -254,7 +264,7 @@ class DatasetDistillation(Method):
             task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
             OnReal(real_loss(network), images, task.objective.wanted(labels)),
             thetas.to(learned["examples"]),  # device and type
-            basis(data, self.coordinates).examples(learned["examples"]),
+            basis(data, self.coordinates, self.factor).examples(learned["examples"]),
             self._labels(data, learned),
             positive(learned["step_sizes"]),
             optimiser=task.once(("optimiser", engine), lambda: engine.optimiser(self.optimiser)),
@@ -270,14 +280,14 @@ class DatasetDistillation(Method):
 
     def _hard(self, data: RealData) -> Tensor:
         """Return the hard labels of the examples of each step, (steps, b)."""
-        return start_labels(data, ipc=self.ipc, steps=self.steps)
+        return start_labels(data, ipc=self.ipc, steps=self.steps, factor=self.factor)
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples, with hard or learned labels, and a program of ordered steps with learned step sizes."""
-        examples = basis(task.data, self.coordinates).examples(state.learned["examples"])
+        learned = state.learned["examples"].flatten(0, 1)
         order = Ordered(step_sizes=positive(state.learned["step_sizes"]))
         return SyntheticData(
-            inputs=examples.flatten(0, 1),
+            **basis(task.data, self.coordinates, self.factor).made(learned),
             targets=self._labels(task.data, state.learned).flatten(0, 1),
             program=Program(order=order, optimiser=optimiser(self.optimiser)),
         )

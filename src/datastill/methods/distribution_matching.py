@@ -14,10 +14,11 @@ from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
 from ..networks.head import in_pieces
+from ..parts import enlarged
 from ..program import PROGRAMS, ShuffledName, alike, suited
 from ..rng import generator
 from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
+from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_examples, start_labels
 from .base import Method, OuterRate, State, Task, Update
 
 
@@ -32,7 +33,10 @@ class DistributionMatching(Method):
     name: ClassVar[str] = "distribution-matching"
 
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     networks: int = 1
     """Random networks in an outer iteration."""
     real_per_class: int = 64
@@ -57,7 +61,7 @@ class DistributionMatching(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "networks", "real_per_class", "frequencies"):
+        for name in ("ipc", "factor", "networks", "real_per_class", "frequencies"):
             at_least(name, getattr(self, name), 1)
         at_least("examples_rate", self.examples_rate, 0)
 
@@ -67,13 +71,15 @@ class DistributionMatching(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
         task.features()
 
     def init(self, task: Task) -> State:
-        """Return the examples, in class order."""
+        """Return the examples, or the parts that they are enlarged from, in class order."""
         draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
         return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
@@ -101,9 +107,11 @@ class DistributionMatching(Method):
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
             real = class_means(in_pieces(embedded, images), data.train.labels[chosen], count)
-        (labels,) = start_labels(data, ipc=self.ipc, steps=1)
+        (labels,) = start_labels(data, ipc=self.ipc, steps=1, factor=self.factor)
         examples = examples.clone().requires_grad_()
-        distance = squared_distance(real, class_means(in_pieces(embedded, changed(examples)), labels, count))
+        distance = squared_distance(
+            real, class_means(in_pieces(embedded, changed(enlarged(examples, self.factor))), labels, count)
+        )
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
 
@@ -116,9 +124,9 @@ class DistributionMatching(Method):
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with hard labels and the program."""
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         return SyntheticData(
-            inputs=state.learned["examples"],
+            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
             targets=labels,
             program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )

@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from ..data import RealData
 from ..errors import at_least
 from ..networks.head import PIECE
+from ..parts import enlarged
 from ..program import (
     AUGMENTATIONS,
     OPTIMISERS,
@@ -25,7 +26,7 @@ from ..program import (
 )
 from ..rng import derive, generator
 from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
+from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_examples, start_labels
 from ..training import inner_loss
 from .base import Method, OuterRate, State, Task, Update
 
@@ -43,7 +44,10 @@ class GradientMatching(Method):
     name: ClassVar[str] = "gradient-matching"
 
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     real_per_class: int = 32
     """Real images of each class in an outer iteration (the papers: 256), or those of the smallest class if it has
     fewer."""
@@ -68,7 +72,7 @@ class GradientMatching(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "real_per_class", "turns", "network_epochs"):
+        for name in ("ipc", "factor", "real_per_class", "turns", "network_epochs"):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "network_step_size"):
             at_least(name, getattr(self, name), 0)
@@ -79,12 +83,14 @@ class GradientMatching(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
 
     def init(self, task: Task) -> State:
-        """Return the examples, in class order."""
+        """Return the examples, or the parts that they are enlarged from, in class order."""
         draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
         return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
@@ -102,7 +108,9 @@ class GradientMatching(Method):
         real = task.data.by_class(self.real_per_class, generator(task.seed, "real batch", iteration))
         found = [
             self._matched(task, theta, of_class, chosen, (iteration, label))
-            for label, (of_class, chosen) in enumerate(zip(examples.split(self.ipc), real, strict=True))
+            for label, (of_class, chosen) in enumerate(
+                zip(examples.split(self.ipc * self.factor**2), real, strict=True)
+            )
         ]
         distances, gradients = zip(*found, strict=True)
         return Update(
@@ -117,8 +125,9 @@ class GradientMatching(Method):
             augmentation=AUGMENTATIONS[self.augment],
         )
         program = suited(program, task.data.shape, mirror=self.mirror)
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         seed = derive(task.seed, "training of the network", iteration)
+        examples = enlarged(examples, self.factor)
         steps = train_stack(inner_loss(task.network), weights[None], examples, labels, program, seed)
         *_, (theta,) = steps
         return theta
@@ -133,7 +142,7 @@ class GradientMatching(Method):
         images = change(data.normalise(data.train.images[chosen]))
         shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in images.split(PIECE)]
         real = torch.stack(shares).sum(0)
-        synthetic = weight_gradient(task, theta, change(examples), label, create_graph=True)
+        synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label, create_graph=True)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
@@ -145,9 +154,9 @@ class GradientMatching(Method):
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with hard labels and the program."""
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         return SyntheticData(
-            inputs=state.learned["examples"],
+            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
             targets=labels,
             program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )

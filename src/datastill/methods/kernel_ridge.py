@@ -43,7 +43,10 @@ class KernelRidge(Method):
     name: ClassVar[str] = "kernel-ridge"
 
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     kernel: Literal["features", "fully-connected"] = "features"
     """The kernel:
     - features: products of the features (inputs of the last linear layer) of a network of the pool.
@@ -83,7 +86,7 @@ class KernelRidge(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "real_batch", "pool", "age"):
+        for name in ("ipc", "factor", "real_batch", "pool", "age"):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "labels_rate", "pool_step_size", "depth"):
             at_least(name, getattr(self, name), 0)
@@ -93,13 +96,13 @@ class KernelRidge(Method):
 
     def fitted(self, data: RealData) -> "KernelRidge":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
-        coordinates = choose_coordinates(data, self.coordinates)
+        coordinates = choose_coordinates(data, self.coordinates, self.factor)
         return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if images, network or program do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
-        must_have_coordinates(task.data, self.coordinates)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        must_have_coordinates(task.data, self.coordinates, self.factor)
         if self.kernel == "features":
             task.features()
 
@@ -109,10 +112,12 @@ class KernelRidge(Method):
         The first networks are renewed at different ages, so that later only a few of the pool are young.
         """
         draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1)
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
+        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         learned = {
-            "examples": basis(task.data, self.coordinates).coordinates(examples),
+            "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "labels": centred(labels, task.data.classes).to(examples),
         }
         if self.kernel != "features":
@@ -136,7 +141,7 @@ class KernelRidge(Method):
         """Return the gradient of half the squared error on a real batch; a network of the pool takes a step."""
         real, labels = task.data.batch(generator(task.seed, "real batch", iteration), self.real_batch)
         learned = {name: state.learned[name].clone().requires_grad_() for name in ("examples", "labels")}
-        examples, carried = basis(task.data, self.coordinates).examples(learned["examples"]), {}
+        examples, carried = basis(task.data, self.coordinates, self.factor).examples(learned["examples"]), {}
         if "pool" in state.carried:
             (cross, square), carried = self._of_features(task, state, iteration, real, examples)
         else:
@@ -187,7 +192,7 @@ class KernelRidge(Method):
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples in normalised pixels with a probability of each class, and the program."""
         return SyntheticData(
-            inputs=basis(task.data, self.coordinates).examples(state.learned["examples"]),
+            **basis(task.data, self.coordinates, self.factor).made(state.learned["examples"]),
             targets=(self.sharpness * state.learned["labels"]).softmax(1),
             program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from ..data import RealData
 from ..errors import UserError, at_least
+from ..parts import must_divide, together
 from ..program import PROGRAMS, ShuffledName, suited
 from ..program.augmentation import picked
 from ..rng import generator
@@ -79,11 +80,7 @@ class TeacherCrops(Method):
         at_least("factor, fitted to the data,", self.factor, 1)
         if len(shape) != 3:
             raise UserError(f"the method {self.name} cuts images, but the examples are {task.data.space.nouns}")
-        if any(side % self.factor for side in shape[1:]):
-            raise UserError(
-                f"factor is {self.factor}, but images of {shape[1]}x{shape[2]} cannot be divided into equal parts by "
-                "it; take a factor that divides both sides"
-            )
+        must_divide(shape, self.factor)
         if needed > self.real_per_class:
             raise UserError(
                 f"ipc {self.ipc} with factor {self.factor} needs crops of {needed} real images of each class, but "
@@ -113,7 +110,7 @@ class TeacherCrops(Method):
             found.append(self._surest(task, images, label, draw))
         losses, crops = (torch.cat(each) for each in zip(*found, strict=True))
         kept = losses.argsort(stable=True)[: self.ipc * self.factor**2]
-        return mosaic(crops[kept], self.factor)
+        return together(crops[kept], self.factor)
 
     def _surest(
         self, task: Task, images: Float[Tensor, "n c h w"], label: int, draw: torch.Generator
@@ -151,9 +148,3 @@ def cropped(images: Float[Tensor, "n c h w"], factor: int, draw: torch.Generator
 def scaled(images: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c a b"]:
     """Return images of another size (height, width), by linear interpolation over all pixels that fall into one."""
     return interpolate(images, size, mode="bilinear", antialias=True)
-
-
-def mosaic(parts: Float[Tensor, "n c h w"], factor: int) -> Float[Tensor, "m c H W"]:
-    """Return images of factor x factor parts each, in rows."""
-    rows = parts.unflatten(0, (-1, factor, factor))  # images, rows, columns, c, h, w
-    return rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

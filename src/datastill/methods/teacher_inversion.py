@@ -14,10 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from ..errors import UserError, at_least
 from ..networks.functional import batch_norms
+from ..parts import enlarged
 from ..program import AUGMENTATIONS, PROGRAMS, ShuffledName, suited
 from ..rng import generator
 from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, must_start, start_examples, start_labels
+from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_examples, start_labels
 from .base import Method, OuterRate, State, Task, Update
 from .teacher_labels import TeacherLabels
 
@@ -44,7 +45,10 @@ class TeacherInversion(Method):
     less_memory: ClassVar[str] = "take a smaller --method.batch, or a smaller teacher, in a new run"
 
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     batch: int = 100
     """Examples whose statistics are taken together, of all classes in turn; each batch is learned independently."""
     statistics: float = 0.01
@@ -67,14 +71,14 @@ class TeacherInversion(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "batch"):
+        for name in ("ipc", "factor", "batch"):
             at_least(name, getattr(self, name), 1)
         for name in ("statistics", "first_layer", "examples_rate"):
             at_least(name, getattr(self, name), 0)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if there is no teacher with running statistics, or the examples cannot start."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
         self.teacher_labels.must_be_named(self.name)
         if not batch_norms(self.teacher_labels.module(task)):
             raise UserError(
@@ -87,9 +91,11 @@ class TeacherInversion(Method):
         return replace(self, teacher_labels=self.teacher_labels.identified(task))
 
     def init(self, task: Task) -> State:
-        """Return the examples, in class order."""
+        """Return the examples, or the parts that they are enlarged from, in class order."""
         draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
         return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
@@ -102,7 +108,9 @@ class TeacherInversion(Method):
         gradient = torch.zeros_like(examples)
         for part, which in enumerate(self._batches(task)):
             images = examples[which].requires_grad_()
-            changed = self._changed(task, images, generator(task.seed, "augmentation", iteration, part))
+            changed = self._changed(
+                task, enlarged(images, self.factor), generator(task.seed, "augmentation", iteration, part)
+            )
             objective = self._objective(task, changed, labels[which])
             (gradient[which],) = torch.autograd.grad(objective, images)
             objectives.append(float(objective.detach()))
@@ -110,8 +118,9 @@ class TeacherInversion(Method):
 
     def _batches(self, task: Task) -> tuple[Int64[Tensor, " b"], ...]:
         """Return the indices of the examples of each batch: one of each class, then the next one of each class, ..."""
-        order = torch.arange(task.data.classes * self.ipc, device=task.data.device)
-        return order.view(task.data.classes, self.ipc).T.flatten().split(self.batch)
+        each = self.ipc * self.factor**2
+        order = torch.arange(task.data.classes * each, device=task.data.device)
+        return order.view(task.data.classes, each).T.flatten().split(self.batch)
 
     def _changed(self, task: Task, images: Tensor, draw: torch.Generator) -> Tensor:
         augmentation = AUGMENTATIONS["shift-flip" if self.mirror else "shift"]
@@ -130,12 +139,12 @@ class TeacherInversion(Method):
         return cross_entropy(logits, labels) + self.statistics * (weights * distances).sum()
 
     def _classes(self, task: Task) -> Int64[Tensor, " n"]:
-        return start_labels(task.data, ipc=self.ipc, steps=1)[0]
+        return start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with the labels of the teacher, and the program."""
         made = SyntheticData(
-            inputs=state.learned["examples"],
+            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
             targets=self._classes(task),
             program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
         )

@@ -53,7 +53,10 @@ class TrajectoryMatching(Method):
     experts_sha256: str = ""
     """SHA-256 of the pool; the run fills it in, and goes on with this pool only."""
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
+    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     steps: int = 30
     """Gradient steps on the examples from one snapshot."""
     apart: int = 2
@@ -88,7 +91,7 @@ class TrajectoryMatching(Method):
 
     def __post_init__(self) -> None:
         must_have_types(self)
-        for name in ("ipc", "steps", "apart", "batch"):
+        for name in ("ipc", "factor", "steps", "apart", "batch"):
             at_least(name, getattr(self, name), 1)
         for name in ("latest", "examples_rate", "step_size_rate", "labels_rate", "clip"):
             at_least(name, getattr(self, name), 0)
@@ -97,13 +100,13 @@ class TrajectoryMatching(Method):
 
     def fitted(self, data: RealData) -> "TrajectoryMatching":
         """Return the settings with a batch no larger than the set, and with the choice of ``auto``."""
-        coordinates = choose_coordinates(data, self.coordinates)
-        return replace(self, batch=min(self.batch, self.ipc * data.classes), coordinates=coordinates)
+        coordinates = choose_coordinates(data, self.coordinates, self.factor)
+        return replace(self, batch=min(self.batch, self.ipc * self.factor**2 * data.classes), coordinates=coordinates)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if there is no pool with enough snapshots of this network, or images do not fit."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from)
-        must_have_coordinates(task.data, self.coordinates)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        must_have_coordinates(task.data, self.coordinates, self.factor)
         self._pool(task)
 
     def planned(self, task: Task, iterations: int) -> "TrajectoryMatching":  # noqa: ARG002
@@ -136,9 +139,11 @@ class TrajectoryMatching(Method):
     def init(self, task: Task) -> State:
         """Return the coordinates of the examples, the step size before softplus, and labels if they are learned."""
         draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw)
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
         learned = {
-            "examples": basis(task.data, self.coordinates).coordinates(examples),
+            "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "step_size": raw(task.data.like.new_full((1,), self.step_size)),
         }
         if self.labels_rate:
@@ -146,7 +151,7 @@ class TrajectoryMatching(Method):
         return State(learned=learned)
 
     def _hard(self, task: Task) -> Tensor:
-        return start_labels(task.data, ipc=self.ipc, steps=1)[0]
+        return start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rates of the examples, the step size and learned labels."""
@@ -163,7 +168,7 @@ class TrajectoryMatching(Method):
         ends = (pool.weights(which, each).to(task.data.like) for each in (snapshot, snapshot + self.apart))
         found = self._hypergradient(task, learned, *ends, seed=derive(task.seed, "training", iteration))
         gradients = {
-            "examples": basis(task.data, self.coordinates).gradient(found.examples),
+            "examples": basis(task.data, self.coordinates, self.factor).gradient(found.examples),
             "step_size": found.step_sizes.sum(1, keepdim=True) * torch.sigmoid(learned["step_size"]),
         }
         if self.labels_rate:
@@ -180,7 +185,7 @@ class TrajectoryMatching(Method):
     ) -> Hypergradient:
         """Return the hypergradient of |theta_N - end|^2 / |begin - end|^2, where training starts at `begin` (eq. 2)."""
         whole = (begin - end).square().sum()
-        inputs = basis(task.data, self.coordinates).examples(learned["examples"])
+        inputs = basis(task.data, self.coordinates, self.factor).examples(learned["examples"])
         step_size = float(positive(learned["step_size"]))
         epochs = -(-self.steps // -(-len(inputs) // self.batch))
         program = Program(
@@ -213,7 +218,7 @@ class TrajectoryMatching(Method):
         else:
             program = PROGRAMS[self.program]
         return SyntheticData(
-            inputs=basis(task.data, self.coordinates).examples(learned["examples"]),
+            **basis(task.data, self.coordinates, self.factor).made(learned["examples"]),
             targets=self._labels(task, learned),
             program=suited(program, task.data.shape, mirror=self.mirror),
         )

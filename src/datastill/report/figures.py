@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..artifact import DistilledSet
 from ..errors import UserError
+from ..parts import in_words
 from ..program import Ordered
 from ..terminal import one_line
 
@@ -152,6 +153,8 @@ def caption(distilled: DistilledSet) -> str:
     if len(_step_lines(distilled, step, bottom - top)) > 1:
         text += "Below the number of a step are its step sizes, one for each epoch. "
     text += distilled.header.space.how_shown(low, high)
+    if words := in_words(distilled.size, len(distilled.images)):
+        text += f" The {words}: here they are as networks see them."
     if not distilled.hard:
         text += " Labels are soft: each example is in the column of its most probable class."
     return f"{text} {place.note}" if place.note else text

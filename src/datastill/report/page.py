@@ -16,6 +16,7 @@ from ..artifact import DistilledSet
 from ..artifact.scores import SCORE as SCORE_RULE
 from ..errors import UserError
 from ..evaluation import check_command, start_words
+from ..parts import in_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
 from ..runlog import read_lines
 from ..storage.files import read_json, write_text
@@ -195,7 +196,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     epochs, steps = distilled.step_sizes.shape
     each = distilled.size / distilled.classes
     labels = "hard" if distilled.hard else distilled.header.labels.words
-    yield "examples", number(distilled.size), f"{each:.3g} per class, labels: {labels}"
+    parts = in_words(distilled.size, len(distilled.images))
+    yield "examples", number(distilled.size), f"{each:.3g} per class, labels: {labels}{f'; {parts}' if parts else ''}"
     yield "program", f"{steps} × {epochs}", _program_words(distilled)
     rule = distilled.program.optimiser
     yield "optimiser", known_name(rule) or type(rule).__name__, rule.words

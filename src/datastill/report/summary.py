@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..artifact import DistilledSet
 from ..evaluation import check_command
+from ..parts import in_words
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
 from . import sentences
 from .figures import as_bytes, classes_of, picture_size
@@ -51,6 +52,8 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
     return {
         "data": header.data,
         "examples": distilled.size,
+        "stored_images": len(distilled.images),
+        "enlarged": header.enlarged,
         "shape": list(distilled.shape),
         "classes": distilled.classes,
         "class_names": list(header.class_names),
@@ -91,6 +94,8 @@ def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     each = distilled.size / distilled.classes
     shape = " × ".join(map(str, distilled.shape))
     yield "examples", f"{number(distilled.size)} ({each:.3g} per class) of {shape}"
+    if words := in_words(distilled.size, len(distilled.images)):
+        yield "stored as", f"{words} to {shape}"
     yield "labels", "hard" if distilled.hard else header.labels.words
     used, batch = distilled.program, -(-distilled.size // steps)
     kind = "ordered" if isinstance(used.order, Ordered) else "shuffled"
