@@ -230,8 +230,9 @@ def test_a_factor_that_does_not_fit_is_one_clear_error(factor: int, message: str
 
 
 def test_only_images_have_parts() -> None:
-    split = (noise(60, 3).numpy(), [0, 1, 2] * 20)
-    rows = load_rows({"train": split, "test": split}, columns=("a", "b", "c"), name="rows")
+    values, labels = noise(90, 3).numpy(), [0, 1, 2] * 30
+    splits = {"train": (values[:60], labels[:60]), "test": (values[60:], labels[60:])}
+    rows = load_rows(splits, columns=("a", "b", "c"), name="rows")
     with pytest.raises(UserError, match="factor is 2, which is for images, but the examples are no images"):
         start_examples(rows, ipc=1, steps=1, start="real", generator=generator(0, "any"), factor=2)
 
