@@ -22,7 +22,7 @@ from datastill.networks.pool import Pool
 from datastill.run_state import load, save
 from datastill.runlog import read_lines
 
-from .ranks import SETTINGS, run
+from .ranks import METHODS, SETTINGS, run
 from .toys import PLAIN_ENGINE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
@@ -84,17 +84,19 @@ def test_two_processes_go_through_the_states_of_one(tmp_path: Path) -> None:
     process = started("-m", "tests.ranks", str(tmp_path / "two"))
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
-    one, two = run(tmp_path / "one"), load(tmp_path / "two" / "checkpoint.pt")
-    assert two.iteration == one.iteration == SETTINGS.iterations
-    for name, learned in one.learned.items():
-        assert learned.dtype == torch.float64
-        torch.testing.assert_close(two.learned[name], learned, rtol=0, atol=1e-9)
-        torch.testing.assert_close(two.averaged[name], one.averaged[name], rtol=0, atol=1e-9)
-        assert same(two.norms[name], one.norms[name], 1e-9)
-    assert len(one.norms["examples"]) == SETTINGS.iterations * 4, "the norms of all networks"
-    logged = [[line["objective"] for line in read_lines(tmp_path / x / "metrics.jsonl") if "objective" in line]
-              for x in ("one", "two")]  # fmt: skip
-    assert same(*logged, 1e-4)
+    for name, method in METHODS.items():
+        ours, theirs = tmp_path / "one" / name, tmp_path / "two" / name
+        one, two = run(method, ours), load(theirs / "checkpoint.pt")
+        assert two.iteration == one.iteration == SETTINGS.iterations
+        for what, learned in one.learned.items():
+            assert learned.dtype == torch.float64
+            torch.testing.assert_close(two.learned[what], learned, rtol=0, atol=1e-9)
+            torch.testing.assert_close(two.averaged[what], one.averaged[what], rtol=0, atol=1e-9)
+            assert same(two.norms[what], one.norms[what], 1e-9)
+        assert len(one.norms["examples"]) == SETTINGS.iterations * 4, "the norms of all networks"
+        logged = [[line["objective"] for line in read_lines(folder / "metrics.jsonl") if "objective" in line]
+                  for folder in (ours, theirs)]  # fmt: skip
+        assert same(*logged, 1e-4)
 
 
 def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:

@@ -56,13 +56,13 @@ def test_a_wrong_rate_or_hypergradient_is_seen(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(rates, DatasetDistillation)
     assert distance(curve("digits", examples_rate=1.02 * rates.examples_rate), golden) > 1e-2
     assert distance(curve("digits", step_sizes_rate=1.02 * rates.step_sizes_rate), golden) > 1e-2
-    exact = datastill.methods.dataset_distillation.hypergradient
+    exact = datastill.methods.dataset_distillation.differentiated
 
     def wrong(*arguments: object, **settings: object) -> Hypergradient:
         found = exact(*arguments, **settings)
         return replace(found, batches={"inputs": 1.02 * found.examples})
 
-    monkeypatch.setattr(datastill.methods.dataset_distillation, "hypergradient", wrong)
+    monkeypatch.setattr(datastill.methods.dataset_distillation, "differentiated", wrong)
     assert distance(curve("digits"), golden) > 1e-2
 
 

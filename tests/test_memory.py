@@ -57,6 +57,7 @@ PROGRAMS = [
     ("mlp(width=8,depth=1)", {"ipc": 10, "steps": 10, "epochs": 3, "coordinates": "principal"}, {}),
     ("mlp(width=64,depth=1)", {"steps": 1, "epochs": 9, "optimiser": "adam"}, {"window": 5, "networks": 2}),
     ("convnet(width=8,depth=1,norm=none)", {"ipc": 8, "epochs": 4}, {"networks": 2}),
+    ("mlp(width=64,depth=1)", {"ipc": 4, "steps": 1, "epochs": 3, "batch": 4}, {"window": 5}),
 ]
 ONE = unrolled(METHOD, networks=1)
 
@@ -73,9 +74,9 @@ def test_what_is_continued_from_short_programs_is_what_a_whole_one_takes(
         return trial.variant(unroll, steps, epochs)
 
     predicted = costs(replace(trial, variant=noted))
-    assert max(lengths) <= SHORTEST < method.length
-    middle = (method.length - method.unroll.window) // 2
-    mean = range(middle, middle + method.unroll.window) if method.unroll.window else None
+    assert max(lengths) <= SHORTEST < method.length(3)
+    middle = (method.length(3) - method.unroll.window) // 2
+    mean = range(middle, middle + method.unroll.window) if method.unroll.window else range(method.length(3))
     monkeypatch.setattr(Unroll, "drawn_window", lambda *_: mean)  # the mean place
     for mode, expected in predicted.items():
         found = whole(trial, replace(PLAINEST, mode=mode, together=method.networks))

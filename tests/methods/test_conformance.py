@@ -19,19 +19,33 @@ from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
+from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.methods.distribution_matching import DistributionMatching
 from datastill.methods.teacher_crops import TeacherCrops
 from datastill.methods.teacher_inversion import TeacherInversion
 from datastill.methods.trajectory_matching import TrajectoryMatching
 from datastill.run_state import RunState, load, must_be_of, save
-from datastill.training import PLAIN
+from datastill.training import PLAIN, Unroll
 
 from ..toys import toy_config, toy_data, toy_task
 from .toy_methods import TOYS
 
 DATA = toy_data()
+SHUFFLED = "dataset-distillation in shuffled batches"
 SMALL: dict[str, Method] = {
     "dataset-distillation": toy_config(engine=PLAIN).method,
+    SHUFFLED: DatasetDistillation(
+        ipc=2,
+        steps=1,
+        epochs=3,
+        batch=4,
+        augment="siamese-no-flip",
+        augment_real="same",
+        labels_rate=0.1,
+        real_batch=32,
+        coordinates="principal",
+        unroll=Unroll(networks=2, window=3, growth=2, engine=PLAIN),
+    ),
     "distribution-matching": DistributionMatching(ipc=2, networks=2, real_per_class=8),
 }
 """Settings with which an iteration takes a fraction of a second; of other methods the defaults are taken."""
@@ -53,7 +67,9 @@ ENLARGING = sorted(kind.name for kind in METHODS.values() if hasattr(kind, "fact
 """Methods that learn images which may be stored as parts of larger ones."""
 
 
-@pytest.fixture(params=[*((name, 1) for name in sorted(KINDS)), *((name, 2) for name in ENLARGING)], ids=str)
+@pytest.fixture(
+    params=[*((name, 1) for name in sorted(KINDS | SMALL)), *((name, 2) for name in [*ENLARGING, SHUFFLED])], ids=str
+)
 def method(request: pytest.FixtureRequest) -> Method:
     name, factor = request.param
     if name in WITH_POOL:

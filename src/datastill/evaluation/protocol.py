@@ -56,7 +56,7 @@ class Protocol:
     """The optimiser of the training. Empty: the optimiser of the program, which may have settings without a name."""
     augmentation: Literal["", AugmentationName] = ""
     """Augmentation of the synthetic examples, drawn anew in each step, with equal draws for all networks. Empty: that
-    of the program; a set's own program has none. siamese-no-flip is for digits and letters."""
+    of the program. siamese-no-flip is for digits and letters."""
     clip: float = 0.0
     """Largest norm of the gradient of one network; a longer gradient is scaled to it, a defence against poisoned sets.
     0: no limit."""

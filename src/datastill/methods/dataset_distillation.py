@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import tyro
@@ -12,10 +12,21 @@ from .. import distributed
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..planner import choose
-from ..program import OptimiserName, Ordered, Program, known_name, optimiser
-from ..rng import generator
+from ..program import (
+    AUGMENTATIONS,
+    Augmentation,
+    AugmentationName,
+    OptimiserName,
+    Ordered,
+    Program,
+    Shuffled,
+    Siamese,
+    optimiser,
+)
+from ..rng import derive, generator
 from ..storage.records import must_have_types
 from ..synthetic import (
+    Basis,
     Coordinates,
     StartFrom,
     SyntheticData,
@@ -31,9 +42,11 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, Unroll, hypergradient, inner_loss, real_loss
+from ..training import Hypergradient, OnReal, Unroll, differentiated, inner_loss, real_loss
 from ..trial import Unrolled
 from .base import LearnedTensors, Method, OuterRate, State, Task, Update
+from .continuing import must_have_batches, must_have_factor, must_have_labels, must_have_optimiser, must_have_steps
+from .real_batches import changed_alone, real_batches, step_of
 
 MOST_GRADIENT_STEPS = 100_000
 """Gradient steps of the longest program (steps x epochs); the set stores a step size for each."""
@@ -43,9 +56,13 @@ MOST_GRADIENT_STEPS = 100_000
 class DatasetDistillation(Method):
     """Learn examples and step sizes by the exact hypergradient of the loss after all steps (algorithm 1).
 
-    Deviations from the paper, measured in docs/LOG.md: examples start as real images, and are learned in principal
+    Networks train on the examples in ordered steps, each with its own step size, or in shuffled batches with one step
+    size. Long programs are unrolled in windows at random places (RaT-BPTT: Feng et al. 2023, arXiv 2311.07025).
+
+    Deviations from the papers, measured in docs/LOG.md: examples start as real images, and are learned in principal
     coordinates. Labels can be learned too (Sucholutsky and Schonlau 2019, arXiv 1910.02551); there they are any numbers
-    that start as one-hot vectors, here they are probabilities.
+    that start as one-hot vectors, here they are probabilities. With shuffled batches: batches instead of the whole set
+    in each step, a learned step size, and no ZCA.
     """
 
     name: ClassVar[str] = "dataset-distillation"
@@ -63,9 +80,22 @@ class DatasetDistillation(Method):
     """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
     height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     steps: int = 10
-    """Gradient steps in an epoch; each step trains on different examples."""
+    """Gradient steps in an epoch; each step trains on different examples. With batch: 1, as examples then belong to no
+    step."""
     epochs: int = 3
-    """Passes over the steps; each pass has different step sizes."""
+    """Passes over the steps, each with different step sizes; with batch, passes over the examples."""
+    batch: int = 0
+    """Examples in a gradient step, drawn in a new random order in each epoch, with one step size for all steps. The
+    finished set is used in this way, too. 0: ordered steps, as in the paper of 2018."""
+    augment: AugmentationName = "none"
+    """Augmentation of the examples, drawn anew in each gradient step, and part of the program of the finished set:
+    a name of datastill list augmentations. For digits and letters, take one that does not mirror images."""
+    augment_real: Literal["none", "own", "same"] = "none"
+    """Augmentation of the real batch:
+    - none: real images as they are.
+    - own: each real image has its own numbers.
+    - same: the draw of the last gradient step before the objective, so that real and synthetic images are changed
+      alike. It needs a siamese augmentation, in which all images of a batch then have equal numbers."""
     start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1) as in the paper (Wang et al. 2018)."""
     step_size: float = 0.02
@@ -82,7 +112,8 @@ class DatasetDistillation(Method):
     probability of every class, the softmax of values that this rate changes, and starts at 0.9 for its class.
     0: labels stay hard, one class each, as in the paper. Try 0.01."""
     step_sizes_rate: float = 0.01
-    """Outer learning rate of the step sizes. A step size is softplus(value), and this rate changes the value."""
+    """Outer learning rate of the step sizes. A step size is softplus(value), and this rate changes the value.
+    0: they stay."""
     step_sizes_clip: float = 0.0
     """Clip each network's gradient of the step sizes at this multiple of the median of the last 100 norms.
     0: no clipping."""
@@ -104,26 +135,51 @@ class DatasetDistillation(Method):
             at_least(name, getattr(self, name), 0)
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
-        if self.length > MOST_GRADIENT_STEPS:
+        at_least("batch", self.batch, 0)
+        if self.augment_real != "none" and self.augment == "none":
+            raise UserError(f"augment_real is {self.augment_real}, but augment is none; name an augmentation")
+        if self.augment_real == "same" and not isinstance(AUGMENTATIONS[self.augment], Siamese):
+            raise UserError(f"augment_real is same, but augment is {self.augment}; take augment siamese")
+        if self.batch and self.steps != 1:
             raise UserError(
-                f"{self.steps} steps x {self.epochs} epochs are {self.length} gradient steps, but a program "
-                f"has at most {MOST_GRADIENT_STEPS}; lower steps or epochs"
+                f"steps is {self.steps}, but with batch {self.batch} examples belong to no step; take steps 1 "
+                "(--method.steps 1)"
             )
-        if self.unroll.window > self.length:
+        if not self.batch:
+            self._must_have_steps(self.steps * self.epochs)
+
+    def _must_have_steps(self, length: int) -> None:
+        """Raise a `UserError` if the program has too many gradient steps, or too few for the window."""
+        if length > MOST_GRADIENT_STEPS:
             raise UserError(
-                f"window is {self.unroll.window}, but the program has {self.length} gradient steps "
-                f"({self.steps} steps x {self.epochs} epochs); take a window of at most {self.length}"
+                f"{self._steps_in_words(length)} are {length} gradient steps, but a program has at most "
+                f"{MOST_GRADIENT_STEPS}; lower steps or epochs"
+            )
+        if self.unroll.window > length:
+            raise UserError(
+                f"window is {self.unroll.window}, but the program has {length} gradient steps "
+                f"({self._steps_in_words(length)}); take a window of at most {length}"
             )
 
-    @property
-    def length(self) -> int:
-        """T, the number of gradient steps of the program, over all epochs."""
-        return self.steps * self.epochs
+    def _steps_in_words(self, length: int) -> str:
+        return f"{length // self.epochs} {'batches' if self.batch else 'steps'} x {self.epochs} epochs"
+
+    def count(self, classes: int) -> int:
+        """Return the number of examples, given the number of classes."""
+        return self.ipc * self.factor**2 * classes
+
+    def length(self, classes: int) -> int:
+        """Return T, the number of gradient steps of the program over all epochs, given the number of classes."""
+        return self.epochs * (-(-self.count(classes) // self.batch) if self.batch else self.steps)
 
     def fitted(self, data: RealData) -> "DatasetDistillation":
-        """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
-        coordinates = choose_coordinates(data, self.coordinates, self.factor)
-        return replace(self, real_batch=min(self.real_batch, len(data.train)), coordinates=coordinates)
+        """Return the settings with batches no larger than what they are drawn from, and with the choice of ``auto``."""
+        return replace(
+            self,
+            batch=min(self.batch, self.count(data.classes)),
+            real_batch=min(self.real_batch, len(data.train)),
+            coordinates=choose_coordinates(data, self.coordinates, self.factor),
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -137,61 +193,55 @@ class DatasetDistillation(Method):
 
     def planned(self, task: Task, iterations: int) -> "DatasetDistillation":
         """Return the settings with an engine that leaves nothing open: the fastest way that fits into memory."""
-        return replace(self, unroll=choose(self.trial(task), iterations))
+        return replace(self, unroll=replace(self.unroll, engine=choose(self.trial(task), iterations).engine))
 
     def trial(self, task: Task) -> Unrolled:
-        """Return an outer iteration for a plan, from noise instead of real images or a warm start."""
-        task = replace(task, warm_start=None)
+        """Return an outer iteration for a plan, from noise instead of real images or a warm start.
+
+        Windows are at any place, as they are in most iterations. With shuffled batches, all gradient steps are one step
+        of the plan, repeated: there are always all examples.
+        """
+        task, unroll = replace(task, warm_start=None), replace(self.unroll, growth=0)
+        steps, epochs = (1, self.length(task.data.classes)) if self.batch else (self.steps, self.epochs)
 
         def variant(unroll: Unroll, steps: int, epochs: int) -> Callable[[], object]:
-            ipc, fresh = self.ipc // self.steps * steps, replace(task)
-            method = replace(self, ipc=ipc, steps=steps, epochs=epochs, start_from="noise", unroll=unroll)
+            fresh, method = replace(task), replace(self, start_from="noise", unroll=unroll)
+            if not self.batch:
+                method = replace(method, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs)
             state = method.init(fresh)
-            return lambda: method.step(fresh, state, 0)
+            return lambda: method._update(fresh, state, 0, steps * epochs)
 
         return Unrolled(
             device=task.data.device,
             parameters=task.network.size,
-            make=lambda: variant(self.unroll, self.steps, self.epochs),
-            unroll=self.unroll,
-            steps=self.steps,
-            epochs=self.epochs,
+            make=lambda: variant(unroll, steps, epochs),
+            unroll=unroll,
+            steps=steps,
+            epochs=epochs,
             variant=variant,
         )
 
     def check(self, task: Task) -> None:
-        """Check the size of the set, the coordinates, and the warm start against the data."""
+        """Check the size of the set, the program, the coordinates, and the warm start against the data."""
         must_have_coordinates(task.data, self.coordinates, self.factor)
         start: StartFrom = "noise" if task.warm_start else self.start_from
         must_start(task.data, ipc=self.ipc, steps=self.steps, start=start, factor=self.factor)
+        self._must_have_steps(self.length(task.data.classes))
+        if self.augment != "none" and len(task.data.shape) != 3:
+            raise UserError(f"augment is {self.augment}, but the data are {task.data.space.words}; take augment none")
         if task.warm_start:
             self._must_fit(task, task.warm_start)
 
     def _must_fit(self, task: Task, start: SyntheticData) -> None:
         """Raise a `UserError` if the warm start has another program, number of examples, or other labels."""
-        order, ours = start.program.order, (self.ipc * self.factor**2 * task.data.classes, self.steps, self.epochs)
-        if not isinstance(order, Ordered):
-            raise UserError("the warm start has no ordered steps, which this method learns; take another set")
-        rule = start.program.optimiser
-        theirs = known_name(rule) or rule.words
-        if theirs != self.optimiser:
-            raise UserError(f"the warm start has inner optimiser {theirs}, but this run has {self.optimiser}")
-        if start.factor != self.factor:
-            raise UserError(f"the warm start has factor {start.factor}, but this run has {self.factor}; take factor "
-                            f"{start.factor}")  # fmt: skip
-        epochs, steps = order.step_sizes.shape
-        if (len(start.inputs), steps, epochs) != ours:
-            raise UserError(
-                f"the warm start has {len(start.inputs)} examples in {steps} steps x {epochs} epochs, but the settings "
-                f"ask for {ours[0]} in {self.steps} x {self.epochs}; take ipc, steps and epochs of the warm start"
-            )
-        if self.labels_rate and start.targets.is_floating_point():
-            return
-        if not torch.equal(start.targets, self._hard(task.data).flatten()):
-            raise UserError(
-                "the warm start has other labels: this method learns examples in class order, each of one class; give "
-                "a set with hard labels in this order, or learn its soft labels on with --method.labels-rate 0.01"
-            )
+        count = self.count(task.data.classes)
+        must_have_optimiser(start, self.optimiser)
+        must_have_factor(start, self.factor)
+        if self.batch:
+            must_have_batches(start, count)
+        else:
+            must_have_steps(start, count, self.steps, self.epochs)
+        must_have_labels(start, self._hard(task.data).flatten(), learned=self.labels_rate > 0)
 
     def init(self, task: Task) -> State:
         """Return the coordinates of the examples in program order, step sizes before softplus, labels before softmax.
@@ -200,7 +250,7 @@ class DatasetDistillation(Method):
         """
         examples, labels, step_sizes = self._earlier(task.warm_start) if task.warm_start else self._fresh(task)
         learned = {
-            "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
+            "examples": self._basis(task.data).coordinates(examples),
             "step_sizes": raw(step_sizes),
         }
         if self.labels_rate:
@@ -213,15 +263,14 @@ class DatasetDistillation(Method):
         examples = start_examples(
             task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw, factor=self.factor
         )
-        step_sizes = task.data.like.new_full((self.epochs, self.steps), self.step_size)
+        step_sizes = task.data.like.new_full((1 if self.batch else self.epochs, self.steps), self.step_size)
         return examples, self._hard(task.data), step_sizes
 
     def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor, Tensor]:
         """Return the examples and labels of each step, and the step sizes, of the warm start."""
-        assert isinstance(start.program.order, Ordered)  # by `check`
-        each = (self.steps, -1)
-        step_sizes = start.program.order.step_sizes.to(start.inputs)
-        return start.parts.unflatten(0, each), start.targets.unflatten(0, each), step_sizes
+        order, each = start.program.order, (self.steps, -1)
+        sizes = order.step_sizes if isinstance(order, Ordered) else torch.tensor([[order.step_size]]).double()
+        return start.parts.unflatten(0, each), start.targets.unflatten(0, each), sizes.to(start.inputs)
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rates and the clipping of the examples, step sizes and learned labels."""
@@ -235,44 +284,78 @@ class DatasetDistillation(Method):
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the exact hypergradient of each network that this process computes."""
+        return self._update(task, state, iteration, self.length(task.data.classes))
+
+    def _update(self, task: Task, state: State, iteration: int, length: int) -> Update:
+        """Return the hypergradient through the first `length` gradient steps of the program, or a window of them."""
         learned, mine, together = state.learned, distributed.rank_slice(self.networks), self.unroll.engine.together
+        window = self.unroll.drawn_window(length, generator(task.seed, "window", iteration), iteration)
         parts = [
-            self._hypergradients(task, learned, iteration, mine[first : first + together])
+            self._hypergradients(task, learned, iteration, mine[first : first + together], window)
             for first in range(0, len(mine), together)
         ]
-        objective, examples, step_sizes = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("objective", "examples", "step_sizes")
+        objective = torch.cat([part.objective for part in parts])
+        examples, step_sizes = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("examples", "step_sizes")
         )
+        sizes = step_sizes.sum(1) if self.batch else step_sizes  # one for all steps
+        through_softplus = torch.sigmoid(learned["step_sizes"])
         gradients = {
-            "examples": basis(task.data, self.coordinates, self.factor).gradient(examples),
-            "step_sizes": step_sizes * torch.sigmoid(learned["step_sizes"]),  # through softplus
+            "examples": self._basis(task.data).gradient(examples.unflatten(1, (self.steps, -1))),
+            "step_sizes": sizes.view(-1, *through_softplus.shape) * through_softplus,
         }
         if self.labels_rate:
-            labels = torch.cat([part.labels for part in parts])
+            labels = torch.cat([part.labels for part in parts]).unflatten(1, (self.steps, -1))
             gradients["labels"] = through_softmax(probabilities(learned["labels"]), labels)
         return Update(objective=float(objective[objective.isfinite()].mean()), gradients=gradients)
 
-    def _hypergradients(self, task: Task, learned: LearnedTensors, iteration: int, which: range) -> Hypergradient:
+    def _hypergradients(
+        self, task: Task, learned: LearnedTensors, iteration: int, which: range, window: range
+    ) -> Hypergradient:
         """Return objectives and hypergradients of the networks in `which`, computed in one batch."""
-        data, seed, engine = task.data, task.seed, self.unroll.engine
-        thetas = task.draws(seed, iteration, which)
-        size = min(self.real_batch, len(data.train))
-        batches = [data.batch(generator(seed, "real batch", iteration, i), size) for i in which]
-        images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        data, engine = task.data, self.unroll.engine
+        program, seed = self._program(learned), derive(task.seed, "training", iteration)
+        thetas = task.draws(task.seed, iteration, which)
+        images, labels = real_batches(task, iteration, which, min(self.real_batch, len(data.train)))
+        if self.augment_real == "same":
+            images = program.changed(images, step_of(program, self.count(data.classes), seed, window[-1]))
+        elif self.augment_real == "own" and program.augmentation:
+            images = changed_alone(task, iteration, which, images, program.augmentation)
         network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
-        return hypergradient(
+        return differentiated(
             task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
-            OnReal(real_loss(network), images, task.objective.wanted(labels)),
+            OnReal(real_loss(network), images, labels),
             thetas.to(learned["examples"]),  # device and type
-            basis(data, self.coordinates, self.factor).examples(learned["examples"]),
-            self._labels(data, learned),
-            positive(learned["step_sizes"]),
-            optimiser=task.once(("optimiser", engine), lambda: engine.optimiser(self.optimiser)),
+            self._basis(data).examples(learned["examples"]).flatten(0, 1),
+            self._labels(data, learned).flatten(0, 1),
+            program,
+            seed=seed,
+            rule=task.once(("optimiser", engine), lambda: engine.optimiser(self.optimiser)),
             mode=engine.mode,
             keep_every=engine.keep_every,
-            window=self.unroll.drawn_window(self.length, generator(seed, "window", iteration)),
+            window=window,
             wanted=("inputs", "targets") if self.labels_rate else ("inputs",),
         )
+
+    def _basis(self, data: RealData) -> Basis:
+        """Return the coordinates in which the examples are learned."""
+        return basis(data, self.coordinates, self.factor)
+
+    @property
+    def _augmentation(self) -> Augmentation | None:
+        """The augmentation of the examples; if real images are changed alike, all of a batch have equal numbers."""
+        found = AUGMENTATIONS[self.augment]
+        return replace(found, shared=self.augment_real == "same") if isinstance(found, Siamese) else found
+
+    def _program(self, learned: LearnedTensors) -> Program:
+        """Return how networks are trained on the examples."""
+        sizes = positive(learned["step_sizes"])
+        order = (
+            Shuffled(epochs=self.epochs, batch=self.batch, step_size=float(sizes), schedule="constant")
+            if self.batch
+            else Ordered(step_sizes=sizes)
+        )
+        return Program(order=order, optimiser=optimiser(self.optimiser), augmentation=self._augmentation)
 
     def _labels(self, data: RealData, learned: LearnedTensors) -> Tensor:
         """Return the labels: hard ones (steps, b), or learned probabilities (steps, b, classes)."""
@@ -283,11 +366,9 @@ class DatasetDistillation(Method):
         return start_labels(data, ipc=self.ipc, steps=self.steps, factor=self.factor)
 
     def result(self, task: Task, state: State) -> SyntheticData:
-        """Return the examples, with hard or learned labels, and a program of ordered steps with learned step sizes."""
-        learned = state.learned["examples"].flatten(0, 1)
-        order = Ordered(step_sizes=positive(state.learned["step_sizes"]))
+        """Return the examples, with hard or learned labels, and the program with the learned step sizes."""
         return SyntheticData(
-            **basis(task.data, self.coordinates, self.factor).made(learned),
+            **self._basis(task.data).made(state.learned["examples"].flatten(0, 1)),
             targets=self._labels(task.data, state.learned).flatten(0, 1),
-            program=Program(order=order, optimiser=optimiser(self.optimiser)),
+            program=self._program(state.learned),
         )
