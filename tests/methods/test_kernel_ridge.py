@@ -169,3 +169,28 @@ def test_the_labels_of_the_set_are_probabilities_that_keep_the_order_of_the_targ
 def test_impossible_settings_are_refused_by_name(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(SMALL, **settings)
+
+
+def test_a_warm_start_gives_the_examples_and_labels_of_its_own_result() -> None:
+    """Examples, parts and probabilities of a finished state are read back as this state; classes as centred vectors."""
+    given = task()
+    state = SMALL.init(given)
+    tuned = state.learned | {"labels": state.learned["labels"] + 0.1 * torch.eye(3).repeat(2, 1)}
+    finished = SMALL.result(given, replace(state, learned=tuned))
+    again = SMALL.init(replace(given, warm_start=finished))
+    torch.testing.assert_close(again.learned["examples"], tuned["examples"])
+    labels = tuned["labels"]
+    torch.testing.assert_close(again.learned["labels"], labels - labels.mean(1, keepdim=True))
+    classes = SMALL.init(replace(given, warm_start=replace(finished, targets=finished.targets.argmax(1))))
+    assert torch.equal(classes.learned["labels"], centred(finished.targets.argmax(1), 3))
+
+
+def test_a_warm_start_of_another_size_or_factor_is_refused() -> None:
+    given = task()
+    finished = SMALL.result(given, SMALL.init(given))
+    for method, start, message in (
+        (replace(SMALL, ipc=3), finished, "the warm start has 6 examples, but the settings ask for 9"),
+        (SMALL, replace(finished, factor=2), "the warm start has factor 2, but this run has 1; take factor 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            method.check(replace(given, warm_start=start))

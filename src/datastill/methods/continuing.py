@@ -31,6 +31,11 @@ def must_have_batches(start: SyntheticData, count: int) -> None:
             "the warm start has ordered steps, but this run takes shuffled batches; leave --method.batch out, or take "
             "another set"
         )
+    must_have_count(start, count)
+
+
+def must_have_count(start: SyntheticData, count: int) -> None:
+    """Raise a `UserError` if the warm start has other than `count` examples."""
     if len(start.inputs) != count:
         raise UserError(
             f"the warm start has {len(start.inputs)} examples, but the settings ask for {count}; take ipc of the warm "

@@ -26,7 +26,12 @@ from ..synthetic import (
     start_labels,
 )
 from .base import Carried, Method, OuterRate, State, Task, Update
+from .continuing import must_have_count, must_have_factor
 from .kernels import fully_connected, ridge_predictions
+
+
+LEAST_PROBABILITY = 1e-6
+"""Smaller probabilities in the labels of a warm start count as this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class KernelRidge(Method):
     """
 
     name: ClassVar[str] = "kernel-ridge"
+    given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples and labels"}
 
     ipc: int = 10
     """Images per class, as they are stored."""
@@ -101,7 +107,11 @@ class KernelRidge(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if images, network or program do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        start = "noise" if task.warm_start else self.start_from
+        must_start(task.data, ipc=self.ipc, steps=1, start=start, factor=self.factor)
+        if task.warm_start:
+            must_have_factor(task.warm_start, self.factor)
+            must_have_count(task.warm_start, self.ipc * self.factor**2 * task.data.classes)
         must_have_coordinates(task.data, self.coordinates, self.factor)
         if self.kernel == "features":
             task.features()
@@ -111,11 +121,7 @@ class KernelRidge(Method):
 
         The first networks are renewed at different ages, so that later only a few of the pool are young.
         """
-        draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(
-            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
-        )
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
+        examples, labels = self._earlier(task.warm_start) if task.warm_start else self._fresh(task)
         learned = {
             "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "labels": centred(labels, task.data.classes).to(examples),
@@ -124,6 +130,21 @@ class KernelRidge(Method):
             return State(learned=learned)
         pool = [self._new(task, i, life=0) for i in range(self.pool)]
         return State(learned=learned, carried={"pool": pool})
+
+    def _fresh(self, task: Task) -> tuple[Tensor, Tensor]:
+        """Return the examples, or their parts, and the classes to start with."""
+        draw = generator(task.seed, "start of the examples")
+        (examples,) = start_examples(
+            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
+        )
+        return examples, start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
+
+    def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor]:
+        """Return the examples of an earlier set, or their parts, and its classes or targets (as in `result`)."""
+        if not start.targets.is_floating_point():
+            return start.parts, start.targets
+        logits = start.targets.clamp(min=LEAST_PROBABILITY).log() / self.sharpness
+        return start.parts, logits - logits.mean(1, keepdim=True)
 
     def _new(self, task: Task, i: int, life: int) -> Carried:
         """Return network i of the pool in one of its lives, with the state of its optimiser before the first step."""
