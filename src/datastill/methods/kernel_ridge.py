@@ -29,7 +29,6 @@ from .base import Carried, Method, OuterRate, State, Task, Update
 from .continuing import must_have_count, must_have_factor
 from .kernels import fully_connected, ridge_predictions
 
-
 LEAST_PROBABILITY = 1e-6
 """Smaller probabilities in the labels of a warm start count as this one."""
 
