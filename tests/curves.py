@@ -36,6 +36,15 @@ ITERATIONS = 3
 
 LONG = {"epochs": 6, "unroll": Unroll(window=3), "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 POOL = {"ipc": 2, "real_batch": 16, "pool": 2, "age": 3, "coordinates": "pixels"}
+SHUFFLED = {
+    "ipc": 2,
+    "batch": 4,
+    "epochs": 2,
+    "unroll": Unroll(window=3, growth=2),
+    "real_batch": 8,
+    "start_from": "noise",
+    "coordinates": "pixels",
+}
 SMALLER = {
     "mnist-random": {
         "steps": 2,
@@ -65,6 +74,8 @@ SMALLER = {
     "kernel-mnist": POOL,
     "kernel-cifar10": POOL,
     "kernel-cifar10-1": {**POOL, "ipc": 1},
+    "unrolled-mnist": {**SHUFFLED, "ipc": 1},
+    "unrolled-cifar10": SHUFFLED,
     "matching-mnist": {"ipc": 2, "real_per_class": 4},
     "matching-cifar10": {"ipc": 2, "real_per_class": 4},
 }

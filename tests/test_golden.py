@@ -3,7 +3,7 @@
 What is recorded is the real loop on the recipe's own network and settings; only what costs time is made smaller, and
 `golden/RECIPE.json` says how. All is computed in float64, so that the numbers do not depend on the processor: noise of
 1e-13 on the initial weights, a thousand times what rounding does, moves them by less than a tenth of `TOLERANCE`
-(measured by `noise` below: at most 2e-7, in cifar10-random-long; in most recipes less than 1e-9). An outer rate that is
+(measured by `noise` below: at most 4e-7, in unrolled-cifar10; in most recipes less than 1e-9). An outer rate that is
 wrong by 3 % moves them by 3 % at the least.
 
 A change that is meant to change the curves, or a recipe, is recorded anew, and the difference is part of the review:

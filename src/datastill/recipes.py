@@ -13,6 +13,7 @@ from .methods.dataset_distillation import DatasetDistillation
 from .methods.distribution_matching import DistributionMatching
 from .methods.kernel_ridge import KernelRidge
 from .networks.start import Fixed, Pretrained, Random
+from .program import AugmentationName
 from .training import Engine, Unroll
 
 
@@ -203,6 +204,16 @@ def kernel_cifar10_1() -> Config:
     return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=6000)
 
 
+def unrolled_mnist() -> Config:
+    """MNIST, ConvNet, 100 examples with learned labels, windows of 16 of 60 steps in shuffled batches."""
+    return _unrolled("unrolled-mnist", "mnist", augment="siamese-no-flip")
+
+
+def unrolled_cifar10() -> Config:
+    """CIFAR-10, ConvNet, 100 examples with learned labels, windows of 16 of 60 steps in shuffled batches."""
+    return _unrolled("unrolled-cifar10", "cifar10", augment="siamese")
+
+
 def matching_mnist() -> Config:
     """MNIST, ConvNet, distribution matching, 100 examples."""
     return _matching("matching-mnist", "mnist", DistributionMatching(mirror=False, examples_rate=10.0))
@@ -216,6 +227,24 @@ def matching_cifar10() -> Config:
 def _kernel(name: str, data: str, method: KernelRidge, iterations: int) -> Config:
     """Return a configuration with a pool of shallow ConvNets, which have more features than deep ones (docs/LOG.md)."""
     return _convnet(name, data, "convnet(width=64,depth=2)", method, LoopSettings(iterations=iterations))
+
+
+def _unrolled(name: str, data: str, augment: AugmentationName) -> Config:
+    """Return a configuration that learns for 60 steps of Adam, and is validated along the way."""
+    method = DatasetDistillation(
+        steps=1,
+        epochs=12,
+        batch=20,
+        augment=augment,
+        optimiser="adam",
+        step_size=0.001,
+        examples_rate=0.03,
+        labels_rate=0.01,
+        step_sizes_rate=0.005,
+        unroll=Unroll(window=16, growth=500),
+    )
+    config = _convnet(name, data, "convnet(width=32)", method, LoopSettings(iterations=2000, average=0.98))
+    return replace(config, loop=replace(config.loop, validate_every=250))
 
 
 def _matching(name: str, data: str, method: DistributionMatching) -> Config:
@@ -253,6 +282,8 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "mnist-random": mnist_random,
     "mnist-random-10": mnist_random_10,
     "mnist-random-long": mnist_random_long,
+    "unrolled-cifar10": unrolled_cifar10,
+    "unrolled-mnist": unrolled_mnist,
     "usps-random": usps_random,
     "usps-random-10": usps_random_10,
 }
