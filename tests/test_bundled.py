@@ -15,13 +15,16 @@ from datastill.rng import generator
 
 from .toys import toy_data, toy_set
 
+NARROW = "convnet(width=64"
+"""The beginning of the network that sets were made with that are scored with one of width 128, in minutes each."""
+
 
 @pytest.mark.parametrize("name", names())
 def test_a_set_that_comes_along_says_where_it_is_from_and_what_it_is_worth(name: str) -> None:
     ready = datastill.load(name)
-    assert name == f"{ready.header.data}-{ready.size}"
-    assert ready.header.score["n"] >= 20
-    assert ready.header.start == Random("xavier"), "it is for anybody's network"
+    assert name.removesuffix("-matching") == f"{ready.header.data}-{ready.size}"
+    assert ready.header.score["n"] >= (20 if NARROW not in ready.header.network else 5)
+    assert isinstance(ready.header.start, Random), "it is for anybody's network"
     assert ready.header.provenance["seconds"] > 0
     assert ready.header.config["method"]["name"] == ready.header.method
     assert (FOLDER / f"{name}.safetensors").stat().st_size < 350_000
@@ -31,7 +34,8 @@ def test_a_set_that_comes_along_says_where_it_is_from_and_what_it_is_worth(name:
 def test_a_network_learns_from_it_offline(name: str) -> None:
     """Trained on the set, a network tells the set's own examples apart, which it cannot before."""
     ready = datastill.load(name)
-    network = build(ready.header.network, shape=ready.shape, classes=ready.classes)
+    spec = ready.header.network.replace(NARROW, "convnet(width=8")  # any network of the kind, and this one is fast
+    network = build(spec, shape=ready.shape, classes=ready.classes)
     model = network.factory()
     theta = network.init(ready.header.start.drawn_by, [generator(0, "test")])[0]
     model.load_state_dict(network.named(theta), strict=False)

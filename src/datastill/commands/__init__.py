@@ -4,6 +4,7 @@ from typing import Any
 
 from .distilling import Distill, Plan, configuration
 from .evaluating import Evaluate, Pack, Verify
+from .importing import ImportSet
 from .making_baselines import MakeBaseline, selection
 from .output import first_line, out
 from .pretraining import Pretrain
@@ -21,6 +22,7 @@ COMMANDS: dict[str, type[Any]] = {
     "show": Show,
     "pack": Pack,
     "export": Export,
+    "import": ImportSet,
     "report": Report,
     "list": List,
 }

@@ -35,13 +35,18 @@ def read_file(path: Path, reading: Reading) -> dict[str, Labelled]:
         UserError: the file cannot be read, or its contents cannot be used.
     """
     if path.suffix.lower() == ".npz":
-        return _from_arrays(_arrays(path), path, reading)
+        return _from_arrays(arrays_in(path), path, reading)
     from .huggingface import read_table, table_in
 
     return {"train": read_table(table_in(path), reading, None, "train")}
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name.
+
+    Raises:
+        UserError: the file cannot be read, or holds Python objects.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -23,6 +23,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
 
 from ..errors import UserError
 from ..runlog import say
@@ -132,6 +134,16 @@ def require_tables(found: Walk) -> None:
             f"{str(found.root.path)!r} holds more than {most} files and folders, hidden ones included, of which "
             f"{found.useful} are images or tables; give the folder that holds the images"
         )
+
+
+def class_folders(path: Path) -> tuple[UInt8[Tensor, "n c h w"], list[str]]:
+    """Return the images in the folders of a folder, and for each image the name of its folder.
+
+    Raises:
+        UserError: there are no folders with images, or an image cannot be read.
+    """
+    found = _read_split(walk(path).root.classes(), Reading(), path.name)
+    return found.examples, [str(label) for label in found.labels]
 
 
 def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -> Labelled:
