@@ -35,6 +35,15 @@ def test_update_and_reverse_are_those_of_the_plain_optimiser_at_every_step(name:
     assert len(one._compiled) == 2, "one compilation each way, not one for each step"
 
 
+def test_the_first_step_of_adam_in_float32_is_as_exact_as_float32() -> None:
+    rule, gradient, eta = optimiser("adam"), normal(1, 50, seed=1).float() / 1000, torch.tensor(0.1)
+    state = rule.start(torch.zeros(1, 50))
+    found = Fused(rule).update(state, gradient, eta, 0)
+    for one, wanted in zip(found, rule.update(state, gradient, eta, 0), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, wanted, rtol=1e-6, atol=0)
+
+
 @fused
 def test_a_hypergradient_through_it_is_the_same(name: str) -> None:
     given = classify("mlp(width=7)", (1, 4, 4))

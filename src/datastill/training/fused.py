@@ -52,5 +52,8 @@ class Fused(Rule):
 
 
 def _tensor(t: int | Tensor, like: Tensor) -> Tensor:
-    """Return the step number as a tensor; as a constant, it would cause a compilation at each step."""
-    return t if isinstance(t, Tensor) else torch.full((), t, dtype=like.dtype, device=like.device)
+    """Return the step number as a tensor; as a constant, it would cause a compilation at each step.
+
+    It is in float64: the first steps of Adam divide by 1 - 0.999 ** (t + 1), of which float32 keeps four digits.
+    """
+    return t if isinstance(t, Tensor) else torch.full((), t, dtype=torch.float64, device=like.device)
