@@ -66,10 +66,11 @@ def cut(images: Float[Tensor, "m *whole"], factor: int) -> Float[Tensor, "n *sha
     return split.permute(0, 2, 4, 1, 3, 5).flatten(0, 2).contiguous()
 
 
-def enlarged(parts: Float[Tensor, "*n c h w"], factor: int) -> Float[Tensor, "*n c H W"]:
-    """Return parts with `factor` times the height and width, by bilinear interpolation; differentiable, and linear.
+def enlarged(parts: Float[Tensor, "*parts"], factor: int) -> Float[Tensor, "*examples"]:
+    """Return parts (..., c, h, w) with `factor` times the height and width, by bilinear interpolation.
 
-    Pixels are squares (``align_corners=False``), and values beyond the border are those of the border.
+    It is differentiable, and linear. Pixels are squares (``align_corners=False``), and values beyond the border are those
+    of the border. With factor 1, examples of any kind are returned as they are.
     """
     if factor == 1:
         return parts
@@ -78,7 +79,7 @@ def enlarged(parts: Float[Tensor, "*n c h w"], factor: int) -> Float[Tensor, "*n
     return flat.view(*parts.shape[:-2], *size)
 
 
-def enlarged_gradient(gradient: Float[Tensor, "*n c H W"], factor: int) -> Float[Tensor, "*n c h w"]:
+def enlarged_gradient(gradient: Float[Tensor, "*examples"], factor: int) -> Float[Tensor, "*parts"]:
     """Return the gradient with respect to parts, given that with respect to the `enlarged` ones."""
     if factor == 1:
         return gradient
@@ -89,8 +90,8 @@ def enlarged_gradient(gradient: Float[Tensor, "*n c H W"], factor: int) -> Float
     return torch.autograd.grad(found, parts, gradient)[0]
 
 
-def reduced(images: Float[Tensor, "n c H W"], factor: int) -> Float[Tensor, "n c h w"]:
-    """Return images of 1 / factor of the height and width: each pixel is the mean of factor x factor pixels."""
+def reduced(images: Float[Tensor, "n *whole"], factor: int) -> Float[Tensor, "n *shape"]:
+    """Return images (n, c, h, w) of 1 / factor of the height and width: pixels are means of factor x factor pixels."""
     return images if factor == 1 else avg_pool2d(images, factor)
 
 

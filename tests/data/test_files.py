@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, peopl
         ("broken.npz", "cannot read the arrays in .*broken.npz"),
         ("other.npz", "holds the arrays weights, but must hold examples"),
         ("objects.npz", "cannot read the arrays in .*objects.npz"),
-        ("none.csv", "there is no folder .*none.csv"),
+        ("none.csv", "there is no file .*none.csv"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             load_data(tmp_path / name)

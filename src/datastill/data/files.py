@@ -10,12 +10,11 @@ import numpy as np
 from ..errors import UserError
 from .images import Reading, from_array
 from .labels import check_labels
+from .names import SUFFIXES
 from .rows import kind_of
 from .sentences import SENTENCES
 from .splits import ROLES, Labelled, role_of, roles
 
-SUFFIXES = (".csv", ".parquet", ".npz")
-"""The endings of files that are read."""
 EXAMPLES = ("x", "inputs", "images", "rows", "signals", "sentences", "data")
 """The names of arrays of examples, in upper or lower case."""
 LABELS = ("y", "labels", "label", "targets", "target")

@@ -24,6 +24,8 @@ class KnownSet:
     """Name of the column with the labels."""
 
 
+SUFFIXES = (".csv", ".parquet", ".npz")
+"""The endings of files with data."""
 KNOWN = {
     "digits": KnownSet(hub=None),
     "mnist": KnownSet(hub="ylecun/mnist"),
@@ -77,7 +79,7 @@ def folder_of(name: str) -> Path | None:
     if kind in ("a file", "a device or a pipe"):
         raise UserError(
             f"{name!r} is {kind}, not a folder; give the folder that holds the images, "
-            "or a table in a file that ends in .csv, .parquet or .npz"
+            f"or a table in a file that ends in {', '.join(SUFFIXES)}"
         )
     return path if kind else None
 
@@ -85,9 +87,11 @@ def folder_of(name: str) -> Path | None:
 def not_found(name: str) -> UserError:
     """Return the error for a name of unknown data."""
     if not _is_bare(name):
+        is_file = Path(name).suffix.lower() in SUFFIXES
+        kind, wanted = ("file", "the file") if is_file else ("folder", "the folder with the images")
         return UserError(
-            f"there is no folder {name!r} (looked from {Path.cwd()}); name the folder with the images, or known "
-            "data, with --data (of distill and plan: --data.name; in Python: data=)"
+            f"there is no {kind} {name!r} (looked from {Path.cwd()}); name {wanted}, or known data, with "
+            "--data (of distill and plan: --data.name; in Python: data=)"
         )
     root = os.environ.get(VARIABLE)
     there = [place.name for place in Path(root).iterdir() if place.is_dir()] if root and Path(root).is_dir() else []
