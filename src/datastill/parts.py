@@ -69,8 +69,8 @@ def cut(images: Float[Tensor, "m *whole"], factor: int) -> Float[Tensor, "n *sha
 def enlarged(parts: Float[Tensor, "*parts"], factor: int) -> Float[Tensor, "*examples"]:
     """Return parts (..., c, h, w) with `factor` times the height and width, by bilinear interpolation.
 
-    It is differentiable, and linear. Pixels are squares (``align_corners=False``), and values beyond the border are those
-    of the border. With factor 1, examples of any kind are returned as they are.
+    It is differentiable, and linear. Pixels are squares (``align_corners=False``), and values beyond the border are
+    those of the border. With factor 1, examples of any kind are returned as they are.
     """
     if factor == 1:
         return parts
