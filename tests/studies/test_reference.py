@@ -113,6 +113,19 @@ def test_a_stopped_study_goes_on_and_says_what_was_not_run(
     assert lines(run(STUDY, folder, first).read_text(), "distribution matching") == [row]
 
 
+def test_parts_of_stored_images_have_a_group_of_their_own_and_cost_more() -> None:
+    study = STUDIES["reference"]
+    assert isinstance(study, Reference)
+    seconds = {part.name: part.seconds for part in study.parts()}
+    assert seconds["cifar10-10-decoded-distribution-matching"] > 2 * seconds["cifar10-10-distribution-matching"]
+    text = study.text({})
+    plain, decoded = text.index("| *learned labels*"), text.index("| *hard labels, decoded: 4 parts in each")
+    assert plain < decoded < text.index("| *learned labels, decoded")
+    names = [row.name for row in ROWS if row.factor > 1]
+    methods = [study._config(DIGITS, row).method for row in ROWS if row.name in names]
+    assert {method.name: method.factor for method in methods} == {"distribution-matching": 2, "kernel-ridge": 2}  # type: ignore[attr-defined]
+
+
 def test_a_teacher_is_trained_once_and_its_labels_have_groups_of_their_own(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     text = run(STUDY, folder, ["digits-1-taught", "digits-1-teacher-crops"]).read_text()

@@ -93,7 +93,7 @@ class Reference(Study):
         ]
 
     def _seconds(self, benchmark: Benchmark, row: Row) -> float:
-        training = EPOCHS * 10 * benchmark.ipc * STEP_SECONDS
+        training = EPOCHS * 10 * benchmark.ipc * row.factor**2 * STEP_SECONDS
         evaluation = 2 * self.networks * (training + TEST_IMAGES * ANSWER_SECONDS)
         return (row.processor_seconds(benchmark.ipc) + evaluation + OTHER_SECONDS) / SPEED
 

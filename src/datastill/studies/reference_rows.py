@@ -70,6 +70,8 @@ class Row:
     """Images per class -> processor seconds of an outer iteration on CIFAR-10, as measured."""
     at: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Images per class -> settings of the method that depend on them."""
+    factor: int = 1
+    """Parts along each side of a stored image; above 1, examples are parts of stored images, enlarged (decoded)."""
     pool: Literal["", "teacher", "experts"] = ""
     """The networks that are trained on the real data first; the time of this is part of the budget."""
 
@@ -84,7 +86,8 @@ class Row:
     def method_for(self, benchmark: Benchmark, file: str) -> Method:
         """Return the method with its settings for a benchmark; `file` is the pool, empty if it has no place yet."""
         method, known = self.method, {each.name for each in fields(self.method)}  # type: ignore[arg-type]
-        changes: dict[str, Any] = {"ipc": benchmark.ipc, "mirror": benchmark.mirror, **self.at.get(benchmark.ipc, {})}
+        sizes = {"ipc": benchmark.ipc, "factor": self.factor}
+        changes: dict[str, Any] = {**sizes, "mirror": benchmark.mirror, **self.at.get(benchmark.ipc, {})}
         if self.pool == "teacher":
             changes["teacher_labels"] = replace(method.teacher_labels, teacher=self.teacher(benchmark, file))
         if self.pool == "experts":
@@ -191,6 +194,25 @@ ROWS: Sequence[Row] = (
         method=DistributionMatching(examples_rate=10.0),
         iterations={1: 3000, 10: 2700},
         each={1: 0.59, 10: 0.74},
+    ),
+    Row(
+        name="decoded-distribution-matching",
+        title="distribution matching, four parts in an image",
+        labels="hard",
+        method=DistributionMatching(examples_rate=10.0),
+        factor=2,
+        iterations={1: 3000, 10: 1400},
+        each={1: 0.57, 10: 1.38},
+    ),
+    Row(
+        name="decoded-kernel-ridge",
+        title="kernel ridge, four parts in an image",
+        labels="soft",
+        method=KernelRidge(examples_rate=0.04),
+        network="convnet(width=64,depth=2)",
+        factor=2,
+        iterations={1: 6000, 10: 1100},
+        each={1: 0.32, 10: 1.81},
     ),
     Row(
         name="gradient-matching",

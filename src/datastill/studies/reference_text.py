@@ -1,5 +1,6 @@
 """The text of the reference table: what was equal for all rows, and the table of each benchmark."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,9 +52,10 @@ the third column was not used to make any set; it is trained by `shuffled-300`. 
 
 **Labels**: rows with different kinds of labels are in groups of their own and are not to be compared with each other. A
 teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
-each batch when it is trained. No row stores decoded images. Bytes are those of the file: a real pixel takes one byte
-and a learned one four (one after `datastill pack`); image bytes include step sizes, and label bytes the weights of a
-teacher that every training needs.
+each batch when it is trained. Rows whose examples are parts of stored images, enlarged, are in groups of their own,
+too: they train on four times as many examples from equal bytes. Bytes are those of the file: a real pixel takes one
+byte and a learned one four (one after `datastill pack`); image bytes include step sizes, and label bytes the weights
+of a teacher that every training needs.
 
 **All real images**: one network, {counted(full_epochs, "epoch")} by the same evaluator: more do not fit into half
 an hour.
@@ -99,11 +101,13 @@ def table(
 def _groups(
     rows: Sequence[Row], records: Mapping[str, dict[str, Any] | None], published: Mapping[str, Published]
 ) -> Iterator[str]:
-    """Yield the lines of each kind of labels, after a line with its name."""
-    for kind, words in KINDS.items():
-        some = sorted((row for row in rows if row.labels == kind), key=lambda row: _order(records[row.name]))
+    """Yield the lines of each kind of images and labels, after a line with its name."""
+    for factor, (kind, words) in itertools.product(sorted({row.factor for row in rows}), KINDS.items()):
+        group = [row for row in rows if (row.factor, row.labels) == (factor, kind)]
+        some = sorted(group, key=lambda row: _order(records[row.name]))
+        decoded = f", decoded: {factor**2} parts in each stored image" if factor > 1 else ""
         if some:
-            yield f"| *{words}* " + "| " * (COLUMNS - 1) + "|"
+            yield f"| *{words}{decoded}* " + "| " * (COLUMNS - 1) + "|"
         for row in some:
             record = records[row.name]
             yield _line(row.title, _seconds(row, record) if record else "", record, published.get(row.name))
