@@ -27,7 +27,7 @@ def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("pandas", "pyarrow", "numpy", "torch", "tyro", "json", "datasets", "sitecustom"):
         (tmp_path / f"{name}.py").write_text(TRAP)
-    (tmp_path / "my_own_networks.py").write_text(NETWORK)
+    (tmp_path / "network_of_mine.py").write_text(NETWORK)
     return tmp_path
 
 
@@ -35,7 +35,7 @@ def test_a_program_runs_nothing_from_the_current_folder(trapped: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PYTHONPATH"] = str(Path(datastill.__file__).parent.parent)
     process = subprocess.run(
-        [sys.executable, "-m", "datastill", "distill", "--network", "my_own_networks:tiny", "--loop.iterations", "0"],
+        [sys.executable, "-m", "datastill", "distill", "--network", "network_of_mine:tiny", "--loop.iterations", "0"],
         env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert process.stderr.startswith("datastill: error: iterations is 0, but must be at least 1; ")
@@ -45,7 +45,7 @@ def test_a_program_runs_nothing_from_the_current_folder(trapped: Path) -> None:
 
 def test_a_module_that_is_named_is_found_and_the_search_path_is_as_before(trapped: Path) -> None:
     before = list(sys.path)
-    network = datastill.build_network("my_own_networks:tiny", shape=(1, 2, 2), classes=3)
+    network = datastill.build_network("network_of_mine:tiny", shape=(1, 2, 2), classes=3)
     assert network.size == 4 * 3 + 3
     assert main(["list", "baselines"]) == 0
     with pytest.raises(UserError, match="no_such_module_of_mine"):

@@ -26,7 +26,7 @@ from datastill.program import OPTIMISERS
 from datastill.recipes import recipe
 from datastill.resuming import stored_config
 from datastill.run import artifact, prepare
-from datastill.training import Engine
+from datastill.training import Engine, Unroll
 
 from .planning import costing
 from .toys import toy_config, toy_data, unrolled
@@ -133,7 +133,7 @@ def test_the_way_to_compute_is_chosen_once_and_stays_with_the_run(
         with pytest.raises(Stopped):
             distill(config, tmp_path / "run", data=DATA)
     planned = json.loads((tmp_path / "run" / "config.json").read_text())["planned"]
-    assert planned["unroll"] == {"networks": 2, "window": 0, "engine": asdict(chosen)}
+    assert planned["unroll"] == asdict(Unroll(networks=2, engine=chosen))
     assert stored_config(tmp_path / "run") == config, "what was asked for is kept besides"
     with monkeypatch.context() as patch:
         patch.setattr(method, "choose", lambda *_: pytest.fail("it was chosen again"))
