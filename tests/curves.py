@@ -71,7 +71,7 @@ SMALLER = {
     },
     "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
     "imagenette-alexnet": {"epochs": 2, "real_batch": 4},
-    "kernel-mnist": POOL,
+    "kernel-mnist": {**POOL, "ipc": 10},  # the size of its warm start
     "kernel-cifar10": POOL,
     "kernel-cifar10-1": {**POOL, "ipc": 1},
     "unrolled-mnist": {**SHUFFLED, "ipc": 1},
