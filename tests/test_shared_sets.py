@@ -90,6 +90,7 @@ def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_erro
         (PIXELS, CLASSES[:5], {}, "there are 20 images, but 5 labels"),
         (PIXELS, torch.zeros(20, 3), {}, r"labels have shape \(20, 3\), but must be \(20,\) or \(20, 10\)"),
         (PIXELS, CLASSES + 1, {}, "10 classes|0 to 9|between 0 and"),
+        (PIXELS, CLASSES + 0.5, {}, "labels of the set"),
         (255 * PIXELS, CLASSES, {}, "which are not unit; take another --values"),
         (PIXELS, CLASSES, {"values": "bytes"}, "which are not bytes; take another --values"),
         (PIXELS * torch.nan, CLASSES, {}, "finite"),

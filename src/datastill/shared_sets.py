@@ -22,8 +22,9 @@ from torch.nn.functional import one_hot
 from . import __version__
 from .artifact import DistilledSet, Header
 from .data import RealData
-from .data.files import arrays_in
+from .data.files import EXAMPLES, LABELS, arrays_in
 from .data.folders import class_folders
+from .data.labels import check_labels
 from .errors import UserError, counted
 from .label_source import Signed, Stored
 from .networks import build
@@ -32,9 +33,9 @@ from .program import PROGRAMS, ShuffledName, SquaredError, suited
 from .space import Pixels
 from .storage.pickled import read_pickled
 
-Values = Literal["normalised", "unit", "bytes"]
-IMAGES = ("images", "image", "x", "data", "images_best", "x_train")
-LABELS = ("labels", "label", "y", "targets", "labels_best", "y_train")
+Values = Literal["auto", "normalised", "unit", "bytes"]
+IMAGE_NAMES = (*EXAMPLES, "image", "images_best", "x_train")
+LABEL_NAMES = (*LABELS, "labels_best", "y_train")
 SUFFIXES = (".npz", ".pt", ".pth")
 
 
@@ -64,7 +65,7 @@ def read_shared(path: Path, data: RealData, labels: Path | None = None, number: 
         return _from_folder(path, data)
     value = _content(path)
     if labels is not None:
-        return Found(images=_only(value, path, IMAGES), labels=_only(_content(labels), labels, LABELS))
+        return Found(images=_only(value, path, IMAGE_NAMES), labels=_only(_content(labels), labels, LABEL_NAMES))
     pairs = _pairs(value, path)
     if not 0 <= number < len(pairs):
         raise UserError(
@@ -96,7 +97,8 @@ def distilled_from(
         start: the initial weights that it was made for.
         program: how networks are trained on it.
         values: what the numbers are: ``normalised`` ((pixel - mean) / std), ``unit`` (pixels in 0..1) or ``bytes``
-            (0..255). Images after whitening (ZCA) cannot be turned back, and are no set for images as they are.
+            (0..255); ``auto``: bytes for whole numbers, otherwise normalised. Images after whitening (ZCA) cannot be
+            turned back, and are no set for images as they are.
         mean: with normalised values, the mean of each channel by which they were normalised; empty: that of `data`.
         std: likewise the standard deviation.
         mirror: whether the program may mirror images; not for digits or letters.
@@ -140,7 +142,7 @@ def _content(path: Path) -> Any:
 def _pairs(value: Any, path: Path) -> list[tuple[Any, Any]]:
     """Return the pairs of images and labels in the value of a file."""
     if isinstance(value, Mapping):
-        images, labels = (_named(value, names) for names in (IMAGES, LABELS))
+        images, labels = (_named(value, names) for names in (IMAGE_NAMES, LABEL_NAMES))
         if images is not None and labels is not None:
             return [(images, labels)]
         value = value.get("data")
@@ -206,6 +208,8 @@ def _channels_first(images: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _normalised(images: Tensor, space: Pixels, values: Values, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    if values == "auto":
+        values = "normalised" if images.is_floating_point() else "bytes"
     if (mean or std) and values != "normalised":
         raise UserError(f"mean and std have no effect on values {values}; leave them out, or take values normalised")
     if values != "normalised":
@@ -229,7 +233,7 @@ def _labels(labels: Tensor, count: int, classes: int) -> Tensor:
     if len(labels) != count:
         raise UserError(f"there are {counted(count, 'image')}, but {counted(len(labels), 'label')}")
     if labels.dim() == 1:
-        return labels.long()
+        return torch.from_numpy(check_labels(labels, None, "the set"))
     if tuple(labels.shape) != (count, classes):
         raise UserError(f"the labels have shape {tuple(labels.shape)}, but must be ({count},) or ({count}, {classes})")
     hard = labels.argmax(1)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
@@ -41,7 +40,7 @@ class ImportSet:
     """The file of the labels, if FILE holds only images."""
     number: int = 0
     """Which set of a file with several, from 0."""
-    values: Values | Literal["auto"] = "auto"
+    values: Values = "auto"
     """What the numbers of the images are:
     - normalised: (pixel - mean) / std.
     - unit: pixels in 0..1.
@@ -67,14 +66,13 @@ class ImportSet:
         must_be_writable(self.to)
         data = load_data(DataSettings().named(self.data))
         found = read_shared(self.file, data, self.labels, self.number)
-        usual: Values = "normalised" if found.images.is_floating_point() else "bytes"
         distilled = distilled_from(
             found,
             data,
             network=self.network,
             start=self.start,
             program=self.program,
-            values=usual if self.values == "auto" else self.values,
+            values=self.values,
             mean=self.mean,
             std=self.std,
             mirror=self.mirror,

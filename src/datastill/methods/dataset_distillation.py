@@ -38,7 +38,6 @@ from ..synthetic import (
     probabilities,
     raw,
     raw_labels,
-    start_examples,
     start_labels,
     through_softmax,
 )
@@ -259,10 +258,7 @@ class DatasetDistillation(Method):
 
     def _fresh(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
         """Return the examples and labels of each step, and the step sizes, to start with."""
-        draw = generator(task.seed, "start of the examples")
-        examples = start_examples(
-            task.data, ipc=self.ipc, steps=self.steps, start=self.start_from, generator=draw, factor=self.factor
-        )
+        examples = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor, steps=self.steps)
         step_sizes = task.data.like.new_full((1 if self.batch else self.epochs, self.steps), self.step_size)
         return examples, self._hard(task.data), step_sizes
 

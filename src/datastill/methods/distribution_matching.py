@@ -18,7 +18,7 @@ from ..parts import enlarged
 from ..program import PROGRAMS, ShuffledName, alike, suited
 from ..rng import generator
 from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_examples, start_labels
+from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
 from .base import Method, OuterRate, State, Task, Update
 
 
@@ -76,10 +76,7 @@ class DistributionMatching(Method):
 
     def init(self, task: Task) -> State:
         """Return the examples, or the parts that they are enlarged from, in class order."""
-        draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(
-            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
-        )
+        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
         return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:

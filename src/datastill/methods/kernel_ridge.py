@@ -22,7 +22,6 @@ from ..synthetic import (
     choose_coordinates,
     must_have_coordinates,
     must_start,
-    start_examples,
     start_labels,
 )
 from .base import Carried, Method, OuterRate, State, Task, Update
@@ -132,10 +131,7 @@ class KernelRidge(Method):
 
     def _fresh(self, task: Task) -> tuple[Tensor, Tensor]:
         """Return the examples, or their parts, and the classes to start with."""
-        draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(
-            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
-        )
+        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
         return examples, start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
 
     def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,16 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from ..data import RealData
 from ..networks import Network
 from ..networks.head import features_of
 from ..networks.start import Draws
 from ..objectives import Classification, Objective
-from ..synthetic import SyntheticData
+from ..rng import generator
+from ..synthetic import StartFrom, SyntheticData, start_examples
 
 Made = TypeVar("Made")
 """What is made only once for a task."""
@@ -42,6 +46,13 @@ class Task:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def first_examples(
+        self, *, ipc: int, start: StartFrom, factor: int = 1, steps: int = 1
+    ) -> Float[Tensor, "steps b *part"]:
+        """Return the examples to start learning from, as `start_examples` draws them from the seed of the task."""
+        draw = generator(self.seed, "start of the examples")
+        return start_examples(self.data, ipc=ipc, steps=steps, start=start, generator=draw, factor=factor)
 
     def features(self) -> Network:
         """Return the network without its last linear layer, from images to features.

@@ -26,7 +26,6 @@ from ..synthetic import (
     probabilities,
     raw,
     raw_labels,
-    start_examples,
     start_labels,
     through_softmax,
 )
@@ -138,10 +137,7 @@ class TrajectoryMatching(Method):
 
     def init(self, task: Task) -> State:
         """Return the coordinates of the examples, the step size before softplus, and labels if they are learned."""
-        draw = generator(task.seed, "start of the examples")
-        (examples,) = start_examples(
-            task.data, ipc=self.ipc, steps=1, start=self.start_from, generator=draw, factor=self.factor
-        )
+        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
         learned = {
             "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "step_size": raw(task.data.like.new_full((1,), self.step_size)),

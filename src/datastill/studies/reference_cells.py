@@ -53,10 +53,10 @@ def _nbytes(tensors: Iterable[Tensor]) -> int:
 def measured(
     distilled: DistilledSet, data: RealData, protocols: Mapping[str, Protocol], folder: Path
 ) -> list[dict[str, Any]]:
-    """Return the scores of a set on the test split by each protocol."""
+    """Return the scores of a set on the test split by each protocol; a stopped one goes on after its last network."""
 
     def one(protocol: Protocol) -> dict[str, Any]:
-        return score(distilled, data, protocol, progress=True).as_dict()
+        return score(distilled, data, protocol, progress=True, folder=folder).as_dict()
 
     return [
         kept(folder / f"{name}.json", lambda protocol=protocol: one(protocol)) for name, protocol in protocols.items()

@@ -182,38 +182,38 @@ def _selections() -> list[Row]:
     return rows
 
 
+_MATCHING = Row(
+    name="distribution-matching",
+    title="distribution matching (DM)",
+    labels="hard",
+    method=DistributionMatching(examples_rate=10.0),
+    iterations={1: 3000, 10: 2700},
+    each={1: 0.59, 10: 0.74},
+)
+_KERNEL = Row(
+    name="kernel-ridge",
+    title="kernel ridge with a pool (FRePo)",
+    labels="soft",
+    method=KernelRidge(examples_rate=0.04),
+    network="convnet(width=64,depth=2)",
+    iterations={1: 7500, 10: 3500},
+    each={1: 0.255, 10: 0.56},
+)
+
+
+def _decoded(row: Row, iterations: Mapping[int, int], each: Mapping[int, float]) -> Row:
+    """Return a row whose stored images hold four examples."""
+    name, title = f"decoded-{row.name}", f"{row.title}, four parts in an image"
+    return replace(row, name=name, title=title, factor=2, iterations=iterations, each=each)
+
+
 ROWS: Sequence[Row] = (
     _unrolled("dataset-distillation", "dataset distillation, 60 steps", "hard", _UNROLLED),
     _unrolled(
         "soft-dataset-distillation", "dataset distillation, 60 steps", "soft", replace(_UNROLLED, labels_rate=0.01)
     ),
-    Row(
-        name="distribution-matching",
-        title="distribution matching (DM)",
-        labels="hard",
-        method=DistributionMatching(examples_rate=10.0),
-        iterations={1: 3000, 10: 2700},
-        each={1: 0.59, 10: 0.74},
-    ),
-    Row(
-        name="decoded-distribution-matching",
-        title="distribution matching, four parts in an image",
-        labels="hard",
-        method=DistributionMatching(examples_rate=10.0),
-        factor=2,
-        iterations={1: 3000, 10: 1400},
-        each={1: 0.57, 10: 1.38},
-    ),
-    Row(
-        name="decoded-kernel-ridge",
-        title="kernel ridge, four parts in an image",
-        labels="soft",
-        method=KernelRidge(examples_rate=0.04),
-        network="convnet(width=64,depth=2)",
-        factor=2,
-        iterations={1: 6000, 10: 1100},
-        each={1: 0.32, 10: 1.81},
-    ),
+    _MATCHING,
+    _decoded(_MATCHING, iterations={1: 3000, 10: 1400}, each={1: 0.57, 10: 1.38}),
     Row(
         name="gradient-matching",
         title="gradient matching (DSA)",
@@ -223,15 +223,8 @@ ROWS: Sequence[Row] = (
         iterations={1: 1800, 10: 550},
         each={1: 1.0, 10: 3.7},
     ),
-    Row(
-        name="kernel-ridge",
-        title="kernel ridge with a pool (FRePo)",
-        labels="soft",
-        method=KernelRidge(examples_rate=0.04),
-        network="convnet(width=64,depth=2)",
-        iterations={1: 7500, 10: 3500},
-        each={1: 0.255, 10: 0.56},
-    ),
+    _KERNEL,
+    _decoded(_KERNEL, iterations={1: 6000, 10: 1100}, each={1: 0.32, 10: 1.81}),
     Row(
         name="trajectory-matching",
         title="trajectory matching (MTT)",
