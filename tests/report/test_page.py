@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -129,6 +130,17 @@ def test_empty_broken_or_odd_metrics_are_survived(run_of, make, score_of):
         '{"iteration": 1, "objective": 2.0}\n{"iteration": 2, "objective": 1.5}\n{"it'
     )
     assert "without a single iteration" not in Page(write_report(folder)).text
+
+
+@pytest.mark.parametrize("method", ["dataset-distillation", "distribution-matching"])
+def test_the_curve_of_a_run_is_that_of_what_its_own_method_lowers(run_of, make, score_of, method):
+    """Only dataset distillation lowers the loss on real data: others match features, gradients or weights."""
+    distilled = make(score=score_of())
+    distilled = replace(distilled, header=replace(distilled.header, method=method))
+    text = Page(
+        write_report(run_of(distilled, lines=[{"iteration": 1, "objective": 2.0}, {"iteration": 2, "objective": 1.5}]))
+    ).text
+    assert f"The objective is what {method} lowers." in text
 
 
 def test_a_score_without_details_beside_the_set_is_shown(run_of, make, score_of):

@@ -262,7 +262,8 @@ def _learning(run: Run) -> Chart:
     from . import charts  # imports matplotlib, which takes a second
 
     learning = charts.learning_chart(run.lines)
-    text = "The objective is the loss on real data after training on the synthetic examples."
+    method = run.distilled.header.method or "the method"
+    text = f"The objective is what {method} lowers. Those of different methods are different quantities."
     none = f"The run folder has no {METRICS}, or a file without a single iteration."
     return Chart(title="Distillation", svg=_markup(learning), text=text if learning else none)
 
