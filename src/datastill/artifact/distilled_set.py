@@ -27,6 +27,7 @@ from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_read, digest, write_whole
 from .checks import check_stored, check_tensors
+from .conveniences import Conveniences
 from .decode import examples_of
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
 from .header import Header, asks_for, check_header, from_plain, parsed, written_by
@@ -36,7 +37,7 @@ NAME = "distilled.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DistilledSet:
+class DistilledSet(Conveniences):
     """A distilled set: synthetic examples with labels, and the program that networks are trained on them by.
 
     Example:
@@ -57,7 +58,6 @@ class DistilledSet:
     trusted: bool = True
     """Whether names in the header may import modules and open other files. Sets made in this process are trusted; a set
     read from a file is not, unless it was loaded with ``trust=True``. Never stored."""
-
     teacher: nn.Module | None = None
     """The trained network that gives the labels, if they come from one; see `with_teacher`. Never stored."""
     stored: Float[Tensor, "m *shape"] | None = None

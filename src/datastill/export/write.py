@@ -3,7 +3,6 @@
 import csv
 import json
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,14 +13,14 @@ import torch
 
 from ..artifact import INITIAL, DistilledSet, Plain
 from ..errors import UserError, unknown
-from ..program import Ordered
 from ..storage.files import write_folder, write_json, write_whole
 from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
 from .network_code import STANDALONE, network_code, without_own_imports
 from .parquet import write_table
-from .program import Kind, exported_type, program
+from .program import Kind, program
 from .readme import readme
+from .table import rows_of
 
 ROWS = "rows.csv"
 """Name of the file of rows in an export."""
@@ -100,7 +99,7 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 def _write_png(distilled: DistilledSet, folder: Path) -> None:
     files, rows = file_names(distilled), []
-    for name, image, row in zip(files, as_bytes(distilled), _rows(distilled), strict=True):
+    for name, image, row in zip(files, as_bytes(distilled), rows_of(distilled), strict=True):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(as_png(image))
@@ -111,14 +110,7 @@ def _write_png(distilled: DistilledSet, folder: Path) -> None:
 
 
 def _write_parquet(distilled: DistilledSet, folder: Path) -> None:
-    examples = distilled.inputs.detach().cpu().to(exported_type(distilled)).numpy()
-    rows = []
-    for image, example, row in zip(as_bytes(distilled), examples, _rows(distilled), strict=True):
-        del row["class"]  # the type ClassLabel of the column label has the names
-        rows.append({"image": {"bytes": as_png(image), "path": None}, **row, "example": example})
-    (folder / "data").mkdir()
-    path = folder / "data" / "train-00000-of-00001.parquet"
-    write_table(path, rows, class_names=distilled.header.class_names, example=examples[0])
+    write_table(distilled, folder)
     _write_beside(distilled, folder, "parquet", {})
 
 
@@ -140,18 +132,6 @@ def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[
     initial = {name: _as_array(value) for name, value in distilled.tensors().items() if name.startswith(INITIAL)}
     if initial:
         np.savez(folder / "initial_weights.npz", **initial)  # type: ignore[arg-type]
-
-
-def _rows(distilled: DistilledSet) -> Iterator[dict[str, Any]]:
-    """Yield the row of each example: its label, and its place in ordered steps with its step size in each epoch."""
-    order, batch = distilled.program.order, distilled.size // distilled.batches
-    targets = distilled.targets.transpose(0, 1) if distilled.targets.dim() == 3 else distilled.targets
-    for place, (number, target) in enumerate(zip(distilled.class_of_each.tolist(), targets.tolist(), strict=True)):
-        row: dict[str, Any] = {"label": number, "class": distilled.header.class_names[number]}
-        if isinstance(order, Ordered):
-            row |= {"step": place // batch, "index": place % batch}
-            row["step_sizes"] = order.step_sizes[:, place // batch].tolist()
-        yield row if distilled.hard else {**row, "label_values": target}
 
 
 def _must_suit(distilled: DistilledSet, kind: str) -> None:

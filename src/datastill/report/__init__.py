@@ -2,6 +2,7 @@
 
 from .figures import banner, caption, grid, picture_bytes
 from .lines import Line
+from .notebook import card
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, summary
@@ -13,6 +14,7 @@ __all__ = [
     "banner",
     "bytes_of",
     "caption",
+    "card",
     "grid",
     "measure_rows",
     "measure_text",

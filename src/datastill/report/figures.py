@@ -1,5 +1,6 @@
 """Pictures of the synthetic examples: a grid that shows the program, and a banner for a README."""
 
+import base64
 import functools
 import io
 import math
@@ -98,6 +99,16 @@ def picture_bytes(picture: Image.Image, path: Path) -> bytes:
     content = io.BytesIO()
     picture.save(content, format=kind)
     return content.getvalue()
+
+
+def data_uri(image: Image.Image) -> str:
+    """Return a picture as the address of an image in a page, which holds the whole picture."""
+    buffer = io.BytesIO()
+    grey = image.convert("LA")
+    if grey.convert("RGBA").tobytes() == image.tobytes():  # takes half of the bytes
+        image = grey
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def banner(distilled: DistilledSet) -> Image.Image:

@@ -1,7 +1,5 @@
 """One HTML page about a run, complete in one file: it loads nothing when opened, so it can be mailed and archived."""
 
-import base64
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +7,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from .. import migration
 from ..artifact import DistilledSet
@@ -22,7 +19,7 @@ from ..runlog import read_lines
 from ..storage.files import read_json, write_text
 from ..storage.records import TEXT, Rule, must_be_json, record
 from . import sentences
-from .figures import caption, grid
+from .figures import caption, data_uri, grid
 from .remarks import remarks
 from .words import (
     bytes_of,
@@ -130,7 +127,7 @@ def render(run: Run) -> str:
         optimiser_code=optimiser_code(distilled.program.optimiser),
         facts=list(_facts(run)),
         lines=shown,
-        picture=_data_uri(grid(distilled, transparent=True)) if shown is None else "",
+        picture=data_uri(grid(distilled, transparent=True)) if shown is None else "",
         caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),
         snippet=snippet(distilled),
@@ -335,12 +332,3 @@ RUN_RULE = record({"command": TEXT, "version": TEXT, "config": record({}, more=T
 def _markup(svg: str | None) -> Markup | None:
     """Mark a chart as safe HTML: matplotlib has escaped its text."""
     return None if svg is None else Markup(svg)
-
-
-def _data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    grey = image.convert("LA")
-    if grey.convert("RGBA").tobytes() == image.tobytes():  # takes half of the bytes
-        image = grey
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

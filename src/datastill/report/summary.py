@@ -34,7 +34,7 @@ def summary(distilled: DistilledSet) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _facts(distilled):
+    for name, value in facts(distilled):
         table.add_row(name, Text(value, style="bold" if name == "score" else ""))
     use = Text(
         "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package", style="cyan"
@@ -87,7 +87,8 @@ def as_json(distilled: DistilledSet) -> dict[str, Any]:
     }
 
 
-def _facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
+def facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
+    """Yield what a reader wants to know about a set: the name of each fact, and the fact in words."""
     header, sizes = distilled.header, distilled.step_sizes
     epochs, steps = sizes.shape
     yield "data", f"{header.data}, {number(distilled.classes)} classes"

@@ -122,6 +122,13 @@ class Space(abc.ABC):
         """The file of Python code that real examples are normalised with, if that takes more than `normalisation`."""
         return None
 
+    def columns_of(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, list[Any]]:  # noqa: ARG002
+        """Return named columns, with one value for each normalised example, that say what a reader would want to see.
+
+        A value is a number, a text, or a list of numbers. There are none for images.
+        """
+        return {}
+
     def table(self, inputs: Float[Tensor, "n *shape"]) -> tuple[list[str], list[list[Any]]]:
         """Return the names of columns, and a row of values for each example, from which they follow exactly.
 

@@ -179,6 +179,10 @@ class Tokens(Space):
         found = sentences.nearest(inputs.detach().cpu().float().numpy(), self.vectors.numpy())
         return [sentences.sentence(tokens, self.vocabulary) for tokens in found.tolist()]
 
+    def columns_of(self, inputs: Float[Tensor, "n length dim"]) -> dict[str, list[Any]]:
+        """Return the nearest words."""
+        return {"words": self.lines(inputs)}
+
     def table(self, inputs: Float[Tensor, "n length dim"]) -> tuple[list[str], list[list[Any]]]:
         """Return the nearest words of each example, and its numbers by place and dimension."""
         places = [f"{place}.{i}" for place in range(self.length) for i in range(self.dim)]

@@ -103,10 +103,19 @@ class Vectors(Scaled):
         """Say how rows are drawn."""
         return f"Each example is a line of grey levels, one for each column; {scale_words(low, high, 'column')}"
 
+    def columns_of(self, inputs: Float[Tensor, "n *shape"]) -> dict[str, list[Any]]:
+        """Return the columns, or the channels of signals, in their units."""
+        exact = self._exact(inputs)
+        return {name: exact[:, i].tolist() for i, name in enumerate(self.columns)}
+
     def table(self, inputs: Float[Tensor, "n *shape"]) -> tuple[list[str], list[list[Any]]]:
         """Return the columns, and the rows in their units."""
+        return list(self.columns), self._exact(inputs).flatten(1).tolist()
+
+    def _exact(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """Return normalised examples in their units, with digits enough to give exactly these examples again."""
         mean, std = (each.double() for each in self.statistics(torch.device("cpu")))
-        return list(self.columns), (inputs.detach().cpu().double() * std + mean).flatten(1).tolist()
+        return inputs.detach().cpu().double() * std + mean
 
     def _array(self, values: Any) -> Any:
         if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a data frame of pandas or polars
