@@ -79,3 +79,17 @@ def test_a_broken_file_costs_only_time(content: object, tmp_path: Path) -> None:
     else:
         write_json(tmp_path / FILE, content)
     assert score(SET, DATA, Protocol(networks=2), folder=tmp_path).n == 2
+
+
+def test_counts_of_answers_are_those_of_an_evaluation_that_was_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score(SET, DATA, MANY, confusion=True)
+    for stop in (2, 2 + fit.NETWORKS_PER_BATCH):  # in the first group, and in the second
+        with monkeypatch.context() as patch:
+            stopped_after(stop, patch)
+            with pytest.raises(KeyboardInterrupt):
+                score(SET, DATA, MANY, confusion=True, folder=tmp_path)
+        resumed = score(SET, DATA, MANY, confusion=True, folder=tmp_path)
+        assert resumed.confusion == whole.confusion
+        (tmp_path / FILE).unlink()

@@ -74,6 +74,17 @@ def measured(*, length=3, baseline=True) -> dict:
     return score
 
 
+def counted(classes: int) -> dict:
+    """A score whose networks answer most examples right, and those that are wrong as the next class."""
+    each = 120
+    rows = [[0] * classes for _ in range(classes)]
+    for i, row in enumerate(rows):
+        row[i], row[(i + 1) % classes] = each - each // (2 + i), each // (2 + i)
+    mean = sum(row[i] for i, row in enumerate(rows)) / (each * classes)
+    accuracies = {"mean": mean, "sd": 0.0, "accuracies": [mean] * 20}
+    return measured() | {"images": each * classes // 20, **accuracies, "confusion": rows}
+
+
 def metrics(iterations: int = 200) -> list[dict]:
     lines = [{"iteration": i, "objective": 2.3 / (1 + i / 50), "skipped": 0} for i in range(1, iterations)]
     return lines + [{"iteration": i, "validation": {"mean": 0.4, "sd": 0.1, "n": 20}} for i in range(0, iterations, 50)]
@@ -112,3 +123,9 @@ def run_of(tmp_path):
 @pytest.fixture
 def score_of():
     return measured
+
+
+@pytest.fixture
+def without_charts(monkeypatch):
+    """Pages without charts, which take longer to draw than all the rest."""
+    monkeypatch.setattr("datastill.report.page._charts", lambda run: iter(()))

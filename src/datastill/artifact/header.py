@@ -25,7 +25,7 @@ from ..storage.records import (
     whole,
 )
 from .decode import DECODE, Decode, Plain
-from .scores import SCORE, SHARE, SIZE
+from .scores import SCORE, SHARE, SIZE, must_have_classes
 
 MOST_CLASSES = 100_000
 """The largest number of classes of a set."""
@@ -117,7 +117,9 @@ def from_plain(stored: Mapping[str, Any]) -> Header:
     Raises:
         UserError: a value has a wrong type or range, or a name is not known.
     """
-    return read(Header, stored, "header")
+    header = read(Header, stored, "header")
+    must_have_classes(header.score, header.class_names, "header.score")
+    return header
 
 
 def asks_for(stored: Mapping[str, Any]) -> str:

@@ -1,14 +1,14 @@
 """The rules of scores: what a file may claim about measurements of a set, and which figures must agree."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
 from ..networks.start import START
 from ..program import OPTIMISERS
 from ..program.orders import MOST_STEPS
-from ..storage.records import list_of, mapping_of, number, one_of, optional, record, text, whole
+from ..storage.records import Rule, list_of, mapping_of, number, one_of, optional, record, text, whole
 
 MOST_NETWORKS = 100_000
 """The largest number of networks that a score is measured on."""
@@ -16,6 +16,8 @@ LARGEST_VALUE = 1e9
 """The largest absolute value of a normalised example, a step size, a label or a weight."""
 ROUNDED = 1e-6
 """The largest difference of a mean or a standard deviation from that of the accuracies beside it."""
+MOST_COUNTED_CLASSES = 100
+"""The largest number of classes of which a score holds how often each is answered for each."""
 SPLITS = ("test", "validation")
 
 SHARE = number(0, 1)
@@ -66,6 +68,46 @@ CURVE = record(
 )
 
 
+def _must_be_square(matrix: Sequence[Sequence[int]], where: str) -> None:
+    for i, row in enumerate(matrix):
+        if len(row) != len(matrix):
+            raise UserError(f"{where}[{i}] has {len(row)} values, but {where} has {len(matrix)} rows")
+
+
+_COUNT_ROW = list_of(whole(0, 2**62), 1, MOST_COUNTED_CLASSES)
+_COUNT_ROWS = list_of(_COUNT_ROW, 1, MOST_COUNTED_CLASSES)
+
+
+def _kept_square(matrix: Any, where: str) -> Any:
+    _must_be_square(rows := _COUNT_ROWS.keep(matrix, where), where)
+    return rows
+
+
+CONFUSION = Rule(_COUNT_ROWS.words, _COUNT_ROWS.fits, _kept_square)
+"""The rule of the counts of answers: a row for each true class, a column for each answered class."""
+
+
+def _counts_agree(score: Mapping[str, Any], where: str) -> None:
+    """Raise a `UserError` unless the counts of answers are those of all networks, with the mean accuracy."""
+    counts = score.get("confusion")
+    if not counts:
+        return
+    total, right = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
+    if total != score["n"] * score["images"]:
+        raise UserError(
+            f"{where}.confusion counts {total} answers, but {score['n']} networks gave {score['n'] * score['images']}"
+        )
+    if abs(right / total - score["mean"]) > ROUNDED:
+        raise UserError(f"{where}.mean is {score['mean']:.6g}, but {where}.confusion gives {right / total:.6g}")
+
+
+def must_have_classes(score: Mapping[str, Any] | None, names: Sequence[str], where: str = "score") -> None:
+    """Raise a `UserError` if a score counts the answers of another number of classes than a set has."""
+    counted = len((score or {}).get("confusion") or names)
+    if counted != len(names):
+        raise UserError(f"{where}.confusion is of {counted} classes, but the set has {len(names)}")
+
+
 def _figures_agree(score: Mapping[str, Any], where: str, count: str = "n") -> None:
     """Raise a `UserError` unless the number, mean, standard deviation and maximum agree with the accuracies."""
     if "accuracies" not in score:
@@ -85,6 +127,7 @@ def _figures_agree(score: Mapping[str, Any], where: str, count: str = "n") -> No
 def _score_agrees(score: Mapping[str, Any], where: str) -> None:
     """Raise a `UserError` if figures of a score contradict each other."""
     _figures_agree(score, where)
+    _counts_agree(score, where)
     if score["protocol"]["networks"] != score["n"]:
         raise UserError(f"{where}.n is {score['n']}, but its protocol says {score['protocol']['networks']} networks")
     for name, stages in score.get("measures", {}).items():
@@ -118,6 +161,7 @@ SCORE = record(
         "protocol": PROTOCOL,
         "curve": CURVE,
         "measures": mapping_of(MEASURE),
+        "confusion": CONFUSION,
         "baseline": BASELINE,
     },
     needed=("split", "images", "mean", "sd", "n", "accuracies", "protocol"),

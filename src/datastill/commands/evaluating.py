@@ -111,7 +111,7 @@ class Evaluate:
         return bool(self.on) or sum(map(len, groups.values())) > 1
 
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
-        found = score(distilled, data, self.protocol, split=self.split, progress=True)
+        found = score(distilled, data, self.protocol, split=self.split, confusion=True, progress=True)
         along = curve(distilled, data, self.protocol) if self.curve else None
         plain = found.as_dict()
         if self.json:

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import distributed
 from ..artifact import DistilledSet
+from ..artifact.scores import CONFUSION
 from ..errors import UserError
 from ..storage.files import digest, read_json, write_json
 from ..storage.records import list_of, mapping_of, number, record, text
+from .confusion import Counts
 
 FILE = "evaluation.json"
 """Name of the file in the folder of a run that is being evaluated."""
 MOST_ROWS = 10_000
 """Networks or sets of the longest list of values that is read."""
 ROWS = list_of(list_of(number(0, 1), 1, 100), 0, MOST_ROWS)
-CONTENT = mapping_of(record({"of": text(), "rows": ROWS}, needed=("of", "rows")))
+CONTENT = mapping_of(record({"of": text(), "rows": ROWS, "confusion": CONFUSION}, needed=("of", "rows")))
 """The rule of the file: under the name of a measurement, what was measured, and its values."""
 
 
@@ -32,13 +36,22 @@ class Kept:
 
     def rows(self) -> list[list[float]]:
         """Return the rows that were measured before, in their order; none if they are those of something else."""
-        there = self._content().get(self.name, {})
-        return [list(row) for row in there["rows"]] if there.get("of") == self.of else []
+        return [list(row) for row in self._mine().get("rows", ())]
 
-    def keep(self, rows: list[list[float]]) -> None:
-        """Write all rows that were measured so far."""
+    def counts(self) -> Counts | None:
+        """Return the counts that were kept with the rows; None if there are none."""
+        found = self._mine().get("confusion")
+        return torch.tensor(found) if found else None
+
+    def keep(self, rows: list[list[float]], counts: Counts | None = None) -> None:
+        """Write all rows that were measured so far, and the counts of answers of some of these networks."""
         if distributed.ranks() == 1:
-            write_json(self.folder / FILE, self._content() | {self.name: {"of": self.of, "rows": rows}})
+            mine = {"of": self.of, "rows": rows} | ({} if counts is None else {"confusion": counts.tolist()})
+            write_json(self.folder / FILE, self._content() | {self.name: mine})
+
+    def _mine(self) -> dict[str, Any]:
+        there = self._content().get(self.name, {})
+        return there if there.get("of") == self.of else {}
 
     def _content(self) -> dict[str, Any]:
         path = self.folder / FILE

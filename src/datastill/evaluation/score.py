@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
 from ..modes import usual_modes
+from ..networks import Network
 from ..objectives import Accuracy, Measure
 from ..runlog import ProgressLine, say
 from . import fit
 from .answerers import NearestNeighbours
 from .answers import Answers
+from .confusion import Counts, counted, none_yet, together
 from .fit import along, unseen
 from .kept import Kept, kept_for
 from .matching import matched
@@ -63,13 +66,16 @@ class Score:
     measures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Further measures of each network by their names, as fractions of 1: ``before`` and ``after`` training on the set.
     Without networks (nearest neighbours) there is no value before."""
+    confusion: list[list[int]] = field(default_factory=list)
+    """In row i and column j: how many answers of all networks together were class j for examples of class i.
+    Empty if this was not asked for, or if there are more than 100 classes."""
 
     def __str__(self) -> str:
         return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} examples)"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the score as plain JSON values; without measures if there are none."""
-        return {name: value for name, value in asdict(self).items() if value or name != "measures"}
+        """Return the score as plain JSON values; without measures and confusion if there are none."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("measures", "confusion")}
 
 
 @usual_modes()
@@ -82,6 +88,7 @@ def score(
     images: int | None = None,
     trained: bool = True,
     measures: Sequence[Measure] | None = None,
+    confusion: bool = False,
     trust: bool = False,
     progress: bool = False,
     folder: Path | None = None,
@@ -98,6 +105,7 @@ def score(
         trained: False measures the networks with their initial weights, before they are trained on the set.
         measures: what to measure besides the accuracy, which needs true labels; None: what the objective of the set
             asks for.
+        confusion: also count how often each class is answered for each.
         trust: let the set's network import a module or open another file; see `DistilledSet.trusted`.
         progress: show progress on the terminal.
         folder: keep the values of finished networks in this folder, and do not measure again those that it holds.
@@ -111,14 +119,19 @@ def score(
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)
     chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
+    counts = none_yet(distilled.classes) if confusion else None
     if isinstance(neighbours := resolved.answerer, NearestNeighbours):
         answers = neighbours.answers(distilled, real)
         found = {"after": [[measure(answers, real.labels) for measure in chosen]]}
+        counts = counted(answers, real.labels, distilled.classes) if counts is not None else None
     else:
         purpose = f"{split} networks"
         settings = [resolved.as_plain(), split, len(real), trained, [measure.name for measure in chosen]]
+        settings += ["confusion"] if counts is not None else []
         kept = kept_for(folder, "networks", distilled, settings) if folder else None
-        found = _measured(distilled, resolved, real, purpose, chosen, kept, trained=trained, quiet=not progress)
+        found, counts = _measured(
+            distilled, resolved, real, purpose, chosen, kept, counts, trained=trained, quiet=not progress
+        )
         resolved = replace(resolved, networks=len(found["after"]))  # a pool may have fewer networks
     accuracies = [values[0] for values in found["after"]]
     if progress:
@@ -137,6 +150,7 @@ def score(
             measure.name: {stage: [values[i] for values in rows] for stage, rows in found.items()}
             for i, measure in enumerate(chosen[1:], 1)
         },
+        confusion=[] if counts is None else counts.tolist(),
     )
 
 
@@ -154,16 +168,21 @@ def _measured(
     purpose: str,
     measures: Sequence[Measure],
     kept: Kept | None,
+    counts: Counts | None,
     *,
     trained: bool,
     quiet: bool,
-) -> dict[str, Rows]:
-    """Return the values of the measures of each network, after training and, of several measures, before it."""
+) -> tuple[dict[str, Rows], Counts | None]:
+    """Return the values of the measures of each network, after training and, of several measures, before it.
+
+    With `counts`, also return them with the answers of all networks after training added.
+    """
     network, thetas = unseen(distilled, protocol, purpose, real.images.device)
     thetas = thetas[distributed.rank_slice(len(thetas))]
     answers = Answers(network, distilled, real, len(thetas))
     before: Rows = []
-    after: Rows = fit.whole_groups(kept.rows(), network, thetas) if kept else []
+    after, counts = _begun(kept, counts, network, thetas)
+    of_groups = counts
     stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if trained and len(measures) > 1 else []
     left = thetas[len(after) :]
     stages.append((after, fit.trained(distilled, protocol, network, left) if trained else [left]))
@@ -172,11 +191,25 @@ def _measured(
         for rows, stacks in stages:
             for one in answers.each(theta for some in stacks for theta in some):
                 rows.append([measure(one, real.labels) for measure in measures])
+                if counts is not None and rows is after:
+                    counts = counts + counted(one, real.labels, distilled.classes)
+                    of_groups = counts if len(fit.whole_groups(after, network, thetas)) == len(after) else of_groups
                 if kept and rows is after:
-                    kept.keep(after)
+                    kept.keep(after, of_groups)
                 line.update(len(before) + len(after), f"mean {statistics.fmean(values[0] for values in rows):.2%}")
     found = {"before": before, "after": after} if before else {"after": after}
-    return {stage: distributed.gathered(rows) for stage, rows in found.items()}
+    return {stage: distributed.gathered(rows) for stage, rows in found.items()}, together(counts)
+
+
+def _begun(
+    kept: Kept | None, counts: Counts | None, network: Network, thetas: Float[Tensor, "networks size"]
+) -> tuple[Rows, Counts | None]:
+    """Return the values of the networks that were measured before, and the counts of their answers."""
+    rows = fit.whole_groups(kept.rows(), network, thetas) if kept else []
+    if not kept or not rows or counts is None:
+        return rows, counts
+    found = kept.counts()
+    return (rows, found) if found is not None and found.shape == counts.shape else ([], counts)
 
 
 @usual_modes()

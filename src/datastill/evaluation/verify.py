@@ -115,4 +115,4 @@ def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -
     """
     protocol, split = claimed_protocol(distilled), (distilled.header.score or {})["split"]
     small = distilled.packed()
-    return small.with_score(score(small, data, protocol, split=split, progress=progress).as_dict())
+    return small.with_score(score(small, data, protocol, split=split, confusion=True, progress=progress).as_dict())

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from .. import migration
 from ..artifact import DistilledSet
 from ..artifact.scores import SCORE as SCORE_RULE
+from ..artifact.scores import must_have_classes
 from ..errors import UserError
 from ..evaluation import check_command, start_words
 from ..parts import in_words
@@ -19,6 +20,7 @@ from ..runlog import read_lines
 from ..storage.files import read_json, write_text
 from ..storage.records import TEXT, Rule, must_be_json, record
 from . import sentences
+from .classes import classes
 from .figures import caption, data_uri, grid
 from .remarks import remarks
 from .words import (
@@ -106,6 +108,7 @@ def _read_run(folder: Path) -> Run:
     distilled = DistilledSet.load(folder / ARTIFACT)
     config = _read_record(folder / CONFIG, RUN_RULE)
     score = distilled.header.score or _read_record(folder / SCORE, SCORE_RULE, migration.score)
+    must_have_classes(score, distilled.header.class_names, str(folder / SCORE))
     return Run(folder=folder, distilled=distilled, config=config, lines=read_lines(folder / METRICS), score=score)
 
 
@@ -116,6 +119,7 @@ def render(run: Run) -> str:
     environment.trim_blocks = environment.lstrip_blocks = True
     distilled, config = run.distilled, run.config or {}
     shown = sentences.lines(distilled)
+    per_class = classes(run.score, distilled.header.class_names)
     header, made_for = distilled.header, distilled.header.start.made_for
     return environment.get_template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
@@ -130,6 +134,9 @@ def render(run: Run) -> str:
         picture=data_uri(grid(distilled, transparent=True)) if shown is None else "",
         caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),
+        classes=per_class,
+        class_names=header.class_names,
+        matrix_picture=data_uri(per_class.picture) if per_class and per_class.picture else "",
         snippet=snippet(distilled),
         verify=check_command(distilled, run.folder / ARTIFACT),
         header=header,
