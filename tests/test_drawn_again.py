@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datastill import DistilledSet, Protocol, UserError, score
-from datastill.export import export
+from datastill.exporting import export
 from datastill.networks import build
 from datastill.networks.start import Fixed, weights_sha256
 

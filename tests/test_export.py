@@ -9,7 +9,7 @@ from PIL import Image
 
 from datastill.artifact import DistilledSet, Header, Pixels
 from datastill.errors import UserError
-from datastill.export import SPLIT_WORDS, class_folders, export, png_loss
+from datastill.exporting import SPLIT_WORDS, class_folders, export, png_loss
 from datastill.networks.start import Fixed, Random
 
 from .sets import in_steps, set_of_steps

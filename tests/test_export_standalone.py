@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from datastill.artifact import DistilledSet
-from datastill.export import export, png_loss
+from datastill.exporting import export, png_loss
 from datastill.networks import NETWORKS, build
 from datastill.networks.start import Fixed, FromPool, Pretrained, Random
 from datastill.objectives import Misread
@@ -208,7 +208,7 @@ ARGUMENTS = {"convnet": "(width=4,depth=2,norm=batch)", "resnet18": "(width=4)",
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_exported_code_of_every_network_is_that_network(name: str) -> None:
-    from datastill.export.network_code import network_code
+    from datastill.exporting.network_code import network_code
 
     spec, shape = name + ARGUMENTS.get(name, ""), SHAPES.get(name, (1, 8, 8))
     code: dict[str, Any] = {}
@@ -225,7 +225,7 @@ def test_the_exported_code_of_every_network_is_that_network(name: str) -> None:
 def test_code_of_a_network_with_trained_weights_takes_them_and_freezes_the_rest(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from datastill.export.network_code import network_code
+    from datastill.exporting.network_code import network_code
 
     shape, file = (3, 32, 32), tmp_path / "trained.safetensors"
     save_file(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datastill.errors import UserError
-from datastill.export import export
+from datastill.exporting import export
 
 from .toys import toy_data, toy_set
 

@@ -20,7 +20,7 @@ from datastill.artifact import FORMAT, Header, Teacher
 from datastill.artifact.decode import DECODES
 from datastill.cli import main
 from datastill.data import RealData
-from datastill.export import export
+from datastill.exporting import export
 from datastill.label_source import LABEL_SOURCES, teacher_sha256
 from datastill.networks import build
 from datastill.networks.start import KINDS as STARTS

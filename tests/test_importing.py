@@ -1,5 +1,6 @@
 """The current folder may be a stranger's: nothing in it runs unless the user names it."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -92,3 +93,13 @@ def test_every_public_name_is_found_at_first_use() -> None:
     assert datastill.networks.build is datastill.build_network
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         _ = datastill.no_such_name
+
+
+def test_no_public_name_is_also_a_module() -> None:
+    """Importing a module sets an attribute of the package with its name."""
+    assert not [name for name in datastill.__all__ if importlib.util.find_spec(f"datastill.{name}")]
+
+
+def test_sets_of_the_package_are_listed() -> None:
+    assert {"mnist-10", "mnist-100"} <= set(datastill.list_sets())
+    assert datastill.load(datastill.list_sets()[0]).size > 0

@@ -13,7 +13,7 @@ from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.config import as_dict, differences, from_dict
 from datastill.evaluation import verify
-from datastill.export import export
+from datastill.exporting import export
 from datastill.methods.selection import RandomReal
 from datastill.objectives import KINDS, Measure, Objective
 from datastill.report import write_report

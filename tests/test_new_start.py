@@ -15,7 +15,7 @@ from datastill.baselines import Beside
 from datastill.cli import main
 from datastill.config import as_dict, differences, from_dict
 from datastill.evaluation import Grid, Protocol, score, verify
-from datastill.export import export
+from datastill.exporting import export
 from datastill.methods.selection import RandomReal
 from datastill.networks import Network, build
 from datastill.networks.start import KINDS, Draws, Start, parse_start

@@ -17,7 +17,7 @@ from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, score, verify
-from datastill.export import export
+from datastill.exporting import export
 from datastill.methods.selection import RandomReal
 from datastill.networks import build
 from datastill.networks.start import Pretrained, Random

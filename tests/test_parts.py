@@ -14,7 +14,7 @@ from datastill.artifact import EightBits, PixelBytes, Pixels, examples_of
 from datastill.baselines import Beside
 from datastill.evaluation import compare
 from datastill.evaluation.clean import with_clean
-from datastill.export import export
+from datastill.exporting import export
 from datastill.methods import must_take
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.methods.distribution_matching import DistributionMatching

@@ -19,7 +19,7 @@ from datastill.cli import main
 from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol
 from datastill.evaluation.clean import with_clean
-from datastill.export import export
+from datastill.exporting import export
 from datastill.networks import build
 from datastill.networks.pool import Pool
 from datastill.objectives import parse_objective

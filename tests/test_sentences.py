@@ -17,7 +17,7 @@ from datastill.artifact import Stored
 from datastill.baselines import BASELINES, Beside
 from datastill.cli import main
 from datastill.data import DataSettings, RealData, TextSettings
-from datastill.export import export
+from datastill.exporting import export
 from datastill.methods import Method
 from datastill.methods.distribution_matching import DistributionMatching
 from datastill.methods.kernel_ridge import KernelRidge

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .artifact import DistilledSet, Header
+    from .baselines import baseline
     from .bundled import load
+    from .bundled import names as list_sets
     from .config import Config
     from .data import DataSettings, RealData, load_data, load_rows
     from .errors import UserError
     from .evaluation import Protocol, Score, score, verify
+    from .evaluation import packed as pack
+    from .exporting import export
     from .loop import LoopSettings, Stopped
     from .methods.dataset_distillation import DatasetDistillation
     from .networks import Network
@@ -40,12 +44,16 @@ __all__ = [
     "Score",
     "Stopped",
     "UserError",
+    "baseline",
     "build_network",
     "distill",
+    "export",
     "hypergradient",
+    "list_sets",
     "load",
     "load_data",
     "load_rows",
+    "pack",
     "parse_start",
     "recipe",
     "score",
@@ -56,11 +64,13 @@ __getattr__ = at_first_use(
     "datastill",
     {
         "artifact": ("DistilledSet", "Header"),
-        "bundled": ("load",),
+        "baselines": ("baseline",),
+        "bundled": ("load", "names as list_sets"),
         "config": ("Config",),
         "data": ("DataSettings", "RealData", "load_data", "load_rows"),
         "errors": ("UserError",),
-        "evaluation": ("Protocol", "Score", "score", "verify"),
+        "evaluation": ("Protocol", "Score", "score", "verify", "packed as pack"),
+        "exporting": ("export",),
         "loop": ("LoopSettings", "Stopped"),
         "methods.dataset_distillation": ("DatasetDistillation",),
         "networks": ("Network", "build as build_network"),

@@ -6,9 +6,10 @@ from typing import Any
 from .artifact import DistilledSet
 from .config import Config
 from .data import DataSettings, RealData
+from .errors import UserError
 from .evaluation import NOTHING, Grid, matched
 from .making import make
-from .methods import METHODS
+from .methods import METHODS, find_method
 from .methods.selection import Selection, Sized
 from .program import Ordered, Program
 from .trust import check_network, check_start
@@ -106,3 +107,36 @@ class Beside:
         own = None if not method.has_open_program else program or self.program
         config = self.config_of(method, seed=seed, candidates=candidates)
         return make(config, self.data, program=own, tune=tune, taught_like=self.taught_like)
+
+
+def baseline(
+    method: str | Selection,
+    like: DistilledSet,
+    data: RealData,
+    *,
+    seed: int = 0,
+    candidates: int = 1,
+    trust: bool = False,
+) -> DistilledSet:
+    """Make a set of chosen images that a distilled set is compared with: it has the size of that set.
+
+    Its step size, number of epochs and optimiser are chosen on validation images; if the examples of `like` are
+    shuffled, its program is used. Measure it with `score`.
+
+    Args:
+        method: a name of `BASELINES`, e.g. ``random`` or ``k-means``, ``module:Class``, or the settings of a selection.
+        like: the distilled set; its network, initial weights, images per class and steps are used.
+        data: the real data of that set.
+        seed: the seed of all that is random.
+        candidates: how many sets to make; the one that teaches train images best is returned.
+        trust: let names in the file of `like` import modules and open other files.
+
+    Raises:
+        UserError: there is no such method, or it learns; a class has too few images; the network of `like` needs trust;
+            or its labels come from a teacher that is not there.
+    """
+    kind = find_method(method) if isinstance(method, str) else type(method)
+    if not issubclass(kind, Selection):
+        raise UserError(f"the method {kind.name} is no selection of images; take one of {', '.join(BASELINES)}")
+    chosen = kind() if isinstance(method, str) else method
+    return Beside.of(like.with_trust(trust), data).made(chosen, seed=seed, candidates=candidates)

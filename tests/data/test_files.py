@@ -11,7 +11,7 @@ import torch
 from datastill import DistilledSet, UserError, load_data, load_rows
 from datastill.cli import main
 from datastill.data import DataSettings
-from datastill.export import export
+from datastill.exporting import export
 from datastill.space import Signals
 
 from ..test_rows import COLUMNS, rows

@@ -19,7 +19,7 @@ from datastill.baselines import Beside
 from datastill.errors import UserError
 from datastill.evaluation import check_command
 from datastill.evaluation.verify import packed
-from datastill.export import export
+from datastill.exporting import export
 from datastill.networks.start import Fixed, Random
 from datastill.objectives import Misread
 from datastill.program import Program, Shuffled, Siamese, SquaredError

@@ -10,7 +10,7 @@ import torch
 from datastill import DistilledSet, UserError, distill
 from datastill.cli import main
 from datastill.evaluation import score
-from datastill.export import export
+from datastill.exporting import export
 from datastill.loop import Stopped
 from datastill.networks import build
 from datastill.run import prepare

@@ -21,7 +21,7 @@ class Conveniences:
         ``example``, the exact values as networks take them. A column of rows whose name is one of these gets an
         underscore. Labels that a teacher gives are not in it: call it on `with_stored_labels`.
         """
-        from ..export import to_datasets
+        from ..exporting import to_datasets
 
         return to_datasets(cast(Any, self))
 

@@ -11,7 +11,7 @@ from ..baselines import BASELINES
 from ..bundled import load, names
 from ..data import KNOWN
 from ..errors import UserError
-from ..export import export, png_loss
+from ..exporting import export, png_loss
 from ..methods import METHODS
 from ..networks import INITIALISERS, NETWORKS
 from ..networks.start import KINDS as STARTS

@@ -1,0 +1,41 @@
+"""Baselines made in Python: one call beside a distilled set."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import datastill
+from datastill.baselines import Beside
+from datastill.methods.selection import RandomReal
+from datastill.program import Program, Shuffled
+
+from ..toys import toy_data, toy_set
+
+SHUFFLED = Shuffled(epochs=2, batch=2, step_size=0.1)
+
+
+def test_a_baseline_has_the_size_and_network_of_the_set_and_holds_real_images() -> None:
+    data = toy_data()
+    distilled = toy_set(data).with_program(Program(order=SHUFFLED))
+    made = datastill.baseline("random", distilled, data, seed=1)
+    assert (made.size, made.ipc, made.batches) == (distilled.size, distilled.ipc, distilled.batches)
+    assert (made.header.network, made.header.start) == (distilled.header.network, distilled.header.start)
+    real = data.normalise(data.train.images)
+    assert all(bool((real == image).all((1, 2, 3)).any()) for image in made.inputs)
+    assert made.program.order == SHUFFLED
+    again = Beside.of(distilled, data).made(RandomReal(), seed=1)
+    assert torch.equal(again.inputs, made.inputs)
+
+
+def test_only_a_selection_is_a_baseline() -> None:
+    data = toy_data()
+    with pytest.raises(datastill.UserError, match="kernel-ridge is no selection of images; take one of k-center"):
+        datastill.baseline("kernel-ridge", toy_set(data), data)
+
+
+def test_a_file_that_names_a_module_needs_trust() -> None:
+    data = toy_data()
+    stranger = toy_set(data, network="tests.no_such_module:network")
+    with pytest.raises(datastill.UserError, match="trust=True"):
+        datastill.baseline("random", replace(stranger, trusted=False), data)
