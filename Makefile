@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export DATASTILL_DATA ?= $(CURDIR)/../shared/data
 
-.PHONY: help install demo test test-oldest check clean
+.PHONY: help install demo test test-oldest check docs clean
 help:            ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/'
 
@@ -27,6 +27,17 @@ check: install   ## lint, format, types, layers
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 
+docs: .venv-docs/installed ## the documentation as a site in site/, built strictly; needs neither datastill nor torch
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open $(CURDIR)/site/index.html"
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		> .venv-docs/requirements.txt
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-docs/requirements.txt
+	touch $@
+
 test: check      ## check, then all tests, two at a time
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -39,4 +50,4 @@ test-oldest: .venv-oldest/installed ## all tests with the oldest releases that p
 	touch $@
 
 clean:           ## remove the environments and caches; runs stay
-	rm -rf .venv .venv-oldest .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-oldest .venv-docs site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -40,7 +40,7 @@ NAME = "distilled.safetensors"
 class DistilledSet(Conveniences):
     """A distilled set: synthetic examples with labels, and the program that networks are trained on them by.
 
-    Example:
+    Examples:
         >>> distilled = DistilledSet.load("distilled.safetensors")
         >>> model = distilled.fit(my_model)
         >>> logits = model(distilled.normalise(images))

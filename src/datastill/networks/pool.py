@@ -49,7 +49,7 @@ class Networks:
 class Pool(Networks):
     """Trained networks, with a header that describes them, and perhaps snapshots of their training.
 
-    Example:
+    Examples:
         >>> pool = Pool.load("pools/mnist-lenet.safetensors")
         >>> pool.steps                # gradient steps before each snapshot: (0, 390, 780)
         >>> theta = pool.weights(3, 1)                # network 3 after 390 steps

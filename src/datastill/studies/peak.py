@@ -11,7 +11,7 @@ INTERVAL_S = 0.05
 class PeakMemory:
     """Watches the resident memory of this process while a ``with`` block runs.
 
-    Example:
+    Examples:
         >>> with PeakMemory() as peak:
         ...     compute()
         >>> peak.nbytes
