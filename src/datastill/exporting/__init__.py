@@ -6,8 +6,19 @@ PyTorch (fit.py) and stored initial weights. A folder of PNG images is not exact
 """
 
 from .images import SPLIT_WORDS, Loss, as_bytes, class_folders, png_loss
+from .parquet import write_table
 from .program import Kind
 from .table import to_datasets
 from .write import export
 
-__all__ = ["SPLIT_WORDS", "Kind", "Loss", "as_bytes", "class_folders", "export", "png_loss", "to_datasets"]
+__all__ = [
+    "SPLIT_WORDS",
+    "Kind",
+    "Loss",
+    "as_bytes",
+    "class_folders",
+    "export",
+    "png_loss",
+    "to_datasets",
+    "write_table",
+]

@@ -5,7 +5,7 @@ from .lines import Line
 from .notebook import card
 from .page import write_report
 from .remarks import remarks
-from .summary import as_json, summary
+from .summary import as_json, facts, summary
 from .words import bytes_of, measure_rows, measure_text, plural, score_text, spread, spread_of
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "bytes_of",
     "caption",
     "card",
+    "facts",
     "grid",
     "measure_rows",
     "measure_text",
