@@ -18,7 +18,7 @@ from ..networks.start import KINDS as STARTS
 from ..objectives import KINDS as OBJECTIVES
 from ..program import AUGMENTATIONS, OPTIMISERS, PROGRAMS
 from ..recipes import RECIPES
-from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_report
+from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_comparison, write_report
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
 from .output import first_line, out, print_json
@@ -85,29 +85,34 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write the HTML page of a run again, or collect all results and studies of a folder on one page of Markdown.
+    """Write the HTML page of a run again, compare runs on one page, or collect a folder of results and studies.
 
     Examples:
       datastill report runs/digits
+      datastill report runs/digits runs/mine --to comparison.html      a table to sort, curves and examples together
       datastill report results --to docs/results.md
     """
 
-    folder: Positional[Path]
-    """The folder of a run, or a folder that holds folders of results."""
+    folders: Positional[tuple[Path, ...]]
+    """The folder of a run, the folders of several runs, or a folder that holds folders of results."""
     to: Path | None = None
-    """File to write; if not given: report.html (of a run) or results.md (of results) in the folder."""
+    """File to write; if not given: report.html (of a run) or results.md (of results) in the folder, or comparison.html
+    (of several runs) in the folder that holds them."""
 
     def run(self) -> int:
         """Write the page, print where it is, and return the exit code."""
-        try:
-            one = (self.folder / "distilled.safetensors").exists() or not any(self.folder.glob("*/"))
-        except OSError as error:
-            raise UserError(f"cannot read {self.folder}: {error.strerror or error}") from error
-        made = (
-            write_report(self.folder, self.to) if one else collect(self.folder, self.to or self.folder / "results.md")
-        )
+        if not self.folders:
+            raise UserError("no folder was given; name the folder of a run, or of results")
+        made = write_comparison(self.folders, self.to) if len(self.folders) > 1 else self._one(self.folders[0])
         out.print(f"wrote {made}")
         return 0
+
+    def _one(self, folder: Path) -> Path:
+        try:
+            one = (folder / "distilled.safetensors").exists() or not any(folder.glob("*/"))
+        except OSError as error:
+            raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
+        return write_report(folder, self.to) if one else collect(folder, self.to or folder / "results.md")
 
 
 Kind = Literal[

@@ -40,7 +40,7 @@ class Row:
     @property
     def column(self) -> str:
         """The column of a table that the accuracy belongs into."""
-        return f"{self.labels} labels" + (", decoded pixels" if self.pixels == "decoded" else "")
+        return column(self.labels, self.pixels)
 
     @property
     def mean(self) -> float:
@@ -118,8 +118,8 @@ def compare(
             row = Row(
                 name=name,
                 method=group[0].header.method,
-                labels=_labels(group[0], scores[0]),
-                pixels="plain" if group[0].header.enlarged == 1 else "decoded",
+                labels=labels_measured(group[0], scores[0].protocol),
+                pixels=pixels_of(group[0]),
                 examples=group[0].size,
                 bytes=group[0].nbytes + group[0].initial_nbytes,
                 network=scores[0].protocol["network"],
@@ -131,7 +131,17 @@ def compare(
             yield row
 
 
-def _labels(distilled: DistilledSet, found: Score) -> str:
-    """Return the kind of labels that a set was measured with."""
-    kind: str = found.protocol["labels"]
+def labels_measured(distilled: DistilledSet, protocol: Mapping[str, Any]) -> str:
+    """Return the kind of labels that a set was measured with by a protocol, as plain values."""
+    kind: str = protocol.get("labels") or ("hard" if distilled.hard else "soft")
     return distilled.header.labels.column if kind == "soft" else kind
+
+
+def pixels_of(distilled: DistilledSet) -> Literal["plain", "decoded"]:
+    """Return whether networks are trained on the stored images of a set, or on enlarged parts of them."""
+    return "plain" if distilled.header.enlarged == 1 else "decoded"
+
+
+def column(labels: str, pixels: str) -> str:
+    """Return the title of the column that accuracies with these labels and pixels belong into."""
+    return f"{labels} labels" + (", decoded pixels" if pixels == "decoded" else "")

@@ -1,5 +1,6 @@
 """Reports for people: pictures of the synthetic examples, an HTML page about a run, a summary in the terminal."""
 
+from .comparison import write_comparison
 from .figures import banner, caption, grid, picture_bytes
 from .lines import Line
 from .notebook import card
@@ -26,5 +27,6 @@ __all__ = [
     "spread",
     "spread_of",
     "summary",
+    "write_comparison",
     "write_report",
 ]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .lines import Line
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929C"
+BLUE, ORANGE, GREEN, GREY, PINK = "#0072B2", "#D55E00", "#009E73", "#8A929C", "#CC79A7"
 """Colours by Okabe and Ito, which colour-blind readers can distinguish."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -51,6 +51,9 @@ PAGE_COLOURS = {
     ORANGE: "orange",
 }
 """Colours that need another value on a dark page, each with the name of the CSS variable that holds it."""
+RUN_COLOURS = (BLUE, ORANGE, GREEN, PINK, GREY)
+DASHES = ("", "6 3", "2 2", "8 2 2 2")
+"""Run i has colour i; after the last colour they come again, with the next pattern of dashes and gaps (in points)."""
 Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """Function that takes from a line of metrics the values to plot; None where the line lacks one."""
 SIZE_IN_INCHES = (6.4, 3.7)
@@ -141,6 +144,51 @@ def lines_chart(lines: Sequence[Line], axis: str) -> str:
         axes.yaxis.set_major_formatter(_percent())
         axes.legend(loc="lower right")
     return out[0]
+
+
+def runs_chart(lines: Sequence[Line | None], axis: str) -> str:
+    """Draw the line of each run that has one, without names: each looks as `swatch` shows it.
+
+    The id of each line and band ends in ``-run-I``, where I is the number of its run.
+
+    Args:
+        lines: accuracies of each run; None: the run has no line.
+        axis: the label of the horizontal axis.
+    """
+    with _figure(axis.replace(" ", "-")) as (figure, out):
+        axes = figure.subplots()
+        for which, line in enumerate(lines):
+            if line:
+                _run_line(axes, line, which)
+        axes.set(xlabel=axis, ylabel="validation accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(_percent())
+    return out[0]
+
+
+def _run_line(axes: Axes, line: Line, which: int) -> None:
+    mean, sd = np.asarray(line.mean), np.asarray(line.sd)
+    colour, dashes = _look(which)
+    style = (0, tuple(map(float, dashes.split()))) if dashes else "-"
+    (drawn,) = axes.plot(line.at, mean, color=colour, linestyle=style, marker="" if len(mean) > 1 else "o")
+    drawn.set_gid(f"line-run-{which}")
+    band = axes.fill_between(
+        line.at, np.maximum(mean - sd, 0), np.minimum(mean + sd, 1), color=colour, alpha=0.12, lw=0
+    )
+    band.set_gid(f"band-run-{which}")
+
+
+def _look(which: int) -> tuple[str, str]:
+    """Return the colour and the dashes of the line of run number `which`."""
+    colours = len(RUN_COLOURS)
+    return RUN_COLOURS[which % colours], DASHES[which // colours % len(DASHES)]
+
+
+def swatch(which: int) -> str:
+    """Return a small picture of the line of run number `which`, for a legend."""
+    colour, dashes = _look(which)
+    line = f'<line x1="0" y1="5" x2="34" y2="5" stroke-width="3" stroke-dasharray="{dashes}" style="stroke: {colour}"/>'
+    return _in_colours_of_the_page(f'<svg width="34" height="10" aria-hidden="true">{line}</svg>')
 
 
 def accuracy_chart(accuracies: Sequence[float], baseline: Mapping[str, Any] | None, *, split: str) -> str:

@@ -1,27 +1,22 @@
 """One HTML page about a run, complete in one file: it loads nothing when opened, so it can be mailed and archived."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from .. import migration
 from ..artifact import DistilledSet
-from ..artifact.scores import SCORE as SCORE_RULE
-from ..artifact.scores import must_have_classes
-from ..errors import UserError
 from ..evaluation import check_command, start_words
 from ..parts import in_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
-from ..runlog import read_lines
-from ..storage.files import read_json, write_text
-from ..storage.records import TEXT, Rule, must_be_json, record
+from ..storage.files import write_text
 from . import sentences
 from .classes import classes
 from .figures import caption, data_uri, grid
+from .reading import ARTIFACT, CONFIG, METRICS, PAGE, Run, read_run
 from .remarks import remarks
 from .words import (
     bytes_of,
@@ -34,28 +29,6 @@ from .words import (
     step_size_text,
     times_smaller,
 )
-
-ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
-    "distilled.safetensors",
-    "config.json",
-    "metrics.jsonl",
-    "score.json",
-    "report.html",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """The contents of a run folder."""
-
-    folder: Path
-    distilled: DistilledSet
-    config: Mapping[str, Any] | None
-    """The contents of config.json; None if the file is missing."""
-    lines: list[dict[str, Any]]
-    """The lines of metrics.jsonl that could be read."""
-    score: Mapping[str, Any] | None
-    """The score of the set; None if it was not measured yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,42 +59,13 @@ def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
     return path
 
 
-def read_run(folder: Path) -> Run:
-    """Read everything in a run folder that the page shows.
-
-    Raises:
-        UserError: the folder or the distilled set in it is missing or broken.
-    """
-    try:
-        return _read_run(folder)
-    except OSError as error:
-        raise UserError(f"cannot read the run in {folder}: {error.strerror or error}") from error
-
-
-def _read_run(folder: Path) -> Run:
-    if not folder.is_dir():
-        if folder.exists():
-            raise UserError(f"{folder} is a file, not the folder of a run or of results; give the folder")
-        raise UserError(f"there is no run folder at {folder}; make one with: datastill distill --out {folder}")
-    if not (folder / ARTIFACT).is_file():
-        raise UserError(f"{folder} holds no {ARTIFACT}; finish the run first, or give the folder of a finished one")
-    distilled = DistilledSet.load(folder / ARTIFACT)
-    config = _read_record(folder / CONFIG, RUN_RULE)
-    score = distilled.header.score or _read_record(folder / SCORE, SCORE_RULE, migration.score)
-    must_have_classes(score, distilled.header.class_names, str(folder / SCORE))
-    return Run(folder=folder, distilled=distilled, config=config, lines=read_lines(folder / METRICS), score=score)
-
-
 def render(run: Run) -> str:
     """Return the page as HTML."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
     distilled, config = run.distilled, run.config or {}
     shown = sentences.lines(distilled)
     per_class = classes(run.score, distilled.header.class_names)
     header, made_for = distilled.header, distilled.header.start.made_for
-    return environment.get_template("page.html.jinja").render(
+    return template("page.html.jinja").render(
         title=f"{header.data.rstrip('/').rsplit('/', 1)[-1]}, distilled to {plural(distilled.size, 'example')}",
         subtitle=f"{header.method.replace('_', ' ') or 'made'} for {header.network}, trained from {made_for}",
         headline=_headline(run),
@@ -145,6 +89,14 @@ def render(run: Run) -> str:
         missing=None if run.config is not None else f"The run folder has no {CONFIG}.",
         version=config.get("version") or header.provenance.get("datastill"),
     )
+
+
+def template(name: str) -> Template:
+    """Return a template of this folder, which escapes every value that is put into it."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment.get_template(name)
 
 
 def snippet(distilled: DistilledSet) -> str:
@@ -310,30 +262,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _read_record(
-    path: Path, rule: Rule, migrated: Callable[[Any], Any] = lambda plain: plain
-) -> Mapping[str, Any] | None:
-    """Read the JSON object in a file; return None if there is no such file.
-
-    Raises:
-        UserError: the file is broken, or holds something other than a run writes.
-    """
-    if not path.is_file():
-        return None
-    found = read_json(path)
-    try:
-        must_be_json(found, path.stem)
-        found = migrated(found)
-        rule(found, path.stem)
-    except UserError as error:
-        raise UserError(f"{path}: {error}; remove it, or run again") from error
-    return found
-
-
-RUN_RULE = record({"command": TEXT, "version": TEXT, "config": record({}, more=True)}, more=True)
-"""The rule of the settings of a run, as far as the page shows them by name."""
 
 
 def _markup(svg: str | None) -> Markup | None:
