@@ -6,7 +6,7 @@ from dataclasses import replace
 from .config import Config
 from .data import DataSettings
 from .errors import unknown
-from .evaluation import NOTHING, Protocol
+from .evaluation import Protocol
 from .loop import LoopSettings
 from .methods import Method
 from .methods.dataset_distillation import DatasetDistillation
@@ -191,20 +191,18 @@ def imagenette_alexnet() -> Config:
 
 def kernel_mnist() -> Config:
     """MNIST, ConvNet, kernel ridge regression with a pool, from a set of distribution matching, 100 examples."""
-    method = KernelRidge(mirror=False, examples_rate=0.004)
+    method = KernelRidge(mirror=False, examples_rate=0.004, program="shuffled-300-adam")
     return replace(_kernel("kernel-mnist", "mnist", method, iterations=800), warm_start="mnist-100-matching")
 
 
 def kernel_cifar10() -> Config:
     """CIFAR-10, ConvNet, kernel ridge regression with a pool, 100 examples with learned labels."""
-    return _kernel("kernel-cifar10", "cifar10", KernelRidge(real_batch=512, examples_rate=0.04), iterations=5000)
+    return _kernel("kernel-cifar10", "cifar10", KernelRidge(examples_rate=0.04), iterations=2500)
 
 
 def kernel_cifar10_1() -> Config:
     """CIFAR-10, ConvNet, kernel ridge regression with a pool, 10 examples with learned labels."""
-    method = KernelRidge(ipc=1, examples_rate=0.04)
-    sizes = replace(NOTHING, step_sizes=(0.001, 0.003, 0.01), networks=2, images=2000)  # 300 steps are few for 0.001
-    return replace(_kernel("kernel-cifar10-1", "cifar10", method, iterations=4000), tune=sizes)
+    return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=4000)
 
 
 def unrolled_mnist() -> Config:

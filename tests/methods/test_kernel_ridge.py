@@ -13,14 +13,16 @@ from datastill.methods.kernels import fully_connected
 from datastill.networks import build
 from datastill.networks.head import features_of
 from datastill.networks.start import parse_start
-from datastill.program import SquaredError, centred
+from datastill.program import SquaredError, centred, mirrored
 from datastill.rng import generator
 from datastill.synthetic import basis
 
 from ..toys import toy_data, toy_task
 
 DATA = toy_data().in_precision(torch.float64)
-SMALL = KernelRidge(ipc=2, real_batch=32, ridge=0.1, coordinates="principal", pool=3, age=5, pool_step_size=0.05)
+SMALL = KernelRidge(
+    ipc=2, real_batch=32, ridge=0.1, coordinates="principal", pool=3, age=5, pool_step_size=0.05, mirror=False
+)
 
 
 def task(network: str = "mlp(width=8,depth=1)") -> Task:
@@ -155,10 +157,39 @@ def test_targets_start_centred_and_stay_where_they_are_without_a_rate() -> None:
     assert set(method.rates()) == set(method.step(task(), state, 0).gradients) == {"examples"}
 
 
-def test_the_labels_of_the_set_are_probabilities_that_keep_the_order_of_the_targets() -> None:
+def test_mirrored_copies_of_examples_and_of_half_of_the_real_images_take_part() -> None:
+    """The kernel is that of twice as many examples; in the pool, networks train on all of them."""
+    method, given = replace(SMALL, mirror=True), task()
+    state, draw = method.init(given), generator(0, "real batch", 0)
+    real, labels = DATA.batch(draw, 32)
+    shown = mirrored(real, draw)
+    turned = (shown != real).flatten(1).any(1)
+    assert 0 < int(turned.sum()) < 32
+    assert torch.equal(shown[turned], real[turned].flip(3))
+    examples = basis(DATA, "principal").examples(state.learned["examples"])
+    both, targets = torch.cat([examples, examples.flip(3)]), state.learned["labels"].repeat(2, 1)
+    draw = generator(0, "network of the pool", 0)
+    i = int(torch.randint(3, (), generator=draw))
+    theta, features = state.carried["pool"][i]["weights"][0][0], features_of(given.network)
+    predicted = solved(features.apply(theta, shown), features.apply(theta, both), targets, 0.1)
+    update = method.step(given, state, 0)
+    assert update.objective == pytest.approx(float(SquaredError()(predicted, labels).mean()), rel=1e-6)
+    alone = SMALL.step(given, state, 0)
+    assert not torch.equal(update.carried["pool"][i]["weights"][0], alone.carried["pool"][i]["weights"][0])
+
+
+def test_the_labels_of_the_set_are_large_targets_for_the_squared_error() -> None:
+    given, state = task(), after(SMALL, task(), 0)
+    found = SMALL.result(given, state)
+    assert isinstance(found.program.loss, SquaredError)
+    torch.testing.assert_close(found.targets, 30 * state.learned["labels"])
+
+
+def test_the_labels_for_cross_entropy_are_probabilities_that_keep_the_order_of_the_targets() -> None:
     given, state = task(), after(SMALL, task(), 0)
     targets = torch.tensor([[1.0, 0.0, -1.0]] * 6, dtype=torch.float64)
-    found = SMALL.result(given, State(learned=state.learned | {"labels": targets})).targets
+    method = replace(SMALL, program="shuffled-300-adam")
+    found = method.result(given, State(learned=state.learned | {"labels": targets})).targets
     torch.testing.assert_close(found.sum(1), torch.ones(6, dtype=torch.float64))
     torch.testing.assert_close((found[:, 0] / found[:, 1]).log(), torch.full((6,), 4.0, dtype=torch.float64))
 
@@ -171,17 +202,18 @@ def test_impossible_settings_are_refused_by_name(settings: dict, message: str) -
         replace(SMALL, **settings)
 
 
-def test_a_warm_start_gives_the_examples_and_labels_of_its_own_result() -> None:
-    """Examples, parts and probabilities of a finished state are read back as this state; classes as centred vectors."""
-    given = task()
-    state = SMALL.init(given)
-    tuned = state.learned | {"labels": state.learned["labels"] + 0.1 * torch.eye(3).repeat(2, 1)}
-    finished = SMALL.result(given, replace(state, learned=tuned))
-    again = SMALL.init(replace(given, warm_start=finished))
+@pytest.mark.parametrize("program", ["shuffled-300-squared", "shuffled-300-adam"])
+def test_a_warm_start_gives_the_examples_and_labels_of_its_own_result(program: str) -> None:
+    """Examples, parts and targets of a finished state are read back as this state; classes as centred vectors."""
+    given, method = task(), replace(SMALL, program=program)
+    state = method.init(given)
+    noise = 0.1 * torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tuned = state.learned | {"labels": state.learned["labels"] + noise - noise.mean(1, keepdim=True)}
+    finished = method.result(given, replace(state, learned=tuned))
+    again = method.init(replace(given, warm_start=finished))
     torch.testing.assert_close(again.learned["examples"], tuned["examples"])
-    labels = tuned["labels"]
-    torch.testing.assert_close(again.learned["labels"], labels - labels.mean(1, keepdim=True))
-    classes = SMALL.init(replace(given, warm_start=replace(finished, targets=finished.targets.argmax(1))))
+    torch.testing.assert_close(again.learned["labels"], tuned["labels"])
+    classes = method.init(replace(given, warm_start=replace(finished, targets=finished.targets.argmax(1))))
     assert torch.equal(classes.learned["labels"], centred(finished.targets.argmax(1), 3))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..networks.head import in_pieces, logits_of
-from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, suited
+from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, mirrored, suited
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
@@ -40,7 +40,7 @@ class KernelRidge(Method):
     are drawn anew when they are old (FRePo: Zhou, Nezhadarya and Ba 2022, arXiv 2206.00719), or that of a fully
     connected network of infinite width (KIP: Nguyen, Chen and Lee 2021, arXiv 2011.00050). Deviations: the outer
     optimiser is Adam and not LAMB, examples are learned in principal coordinates of the real images and not after ZCA,
-    there is no penalty on the margin of labels, and the finished set has probabilities as labels, for cross-entropy.
+    there is no penalty on the margin of labels, and the targets are made larger before networks learn them.
     """
 
     name: ClassVar[str] = "kernel-ridge"
@@ -80,12 +80,15 @@ class KernelRidge(Method):
     the whole set (the paper: 3e-4)."""
     depth: int = 2
     """Kernel fully-connected: hidden layers of the network."""
+    scale: float = 30.0
+    """With a program that uses the squared error, the labels of the finished set are scale x targets: networks learn
+    large targets in fewer steps, and their size does not change which class is predicted (docs/LOG.md)."""
     sharpness: float = 4.0
-    """The labels of the finished set are softmax(sharpness x targets), with which networks learn better than with the
-    targets themselves and a squared error (docs/LOG.md)."""
+    """With any other program, the labels of the finished set are the probabilities softmax(sharpness x targets)."""
     mirror: bool = True
-    """Whether the program of the finished set may mirror images left to right; not for digits or letters."""
-    program: ShuffledName = "shuffled-300-adam"
+    """Whether images may be mirrored left to right; not for digits or letters. If so, half of the real images are
+    mirrored, the kernel has a mirrored copy of each example beside it, and images are mirrored at use."""
+    program: ShuffledName = "shuffled-300-squared"
     """How networks are trained on the finished set (datastill list programs)."""
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class KernelRidge(Method):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "labels_rate", "pool_step_size", "depth"):
             at_least(name, getattr(self, name), 0)
-        for name in ("ridge", "sharpness"):
+        for name in ("ridge", "scale", "sharpness"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be above 0")
 
@@ -138,6 +141,8 @@ class KernelRidge(Method):
         """Return the examples of an earlier set, or their parts, and its classes or targets (as in `result`)."""
         if not start.targets.is_floating_point():
             return start.parts, start.targets
+        if isinstance(start.program.loss, SquaredError):
+            return start.parts, start.targets / self.scale
         logits = start.targets.clamp(min=LEAST_PROBABILITY).log() / self.sharpness
         return start.parts, logits - logits.mean(1, keepdim=True)
 
@@ -155,15 +160,20 @@ class KernelRidge(Method):
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of half the squared error on a real batch; a network of the pool takes a step."""
-        real, labels = task.data.batch(generator(task.seed, "real batch", iteration), self.real_batch)
+        draw = generator(task.seed, "real batch", iteration)
+        real, labels = task.data.batch(draw, self.real_batch)
         learned = {name: state.learned[name].clone().requires_grad_() for name in ("examples", "labels")}
-        examples, carried = basis(task.data, self.coordinates, self.factor).examples(learned["examples"]), {}
+        examples = basis(task.data, self.coordinates, self.factor).examples(learned["examples"])
+        targets, carried = learned["labels"], {}
+        if self.mirror and len(task.data.shape) == 3:
+            real = mirrored(real, draw)
+            examples, targets = torch.cat([examples, examples.flip(3)]), torch.cat([targets, targets])
         if "pool" in state.carried:
-            (cross, square), carried = self._of_features(task, state, iteration, real, examples)
+            (cross, square), carried = self._of_features(task, state, iteration, real, examples, targets)
         else:
             real, examples = real.double(), examples.double()
             cross, square = (fully_connected(each, examples, self.depth) for each in (real, examples))
-        predictions = ridge_predictions(cross, square, learned["labels"], self.ridge)
+        predictions = ridge_predictions(cross, square, targets, self.ridge)
         objective = SquaredError()(predictions, labels).mean()
         names = tuple(self.rates())
         gradients = torch.autograd.grad(objective, [learned[name] for name in names])
@@ -174,7 +184,7 @@ class KernelRidge(Method):
         )
 
     def _of_features(
-        self, task: Task, state: State, iteration: int, real: Tensor, examples: Tensor
+        self, task: Task, state: State, iteration: int, real: Tensor, examples: Tensor, targets: Tensor
     ) -> tuple[tuple[Tensor, Tensor], Carried]:
         """Return the kernels of one network of the pool, and the pool in which this network is a gradient step older.
 
@@ -191,7 +201,7 @@ class KernelRidge(Method):
         features = in_pieces(embedded, examples)
         with torch.no_grad():
             of_real = in_pieces(embedded, real).double()
-        errors = SquaredError()(logits_of(task.network, theta, features), state.learned["labels"])
+        errors = SquaredError()(logits_of(task.network, theta, features), targets.detach())
         older = self._older(task, i, pool[i], theta, errors.mean())
         features = features.double()
         return (of_real @ features.T, features @ features.T), {"pool": [*pool[:i], older, *pool[i + 1 :]]}
@@ -206,9 +216,11 @@ class KernelRidge(Method):
         return member | {"weights": weights, "steps": member["steps"] + 1}
 
     def result(self, task: Task, state: State) -> SyntheticData:
-        """Return the examples in normalised pixels with a probability of each class, and the program."""
+        """Return the examples in normalised pixels, with labels that suit the loss of the program."""
+        program, targets = PROGRAMS[self.program], state.learned["labels"]
+        squared = isinstance(program.loss, SquaredError)
         return SyntheticData(
             **basis(task.data, self.coordinates, self.factor).made(state.learned["examples"]),
-            targets=(self.sharpness * state.learned["labels"]).softmax(1),
-            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
+            targets=self.scale * targets if squared else (self.sharpness * targets).softmax(1),
+            program=suited(program, task.data.shape, mirror=self.mirror),
         )

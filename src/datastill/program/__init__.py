@@ -7,7 +7,7 @@ examples. Whoever trains on a set reads these two: `train_stack` (evaluation), `
 the inner training of unrolling. Nothing is copied per epoch.
 """
 
-from .augmentation import Augmentation, Draw, ShiftFlip
+from .augmentation import Augmentation, Draw, ShiftFlip, mirrored
 from .losses import CrossEntropy, Divergence, Loss, SquaredError, centred
 from .named import (
     AUGMENTATIONS,
@@ -76,6 +76,7 @@ __all__ = [
     "known_name",
     "labels_from",
     "limit_gradient",
+    "mirrored",
     "optimiser",
     "optimiser_code",
     "optimiser_numbers",

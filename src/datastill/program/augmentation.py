@@ -85,6 +85,12 @@ class ShiftFlip(Augmentation):
         return Draw(changes=(lambda images: picked(images, rows, columns),), count=count)
 
 
+def mirrored(images: Float[Tensor, "b c h w"], generator: torch.Generator) -> Float[Tensor, "b c h w"]:
+    """Return images of which half, drawn at random, are mirrored left to right."""
+    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
 def picked(
     images: Float[Tensor, "*some b c h w"], rows: Int64[Tensor, "k new_h"], columns: Int64[Tensor, "k new_w"]
 ) -> Float[Tensor, "*some b c new_h new_w"]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .augmentation import Augmentation, ShiftFlip
+from .losses import SquaredError
 from .optimisers import OPTIMISERS
 from .orders import Shuffled
 from .program import Program
@@ -24,7 +25,7 @@ AUGMENTATIONS: Mapping[str, Augmentation | None] = {
 }
 """Augmentations for training on a finished set; in the siamese ones each image has its own numbers."""
 
-ShuffledName = Literal["shuffled-300", "shuffled-300-adam"]
+ShuffledName = Literal["shuffled-300", "shuffled-300-adam", "shuffled-300-squared"]
 """The names of `PROGRAMS`."""
 ProgramName = Literal["own", ShuffledName]
 """The names of programs: ``own`` is the program of the set, and every other name is in `PROGRAMS`."""
@@ -39,10 +40,17 @@ PROGRAMS: Mapping[str, Program] = {
         optimiser=OPTIMISERS["adam"],
         augmentation=AUGMENTATIONS["siamese"],
     ),
+    "shuffled-300-squared": Program(
+        order=Shuffled(epochs=300, batch=5, step_size=0.001, schedule="cosine"),
+        optimiser=OPTIMISERS["adam"],
+        loss=SquaredError(),
+        augmentation=AUGMENTATIONS["siamese"],
+    ),
 }
 """``shuffled-300``: how most papers since 2020 use a set with a ConvNet (Zhao and Bilen 2021, arXiv 2102.08259), with
 300 epochs where they take 300 to 1000. ``shuffled-300-adam``: Adam in small batches, which is better for sets of a
-hundred examples (docs/LOG.md). Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
+hundred examples (docs/LOG.md). ``shuffled-300-squared``: the squared error, for learned targets of any sign, in batches
+of 5. Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
 
 
 def suited(program: Program, shape: tuple[int, ...], *, mirror: bool) -> Program:

@@ -194,7 +194,7 @@ _KERNEL = Row(
     name="kernel-ridge",
     title="kernel ridge with a pool (FRePo)",
     labels="soft",
-    method=KernelRidge(examples_rate=0.04),
+    method=KernelRidge(examples_rate=0.04, program=OWN_PROGRAM),
     network="convnet(width=64,depth=2)",
     iterations={1: 7500, 10: 3500},
     each={1: 0.255, 10: 0.56},
