@@ -7,11 +7,12 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from datastill.artifact import Signed
 from datastill.data import Split
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
 from datastill.networks.start import Random
-from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled
+from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled, SquaredError
 
 from ..sets import ordered
 from ..toys import toy_data, toy_set
@@ -54,6 +55,16 @@ def test_hard_labels_are_the_most_probable_ones() -> None:
     assert score(SOFT, DATA, Protocol(networks=2, labels="hard")).protocol["labels"] == "hard"
     with pytest.raises(UserError, match="labels is 'soft', but the set has hard labels"):
         score(SET, DATA, Protocol(networks=2, labels="soft"))
+
+
+def test_labels_of_any_sign_keep_the_squared_error_under_every_named_program() -> None:
+    """Cross-entropy has no meaning for them; hard labels are classes, and are trained with the loss of the program."""
+    program = replace(SOFT.program, loss=SquaredError())
+    signed = replace(SOFT, targets=SOFT.targets - 0.5, program=program, header=replace(SOFT.header, labels=Signed()))
+    for name in PROGRAMS:
+        assert Protocol(program=name).program_of(signed).loss == SquaredError()
+        assert Protocol(program=name, labels="hard").program_of(signed).loss == PROGRAMS[name].loss
+        assert Protocol(program=name).program_of(SOFT).loss == PROGRAMS[name].loss
 
 
 def test_a_score_is_verified_under_the_protocol_that_it_was_measured_by() -> None:
