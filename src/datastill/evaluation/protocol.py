@@ -46,8 +46,8 @@ class Protocol:
     program: Literal["", ProgramName] = ""
     """How networks are trained on the set. Empty or own: as the set says. shuffled-300 is the program of most papers
     since 2020, with 300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (in the
-    second half of the epochs a tenth of it) and siamese augmentation. Labels of any sign keep the loss of their set. The
-    settings that follow edit the program."""
+    second half of the epochs a tenth of it) and siamese augmentation. Labels of any sign keep the loss of their set.
+    The settings that follow edit the program."""
     step_size: float = 0.0
     """One step size for all gradient steps (shuffled-300: the first step size). 0: the step sizes of the program."""
     epochs: int = 0
