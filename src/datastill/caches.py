@@ -1,4 +1,4 @@
-"""Temporary cache folders for other libraries, on machines whose home folder cannot be written to.
+"""The cache folder of datastill, and temporary ones for other libraries if the home folder cannot be written to.
 
 Without a cache folder, Matplotlib warns at every start and `datasets` cannot read parquet.
 """
@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 _FOLDERS = {
@@ -29,6 +29,11 @@ def find_room(environment: MutableMapping[str, str] = os.environ) -> None:
         for variable in closed:
             environment[variable] = tempfile.mkdtemp(prefix="datastill-")
             atexit.register(shutil.rmtree, environment[variable], ignore_errors=True)
+
+
+def folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder for what datastill can compute again; it need not exist, or be one that can be written to."""
+    return Path(environment.get("XDG_CACHE_HOME") or _expanded("~/.cache"), "datastill")
 
 
 def _expanded(folder: str) -> str:

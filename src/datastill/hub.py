@@ -22,6 +22,7 @@ PICTURE = "examples.png"
 """The name of the picture of the examples in a repository."""
 TASKS = {
     "pixels": "image-classification",
+    "whitened": "image-classification",
     "vectors": "tabular-classification",
     "signals": "time-series-forecasting",
     "tokens": "text-classification",

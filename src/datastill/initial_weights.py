@@ -46,8 +46,9 @@ def class_order(config: Config, data: RealData, earlier: DistilledSet | None) ->
 
     Raises:
         UserError: the pool has the classes in another order than the warm start, or than the data while the objective
-            names classes by number.
+            names classes by number; or it was trained on other examples.
     """
+    config.start.must_take(data.space)
     order = earlier.header.class_names if earlier else data.class_names
     names = config.start.class_names()
     if names is None:

@@ -10,7 +10,7 @@ Four kinds of files are read, none of which can run code:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ from .label_source import Signed, Stored
 from .networks import build
 from .networks.start import Start
 from .program import PROGRAMS, ShuffledName, SquaredError, suited
-from .space import Pixels
+from .space import Pixels, Whitened
+from .storage.files import as_read
 from .storage.pickled import read_pickled
 
 Values = Literal["auto", "normalised", "unit", "bytes"]
@@ -97,8 +98,8 @@ def distilled_from(
         start: the initial weights that it was made for.
         program: how networks are trained on it.
         values: what the numbers are: ``normalised`` ((pixel - mean) / std), ``unit`` (pixels in 0..1) or ``bytes``
-            (0..255); ``auto``: bytes for whole numbers, otherwise normalised. Images after whitening (ZCA) cannot be
-            turned back, and are no set for images as they are.
+            (0..255); ``auto``: bytes for whole numbers, otherwise normalised. If `data` is whitened (ZCA), so are
+            normalised values, and they stay as they are.
         mean: with normalised values, the mean of each channel by which they were normalised; empty: that of `data`.
         std: likewise the standard deviation.
         mirror: whether the program may mirror images; not for digits or letters.
@@ -122,7 +123,7 @@ def distilled_from(
         start=start,
         labels=Signed() if signed else Stored(),
         method="",
-        config={"data": {"name": data.name}},
+        config={"data": as_read(asdict(data.settings))},
         provenance={"datastill": __version__, "source": source},
     )
     return DistilledSet(
@@ -215,6 +216,10 @@ def _normalised(images: Tensor, space: Pixels, values: Values, mean: Sequence[fl
     if values != "normalised":
         _must_reach(images, 255.0 if values == "bytes" else 1.0, values)
         return space.renormalised(images.float() / (255 if values == "bytes" else 1))
+    if isinstance(space, Whitened):
+        if mean or std:
+            raise UserError("mean and std have no effect on whitened values, which stay as they are; leave them out")
+        return images.float()
     theirs = replace(space, mean=tuple(mean or space.mean), std=tuple(std or space.std))
     return space.renormalised(theirs.original(images.float()))
 

@@ -20,12 +20,13 @@ class ImportSet:
     """Make a distilled set of a set that another project shares, so that it can be evaluated beside others.
 
     The files do not say how pixels were normalised, for which network the set was made and how networks are trained on
-    it: give what its paper says. No file can run code. Images after whitening (ZCA) cannot be turned back.
+    it: give what its paper says. No file can run code. For sets of whitened images (ZCA), whiten the real data, too.
 
     Examples:
       datastill import kip.npz --data cifar10 --values unit --to kip.safetensors        arrays images and labels
       datastill import res_DC_CIFAR10.pt --data cifar10 --number 2 --to dc.safetensors  the third of several sets
       datastill import images_best.pt --labels labels_best.pt --data cifar10 --to mtt.safetensors
+      datastill import images_best.pt --labels labels_best.pt --data cifar10 --whiten 0.1 --to mtt.safetensors
       datastill import pictures --data ./my-images --to mine.safetensors                a folder for each class
       datastill evaluate dc.safetensors mtt.safetensors --networks 5                    then compare them
     """
@@ -42,7 +43,7 @@ class ImportSet:
     """Which set of a file with several, from 0."""
     values: Values = "auto"
     """What the numbers of the images are:
-    - normalised: (pixel - mean) / std.
+    - normalised: (pixel - mean) / std; with --whiten, after whitening.
     - unit: pixels in 0..1.
     - bytes: pixels in 0..255.
     - auto: bytes for pictures and whole numbers, otherwise normalised."""
@@ -50,6 +51,9 @@ class ImportSet:
     """Mean of each channel by which the values are normalised; if not given: that of the real data."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel by which they are normalised; if not given: that of the real data."""
+    whiten: float = 0.0
+    """The set is for whitened images (ZCA) with this regularisation: real images are whitened by the train images of
+    the real data, e.g. 0.1 for trajectory matching. 0: no whitening."""
     network: str = "convnet"
     """The network that the set was made for (datastill list networks)."""
     start: Start = KAIMING
@@ -64,7 +68,7 @@ class ImportSet:
     def run(self) -> int:
         """Write the distilled set, say what it holds, and return the exit code."""
         must_be_writable(self.to)
-        data = load_data(DataSettings().named(self.data))
+        data = load_data(DataSettings(whiten=self.whiten).named(self.data))
         found = read_shared(self.file, data, self.labels, self.number)
         distilled = distilled_from(
             found,

@@ -1,12 +1,13 @@
 """The commands that show sets and names: show, export, report and list."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet
+from ..artifact import NAME, DistilledSet
 from ..baselines import BASELINES
 from ..bundled import load, names
 from ..data import KNOWN
@@ -21,6 +22,7 @@ from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_comparison, write_report
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
+from .evaluating import real_data
 from .output import first_line, out, print_json
 from .teaching import TeacherName, taught
 
@@ -45,6 +47,7 @@ class Show:
         """Print the summary, write the picture, and return the exit code."""
         distilled = load(self.file)
         if self.to:
+            _ready(distilled)
             write_whole(self.to, picture_bytes(grid(distilled), self.to))
         if self.json:
             return print_json(as_json(distilled))
@@ -76,7 +79,7 @@ class Export:
 
     def run(self) -> int:
         """Write the files, print where they are, and return the exit code."""
-        (distilled,) = taught([load(self.file)], self.teacher)
+        (distilled,) = taught([_ready(load(self.file))], self.teacher)
         out.print(f"wrote {export(distilled, self.to, self.kind)}")
         if self.kind == "png":
             out.print(f"{png_loss(distilled)}; networks trained on them are less accurate than with npz or parquet")
@@ -103,13 +106,16 @@ class Report:
         """Write the page, print where it is, and return the exit code."""
         if not self.folders:
             raise UserError("no folder was given; name the folder of a run, or of results")
+        for folder in self.folders:
+            if os.path.isfile(folder / NAME):  # noqa: PTH113 (pathlib raises for names that are too long)
+                _ready(load(folder))
         made = write_comparison(self.folders, self.to) if len(self.folders) > 1 else self._one(self.folders[0])
         out.print(f"wrote {made}")
         return 0
 
     def _one(self, folder: Path) -> Path:
         try:
-            one = (folder / "distilled.safetensors").exists() or not any(folder.glob("*/"))
+            one = (folder / NAME).exists() or not any(folder.glob("*/"))
         except OSError as error:
             raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
         return write_report(folder, self.to) if one else collect(folder, self.to or folder / "results.md")
@@ -178,6 +184,13 @@ class List:
             for name, text in listed.items():
                 out.print(f"  {name:<26}{text}")
         return 0
+
+
+def _ready(distilled: DistilledSet) -> DistilledSet:
+    """Return a set after its real data was loaded, if its examples cannot be shown without numbers of that data."""
+    if distilled.header.space.needs_data:
+        real_data(distilled)
+    return distilled
 
 
 def _about_set(distilled: DistilledSet) -> str:

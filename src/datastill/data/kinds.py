@@ -3,16 +3,24 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from ..errors import UserError
-from ..space import Pixels, Space
+from ..runlog import say
+from ..space import Pixels, Space, Whitened
+from ..space.whitened import must_be_whitened
+from ..space.whitening import Whitening, fitted, keep, known
 from .images import convert, match, padded
-from .real import Split, statistics
+from .real import SLOW_VALUES, Split, statistics
 from .settings import DataSettings
+
+PIECE = 1000
+"""Images that are whitened at once."""
 
 Splits = dict[str, Split]
 Finish = Callable[[Splits], tuple[Splits, Space]]
@@ -44,22 +52,47 @@ class Images(Kind):
     """Images, as tensors (n, c, h, w) of bytes."""
 
     noun = "image"
-    settings = ("channels", "resize", "fit", "pad", "skip_unreadable")
+    settings = ("channels", "resize", "fit", "pad", "whiten", "skip_unreadable")
 
     def read(self, parts: dict[str, UInt8[Tensor, "n c h w"]], settings: DataSettings) -> tuple[list[Tensor], Finish]:
         """Return the images of one size, with the channels and borders of the settings."""
         pieces = match(list(parts.values()))
-        return [padded(convert(piece, settings.channels), settings.pad) for piece in pieces], _with_pixels
+        images = [padded(convert(piece, settings.channels), settings.pad) for piece in pieces]
+        if settings.whiten:
+            must_be_whitened(tuple(images[0].shape[1:]))
+        return images, partial(_with_pixels, whiten=settings.whiten)
 
 
 IMAGES = Images()
 
 
-def _with_pixels(splits: Splits) -> tuple[Splits, Space]:
+def _with_pixels(splits: Splits, whiten: float) -> tuple[Splits, Space]:
     images = splits["train"].images
     mean, std = statistics(images)
     channels, height, width = images.shape[1:]
-    return splits, Pixels(mean=tuple(mean.tolist()), std=tuple(std.tolist()), shape=(channels, height, width))
+    pixels = Pixels(mean=tuple(mean.tolist()), std=tuple(std.tolist()), shape=(channels, height, width))
+    return splits, whitened(pixels, splits["train"], whiten) if whiten else pixels
+
+
+def whitened(pixels: Pixels, train: Split, ridge: float) -> Whitened:
+    """Return the space of whitened images, after m and W were found or computed; see `Whitened`.
+
+    Args:
+        pixels: the space of the images as they are.
+        train: the images that the whitening follows from.
+        ridge: see `Whitened.ridge`.
+    """
+    found = known(train.sha256, ridge) or keep(train.sha256, ridge, _fitted(pixels, train, ridge))
+    plain = {"mean": pixels.mean, "std": pixels.std, "shape": pixels.shape}
+    return Whitened(**plain, ridge=ridge, sha256=train.sha256, probe=found.probe)
+
+
+def _fitted(pixels: Pixels, train: Split, ridge: float) -> Whitening:
+    values = pixels.stored_bytes
+    if values > SLOW_VALUES:
+        say(f"computing the whitening of images of {values} values; this can take minutes, once")
+    pieces = (pixels.scaled(piece, torch.float64).flatten(1) for piece in train.images.split(PIECE))
+    return fitted(pieces, ridge)
 
 
 def must_have_effect(kind: Kind, settings: DataSettings, name: str) -> None:

@@ -155,7 +155,7 @@ class RealData:
     def normalise(self, images: Shaped[Tensor, "n *stored"]) -> Float[Tensor, "n *shape"]:
         """Return examples of a split as networks take them.
 
-        The values of train have mean 0 and standard deviation 1 in each channel or column.
+        The values of train have mean 0 and standard deviation 1 in each channel or column, unless they are whitened.
         """
         return self.space.scaled(images, self.dtype)
 

@@ -7,6 +7,7 @@ import tyro
 
 from ..errors import UserError, unknown
 from ..space.tokens import MOST_DIMENSIONS, MOST_TOKENS, MOST_WORDS, must_be_bounded
+from ..space.whitened import LARGEST_RIDGE, LEAST_RIDGE
 from ..storage.records import must_have_types
 from .images import Channels, Fit, Reading
 
@@ -57,6 +58,9 @@ class DataSettings:
     pad: int = 0
     """Black pixels added on each side after resizing, 0 to 256: resize=20 and pad=4 put the 16x16 digits of USPS in
     the middle of 28x28 images, like the digits of MNIST."""
+    whiten: float = 0.0
+    """Whiten the images (ZCA): the variance that is added along each direction, for pixels of variance 1; 0.1 is usual.
+    Networks see whitened images, now and in every later use of the set. 0: no whitening."""
     validation: float = 0.1
     """Share of each class of train that becomes validation, in (0, 1), if the source has no validation split."""
     seed: int = 0
@@ -85,6 +89,11 @@ class DataSettings:
                 f"fit is {self.fit!r}, but the images keep their size; give resize (one side in pixels) too"
             )
         _between("pad", self.pad, 0, LARGEST_PAD, " pixels")
+        if self.whiten and not LEAST_RIDGE <= self.whiten <= LARGEST_RIDGE:
+            raise UserError(
+                f"whiten is {self.whiten:g}, but must be 0 (no whitening) or from {LEAST_RIDGE:g} to "
+                f"{LARGEST_RIDGE:g}, e.g. 0.1"
+            )
         if not 0 < self.validation < 1:
             raise UserError(f"validation is {self.validation}, but must be between 0 and 1, e.g. 0.1")
 

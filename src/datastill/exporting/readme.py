@@ -9,7 +9,7 @@ from ..space import Space
 from .images import png_loss
 from .program import BATCH_NORM, Kind, initial_words, loss_words
 
-REAL = {"pixels": ", with pixels in [0, 1]", "tokens": ", from a list of texts"}
+REAL = {"pixels": ", with pixels in [0, 1]", "whitened": ", with pixels in [0, 1]", "tokens": ", from a list of texts"}
 """What real examples must be, by the kind of their space."""
 HEAD_OF_PARQUET = "configs:\n- config_name: default\n  data_files: data/train-*.parquet\n"
 READING = {
@@ -43,7 +43,7 @@ def readme(distilled: DistilledSet, kind: Kind) -> str:
         _images(distilled, kind),
         _score(distilled),
         "## Train a network on it",
-        _facts(distilled),
+        _facts(distilled, kind),
         _usage(kind, distilled.header.space),
     ]
     return (head if kind != "npz" else "") + "\n\n".join(part for part in parts if part) + "\n"
@@ -83,7 +83,13 @@ def _score(distilled: DistilledSet) -> str:
     )
 
 
-def _facts(distilled: DistilledSet) -> str:
+def _arrays(space: Space, kind: Kind) -> str:
+    """Say where the arrays are that real examples are normalised with."""
+    where = "the archive" if kind == "npz" else "`normalise.npz`"
+    return f" Its arrays are {' and '.join(f'`{name}`' for name in space.arrays)} in {where}." if space.arrays else ""
+
+
+def _facts(distilled: DistilledSet, kind: Kind) -> str:
     header, used = distilled.header, distilled.program
     labels = (
         "one class for each example"
@@ -98,7 +104,7 @@ def _facts(distilled: DistilledSet) -> str:
 - Step sizes: `step_sizes` has one number for each epoch and step; set it as learning rate before the step.
 - Loss: {loss_words(distilled)}{_limit(used.clip)}. Labels: {labels}.
 - Augmentation: {used.augmentation.words if used.augmentation else "none"}.
-- Normalisation: {header.space.normalisation}; the exact examples are normalised already.
+- Normalisation: {header.space.normalisation}; the exact examples are normalised already.{_arrays(header.space, kind)}
 - Network: `{header.network}` for {header.space.words} in {distilled.classes} classes; \
 its code is in `network.py`.
 - Initial weights: {_plain(initial_words(distilled))}

@@ -38,8 +38,8 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
             ``image`` and the exact normalised floats in ``example``. ``csv``: a folder with the rows of a table, in the
             units of the real ones, or with the nearest words and the exact numbers of sentences. All kinds hold
             ``program.json`` (all numbers of the training), ``network.py``, ``fit.py`` (the training in plain PyTorch),
-            ``README.md`` and stored initial weights (``initial_weights.npz`` in folders); an archive holds the texts as
-            arrays with these names.
+            ``README.md``, stored initial weights (``initial_weights.npz`` in folders), and the matrix that whitens real
+            images (``normalise.npz``) if they must be whitened; an archive holds the texts as arrays with these names.
 
     Returns:
         The path of the folder or file written.
@@ -47,7 +47,8 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
     Raises:
         UserError: the kind is unknown, or cannot hold the examples; something exists at the path; the images have a
             number of channels other than 1 or 3 (``png`` and ``parquet``); the labels come from a teacher that is not
-            given, or are other ones in each step; or the path cannot be written.
+            given, or are other ones in each step; whitened images cannot be shown or used before their data was loaded
+            here once; or the path cannot be written.
     """
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
@@ -81,6 +82,7 @@ def _as_npz(distilled: DistilledSet) -> bytes:
     arrays: dict[str, Any] = {name: _as_array(tensor) for name, tensor in _floats(distilled).items()}
     arrays["header"] = np.array(json.dumps(distilled.plain()))
     arrays["program.json"] = np.array(json.dumps(program(distilled, "npz")))
+    arrays |= distilled.header.space.arrays
     arrays |= {name: np.array(text) for name, text in _texts(distilled, "npz").items()}
     content = BytesIO()
     np.savez(content, **arrays)
@@ -130,8 +132,9 @@ def _write_beside(distilled: DistilledSet, folder: Path, kind: Kind, more: dict[
     for name, text in _texts(distilled, kind).items():
         (folder / name).write_text(text, encoding="utf-8")
     initial = {name: _as_array(value) for name, value in distilled.tensors().items() if name.startswith(INITIAL)}
-    if initial:
-        np.savez(folder / "initial_weights.npz", **initial)  # type: ignore[arg-type]
+    for name, arrays in (("initial_weights.npz", initial), ("normalise.npz", distilled.header.space.arrays)):
+        if arrays:
+            np.savez(folder / name, **arrays)  # type: ignore[arg-type]
 
 
 def _must_suit(distilled: DistilledSet, kind: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..label_source import LabelSource, Stored, Teacher, TeacherOnce, teacher_sha256
-from ..networks.teacher import architecture, classes_of, read_teacher
+from ..networks.teacher import architecture, classes_of, must_take, read_teacher
 from ..objectives import Classification
 from ..program import CrossEntropy, Divergence, Loss, labels_from
 from ..storage.records import must_have_types
@@ -107,6 +107,7 @@ class TeacherLabels:
         given, data = task.network.name == architecture(self.teacher), task.data
         network = task.network.name if given else ""  # only a name that the user gave may import a module
         found = read_teacher(self.teacher, network=network, shape=data.shape, classes=data.classes)
+        must_take(self.teacher, data.space)
         if (names := classes_of(self.teacher)) != data.class_names:
             raise UserError(
                 f"the teacher {self.teacher} was trained on the classes {', '.join(names[:10])}, but the data has "

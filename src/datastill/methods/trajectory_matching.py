@@ -123,6 +123,7 @@ class TrajectoryMatching(Method):
             raise UserError(f"experts are missing; name a pool with --method.experts FILE (to make one: {make})")
         pool = load_pool(self.experts)
         pool.check(task.network)
+        pool.must_take(task.data.space)
         if self.experts_sha256 not in ("", pool.sha256):
             raise UserError(
                 f"{self.experts} is not the pool that the run began with (SHA-256 {self.experts_sha256[:12]}, now "

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..space import Space
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from ..storage.streamed import Streamed, file_pieces, shapes
 from .functional import Network
@@ -220,6 +221,15 @@ class Pool(Networks):
             raise UserError(
                 f"network {network.name!r} has other frozen weights (SHA-256 {found[:12] or 'none'}) than the pool "
                 f"({claimed[:12] or 'none'}); give the network the weights file of the pool"
+            )
+
+    def must_take(self, space: Space) -> None:
+        """Raise a `UserError` if the networks were trained on examples of another kind, e.g. without whitening."""
+        theirs = self.header.get("space", {}).get("kind", "pixels")
+        if theirs != space.kind:
+            raise UserError(
+                f"the networks of the pool were trained on {theirs}, but the data has {space.kind}; pretrain on data "
+                "with the settings of this data, such as --data.whiten"
             )
 
     def _must_fit(self, network: Network) -> None:

@@ -8,10 +8,11 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..errors import UserError
+from ..space import Space
 from ..storage.files import must_be_file
 from ..user_modules import one_line
 from . import build
-from .pool import load_pool, named_in
+from .pool import Pool, load_pool, named_in
 from .pool_header import FORMAT
 from .weights import read
 
@@ -72,11 +73,20 @@ def classes_of(name: str) -> tuple[str, ...]:
     return tuple(_header(name)["class_names"])
 
 
+def must_take(name: str, space: Space) -> None:
+    """Raise a `UserError` if a teacher was trained on examples of another kind, as its pool says."""
+    _pool(name).must_take(space)
+
+
 def _header(name: str) -> Mapping[str, Any]:
+    return _pool(name).header
+
+
+def _pool(name: str) -> Pool:
     file, *_ = _parts(name)
     if not _is_pool(file):
         raise UserError(f"{file} is no pool, so it does not name its architecture; give a pool (datastill pretrain)")
-    return load_pool(str(file)).header
+    return load_pool(str(file))
 
 
 def _parts(name: str) -> tuple[Path, int | None, int | None]:

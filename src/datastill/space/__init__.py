@@ -8,10 +8,17 @@ from .pixels import Pixels
 from .signals import Signals
 from .tokens import Tokens
 from .vectors import Vectors
+from .whitened import Whitened
 
-SPACES: Mapping[str, type[Space]] = {"pixels": Pixels, "vectors": Vectors, "signals": Signals, "tokens": Tokens}
+SPACES: Mapping[str, type[Space]] = {
+    "pixels": Pixels,
+    "whitened": Whitened,
+    "vectors": Vectors,
+    "signals": Signals,
+    "tokens": Tokens,
+}
 """The spaces by the name ``kind`` that a file has for them."""
 SPACE = kind_of(SPACES)
 """The rule of a space."""
 
-__all__ = ["SPACE", "SPACES", "Pixels", "Signals", "Space", "Tokens", "Vectors"]
+__all__ = ["SPACE", "SPACES", "Pixels", "Signals", "Space", "Tokens", "Vectors", "Whitened"]

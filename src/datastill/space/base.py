@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
@@ -116,6 +117,16 @@ class Space(abc.ABC):
     def how_shown(self, low: float, high: float) -> str:
         """Say how `pictures` are to be read if the value `low` is drawn black and `high` white."""
         raise NotImplementedError(f"{self.kind} are not shown as pictures")
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether real examples cannot be normalised, nor examples shown, before the real data was loaded here once."""
+        return False
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays that real examples are normalised with, besides the numbers of the space, by name."""
+        return {}
 
     @property
     def code(self) -> Path | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..storage.records import list_of, whole
 from ..user_images import as_pixels
-from .base import Scaled
+from .base import Scaled, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,10 @@ class Pixels(Scaled):
         found = self.original(inputs).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
         same = torch.equal(self.scaled(found, torch.float32).view(torch.int32), inputs.view(torch.int32))
         return found if same else None
+
+    def reads(self, other: Space) -> bool:
+        """Return whether another space has images of this shape: in memory, they are bytes of pixels."""
+        return isinstance(other, Pixels) and other.shape == self.shape
 
     @property
     def stored_bytes(self) -> int:

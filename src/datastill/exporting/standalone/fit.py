@@ -71,8 +71,7 @@ def _from_images(source: str | Path, program: dict[str, Any]) -> torch.Tensor:
     images = [np.asarray(Image.open(Path(source) / name)) for name in program["files"]]
     pixels = torch.from_numpy(np.stack(images)).reshape(-1, *_image_shape(program))
     pixels = pixels.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
-    mean, std = _statistics(program, torch.float32)
-    return (pixels.to(torch.float32) / 255 - mean) / std
+    return normalise(pixels.to(torch.float32) / 255, program, source)
 
 
 def _image_shape(program: dict[str, Any]) -> tuple[int, int, int]:
@@ -296,7 +295,15 @@ def normalise(real: Any, program: dict[str, Any], source: str | Path = HERE) -> 
     if program["space"]["kind"] == "tokens":
         return _normalise_texts(real, program["space"], source)
     mean, std = _statistics(program, real.dtype)
-    return (real - mean) / std
+    values = (real - mean) / std
+    return _whitened(values, program, source) if program["space"]["kind"] == "whitened" else values
+
+
+def _whitened(images: torch.Tensor, program: dict[str, Any], source: str | Path) -> torch.Tensor:
+    """Whiten images of normalised pixels, by the matrix that the export holds."""
+    with np.load(source if program["kind"] == "npz" else Path(source) / "normalise.npz", allow_pickle=False) as archive:
+        mean, matrix = (torch.from_numpy(archive[f"whitening.{name}"]).to(images) for name in ("mean", "matrix"))
+    return ((images.flatten(1) - mean) @ matrix).view(images.shape)
 
 
 def _normalise_texts(texts: list[str], space: dict[str, Any], source: str | Path) -> torch.Tensor:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import UserError
+from ...space import Space
 from ...storage.files import digest
 from ..functional import Network
 
@@ -88,6 +89,9 @@ class Start(abc.ABC):
     def class_names(self) -> tuple[str, ...] | None:
         """Return the class names in the order of the outputs that the weights were trained for; None: any order."""
         return None
+
+    def must_take(self, space: Space) -> None:  # noqa: B027
+        """Raise a `UserError` if the weights were trained on examples of another kind, e.g. without whitening."""
 
     def must_have_order(self, class_names: Sequence[str]) -> None:
         """Raise a `UserError` if the weights were trained for these classes in another order.

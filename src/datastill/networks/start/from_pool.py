@@ -11,6 +11,7 @@ from torch import Tensor
 from ... import distributed
 from ...errors import UserError
 from ...rng import generator
+from ...space import Space
 from ...storage.records import optional, text, whole
 from ..functional import Network
 from ..pool import TEST_NETWORKS, Networks, Pool, load_pool, named_in
@@ -92,6 +93,10 @@ class FromPool(Start):
     def class_names(self) -> tuple[str, ...]:
         """Return the class names of the data that the pool was trained on."""
         return tuple(load_pool(self.file).header["class_names"])
+
+    def must_take(self, space: Space) -> None:
+        """Ask the pool."""
+        load_pool(self.file).must_take(space)
 
     @property
     def is_one(self) -> bool:
