@@ -92,6 +92,8 @@ def _interrupted(words: list[str], stop: KeyboardInterrupt) -> int:
     kept = "; run the same command again to continue" if _goes_on(words) else ""
     if words[:1] == ["distill"]:
         kept = "; a run that had begun can be resumed with --resume"
+    if words[:1] == ["watch"]:
+        kept = "; the run goes on"
     print(file=sys.stderr)  # below ^C and below a progress bar
     complain(f"stopped{kept}")
     return 128 + signal_of(stop)

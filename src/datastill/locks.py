@@ -12,7 +12,7 @@ from . import distributed
 from .errors import UserError
 from .runlog import say
 from .storage.files import LOCK, remove_leftovers
-from .storage.flock import NoLocksError, is_at, lock
+from .storage.flock import NoLocksError, is_at, is_locked, lock
 
 _computing = threading.RLock()
 
@@ -35,6 +35,20 @@ def alone(folder: Path) -> Iterator[None]:
         distributed.on_first_rank(lambda: stack.enter_context(_locked(folder)))
         stack.enter_context(_one_thread_computes())
         yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a run writes to a folder now; without locks, whether one did not end properly counts, too."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:  # no lock file, or no folder
+        return False
+    try:
+        return is_locked(handle)
+    except NoLocksError:
+        return True
+    finally:
+        os.close(handle)
 
 
 @contextmanager

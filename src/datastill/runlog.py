@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import distributed
 from .errors import UserError
-from .storage.files import read_text, write_text
+from .storage.files import must_be_file, read_text, write_text
 from .storage.records import INTEGER_LIMIT, WHOLE, Rule, optional, record, whole
 from .terminal import Terminal, printable
 
@@ -99,6 +99,31 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [_checked(record, f"{path}, line {number}") for number, record in records if isinstance(record, dict)]
 
 
+class Tail:
+    """The end of a file of JSON lines that another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen = path, 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return the complete records that were added since the last call; all of them if the file was written anew.
+
+        Raises:
+            UserError: it is not a file, or a record holds values that no run writes.
+        """
+        if not self._path.exists():
+            return []
+        must_be_file(self._path, MOST_BYTES)
+        with self._path.open("rb") as file:
+            self._seen = 0 if os.fstat(file.fileno()).st_size < self._seen else self._seen
+            file.seek(self._seen)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._seen += len(whole)
+        records = map(_parse, whole.decode(errors="replace").splitlines())
+        return [_checked(record, str(self._path)) for record in records if isinstance(record, dict)]
+
+
 def _parse(line: str) -> Any:
     try:
         return json.loads(line)
@@ -122,6 +147,7 @@ RECORD = record(
         "objective": FIGURE,
         "validation": record({"mean": FIGURE, "sd": FIGURE}, more=True),
         "skipped": whole(0, INTEGER_LIMIT),
+        "seconds": FIGURE,
     },
     more=True,
 )

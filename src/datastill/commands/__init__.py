@@ -10,9 +10,11 @@ from .output import first_line, out
 from .pretraining import Pretrain
 from .showing import Export, List, Report, Show
 from .studying import MakeStudy
+from .watching import Watch
 
 COMMANDS: dict[str, type[Any]] = {
     "distill": Distill,
+    "watch": Watch,
     "plan": Plan,
     "evaluate": Evaluate,
     "verify": Verify,

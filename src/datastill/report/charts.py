@@ -56,8 +56,10 @@ DASHES = ("", "6 3", "2 2", "8 2 2 2")
 """Run i has colour i; after the last colour they come again, with the next pattern of dashes and gaps (in points)."""
 Pick = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 """Function that takes from a line of metrics the values to plot; None where the line lacks one."""
-SIZE_IN_INCHES = (6.4, 3.7)
-"""(width, height) of a chart; the page scales it to the space available."""
+SIZE_IN_INCHES = (5.4, 3.2)
+"""(width, height) of a chart on a page, which scales it to the space available; letters are readable on a telephone."""
+WHOLE_IN_INCHES = (6.4, 3.7)
+"""(width, height) of a chart in a file of its own."""
 MOST_MARKED_EPOCHS = 20
 """The ends of epochs are marked if there are at most this many epochs."""
 MOST_NUMBERED_CELLS = 60
@@ -295,15 +297,16 @@ def _series(lines: Sequence[Mapping[str, Any]], pick: Pick) -> Float[np.ndarray,
 
 
 @contextmanager
-def _figure(name: str, height: float = SIZE_IN_INCHES[1], *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
+def _figure(name: str, height: float | None = None, *, whole: bool = False) -> Iterator[tuple[Figure, list[str]]]:
     """Give a figure in the style of this module, and a list that holds its SVG after the block.
 
     The SVG is part of a page, or a complete file if `whole`.
     """
     out: list[str] = []
+    width, usual = WHOLE_IN_INCHES if whole else SIZE_IN_INCHES
     ink = {} if whole else {"text.color": "#1C2026"}
     with matplotlib.rc_context(STYLE | ink):
-        figure = Figure(figsize=(SIZE_IN_INCHES[0], height), layout="constrained", dpi=150)
+        figure = Figure(figsize=(width, height or usual), layout="constrained", dpi=150)
         yield figure, out
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -40,6 +40,24 @@ def lock(handle: int, *, wait: bool) -> bool:
     return True
 
 
+def is_locked(handle: int) -> bool:
+    """Return whether another process or thread holds the lock on an open file; it is not locked for longer than asked.
+
+    Raises:
+        NoLocksError: the file system or the operating system has no locks.
+    """
+    if fcntl is None:
+        raise NoLocksError(errno.ENOSYS, "no fcntl")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two that ask do not meet
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    except OSError as error:
+        if error.errno in _LOCKED_BY_ANOTHER:
+            return True
+        raise NoLocksError(error.errno, error.strerror) from error
+    return False
+
+
 def is_at(handle: int, path: Path) -> bool:
     """Whether the open file is still at this path: another process may have removed it before it was locked."""
     try:
