@@ -45,7 +45,7 @@ from ..training import Hypergradient, OnReal, Unroll, differentiated, inner_loss
 from ..trial import Unrolled
 from .base import LearnedTensors, Method, OuterRate, State, Task, Update
 from .continuing import must_have_batches, must_have_factor, must_have_labels, must_have_optimiser, must_have_steps
-from .real_batches import changed_alone, real_batches, step_of
+from .real_batches import changed_alone, must_have_clusters, real_batches, step_of
 
 MOST_GRADIENT_STEPS = 100_000
 """Gradient steps of the longest program (steps x epochs); the set stores a step size for each."""
@@ -101,6 +101,10 @@ class DatasetDistillation(Method):
     """First value of every step size (inner learning rate); then the step sizes are learned."""
     real_batch: int = 256
     """Real examples per network and outer iteration (the paper: 1024), or the whole train split if it is smaller."""
+    real_clusters: int = 0
+    """Clusters of each class, found by k-means; a real batch holds an equal share of each cluster of each class
+    (representative batches, after DREAM, arXiv 2302.14416). 1: an equal share of each class. 0: drawn from all images
+    alike, as in the paper."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
     examples_clip: float = 0.5
@@ -135,6 +139,7 @@ class DatasetDistillation(Method):
         if self.step_size <= 0:
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
         at_least("batch", self.batch, 0)
+        at_least("real_clusters", self.real_clusters, 0)
         if self.augment_real != "none" and self.augment == "none":
             raise UserError(f"augment_real is {self.augment_real}, but augment is none; name an augmentation")
         if self.augment_real == "same" and not isinstance(AUGMENTATIONS[self.augment], Siamese):
@@ -204,7 +209,7 @@ class DatasetDistillation(Method):
         steps, epochs = (1, self.length(task.data.classes)) if self.batch else (self.steps, self.epochs)
 
         def variant(unroll: Unroll, steps: int, epochs: int) -> Callable[[], object]:
-            fresh, method = replace(task), replace(self, start_from="noise", unroll=unroll)
+            fresh, method = replace(task), replace(self, start_from="noise", real_clusters=0, unroll=unroll)
             if not self.batch:
                 method = replace(method, ipc=self.ipc // self.steps * steps, steps=steps, epochs=epochs)
             state = method.init(fresh)
@@ -226,6 +231,7 @@ class DatasetDistillation(Method):
         start: StartFrom = "noise" if task.warm_start else self.start_from
         must_start(task.data, ipc=self.ipc, steps=self.steps, start=start, factor=self.factor)
         self._must_have_steps(self.length(task.data.classes))
+        must_have_clusters(task.data, self.real_clusters)
         if self.augment != "none" and len(task.data.shape) != 3:
             raise UserError(f"augment is {self.augment}, but the data are {task.data.space.words}; take augment none")
         if task.warm_start:
@@ -312,7 +318,8 @@ class DatasetDistillation(Method):
         data, engine = task.data, self.unroll.engine
         program, seed = self._program(learned), derive(task.seed, "training", iteration)
         thetas = task.draws(task.seed, iteration, which)
-        images, labels = real_batches(task, iteration, which, min(self.real_batch, len(data.train)))
+        size = min(self.real_batch, len(data.train))
+        images, labels = real_batches(task, iteration, which, size, self.real_clusters)
         if self.augment_real == "same":
             images = program.changed(images, step_of(program, self.count(data.classes), seed, window[-1]))
         elif self.augment_real == "own" and program.augmentation:
