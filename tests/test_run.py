@@ -25,7 +25,8 @@ from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
 from datastill.recipes import recipe
 from datastill.resuming import stored_config
-from datastill.run import artifact, prepare
+from datastill.run import artifact, learned, prepare
+from datastill.runlog import read_lines
 from datastill.training import Engine, Unroll
 
 from .planning import costing
@@ -34,12 +35,14 @@ from .toys import toy_config, toy_data, unrolled
 DATA = toy_data()
 PLAIN = Engine(mode="recomputed", execution="eager", together=4)
 """A way to compute for which nothing is measured."""
+LOGGED: list[dict] = []
+"""What a logger of the user got from the finished run."""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    distill(toy_config(random_sets=2), folder, data=DATA, command="datastill distill toy")
+    distill(toy_config(random_sets=2), folder, data=DATA, command="datastill distill toy", log=LOGGED.append)
     return folder
 
 
@@ -59,6 +62,18 @@ def test_the_artifact_repeats_the_run_and_its_score(finished: Path, tmp_path: Pa
     assert timeless[0] == timeless[1]
     assert score(first, DATA, config.protocol).accuracies == first.header.score["accuracies"]
     assert json.loads((finished / "score.json").read_text()) == first.header.score
+
+
+def test_a_logger_of_the_user_gets_every_record_of_the_log(finished: Path) -> None:
+    assert json.loads(json.dumps(LOGGED)) == read_lines(finished / "metrics.jsonl")
+
+
+def test_a_set_is_learned_in_memory_as_in_a_folder(finished: Path) -> None:
+    in_memory = learned(toy_config(random_sets=2), DATA)
+    kept = DistilledSet.load(finished / "distilled.safetensors")
+    assert in_memory.header.score is None
+    for name, tensor in in_memory.tensors().items():
+        assert torch.equal(tensor, kept.tensors()[name])
 
 
 def test_the_random_sets_are_told_beside_the_score(finished: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import datastill.storage.files
 from datastill.errors import UserError
-from datastill.runlog import JsonLines, ProgressLine, read_lines
+from datastill.runlog import JsonLines, ProgressLine, console, read_lines, say, silent
 
 RECORDS = [{"iteration": i, "objective": i / 2} for i in range(1, 6)] + [{"iteration": 5, "validation": {"mean": 0.5}}]
 
@@ -88,3 +88,37 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
     with ProgressLine("evaluate", total=1, quiet=True) as line:
         line.update(1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_follower_gets_each_record_once_after_it_is_written(tmp_path: Path) -> None:
+    path, seen = tmp_path / "metrics.jsonl", []
+    for records in (RECORDS[:3], RECORDS):
+        log = JsonLines(path, resume=bool(seen), follower=lambda record: seen.append((record, len(read_lines(path)))))
+        for record in records:
+            log.write(**record)
+        log.close()
+    assert [record for record, _ in seen] == RECORDS
+    assert [lines for _, lines in seen] == list(range(1, len(RECORDS) + 1))
+
+
+def test_nothing_is_printed_in_silence(capsys: pytest.CaptureFixture) -> None:
+    with silent(), ProgressLine("work", total=2) as line:
+        line.update(2)
+        say("a message")
+    assert capsys.readouterr() == ("", "")
+    with ProgressLine("work", total=2) as line:
+        line.update(2)
+    assert capsys.readouterr().err.startswith("work: iteration 2/2")
+
+
+def test_progress_is_one_line_in_a_notebook(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "is_jupyter", True)
+    monkeypatch.setattr(ProgressLine, "IN_NOTEBOOK", 0.0)
+    with ProgressLine("work", total=3) as line:
+        for done in (1, 2, 3):
+            line.update(done, f"note {done}")
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert out.endswith("\n")
+    shown = out.strip().split("\r")
+    assert [each.partition("/")[0] for each in shown if each] == [f"work: iteration {done}" for done in (1, 2, 3)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .baselines import baseline
     from .bundled import load
     from .bundled import names as list_sets
+    from .classifier import DistilledClassifier
     from .config import Config
     from .data import DataSettings, RealData, load_data, load_rows
     from .errors import UserError
@@ -35,6 +36,7 @@ __all__ = [
     "Config",
     "DataSettings",
     "DatasetDistillation",
+    "DistilledClassifier",
     "DistilledSet",
     "Header",
     "LoopSettings",
@@ -66,6 +68,7 @@ __getattr__ = at_first_use(
         "artifact": ("DistilledSet", "Header"),
         "baselines": ("baseline",),
         "bundled": ("load", "names as list_sets"),
+        "classifier": ("DistilledClassifier",),
         "config": ("Config",),
         "data": ("DataSettings", "RealData", "load_data", "load_rows"),
         "errors": ("UserError",),

@@ -18,7 +18,7 @@ from .errors import UserError, at_least
 from .methods import Carried, LearnedTensors, Method, State, Task, Update, name_of
 from .outer import Outer
 from .run_state import RunState, placed, save, unusable
-from .runlog import JsonLines, ProgressLine
+from .runlog import JsonLines, Logger, ProgressLine
 from .signals import stop_signals
 from .storage.checkpoint import must_be_carried
 from .storage.records import must_have_types
@@ -86,6 +86,7 @@ def optimise(
     folder: Path,
     *,
     validate: Validation,
+    log: Logger | None = None,
 ) -> RunState:
     """Run the outer iterations from a state, which is that of a checkpoint in `folder` or new (see `first_state`).
 
@@ -100,6 +101,7 @@ def optimise(
         settings: the settings of the loop.
         folder: the folder of ``metrics.jsonl`` and ``checkpoint.pt``.
         validate: measures a state of the method on the validation split.
+        log: is called, in the first process, with each record that is written to ``metrics.jsonl``.
 
     Returns:
         The final state; `RunState.kept` is the state of the method with the best validation accuracy.
@@ -119,14 +121,14 @@ def optimise(
             outer.load(state.optimiser)
         except UserError as error:
             raise unusable(checkpoint, error) from error
-    mine = folder / "metrics.jsonl" if distributed.rank() == 0 else Path(os.devnull)
-    log = JsonLines(mine, resume=not fresh)
-    loop = _Loop(method, task, settings, state, outer, log, checkpoint, validate)
+    mine, follower = (folder / "metrics.jsonl", log) if distributed.rank() == 0 else (Path(os.devnull), None)
+    lines = JsonLines(mine, resume=not fresh, follower=follower)
+    loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate)
     try:
         with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves
             _run(loop, folder, asked)
     finally:
-        log.close()
+        lines.close()
     return state
 
 

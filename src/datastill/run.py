@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import __version__, distributed, migration
@@ -27,7 +28,7 @@ from .modes import usual_modes
 from .report import write_report
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable
-from .runlog import ProgressLine, say
+from .runlog import Logger, ProgressLine, say
 from .signals import signal_of
 from .storage.files import as_read, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
@@ -39,7 +40,13 @@ VALIDATION_IMAGES = 2000
 
 @usual_modes()
 def distill(
-    config: Config, folder: str | Path, *, data: RealData | None = None, resume: bool = False, command: str = ""
+    config: Config,
+    folder: str | Path,
+    *,
+    data: RealData | None = None,
+    resume: bool = False,
+    command: str = "",
+    log: Logger | None = None,
 ) -> DistilledSet:
     """Distil, evaluate the set and write a report, with the settings in `config`; all files are kept in `folder`.
 
@@ -51,6 +58,9 @@ def distill(
             stores how this data was loaded instead of `config.data`.
         resume: continue the unfinished run in `folder`; its configuration must equal `config`.
         command: the command that starts this run; stored with the run.
+        log: for a logger of your own: it is called with each record that is written to metrics.jsonl, a dictionary with
+            ``iteration``, ``seconds``, and either ``objective``, ``gradient_norm`` and ``skipped``, or ``validation``
+            (``mean``, ``sd`` and ``n``). A resumed run does not call it again with records that the file has.
 
     Returns:
         The distilled set with its score on the test split.
@@ -70,10 +80,30 @@ def distill(
         distributed.on_first_rank(lambda: remove_leftovers(folder))
         return distributed.on_first_rank(lambda: finished(folder, config))
     with alone(folder), _resumable(folder):
-        return _distil(config, folder, data, resume, command)
+        return _distil(config, folder, data, resume, command, log)
 
 
-def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, command: str) -> DistilledSet:
+@usual_modes()
+def learned(config: Config, data: RealData, *, log: Logger | None = None) -> DistilledSet:
+    """Distil in memory: no files are kept, and the set has no score, so that the test split is never read.
+
+    Args:
+        config: the full configuration.
+        data: the real data.
+        log: as for `distill`.
+
+    Raises:
+        UserError: as `distill`.
+    """
+    run = prepare(config, data)
+    run = replace(run, method=run.method.planned(run.task, run.config.loop.iterations))
+    with TemporaryDirectory(prefix="datastill-") as folder, _advised(run.method):
+        return _learned(run, begin(run), Path(folder), log)
+
+
+def _distil(
+    config: Config, folder: Path, data: RealData | None, resume: bool, command: str, log: Logger | None
+) -> DistilledSet:
     state = distributed.on_first_rank(lambda: begun(folder, resume))
     then = state.identity if state else None
     if resume and state is None:
@@ -94,15 +124,20 @@ def _distil(config: Config, folder: Path, data: RealData | None, resume: bool, c
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
-        if not run.method.rates():
-            run = with_program(run, state.latest)
-        state = optimise(run.method, run.task, state, config.loop, folder, validate=lambda found: validate(run, found))
-        run = with_program(run, state.kept)
-    distilled = artifact(run, state.kept, state)
+        distilled = _learned(run, state, folder, log)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled, folder))
     distributed.on_first_rank(lambda: _finish(folder, scored))
     return scored
+
+
+def _learned(run: Run, state: RunState, folder: Path, log: Logger | None) -> DistilledSet:
+    """Run the outer iterations that are left, and return the set of the best iterate."""
+    if not run.method.rates():
+        run = with_program(run, state.latest)
+    loop = run.config.loop
+    state = optimise(run.method, run.task, state, loop, folder, validate=lambda found: validate(run, found), log=log)
+    return artifact(with_program(run, state.kept), state.kept, state)
 
 
 @contextmanager

@@ -5,6 +5,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,9 +27,29 @@ console = Terminal(stderr=True)
 """The terminal for messages, on standard error; standard output is for results."""
 
 
+Logger = Callable[[Mapping[str, Any]], object]
+"""What a user gives to follow a run: it is called with each record of the log."""
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Print no messages and no progress inside."""
+    before = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(before)
+
+
+def _prints() -> bool:
+    """Whether this process prints messages: of several, only the first one."""
+    return distributed.rank() == 0 and not _silent.get()
+
+
 def say(message: str) -> None:
     """Print one line on standard error; with several processes only the first one prints it."""
-    if distributed.rank() == 0:
+    if _prints():
         console.print(message)
 
 
@@ -37,8 +60,12 @@ class JsonLines:
     already, and are not written a second time.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False) -> None:
-        """Open `path` as an empty file; with `resume`, keep the complete records that it already holds."""
+    def __init__(self, path: Path, *, resume: bool = False, follower: Logger | None = None) -> None:
+        """Open `path` as an empty file; with `resume`, keep the complete records that it already holds.
+
+        A follower is called with each record after it is written.
+        """
+        self._follower = follower
         old = read_lines(path) if resume else []
         self._there = {_key(each) for each in old}
         self._path = path
@@ -63,6 +90,8 @@ class JsonLines:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {error.strerror}; resume when there is room") from error
+        if self._follower:
+            self._follower(record)
 
     def close(self) -> None:
         """Close the file."""
@@ -155,12 +184,13 @@ RECORD = record(
 
 
 class ProgressLine:
-    """A progress bar on a terminal; if output goes to a file or a pipe, a plain line every ten seconds."""
+    """A progress bar on a terminal; one line in a notebook; in a file or a pipe, a plain line every ten seconds."""
 
     INTERVAL = 10.0
+    IN_NOTEBOOK = 0.5
 
     def __init__(self, what: str, *, total: int, done: int = 0, unit: str = "iteration", quiet: bool = False) -> None:
-        self.what, self.total, self.unit, self.quiet = printable(what), total, unit, quiet or distributed.rank() > 0
+        self.what, self.total, self.unit, self.quiet = printable(what), total, unit, quiet or not _prints()
         self._done = self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None
@@ -201,9 +231,19 @@ class ProgressLine:
         text = f"{rate:.2f}/s {note}" if rate >= 0.1 else f"{1 / max(rate, 1e-9):.1f} s each {note}"
         if self._bar:
             self._bar.update(self._task, completed=done, note=text)
-        elif not self.quiet and (now - self._said >= self.INTERVAL or done == self.total):
+        elif not self.quiet and (now - self._said >= self._interval or done == self.total):
             self._said = now
             left = (self.total - done) / max(rate, 1e-9)
-            print(
-                f"{self.what}: {self.unit} {done}/{self.total}, {text}, {left:.0f} s left", file=sys.stderr, flush=True
-            )
+            self._print(f"{self.what}: {self.unit} {done}/{self.total}, {text}, {left:.0f} s left")
+
+    @property
+    def _interval(self) -> float:
+        """Seconds between two lines."""
+        return self.IN_NOTEBOOK if console.is_jupyter else self.INTERVAL
+
+    def _print(self, line: str) -> None:
+        """Print a line; in a notebook, in place of the line before, until all is done."""
+        if console.is_jupyter:
+            print("\r" + line, end="\n" if self._done == self.total else "", flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
