@@ -20,6 +20,7 @@ from ..objectives import KINDS as OBJECTIVES
 from ..program import AUGMENTATIONS, OPTIMISERS, PROGRAMS
 from ..recipes import RECIPES
 from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary, write_comparison, write_report
+from ..report.reading import read_run
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
 from .evaluating import real_data
@@ -92,6 +93,7 @@ class Report:
 
     Examples:
       datastill report runs/digits
+      datastill report runs/digits --data digits      also show the real image that is nearest to each example
       datastill report runs/digits runs/mine --to comparison.html      a table to sort, curves and examples together
       datastill report results --to docs/results.md
     """
@@ -101,6 +103,9 @@ class Report:
     to: Path | None = None
     """File to write; if not given: report.html (of a run) or results.md (of results) in the folder, or comparison.html
     (of several runs) in the folder that holds them."""
+    data: str = ""
+    """Name or folder of the real data of one run: the page then shows the real train image that is nearest to each
+    example. If not given: the page holds no real image."""
 
     def run(self) -> int:
         """Write the page, print where it is, and return the exit code."""
@@ -109,6 +114,8 @@ class Report:
         for folder in self.folders:
             if os.path.isfile(folder / NAME):  # noqa: PTH113 (pathlib raises for names that are too long)
                 _ready(load(folder))
+        if self.data and len(self.folders) > 1:
+            raise UserError("--data is for the page of one run; leave it out, or name one run")
         made = write_comparison(self.folders, self.to) if len(self.folders) > 1 else self._one(self.folders[0])
         out.print(f"wrote {made}")
         return 0
@@ -118,7 +125,10 @@ class Report:
             one = (folder / NAME).exists() or not any(folder.glob("*/"))
         except OSError as error:
             raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
-        return write_report(folder, self.to) if one else collect(folder, self.to or folder / "results.md")
+        if self.data and not one:
+            raise UserError(f"--data is for the page of a run, but {folder} holds results; leave --data out")
+        data = real_data(read_run(folder).distilled, self.data) if self.data else None
+        return write_report(folder, self.to, data=data) if one else collect(folder, self.to or folder / "results.md")
 
 
 Kind = Literal[

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ..artifact import DistilledSet
+from ..data import RealData
 from ..evaluation import check_command, start_words
 from ..parts import in_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
@@ -16,6 +17,7 @@ from ..storage.files import write_text
 from . import sentences
 from .classes import classes
 from .figures import caption, data_uri, grid
+from .nearest import Nearest, nearest
 from .reading import ARTIFACT, CONFIG, METRICS, PAGE, Run, read_run
 from .remarks import remarks
 from .words import (
@@ -40,27 +42,30 @@ class Chart:
     text: str
 
 
-def write_report(folder: str | Path, to: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, to: str | Path | None = None, *, data: RealData | None = None) -> Path:
     """Write the page about a run.
 
     Args:
         folder: a run folder; only ``distilled.safetensors`` is required in it.
         to: the file to write; None: ``report.html`` in the folder.
+        data: the real data of the run, to show the train image that is nearest to each example; None: the page holds
+            no real image.
 
     Returns:
         The file written.
 
     Raises:
-        UserError: the folder or the distilled set in it is missing or broken, or the page cannot be written.
+        UserError: the folder or the distilled set in it is missing or broken, the page cannot be written, or the data
+            does not fit the set.
     """
     run = read_run(Path(folder))
     path = Path(to) if to is not None else run.folder / PAGE
-    write_text(path, render(run))
+    write_text(path, render(run, nearest(run.distilled, data) if data else None))
     return path
 
 
-def render(run: Run) -> str:
-    """Return the page as HTML."""
+def render(run: Run, near: Nearest | None = None) -> str:
+    """Return the page as HTML; `near` holds the nearest real images, if they are to be shown."""
     distilled, config = run.distilled, run.config or {}
     shown = sentences.lines(distilled)
     per_class = classes(run.score, distilled.header.class_names)
@@ -78,6 +83,7 @@ def render(run: Run) -> str:
         picture=data_uri(grid(distilled, transparent=True)) if shown is None else "",
         caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),
+        nearest=near,
         classes=per_class,
         class_names=header.class_names,
         matrix_picture=data_uri(per_class.picture) if per_class and per_class.picture else "",
