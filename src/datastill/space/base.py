@@ -86,6 +86,10 @@ class Space(abc.ABC):
         """Return the bytes of which `scaled` makes these normalised examples, bit for bit; None: there are none."""
         return None
 
+    def rounded(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """Return the nearest normalised examples that `as_bytes` has bytes for; unchanged if it never has any."""
+        return inputs
+
     def reads(self, other: "Space") -> bool:
         """Return whether this space understands what real data of another space holds in memory."""
         return type(other) is type(self) and other.shape == self.shape

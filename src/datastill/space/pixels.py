@@ -69,9 +69,16 @@ class Pixels(Scaled):
         if inputs.dtype != torch.float32:
             return None
         inputs = inputs.detach().cpu().contiguous()
-        found = self.original(inputs).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        found = self._nearest_bytes(inputs)
         same = torch.equal(self.scaled(found, torch.float32).view(torch.int32), inputs.view(torch.int32))
         return found if same else None
+
+    def rounded(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Return the images whose pixels are rounded to 8 bits, and cut to [0, 1]."""
+        return self.scaled(self._nearest_bytes(inputs), inputs.dtype)
+
+    def _nearest_bytes(self, inputs: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+        return self.original(inputs).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
 
     def reads(self, other: Space) -> bool:
         """Return whether another space has images of this shape: in memory, they are bytes of pixels."""

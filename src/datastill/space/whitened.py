@@ -76,6 +76,10 @@ class Whitened(Pixels):
         """Return None: a file holds whitened values, so that it can be used without m and W."""
         return
 
+    def rounded(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Return the images, as a file holds whitened values."""
+        return inputs
+
     def difference(self, other: Space) -> float:
         """Return the largest difference of mean, std, ridge and whitened values."""
         if not isinstance(other, Whitened):

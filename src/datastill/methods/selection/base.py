@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import tyro
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from ...data import RealData
 from ...errors import UserError, at_least
+from ...parts import decoded, must_divide, reduced, together
 from ...program import PROGRAMS, Ordered, Program, ShuffledName, suited
+from ...space import Space
 from ...storage.records import must_have_types
 from ...synthetic import SyntheticData, by_step, must_share_evenly, start_labels
 from ..base import Method, OuterRate, State, Task
@@ -44,7 +46,12 @@ class Selection(Method, abc.ABC):
 
     @abc.abstractmethod
     def images(self, task: Task) -> Float[Tensor, "classes each *shape"]:
-        """Return the normalised images of each class, equally many of every class."""
+        """Return the normalised images of each class, equally many of every class, before they are reduced."""
+
+    @property
+    def side(self) -> int:
+        """Images along each side of a stored image, which holds them reduced; 1: images are stored as they are."""
+        return 1
 
     @property
     def batches(self) -> int:
@@ -80,7 +87,7 @@ class Selection(Method, abc.ABC):
         images, steps = state.carried["images"], self.batches
         labels = start_labels(task.data, ipc=images.shape[1], steps=steps).flatten()
         made = SyntheticData(
-            inputs=by_step(images, steps).flatten(0, 1),
+            **_stored(by_step(images, steps).flatten(0, 1), task.data.space, self.side),
             targets=task.objective.wanted(labels),
             program=self._program(task.data),
         )
@@ -97,13 +104,17 @@ class Sized(Selection, abc.ABC):
     """A selection of `ipc` images of each class, shared by `steps` steps."""
 
     ipc: int = 10
-    """Images per class."""
+    """Images per class, as they are stored."""
+    factor: int = 1
+    """Images along each side of a stored image. 1: a stored image is an example. 2: it holds 4 images of half the
+    height and width, rounded to 8 bits, which are enlarged before use (IDC, arXiv 2205.14959)."""
     steps: int = 1
     """Gradient steps in an epoch of the open program; each step uses other images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("ipc (images per class)", self.ipc, 1)
+        at_least("factor", self.factor, 1)
         at_least("steps", self.steps, 1)
         must_share_evenly(self.ipc, self.steps)
         if self.steps > 1 and not self.has_open_program:
@@ -115,13 +126,32 @@ class Sized(Selection, abc.ABC):
         """How many steps share the images."""
         return self.steps
 
+    @property
+    def side(self) -> int:
+        """The factor."""
+        return self.factor
+
+    @property
+    def chosen_per_class(self) -> int:
+        """How many images of each class are chosen."""
+        return self.ipc * self.factor**2
+
     def sized(self, ipc: int, steps: int) -> "Sized":
         """Return the settings for `ipc` images per class in `steps` steps, or in one if the program is named."""
         return replace(self, ipc=ipc, steps=steps if self.has_open_program else 1)
 
     def check(self, task: Task) -> None:
-        """Raise a `UserError` if a class has too few images."""
-        task.data.must_have(self.ipc)
+        """Raise a `UserError` if a class has too few images, or they cannot be reduced by the factor."""
+        must_divide(task.data.shape, self.factor)
+        task.data.must_have(self.chosen_per_class)
+
+
+def _stored(images: Float[Tensor, "n *shape"], space: Space, factor: int) -> dict[str, Any]:
+    """Return the fields of `SyntheticData` that say what its examples are: images, or images that hold them reduced."""
+    if factor == 1:
+        return {"inputs": images}
+    stored = space.rounded(together(reduced(images, factor), factor))
+    return {"inputs": decoded(stored, factor), "stored": stored, "factor": factor}
 
 
 def of_class(data: RealData, label: int) -> Float[Tensor, "n *shape"]:

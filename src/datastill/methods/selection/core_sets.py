@@ -33,8 +33,9 @@ class CoreSet(Sized, abc.ABC):
         picked = []
         for label in range(data.classes):
             members = (data.train.labels == label).nonzero()[:, 0]
-            picked.append(members[self.chosen(space[members], self.ipc, generator(task.seed, "core-set", label))])
-        return data.normalise(data.train.images[torch.cat(picked)]).unflatten(0, (data.classes, self.ipc))
+            draw = generator(task.seed, "core-set", label)
+            picked.append(members[self.chosen(space[members], self.chosen_per_class, draw)])
+        return data.normalise(data.train.images[torch.cat(picked)]).unflatten(0, (data.classes, -1))
 
     @abc.abstractmethod
     def chosen(self, space: Float[Tensor, "n features"], count: int, draw: torch.Generator) -> Int64[Tensor, " count"]:

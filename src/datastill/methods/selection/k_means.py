@@ -14,7 +14,7 @@ from .base import Sized, of_class
 
 @dataclass(frozen=True, kw_only=True)
 class KMeans(Sized):
-    """k-means in each class, with k = images per class: the centroids, or the real images nearest to them."""
+    """k-means in each class, with k = chosen images per class: the centroids, or the real images nearest to them."""
 
     name: ClassVar[str] = "k-means"
 
@@ -31,8 +31,8 @@ class KMeans(Sized):
         images = of_class(task.data, label)
         flat = images.flatten(1).cpu()
         seed = derive(task.seed, f"k-means {label}") % 2**32
-        found = sklearn.cluster.KMeans(self.ipc, n_init=1, random_state=seed).fit(flat)
+        found = sklearn.cluster.KMeans(self.chosen_per_class, n_init=1, random_state=seed).fit(flat)
         centres = torch.from_numpy(found.cluster_centers_).to(flat)
         if self.nearest:
             centres = flat[torch.cdist(centres, flat).argmin(1)]
-        return centres.view(self.ipc, *task.data.shape).to(images.device)
+        return centres.view(-1, *task.data.shape).to(images.device)

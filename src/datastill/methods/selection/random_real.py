@@ -20,5 +20,5 @@ class RandomReal(Sized):
     def images(self, task: Task) -> Float[Tensor, "classes each *shape"]:
         """Return images drawn from the train split; no image is drawn twice."""
         data = task.data
-        index = data.by_class(self.ipc, generator(task.seed, "random real set"))
+        index = data.by_class(self.chosen_per_class, generator(task.seed, "random real set"))
         return data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
