@@ -1,0 +1,54 @@
+"""Options change only where ``tests/flags.txt`` changes, and the commands on the pages have options that exist."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from datastill.commands import COMMANDS
+
+from .docs.pages import PAGES, ROOT, ROOT_PAGES, text_of
+from .flags import flags, read, sections
+
+LISTED = read()
+TEXTS = {page: text_of(page) for page in PAGES} | {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *ROOT_PAGES.values())
+}
+
+
+@pytest.mark.parametrize("section", sections())
+def test_the_options_are_those_of_the_list(section: str) -> None:
+    assert flags(section) == LISTED[section], "after a change of options: python -m tests.flags"
+
+
+def test_the_list_has_no_other_command() -> None:
+    assert list(LISTED) == sections()
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Return the words of each command of datastill on a page, on a line of code or between backquotes."""
+    text = text.replace("\\\n", " ")
+    for line in re.findall(r"^ *(?:torchrun.* -m )?(datastill \w+.*)$|`(datastill \w+[^`]*)`", text, re.MULTILINE):
+        words = shlex.split("".join(line).replace("'", ""), comments=True)[1:]
+        if words[0] in COMMANDS and not any(word.startswith("my_methods:") for word in words):
+            yield words
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return the options that a command takes with the method that it names; of any method if it names none."""
+    command = f"datastill {words[0]}"
+    known = [key for key in LISTED if key == command or key.startswith(f"{command} ")]
+    if words[0] == "plan":
+        known += [key for key in LISTED if key.startswith("datastill distill --method")]
+    if "--method" in words and f"{command} --method {words[words.index('--method') + 1]}" in LISTED:
+        known = [command, f"{command} --method {words[words.index('--method') + 1]}"]
+    listed = {flag.split()[0] for key in known for flag in LISTED[key]}
+    return {"--help", "--method", *listed, *(name.replace("--no-", "--").replace(".no-", ".") for name in listed)}
+
+
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if any(commands(text))])
+def test_every_option_in_a_command_on_a_page_exists(page: str) -> None:
+    for words in commands(TEXTS[page]):
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= options_of(words), shlex.join(words)
