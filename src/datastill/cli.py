@@ -21,7 +21,7 @@ from rich.text import Text
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from . import __version__, distributed
-from .commands import COMMANDS, Distill, Plan, configuration, first_line, out, selection
+from .commands import COMMANDS, Distill, Plan, all_commands, configuration, first_line, out, selection
 from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
@@ -32,6 +32,11 @@ from .terminal import complain, in_program
 
 PARALLEL_COMMANDS = ("distill", "evaluate", "pretrain")
 """The commands whose work several processes can share."""
+COMPLETION = "--tyro-print-completion"
+"""The option that prints a script for one of `SHELLS`."""
+SHELLS = ("bash", "zsh")
+PAIRS_OFF = tyro.conf.FlagCreatePairsOff
+"""An option that is on or off has one name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,6 +126,8 @@ def _parse(words: list[str]) -> Any:
         raise SystemExit(_overview())
     if words[0] == "--version":
         raise SystemExit(_version())
+    if words[0] == COMPLETION:
+        raise SystemExit(_completion(words[1:]))
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
@@ -141,15 +148,21 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
     try:
         with contextlib.redirect_stderr(refused), contextlib.nullcontext() if wanted else _unframed(), SPELLED:
             # The description is given as a whole, since tyro alone would drop the examples.
-            pairs = (tyro.conf.FlagCreatePairsOff,)
-            return tyro.cli(
-                command, args=words, prog=prog, description=inspect.getdoc(command), config=pairs, **default
-            )
+            about = inspect.getdoc(command)
+            return tyro.cli(command, args=words, prog=prog, description=about, config=(PAIRS_OFF,), **default)
     except SystemExit as stop:
         if stop.code != 2:
             raise
         refused.seek(0)
         raise UserError(f"{_one_line(refused.read())}; see {prog.partition(' [')[0]} --help") from None
+
+
+def _completion(words: list[str]) -> int:
+    """Print the script by which a shell completes commands and options: tyro's, for all commands as one."""
+    if len(words) != 1 or words[0] not in SHELLS:
+        raise UserError(f"name the shell after {COMPLETION}: {' or '.join(SHELLS)}")
+    with SPELLED:
+        return tyro.cli(all_commands(), args=[COMPLETION, *words], prog="datastill", config=(PAIRS_OFF,))
 
 
 SPELLED = ConstructorRegistry()

@@ -1,7 +1,12 @@
 """The commands of the command line: one record for each, whose docstrings are the text of its ``--help``."""
 
-from typing import Any
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
 
+from tyro.conf import subcommand
+
+from ..methods.selection import RandomReal
 from .distilling import Distill, Plan, configuration
 from .evaluating import Evaluate, Pack, Verify
 from .importing import ImportSet
@@ -29,4 +34,18 @@ COMMANDS: dict[str, type[Any]] = {
     "list": List,
 }
 
-__all__ = ["COMMANDS", "Distill", "Plan", "configuration", "first_line", "out", "selection"]
+
+def all_commands() -> Any:
+    """Return one type for all commands, with the default method of those that have one, as tyro takes subcommands."""
+    config, _ = configuration([])
+    defaults: dict[str, Any] = {
+        "distill": Distill(config=config),
+        "plan": Plan(config=config),
+        "baseline": MakeBaseline(method=RandomReal()),
+    }
+    given = {name: {"default": default} for name, default in defaults.items()}
+    kinds: Any = (Annotated[kind, subcommand(name, **given.get(name, {}))] for name, kind in COMMANDS.items())
+    return reduce(or_, kinds)
+
+
+__all__ = ["COMMANDS", "Distill", "Plan", "all_commands", "configuration", "first_line", "out", "selection"]

@@ -36,12 +36,13 @@ from ..runlog import say
 from ..storage.files import must_be_writable
 from ..storage.records import read
 from ..trust import check_data
+from .computing import Computing
 from .output import out, print_json
 from .teaching import TeacherName, taught
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
+class Evaluate(Computing):
     """Train unseen networks on distilled sets alone and measure them on real data.
 
     If several sets are given, each is compared with the first one, on equal initial weights. The sets in a folder
@@ -78,7 +79,7 @@ class Evaluate:
     json: bool = False
     """Print the result as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Print the score of one set, or the table of several, and return the exit code."""
         groups, data = distributed.on_every_rank(self._given)
         if self._several(groups) or self.tune:
@@ -184,7 +185,7 @@ def _as_table(network: str, rows: Sequence[Row]) -> Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify:
+class Verify(Computing):
     """Check the claims in a distilled set: measure its score again; exit with code 1 if a claim does not hold.
 
     Examples:
@@ -206,7 +207,7 @@ class Verify:
     json: bool = False
     """Print the result as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Print which claims hold, and return the exit code: 0 if they hold, 1 if not."""
         at_least("tolerance", self.tolerance, 0)
         (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
@@ -233,7 +234,7 @@ class Verify:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pack:
+class Pack(Computing):
     """Make a set four times smaller: round its examples to 8 bits, and measure its score again.
 
     Real images have 8 bits already, and stay as they are. Initial weights that their seed draws again are left out,
@@ -252,8 +253,10 @@ class Pack:
     teacher: TeacherName = ""
     trust: bool = False
     """Let the file import modules and open other files that it names. Only for files that you trust."""
+    json: bool = False
+    """Print both scores and sizes as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Write the smaller set, print both scores, and return the exit code."""
         must_be_writable(self.to)
         (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
@@ -261,9 +264,13 @@ class Pack:
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))
         small = packed(distilled, data, progress=True)
         small.save(self.to)
-        before, after = (score_text(each.header.score or {}) for each in (distilled, small))
-        sizes = [bytes_of(each.nbytes + each.initial_nbytes) for each in (distilled, small)]
-        out.print(f"{self.to}: {after} (before: {before}), {sizes[0]} before, {sizes[1]} after")
+        scores = [each.header.score or {} for each in (distilled, small)]
+        sizes = [each.nbytes + each.initial_nbytes for each in (distilled, small)]
+        if self.json:
+            named = (dict(zip(("before", "after"), values, strict=True)) for values in (scores, sizes))
+            return print_json({"file": str(self.to), **dict(zip(("scores", "bytes"), named, strict=True))})
+        before, after = map(score_text, scores)
+        out.print(f"{self.to}: {after} (before: {before}), {bytes_of(sizes[0])} before, {bytes_of(sizes[1])} after")
         return 0
 
 

@@ -10,7 +10,7 @@ from ..networks.start import Random, Start
 from ..program import ShuffledName
 from ..shared_sets import Values, distilled_from, read_shared
 from ..storage.files import must_be_writable
-from .output import out
+from .output import out, print_json
 
 KAIMING = Random("kaiming")
 
@@ -64,6 +64,8 @@ class ImportSet:
     """Whether the program may mirror images left to right; not for digits or letters."""
     source: str = ""
     """Where the set comes from, such as an address; kept with it."""
+    json: bool = False
+    """Print what the set holds as JSON."""
 
     def run(self) -> int:
         """Write the distilled set, say what it holds, and return the exit code."""
@@ -84,5 +86,8 @@ class ImportSet:
         )
         distilled.save(self.to)
         labels = "hard" if distilled.hard else distilled.header.labels.words
+        if self.json:
+            sizes = {"examples": distilled.size, "classes": distilled.classes}
+            return print_json({"file": str(self.to), **sizes, "labels": labels})
         out.print(f"wrote {self.to}: {distilled.size} images of {distilled.classes} classes with {labels} labels")
         return 0

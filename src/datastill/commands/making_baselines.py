@@ -27,12 +27,13 @@ from ..networks.start import Start
 from ..report import plural
 from ..runlog import say
 from ..storage.files import as_read, must_be_writable
+from .computing import Computing
 from .evaluating import data_settings
 from .output import out, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeBaseline:
+class MakeBaseline(Computing):
     """Make sets of images that are chosen, not learned, tune their step size on validation images, and measure them.
 
     The first word is a method without learning (datastill list baselines); ``datastill baseline METHOD --help`` shows
@@ -73,7 +74,7 @@ class MakeBaseline:
     json: bool = False
     """Print the result as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Make the sets that are missing, print their accuracy, and return the exit code."""
         at_least("sets", self.sets, 1)
         at_least("candidates", self.candidates, 1)

@@ -15,11 +15,12 @@ from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
 from ..report import plural, spread_of
 from ..storage.files import must_be_writable
-from .output import out
+from .computing import Computing
+from .output import out, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
+class Pretrain(Computing):
     """Train a pool of networks on all of the real data; distill can then start from these networks.
 
     If it is stopped, run it again: it continues with the networks that are not finished yet.
@@ -39,8 +40,10 @@ class Pretrain:
     """Training settings."""
     out: Path | None = None
     """File of the pool; if not given: pools/DATA-NETWORK.safetensors."""
+    json: bool = False
+    """Print the accuracies as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Train the pool, print its accuracies, and return the exit code."""
         named = self.settings.data.name
         if named not in (DataSettings.name, self.name):
@@ -50,6 +53,10 @@ class Pretrain:
         distributed.on_first_rank(lambda: must_be_writable(path))
         data = distributed.on_every_rank(lambda: load_data(settings.data).to(pick_device("auto")))
         pool = pretrain(settings, data, path)
+        if self.json:
+            return print_json(
+                {"file": str(path), "accuracies": pool.header["accuracies"], "along": pool.header.get("along", [])}
+            )
         for name, title in (("training", "to distil with"), ("held_out", "held out")):
             accuracies = pool.header["accuracies"][name]
             if accuracies:

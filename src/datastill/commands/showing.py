@@ -1,7 +1,7 @@
 """The commands that show sets and names: show, export, report and list."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from ..report.reading import read_run
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
 from .evaluating import real_data
-from .output import first_line, out, print_json
+from .output import first_line, out, print_json, say_written
 from .teaching import TeacherName, taught
 
 
@@ -77,13 +77,19 @@ class Export:
     to: Path
     """File or folder to write; it must not exist yet, or be an empty folder."""
     teacher: TeacherName = ""
+    json: bool = False
+    """Print what was written as JSON."""
 
     def run(self) -> int:
         """Write the files, print where they are, and return the exit code."""
         (distilled,) = taught([_ready(load(self.file))], self.teacher)
-        out.print(f"wrote {export(distilled, self.to, self.kind)}")
-        if self.kind == "png":
-            out.print(f"{png_loss(distilled)}; networks trained on them are less accurate than with npz or parquet")
+        made = export(distilled, self.to, self.kind)
+        loss = png_loss(distilled) if self.kind == "png" else None
+        if self.json:
+            return print_json({"file": str(made), "kind": self.kind, "loss": loss and asdict(loss)})
+        say_written(made, json=False)
+        if loss:
+            out.print(f"{loss}; networks trained on them are less accurate than with npz or parquet")
         return 0
 
 
@@ -106,6 +112,8 @@ class Report:
     data: str = ""
     """Name or folder of the real data of one run: the page then shows the real train image that is nearest to each
     example. If not given: the page holds no real image."""
+    json: bool = False
+    """Print the name of the page's file as JSON."""
 
     def run(self) -> int:
         """Write the page, print where it is, and return the exit code."""
@@ -117,8 +125,7 @@ class Report:
         if self.data and len(self.folders) > 1:
             raise UserError("--data is for the page of one run; leave it out, or name one run")
         made = write_comparison(self.folders, self.to) if len(self.folders) > 1 else self._one(self.folders[0])
-        out.print(f"wrote {made}")
-        return 0
+        return say_written(made, json=self.json)
 
     def _one(self, folder: Path) -> Path:
         try:

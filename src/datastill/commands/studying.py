@@ -7,11 +7,12 @@ from tyro.conf import Positional
 
 from ..errors import unknown
 from ..studies import STUDIES, OnSets, run
-from .output import out
+from .computing import Computing
+from .output import say_written
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeStudy:
+class MakeStudy(Computing):
     """Measure a study, and write its tables and charts: a comparison with all baselines, or a figure of the paper.
 
     The command first prints how long it takes. If it is stopped, run it again: finished parts are not measured again.
@@ -36,8 +37,10 @@ class MakeStudy:
     trust: bool = False
     """Let the sets of the study import modules, which runs their code, and open other files. Only for sets that you
     trust; a set with the network of its recipe needs no trust."""
+    json: bool = False
+    """Print the name of the section's file as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Measure the parts that are missing, write the page, and return the exit code."""
         if self.name not in STUDIES:
             raise unknown("study", self.name, STUDIES)
@@ -45,5 +48,4 @@ class MakeStudy:
         if isinstance(study, OnSets):
             study = replace(study, trust=self.trust)
         section = run(study, self.out or Path("results") / self.name, self.only)
-        out.print(f"wrote {section}")
-        return 0
+        return say_written(section, json=self.json)
