@@ -26,6 +26,11 @@ def test_the_list_has_no_other_command() -> None:
     assert list(LISTED) == sections()
 
 
+def test_every_command_is_on_the_page_of_the_command_line() -> None:
+    rows = re.findall(r"^\| `([a-z]+)` \|", TEXTS["command-line.md"], re.MULTILINE)
+    assert set(COMMANDS) == set(rows)
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Return the words of each command of datastill on a page, on a line of code or between backquotes."""
     text = text.replace("\\\n", " ")

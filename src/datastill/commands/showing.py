@@ -23,6 +23,7 @@ from ..report import as_json, bytes_of, grid, picture_bytes, score_text, summary
 from ..report.reading import read_run
 from ..storage.files import write_whole
 from ..studies import STUDIES, OnSets, Study, collect
+from .computing import Computing
 from .evaluating import real_data
 from .output import first_line, out, print_json, say_written
 from .teaching import TeacherName, taught
@@ -94,7 +95,7 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Computing):
     """Write the HTML page of a run again, compare runs on one page, or collect a folder of results and studies.
 
     Examples:
@@ -115,7 +116,7 @@ class Report:
     json: bool = False
     """Print the name of the page's file as JSON."""
 
-    def run(self) -> int:
+    def compute(self) -> int:
         """Write the page, print where it is, and return the exit code."""
         if not self.folders:
             raise UserError("no folder was given; name the folder of a run, or of results")
