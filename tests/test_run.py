@@ -48,7 +48,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_finished_run_holds_what_it_should_and_no_checkpoint(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json", "report.html"}
+    files = {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json", "report.html"}
+    assert names == files | {"snapshots.safetensors"}
     assert json.loads((finished / "config.json").read_text())["command"] == "datastill distill toy"
 
 

@@ -87,6 +87,7 @@ def optimise(
     *,
     validate: Validation,
     log: Logger | None = None,
+    keep: Callable[[State, int], object] | None = None,
 ) -> RunState:
     """Run the outer iterations from a state, which is that of a checkpoint in `folder` or new (see `first_state`).
 
@@ -102,6 +103,7 @@ def optimise(
         folder: the folder of ``metrics.jsonl`` and ``checkpoint.pt``.
         validate: measures a state of the method on the validation split.
         log: is called, in the first process, with each record that is written to ``metrics.jsonl``.
+        keep: is called with each state that was validated, and the number of its iteration.
 
     Returns:
         The final state; `RunState.kept` is the state of the method with the best validation accuracy.
@@ -123,7 +125,7 @@ def optimise(
             raise unusable(checkpoint, error) from error
     mine, follower = (folder / "metrics.jsonl", log) if distributed.rank() == 0 else (Path(os.devnull), None)
     lines = JsonLines(mine, resume=not fresh, follower=follower)
-    loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate)
+    loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate, keep)
     try:
         with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves
             _run(loop, folder, asked)
@@ -184,6 +186,7 @@ class _Loop:
     log: JsonLines
     checkpoint: Path
     measure: Validation
+    keep: Callable[[State, int], object] | None = None
     validating: bool = False
     """True while validating. A checkpoint written now would skip this validation on resume, so none is written."""
 
@@ -285,6 +288,8 @@ class _Loop:
         if measured["mean"] > state.best_mean:
             state.best, state.best_carried = state.averaged, state.carried
             state.best_mean, state.best_iteration = measured["mean"], state.iteration
+        if self.keep:
+            self.keep(state.averages, state.iteration)
         self.log.write(iteration=state.iteration, validation=measured, seconds=round(state.seconds, 3))
 
     def _diverged(self, objective: float) -> None:

@@ -1,7 +1,7 @@
 """A whole run in one folder: load the data, learn the synthetic examples, write the set, its score and a report."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from .methods import Method, State
 from .methods.selection import RandomReal
 from .modes import usual_modes
 from .report import write_report
+from .report.snapshots import Keeper
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable
 from .runlog import Logger, ProgressLine, say
@@ -135,9 +136,24 @@ def _learned(run: Run, state: RunState, folder: Path, log: Logger | None) -> Dis
     """Run the outer iterations that are left, and return the set of the best iterate."""
     if not run.method.rates():
         run = with_program(run, state.latest)
-    loop = run.config.loop
-    state = optimise(run.method, run.task, state, loop, folder, validate=lambda found: validate(run, found), log=log)
+    loop, keep = run.config.loop, _keep_snapshots(run, state, folder)
+    state = optimise(
+        run.method, run.task, state, loop, folder, validate=lambda found: validate(run, found), log=log, keep=keep
+    )
     return artifact(with_program(run, state.kept), state.kept, state)
+
+
+def _keep_snapshots(run: Run, state: RunState, folder: Path) -> Callable[[State, int], None] | None:
+    """Return what keeps pictures of the examples while they are learned; None if this process keeps none."""
+    if distributed.rank() or not run.method.rates():
+        return None
+    keeper = Keeper(folder, run.config.loop.iterations, state.iteration)
+
+    def keep(found: State, iteration: int) -> None:
+        keeper.take(iteration, lambda: artifact(run, found))
+
+    keep(state.averages, state.iteration)
+    return keep
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """One HTML page that compares runs: a table to sort and to filter, their curves in one chart, and their examples."""
 
-import base64
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from ..terminal import one_line
 from . import sentences
 from .figures import data_uri, grid
 from .lines import Line
-from .page import template
+from .page import script, template
 from .reading import Run, read_run
 from .words import bytes_of, duration, number, score_text
 
@@ -81,14 +79,11 @@ def write_comparison(folders: Sequence[Path], to: Path | None = None) -> Path:
 
 def render(runs: Mapping[str, Run]) -> str:
     """Return the page about runs, by name, as HTML."""
-    script = (Path(__file__).parent / "comparison.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     kinds = sorted({kind for run in runs.values() if (kind := _kind(run))})
     beside = any("baseline" in (run.score or {}) for run in runs.values())
     columns = [*kinds, *(["random real"] if beside else [])]
     return template("comparison.html.jinja").render(
-        script=Markup(script),
-        script_sha256=digest,
+        script=script("comparison.js"),
         titles=["run", "data", "method", "network", *columns, "examples", "steps", "size", "time"],
         runs=[_shown(name, run, columns) for name, run in runs.items()],
         swatches=_swatches(len(runs)),

@@ -1,5 +1,7 @@
 """One HTML page about a run, complete in one file: it loads nothing when opened, so it can be mailed and archived."""
 
+import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from .figures import caption, data_uri, grid
 from .nearest import Nearest, nearest
 from .reading import ARTIFACT, CONFIG, METRICS, PAGE, Run, read_run
 from .remarks import remarks
+from .snapshots import changes
 from .words import (
     bytes_of,
     duration,
@@ -68,6 +71,7 @@ def render(run: Run, near: Nearest | None = None) -> str:
     """Return the page as HTML; `near` holds the nearest real images, if they are to be shown."""
     distilled, config = run.distilled, run.config or {}
     shown = sentences.lines(distilled)
+    changed = changes(run.folder, distilled)
     per_class = classes(run.score, distilled.header.class_names)
     header, made_for = distilled.header, distilled.header.start.made_for
     return template("page.html.jinja").render(
@@ -84,6 +88,9 @@ def render(run: Run, near: Nearest | None = None) -> str:
         caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),
         nearest=near,
+        changes=changed,
+        size=distilled.size,
+        script=script("page.js") if changed else None,
         classes=per_class,
         class_names=header.class_names,
         matrix_picture=data_uri(per_class.picture) if per_class and per_class.picture else "",
@@ -103,6 +110,21 @@ def template(name: str) -> Template:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     return environment.get_template(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A script of a page, with the digest by which the page's policy allows it and no other."""
+
+    text: Markup
+    sha256: str
+    """In base64."""
+
+
+def script(name: str) -> Script:
+    """Return the script in a file of this folder."""
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return Script(text=Markup(text), sha256=base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
 def snippet(distilled: DistilledSet) -> str:
