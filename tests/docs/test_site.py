@@ -3,6 +3,7 @@
 ``make docs`` builds it strictly; these tests hold without its packages.
 """
 
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -67,3 +68,11 @@ def test_the_citation_names_the_version_and_the_licence() -> None:
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {datastill.__version__}\n" in text
     assert "\nlicense: MIT\n" in text
+
+
+def test_every_version_in_the_changelog_has_a_date_or_is_not_released_and_the_newest_is_this_one() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings[0].startswith(f"{datastill.__version__} (")
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \((\d{4}-\d\d-\d\d)\)", heading) for heading in headings[1:])
+    assert re.fullmatch(r"\S+ \((unreleased|\d{4}-\d\d-\d\d)\)", headings[0])
