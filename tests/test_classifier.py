@@ -1,5 +1,6 @@
 """The classifier in the manner of scikit-learn, by scikit-learn's own checks."""
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from .sets import ordered
 
 NETWORK = "mlp(width=16,depth=1)"
 PLAIN = Engine(mode="stored", execution="eager", together=1, precision="float32")
+SMALL = DatasetDistillation(epochs=2, real_batch=64, step_size=0.2, unroll=Unroll(networks=1, engine=PLAIN))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,7 @@ def wine() -> tuple[np.ndarray, np.ndarray]:
 def test_a_learning_method_gives_a_set_that_others_can_use(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows, names = wine()
     records: list[Mapping[str, Any]] = []
-    method = DatasetDistillation(epochs=2, real_batch=64, step_size=0.2, unroll=Unroll(networks=1, engine=PLAIN))
-    classifier = DistilledClassifier(method=method, network=NETWORK, ipc=2, iterations=5, log=records.append)
+    classifier = DistilledClassifier(method=SMALL, network=NETWORK, ipc=2, iterations=5, log=records.append)
     assert classifier.fit(rows, names).score(rows, names) > 0.8
     assert [each["iteration"] for each in records] == [1, 2, 3, 4, 5, 5]
     assert capsys.readouterr() == ("", "")
@@ -104,10 +105,21 @@ def test_columns_of_a_data_frame_keep_their_names() -> None:
     assert np.allclose(shown[list(frame.data.columns)], means, rtol=0.2)  # a tenth of the rows is set apart
 
 
-@pytest.mark.parametrize(("method", "ipc", "steps"), [("dataset-distillation", 6, 2), ("k-means", 5, 1)])
-def test_rows_per_class_are_those_of_the_estimator(method: str, ipc: int, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "ipc", "steps"), [("dataset-distillation", 6, 1), (DatasetDistillation(), 6, 2), ("k-means", 5, 1)]
+)
+def test_rows_per_class_are_those_of_the_estimator(method: str | Method, ipc: int, steps: int) -> None:
     found = DistilledClassifier(method=method, ipc=ipc)._method()
     assert (found.ipc, found.steps) == (ipc, steps)
+
+
+def test_a_fit_that_is_stopped_is_stopped_as_anything_else_is() -> None:
+    rows, names = wine()
+    before = signal.getsignal(signal.SIGINT)
+    stopping = DistilledClassifier(method=SMALL, network=NETWORK, log=lambda record: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        stopping.fit(rows, names)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_wrong_settings_are_one_line() -> None:

@@ -31,6 +31,8 @@ VALIDATION_SHARE = 0.1
 """Share of the rows of each class that the best iterate is chosen on."""
 FEWEST_TO_CUT = 10
 """Rows of the smallest class from which validation rows are set apart; with fewer, all rows serve for both."""
+FOR_ROWS = DatasetDistillation(steps=1, epochs=10, step_size=0.3)
+"""The settings of the default method: its own are for images, and learn slowly from few rows."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -41,7 +43,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         method: how the set is made: the name of a method (datastill list methods), or its settings, e.g.
-            ``KernelRidge(ipc=5)``.
+            ``KernelRidge(ipc=5)``. The default has 10 epochs of one step, and a first step size of 0.3.
         network: the network that is trained: a name (datastill list networks), or your own as ``module:callable``.
         ipc: synthetic rows per class; None: as the method says.
         iterations: outer iterations, of methods that have some.
@@ -135,7 +137,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
 
     def _method(self) -> Method:
         """Return the settings of the method, with `ipc` rows per class if that is given."""
-        method = find_method(self.method)() if isinstance(self.method, str) else self.method
+        method = _named(self.method) if isinstance(self.method, str) else self.method
         if self.ipc is None:
             return method
         if isinstance(method, DatasetDistillation):
@@ -179,6 +181,11 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
             model = network.factory()
         model.load_state_dict(network.named(theta), strict=False)
         return model
+
+
+def _named(name: str) -> Method:
+    """Return a method of this name, with settings for rows."""
+    return FOR_ROWS if name == FOR_ROWS.name else find_method(name)()
 
 
 def _in_range(rows: Any) -> Float[np.ndarray, "n columns"]:

@@ -95,11 +95,15 @@ def learned(config: Config, data: RealData, *, log: Logger | None = None) -> Dis
 
     Raises:
         UserError: as `distill`.
+        KeyboardInterrupt: SIGINT or SIGTERM came; nothing is left that could be resumed.
     """
     run = prepare(config, data)
     run = replace(run, method=run.method.planned(run.task, run.config.loop.iterations))
     with TemporaryDirectory(prefix="datastill-") as folder, _advised(run.method):
-        return _learned(run, begin(run), Path(folder), log)
+        try:
+            return _learned(run, begin(run), Path(folder), log)
+        except Stopped as stop:
+            raise KeyboardInterrupt from stop
 
 
 def _distil(

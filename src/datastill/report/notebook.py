@@ -16,8 +16,8 @@ MOST_SENTENCES = 20
 
 
 def card(distilled: DistilledSet) -> str:
-    """Return the HTML of a set: the examples, then what `datastill show` says about it."""
-    rows = "".join(_row(name, value) for name, value in facts(distilled))
+    """Return the HTML of a set: the examples, then what `datastill show` says about it, without digests of data."""
+    rows = "".join(_row(name, value) for name, value in facts(distilled) if not name.endswith(" data"))
     return f"<div>{_examples(distilled)}<table>{rows}</table></div>"
 
 
