@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 import subprocess
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 from datastill.cli import main
 from datastill.errors import UserError
 from datastill.report import write_comparison
+from datastill.report.comparison import _validation
+from datastill.report.reading import read_run
 
 from .conftest import distilled_set, measured, metrics, write_run
 from .test_page import CHROMIUM, Page
@@ -67,6 +70,14 @@ def test_all_curves_are_in_one_chart_and_runs_without_one_are_named(compared):
     assert "Without a line: soft." in source
     ids = re.findall(r' id="([^"]+)"', source)
     assert len(ids) == len(set(ids))
+
+
+def test_lines_of_a_log_that_lack_a_number_are_left_out(tmp_path):
+    odd = [{"validation": {"mean": 0.5}}, {"iteration": 1, "validation": {}}, {"iteration": 3}]
+    odd += [{"iteration": at, "validation": {"mean": mean, "sd": None}} for at, mean in ((4, 0.5), (2, math.nan))]
+    run = read_run(write_run(tmp_path / "run", distilled_set(), lines=odd))
+    line = _validation("run", run)
+    assert (list(line.at), list(line.mean), list(line.sd)) == ([4], [0.5], [0.0])
 
 
 def test_nothing_is_loaded_and_only_the_script_of_the_page_may_run(compared):

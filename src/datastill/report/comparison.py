@@ -1,5 +1,6 @@
 """One HTML page that compares runs: a table to sort and to filter, their curves in one chart, and their examples."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,12 +164,16 @@ def _curves(runs: Mapping[str, Run]) -> Iterator[Curves]:
 
 
 def _validation(name: str, run: Run) -> Line | None:
-    found = {line["iteration"]: line["validation"] for line in run.lines if line.get("validation")}
-    whole = {at: each for at, each in sorted(found.items()) if each.get("mean") is not None}
+    found = {line["iteration"]: line["validation"] for line in run.lines if {"iteration", "validation"} <= line.keys()}
+    whole = {at: (each["mean"], each.get("sd")) for at, each in sorted(found.items()) if _is_finite(each.get("mean"))}
     if not whole:
         return None
-    mean, sd = ([each.get(key) or 0.0 for each in whole.values()] for key in ("mean", "sd"))
-    return Line(name=name, at=list(whole), mean=mean, sd=sd)
+    means, sds = zip(*whole.values(), strict=True)
+    return Line(name=name, at=list(whole), mean=means, sd=[sd if _is_finite(sd) else 0.0 for sd in sds])
+
+
+def _is_finite(value: int | float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _program(name: str, run: Run) -> Line | None:
