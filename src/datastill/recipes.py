@@ -202,7 +202,7 @@ def kernel_cifar10() -> Config:
 
 def kernel_cifar10_1() -> Config:
     """CIFAR-10, ConvNet, kernel ridge regression with a pool, 10 examples with learned labels."""
-    return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=6000)
+    return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=2000)
 
 
 def unrolled_mnist() -> Config:
