@@ -24,7 +24,7 @@ TASKS = {
     "pixels": "image-classification",
     "whitened": "image-classification",
     "vectors": "tabular-classification",
-    "signals": "time-series-forecasting",
+    "signals": "other",
     "tokens": "text-classification",
 }
 """The kind of task that the hub lists a set under, by the kind of its space."""

@@ -39,8 +39,9 @@ class KernelRidge(Method):
     The kernel is either the product of features of a pool of networks, which train on the set while it is learned and
     are drawn anew when they are old (FRePo: Zhou, Nezhadarya and Ba 2022, arXiv 2206.00719), or that of a fully
     connected network of infinite width (KIP: Nguyen, Chen and Lee 2021, arXiv 2011.00050). Deviations: the outer
-    optimiser is Adam and not LAMB, examples are learned in principal coordinates of the real images and not after ZCA,
-    there is no penalty on the margin of labels, and the targets are made larger before networks learn them.
+    optimiser is Adam and not LAMB, examples are learned in principal coordinates of the real images, which are whitened
+    only if the data asks for it, there is no penalty on the margin of labels, and the targets are made larger before
+    networks learn them.
     """
 
     name: ClassVar[str] = "kernel-ridge"
