@@ -28,7 +28,7 @@ check: install   ## lint, format, types, layers
 	$(BIN)/lint-imports
 
 docs: .venv-docs/installed ## the documentation as a site in site/, built strictly; needs neither datastill nor torch
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo "open $(CURDIR)/site/index.html"
 
 .venv-docs/installed: pyproject.toml constraints.txt
