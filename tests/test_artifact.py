@@ -307,6 +307,7 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
     alone.mkdir()
     (alone / "__init__.py").write_text("")
     for name in (
+        "caches",
         "distributed",
         "errors",
         "fitting",

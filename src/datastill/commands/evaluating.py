@@ -31,7 +31,7 @@ from ..evaluation import (
     score,
     verify,
 )
-from ..report import bytes_of, measure_rows, measure_text, score_text, spread
+from ..report import bytes_of, measure_rows, measure_text, score_text, snapshots, spread
 from ..runlog import say
 from ..storage.files import must_be_writable
 from ..storage.records import read
@@ -153,7 +153,8 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
     """Load the set in a file, or every set in a folder of files or of finished runs."""
     if not path.is_dir():
         return [load(path, trust=trust)]
-    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("*/distilled.safetensors"))
+    files = sorted(file for file in path.glob("*.safetensors") if file.name != snapshots.FILE)
+    files = files or sorted(path.glob("*/distilled.safetensors"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
     return [load(file, trust=trust) for file in files]
