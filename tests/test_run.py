@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import datastill.planner
 import datastill.run
-from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, score, training
+from datastill import DataSettings, DistilledSet, Protocol, UserError, distill, load_data, load_rows, score, training
 from datastill.commands.evaluating import real_data
 from datastill.config import from_dict
 from datastill.device import pick_device
@@ -24,6 +25,7 @@ from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks.start import FromPool, Random
 from datastill.program import OPTIMISERS
 from datastill.recipes import recipe
+from datastill.report.snapshots import Keeper
 from datastill.resuming import stored_config
 from datastill.run import artifact, learned, prepare
 from datastill.runlog import read_lines
@@ -75,6 +77,23 @@ def test_a_set_is_learned_in_memory_as_in_a_folder(finished: Path) -> None:
     assert in_memory.header.score is None
     for name, tensor in in_memory.tensors().items():
         assert torch.equal(tensor, kept.tensors()[name])
+
+
+def test_pictures_are_kept_only_of_images_and_only_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in memory has nowhere to keep them, and rows have none: neither makes a set for nothing."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a snapshot")
+
+    monkeypatch.setattr(Keeper, "take", refuse)
+    learned(toy_config(), DATA)
+    draw = np.random.default_rng(0)
+    rows = load_rows((draw.normal(size=(90, 4)), draw.integers(0, 3, 90)))
+    config = toy_config(data=rows.settings, network="mlp(width=8,depth=1)")
+    distill(config, tmp_path / "rows", data=rows)
+    assert not (tmp_path / "rows" / "snapshots.safetensors").exists()
+    with pytest.raises(AssertionError, match="a snapshot"):
+        distill(toy_config(), tmp_path / "images", data=DATA)
 
 
 def test_the_random_sets_are_told_beside_the_score(finished: Path) -> None:

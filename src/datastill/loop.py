@@ -18,7 +18,7 @@ from .errors import UserError, at_least
 from .methods import Carried, LearnedTensors, Method, State, Task, Update, name_of
 from .outer import Outer
 from .run_state import RunState, placed, save, unusable
-from .runlog import JsonLines, Logger, ProgressLine
+from .runlog import METRICS, JsonLines, Logger, ProgressLine
 from .signals import stop_signals
 from .storage.checkpoint import must_be_carried
 from .storage.records import must_have_types
@@ -123,7 +123,7 @@ def optimise(
             outer.load(state.optimiser)
         except UserError as error:
             raise unusable(checkpoint, error) from error
-    mine, follower = (folder / "metrics.jsonl", log) if distributed.rank() == 0 else (Path(os.devnull), None)
+    mine, follower = (folder / METRICS, log) if distributed.rank() == 0 else (Path(os.devnull), None)
     lines = JsonLines(mine, resume=not fresh, follower=follower)
     loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate, keep)
     try:

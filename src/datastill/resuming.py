@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import migration
+from .artifact import NAME as SET
 from .artifact import DistilledSet
 from .config import Config, as_dict, from_dict
 from .errors import UserError
@@ -18,8 +19,6 @@ CONFIG = "config.json"
 """Name of the first file that a run writes: its settings, and how it computes."""
 CHECKPOINT = "checkpoint.pt"
 """Name of the file with the state of an unfinished run."""
-SET = "distilled.safetensors"
-"""Name of the file with the distilled set."""
 
 
 def must_be_possible(folder: Path, resume: bool) -> bool:

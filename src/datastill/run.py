@@ -26,11 +26,13 @@ from .methods import Method, State
 from .methods.selection import RandomReal
 from .modes import usual_modes
 from .report import write_report
+from .report.reading import SCORE
 from .report.snapshots import Keeper
 from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
 from .run_state import RunState, must_be_of, placed, unusable
 from .runlog import Logger, ProgressLine, say
 from .signals import signal_of
+from .space import Pixels
 from .storage.files import as_read, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
 from .user_modules import out_of_memory
@@ -129,18 +131,20 @@ def _distil(
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
-        distilled = _learned(run, state, folder, log)
+        distilled = _learned(run, state, folder, log, keep=_keep_snapshots(run, state, folder))
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled, folder))
     distributed.on_first_rank(lambda: _finish(folder, scored))
     return scored
 
 
-def _learned(run: Run, state: RunState, folder: Path, log: Logger | None) -> DistilledSet:
+def _learned(
+    run: Run, state: RunState, folder: Path, log: Logger | None, *, keep: Callable[[State, int], None] | None = None
+) -> DistilledSet:
     """Run the outer iterations that are left, and return the set of the best iterate."""
     if not run.method.rates():
         run = with_program(run, state.latest)
-    loop, keep = run.config.loop, _keep_snapshots(run, state, folder)
+    loop = run.config.loop
     state = optimise(
         run.method, run.task, state, loop, folder, validate=lambda found: validate(run, found), log=log, keep=keep
     )
@@ -148,8 +152,11 @@ def _learned(run: Run, state: RunState, folder: Path, log: Logger | None) -> Dis
 
 
 def _keep_snapshots(run: Run, state: RunState, folder: Path) -> Callable[[State, int], None] | None:
-    """Return what keeps pictures of the examples while they are learned; None if this process keeps none."""
-    if distributed.rank() or not run.method.rates():
+    """Return what keeps pictures of the examples while they are learned; None if this process keeps none.
+
+    Examples that are no images have no pictures.
+    """
+    if distributed.rank() or not run.method.rates() or not isinstance(run.data.space, Pixels):
         return None
     keeper = Keeper(folder, run.config.loop.iterations, state.iteration)
 
@@ -184,7 +191,7 @@ def _advised(method: Method) -> Iterator[None]:
 
 def _finish(folder: Path, scored: DistilledSet) -> None:
     scored.save(folder / SET)
-    write_json(folder / "score.json", scored.header.score)
+    write_json(folder / SCORE, scored.header.score)
     write_report(folder)
     for name in (EVALUATION, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)

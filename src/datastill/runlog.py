@@ -23,6 +23,8 @@ from .terminal import Terminal, printable
 
 MOST_BYTES = 2**30
 """Bytes of the largest log that is read."""
+METRICS = "metrics.jsonl"
+"""Name of the log in the folder of a run: a record on each line."""
 console = Terminal(stderr=True)
 """The terminal for messages, on standard error; standard output is for results."""
 

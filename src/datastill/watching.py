@@ -18,7 +18,7 @@ from .locks import is_in_use
 from .report import score_text
 from .report.words import duration, percent, spread
 from .resuming import CHECKPOINT, CONFIG, SET
-from .runlog import Tail, console
+from .runlog import METRICS, Tail, console
 from .storage.files import read_json
 from .terminal import one_line
 
@@ -91,7 +91,7 @@ def follow(folder: Path) -> str:
     """
     if not (folder / CONFIG).exists() and not is_in_use(folder):
         raise UserError(f"there is no run in {folder}; start one with: {_command('distill --out', folder)}")
-    tail, seen = Tail(folder / "metrics.jsonl"), Seen()
+    tail, seen = Tail(folder / METRICS), Seen()
     with _View(folder.name) as view:
         while is_in_use(folder):
             _read(tail, seen)

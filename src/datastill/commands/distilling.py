@@ -12,7 +12,7 @@ import tyro
 from rich.text import Text
 
 from .. import distributed
-from ..artifact import DistilledSet
+from ..artifact import NAME, DistilledSet
 from ..config import Config
 from ..errors import UserError
 from ..evaluation import check_command
@@ -128,7 +128,7 @@ class Plan:
 
 
 def _say_next(folder: Path, distilled: DistilledSet) -> None:
-    score, file = distilled.header.score or {}, folder / "distilled.safetensors"
+    score, file = distilled.header.score or {}, folder / NAME
     typed, written = shlex.quote(str(file)), json.dumps(str(file), ensure_ascii=False)
     out.print(
         Text.assemble(

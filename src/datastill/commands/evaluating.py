@@ -12,7 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .. import distributed
-from ..artifact import DistilledSet
+from ..artifact import NAME, DistilledSet
 from ..bundled import load
 from ..data import DataSettings, RealData, load_data
 from ..device import pick_device
@@ -144,7 +144,7 @@ class Evaluate(Computing):
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:
     """Return each path under a short name, or under its whole path if two short names are equal."""
-    short = [path.parent.name if path.name == "distilled.safetensors" else path.stem for path in files]
+    short = [path.parent.name if path.name == NAME else path.stem for path in files]
     unique = len(set(short)) == len(files) and all(short)
     return dict(zip(short if unique else map(str, files), files, strict=True))
 
@@ -154,7 +154,7 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
     if not path.is_dir():
         return [load(path, trust=trust)]
     files = sorted(file for file in path.glob("*.safetensors") if file.name != snapshots.FILE)
-    files = files or sorted(path.glob("*/distilled.safetensors"))
+    files = files or sorted(path.glob(f"*/{NAME}"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
     return [load(file, trust=trust) for file in files]

@@ -141,13 +141,18 @@ def shown_range(distilled: DistilledSet) -> tuple[float, float]:
 
 
 def as_bytes(distilled: DistilledSet) -> UInt8[np.ndarray, "batches b h w 3"]:
+    """Return the examples as 8-bit images, by batch and index; see `tiles_of`."""
+    tiles = tiles_of(distilled)
+    return tiles.reshape(distilled.batches, -1, *tiles.shape[1:])
+
+
+def tiles_of(distilled: DistilledSet) -> UInt8[np.ndarray, "n h w 3"]:
     """Return the examples as 8-bit images: `shown_range` becomes 0..255; grey unless there are 3 channels."""
     low, high = shown_range(distilled)
     pixels = _finite(distilled)
     if pixels.shape[1] != 3:
         pixels = pixels.mean(1, keepdims=True).repeat(3, 1)
-    tiles = ((pixels - low) / (high - low) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    return tiles.reshape(distilled.batches, -1, *tiles.shape[1:])
+    return ((pixels - low) / (high - low) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def caption(distilled: DistilledSet) -> str:

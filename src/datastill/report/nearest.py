@@ -13,7 +13,7 @@ from ..data import RealData, Split
 from ..errors import UserError
 from ..evaluation import matched
 from ..space import Pixels
-from .figures import as_bytes, data_uri
+from .figures import data_uri, tiles_of
 
 MOST_SHOWN = 100
 """The largest number of examples whose nearest image is shown."""
@@ -64,7 +64,7 @@ def nearest(distilled: DistilledSet, data: RealData) -> Nearest:
     tests = data.test.spaced(TEST_IMAGES)
     index, distance = nearest_in(data.train, space.pictures(distilled.inputs[:count]))
     _, usual = nearest_in(data.train, _pixels(tests.images))
-    tiles = as_bytes(distilled).reshape(-1, *space.shape[1:], 3)
+    tiles = tiles_of(distilled)
     names, classes = distilled.header.class_names, distilled.class_of_each
     pairs = [
         Pair(

@@ -15,12 +15,13 @@ from ..data import RealData
 from ..evaluation import check_command, start_words
 from ..parts import in_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
+from ..runlog import METRICS
 from ..storage.files import write_text
 from . import sentences
 from .classes import classes
 from .figures import caption, data_uri, grid
 from .nearest import Nearest, nearest
-from .reading import ARTIFACT, CONFIG, METRICS, PAGE, Run, read_run
+from .reading import ARTIFACT, CONFIG, PAGE, Run, read_run
 from .remarks import remarks
 from .snapshots import changes
 from .words import (

@@ -6,21 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import migration
+from ..artifact import NAME as ARTIFACT
 from ..artifact import DistilledSet
 from ..artifact.scores import SCORE as SCORE_RULE
 from ..artifact.scores import must_have_classes
 from ..errors import UserError
-from ..runlog import read_lines
+from ..runlog import METRICS, read_lines
 from ..storage.files import read_json
 from ..storage.records import TEXT, Rule, must_be_json, record
 
-ARTIFACT, CONFIG, METRICS, SCORE, PAGE = (
-    "distilled.safetensors",
-    "config.json",
-    "metrics.jsonl",
-    "score.json",
-    "report.html",
-)
+CONFIG, SCORE, PAGE = "config.json", "score.json", "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)

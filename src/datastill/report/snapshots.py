@@ -15,7 +15,7 @@ from ..artifact import DistilledSet
 from ..errors import UserError
 from ..space import Pixels
 from ..storage.files import read_tensors, write_whole
-from .figures import as_bytes, data_uri, shown_range
+from .figures import data_uri, shown_range, tiles_of
 
 FILE = "snapshots.safetensors"
 """Name of the file in the folder of a run."""
@@ -68,13 +68,13 @@ class Keeper:
         self._kept = [each for each in _read_or_none(self._path) if each.iteration <= done]
 
     def take(self, iteration: int, make: Callable[[], DistilledSet]) -> None:
-        """Keep the set that `make` returns if it is an iteration to keep, and the examples are images."""
+        """Keep the set of images that `make` returns if it is an iteration to keep."""
         count = len(self._kept)
         known = any(each.iteration >= iteration for each in self._kept)
         if known or count == MOST_KEPT or iteration < self._iterations * count / (MOST_KEPT - 1):
             return
         distilled = make()
-        if isinstance(distilled.header.space, Pixels) and _first(distilled):
+        if _first(distilled):
             new = _snapshot(distilled, iteration)
             alike = [each for each in self._kept if each.pictures.shape == new.pictures.shape]
             self._kept = [*alike, new]
@@ -157,7 +157,7 @@ def _first(distilled: DistilledSet) -> int:
 
 def _snapshot(distilled: DistilledSet, iteration: int) -> Snapshot:
     low, high = shown_range(distilled)
-    tiles = as_bytes(distilled).reshape(-1, *distilled.shape[1:], 3)[: _first(distilled)]
+    tiles = tiles_of(distilled)[: _first(distilled)]
     return Snapshot(iteration=iteration, low=low, high=high, pictures=torch.from_numpy(np.ascontiguousarray(tiles)))
 
 

@@ -12,6 +12,7 @@ from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import Fixed, Random, Start
 from ..recipes import recipe
 from ..report import Line, spread
+from ..resuming import CONFIG
 from ..run import distill
 from .base import Part, Records, Study
 
@@ -69,7 +70,7 @@ class Sweep(Study):
 
     def _measure(self, point: Point, folder: Path) -> dict[str, Any]:
         config = self._config(point)
-        found = distill(config, folder, resume=(folder / "config.json").exists()).header
+        found = distill(config, folder, resume=(folder / CONFIG).exists()).header
         return {"score": found.score, "provenance": found.provenance, "config": as_dict(config)}
 
     def _config(self, point: Point) -> Config:

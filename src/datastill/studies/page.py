@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..artifact import DistilledSet
+from ..artifact import NAME, DistilledSet
 from ..errors import UserError
 from ..evaluation import difference
 from ..report import spread_of
@@ -48,7 +48,7 @@ def collect(results: Path, to: Path) -> Path:
     Raises:
         UserError: there is no result in the folder, or the page cannot be written.
     """
-    sets = {path: DistilledSet.load(path) for path in sorted(results.glob("*/distilled.safetensors"))}
+    sets = {path: DistilledSet.load(path) for path in sorted(results.glob(f"*/{NAME}"))}
     sections = sorted(results.glob("*/section.md"), key=_order)
     if not sets and not sections:
         raise UserError(f"there is no result in {results}: no folder with a distilled.safetensors or a section.md")

@@ -17,6 +17,7 @@ from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.pool import Pool
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
+from ..resuming import CONFIG
 from ..run import distill
 from .base import Part, Study
 
@@ -84,6 +85,6 @@ class OnPool(Study):
         """
         _, start = self.pool(folder)
         config = replace(self.target, recipe=self.name, start=replace(start, which=which))
-        found = distill(config, folder, resume=(folder / "config.json").exists())
+        found = distill(config, folder, resume=(folder / CONFIG).exists())
         found.save(folder.parent.parent / f"{folder.name}.safetensors")
         return found
