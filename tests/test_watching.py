@@ -90,6 +90,7 @@ def test_a_stopped_run_and_one_that_does_not_exist_are_said_in_one_line(
         (folder, f"was stopped after 1 of 4 iterations; go on with: datastill distill --resume --out {folder}"),
         (tmp_path / "none", "there is no run in"),
         (tmp_path, "there is no run in"),
+        (folder / "config.json", "is a file, not the folder of a run; give the folder"),
     ):
         assert main(["watch", str(where)]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -89,6 +89,8 @@ def follow(folder: Path) -> str:
     Raises:
         UserError: there is no run in the folder, or it was stopped before it was finished.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, not the folder of a run; give the folder")
     if not (folder / CONFIG).exists() and not is_in_use(folder):
         raise UserError(f"there is no run in {folder}; start one with: {_command('distill --out', folder)}")
     tail, seen = Tail(folder / METRICS), Seen()
