@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -148,8 +150,9 @@ def traced(function: Callable[..., Any], *arguments: Tensor) -> fx.GraphModule:
     Raises:
         RuntimeError: the shape of a result depends on values.
     """
-    plain = make_fx(function)(*arguments)  # `functionalize` does not know functions with derivatives of their own
-    graph = make_fx(functionalize(plain))(*arguments)
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else one is made for every result
+        plain = make_fx(function)(*arguments)  # `functionalize` does not know functions with derivatives of their own
+        graph = make_fx(functionalize(plain))(*arguments)
     for node in graph.graph.nodes:
         if _sized_by_values(node):
             raise RuntimeError(f"the shape of the result of {node.target} depends on values")
