@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
 from .convnet import convnet
 from .draws import seeded
-from .functional import Network
+from .functional import Nature, Network
 from .initial import INITIALISERS
 from .lenet import lenet
 from .mlp import mlp
@@ -90,7 +90,15 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     factory = functools.partial(make, **_arguments(make, name, arguments, {"shape": shape, "classes": classes}))
     if name in NETWORKS:
         _must_be_bounded(spec, factory, arguments)
-    return Network(factory, shape=shape, classes=classes, name=spec)
+    ours = (make, spec, shape, classes) if name in NETWORKS and not weights_file(spec) else None
+    network = Network(factory, shape=shape, classes=classes, name=spec, nature=_NATURES.get(ours))
+    if ours:
+        _NATURES[ours] = network.nature
+    return network
+
+
+_NATURES: dict[Hashable, Nature] = {}
+"""What the checks of networks of the library found, which is equal each time a network is made."""
 
 
 def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Mapping[str, Value]) -> None:

@@ -8,7 +8,7 @@ import copy
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,17 @@ CHANNELS_LAST_FROM = 16
 """Least number of input and output channels with which a convolution is faster in channels-last (docs/LOG.md)."""
 
 
+class Nature(NamedTuple):
+    """What the checks of a module find."""
+
+    needs_other_forms: bool
+    """Operations need their `TwiceDifferentiable` form."""
+    sees_images: bool
+    """A gradient reaches the images."""
+    batches: bool
+    """Several networks can run as one batched program."""
+
+
 class Network:
     """A module as a function ``apply(theta, images)``, for one network or a stack of them.
 
@@ -49,6 +60,7 @@ class Network:
         shape: (channels, height, width) of an image.
         classes: number of outputs.
         name: the name of the network in messages and in the file of a set.
+        nature: what the checks found when this network was made before; then they are left out.
 
     Raises:
         UserError: the factory fails; its module cannot take an image of this shape or has other outputs; the module
@@ -56,7 +68,9 @@ class Network:
     """
 
     @usual_modes()
-    def __init__(self, factory: Factory, *, shape: tuple[int, ...], classes: int, name: str) -> None:
+    def __init__(
+        self, factory: Factory, *, shape: tuple[int, ...], classes: int, name: str, nature: Nature | None = None
+    ) -> None:
         self.factory: Factory = functools.partial(make, factory, shape, name)
         self.shape, self.classes, self.name = shape, classes, name
         with seeded(0):  # these weights are never used: the global generators stay unchanged
@@ -72,17 +86,27 @@ class Network:
         without_statistics(self.module)
         self._buffers = [key for key, buffer in self.module.named_buffers() if buffer.is_floating_point()]
         self._pure = Stateless(self.module)
-        self._calibrated = Stateless(copy.deepcopy(self.module))  # has running statistics, for `predictor`
-        for layer in batch_norms(self._calibrated.module):
+        copied = copy.deepcopy(self.module) if self.has_statistics else self.module
+        self._calibrated = Stateless(copied)  # has running statistics, for `predictor`
+        for layer in batch_norms(copied):
             layer.track_running_stats, layer.momentum = True, 1.0  # one pass replaces them
             layer.running_mean, layer.running_var = torch.zeros(layer.num_features), torch.ones(layer.num_features)
         self.dtype: torch.dtype | None = None
         self.wide = is_wide(self.module)
+        self.nature = nature or self._checked()
+
+    def _checked(self) -> Nature:
         with seeded(0):
-            self._needs_other_forms = check_forward(self.module, shape, classes, name)
-            check_constants(self.module, self.factory, shape, name)
-            self._sees_images = check_gradient(self.module, shape, name)
-        self.batches = self._batches()
+            other_forms = check_forward(self.module, self.shape, self.classes, self.name)
+            check_constants(self.module, self.factory, self.shape, self.name)
+            sees_images = check_gradient(self.module, self.shape, self.name)
+        self.nature = Nature(other_forms, sees_images, batches=False)  # which is found out with it
+        return self.nature._replace(batches=self._batches())
+
+    @property
+    def batches(self) -> bool:
+        """Whether several networks can run as one batched program."""
+        return self.nature.batches
 
     def computing(self, dtype: torch.dtype | None) -> "Network":
         """Return this network with its layers computed in another precision; weights and logits keep their type."""
@@ -131,7 +155,7 @@ class Network:
 
     def must_see_images(self) -> None:
         """Raise a `UserError` unless a gradient reaches the images; without it, no synthetic images can be learned."""
-        if not self._sees_images:
+        if not self.nature.sees_images:
             raise UserError(
                 f"network {self.name!r} passes no gradient from its output to the images (detach, argmax, an embedding "
                 "or other integers stop it), so no synthetic images can be learned with it; take a network that is "
@@ -196,7 +220,7 @@ class Network:
 
     def _forms(self) -> AbstractContextManager[Any]:
         """Return the context in which operations can be differentiated twice; it does nothing if none needs it."""
-        return TwiceDifferentiable() if self._needs_other_forms else nullcontext()
+        return TwiceDifferentiable() if self.nature.needs_other_forms else nullcontext()
 
     def apply_many(
         self, thetas: Float[Tensor, "networks size"], images: Float[Tensor, "networks b *shape"]
