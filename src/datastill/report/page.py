@@ -1,6 +1,7 @@
 """One HTML page about a run, complete in one file: it loads nothing when opened, so it can be mailed and archived."""
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def render(run: Run, near: Nearest | None = None) -> str:
     )
 
 
+@functools.cache
 def template(name: str) -> Template:
     """Return a template of this folder, which escapes every value that is put into it."""
     loader = FileSystemLoader(Path(__file__).parent)
