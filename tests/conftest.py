@@ -8,7 +8,7 @@ import hypothesis
 import jaxtyping
 import pytest
 
-from .checking import check_signatures
+from .checking import begin_test, check_signatures
 
 check_signatures("datastill")  # before the package is imported anywhere
 
@@ -25,6 +25,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_logstart() -> None:
+    begin_test()
+
+
 @pytest.fixture
 def as_a_user() -> Iterator[None]:
     """Without the checks of signatures, where the library's own message for a wrong argument is wanted."""
@@ -34,7 +38,19 @@ def as_a_user() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def page_without_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def page_without_charts(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every run writes a page, and its charts take longer than a small run: only the tests of reports draw them."""
-    if "report" not in request.path.parts:
-        monkeypatch.setattr("datastill.report.page._charts", lambda run: iter(()))
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo its own
+        if "report" not in request.path.parts:
+            patch.setattr("datastill.report.page._charts", lambda run: iter(()))
+        yield
+
+
+@pytest.fixture
+def one_program_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step size and epochs of baselines are not chosen from the usual grid of eighteen or more programs."""
+    from datastill.evaluation import Grid  # conftest is imported by the process that only gives out the tests, too
+
+    few = Grid(step_sizes=(0.1,), epochs=(2,), networks=2)
+    for module in ("baselines", "studies.pools"):
+        monkeypatch.setattr(f"datastill.{module}.Grid", lambda: few)

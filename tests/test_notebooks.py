@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from datastill.evaluation import Grid
 from datastill.program import PROGRAMS
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples" / "notebooks").glob("*.ipynb"))
@@ -40,10 +39,10 @@ def test_a_notebook_was_executed_from_top_to_bottom_and_is_small(path: Path) -> 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_a_user: None) -> None:
+@pytest.mark.usefixtures("as_a_user", "one_program_to_choose")
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With few iterations, networks and epochs, and baselines for which nothing is chosen."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("datastill.baselines.Grid", lambda: Grid(step_sizes=(0.1,), epochs=(2,), networks=2))
     for name, program in list(PROGRAMS.items()):
         monkeypatch.setitem(PROGRAMS, name, replace(program, order=replace(program.order, epochs=2)))
     names: dict[str, Any] = {"__name__": "notebook"}

@@ -66,6 +66,7 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
     assert parts.inputs.equal(whole.inputs)
 
 
+@pytest.mark.usefixtures("one_program_to_choose")
 def test_the_pages_selection_is_distilled_with_and_made_beside_a_set(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
