@@ -1,5 +1,6 @@
 """Sets that come with the package: each opens, teaches what it says, and is small."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,16 @@ from datastill.cli import main
 from datastill.errors import UserError
 from datastill.networks import build
 from datastill.networks.start import Random
+from datastill.program import Shuffled
 from datastill.rng import generator
 
 from .toys import toy_data, toy_set
 
 NARROW = "convnet(width=64"
 """The beginning of the network that sets were made with that are scored with one of width 128, in minutes each."""
+
+FASTER = {"mnist-100-matching": "convnet(width=16)", "cifar10-100": "lenet"}
+"""Networks that learn faster than the one that a set was made for, and learn from it, too."""
 
 
 @pytest.mark.parametrize("name", names())
@@ -34,11 +39,13 @@ def test_a_set_that_comes_along_says_where_it_is_from_and_what_it_is_worth(name:
 def test_a_network_learns_from_it_offline(name: str) -> None:
     """Trained on the set, a network tells the set's own examples apart, which it cannot before."""
     ready = datastill.load(name)
-    spec = ready.header.network.replace(NARROW, "convnet(width=8")  # any network of the kind, and this one is fast
+    spec = FASTER.get(name, ready.header.network)
     network = build(spec, shape=ready.shape, classes=ready.classes)
     model = network.factory()
     theta = network.init(ready.header.start.drawn_by, [generator(0, "test")])[0]
     model.load_state_dict(network.named(theta), strict=False)
+    if isinstance(ready.program.order, Shuffled):  # fewer than its 300 epochs
+        ready = ready.with_program(replace(ready.program, order=ready.program.order.with_epochs(40)))
     images, labels = ready.as_dataset().tensors
     before = (model(images).argmax(1) == labels).float().mean()
     after = (ready.fit(model)(images).argmax(1) == labels).float().mean()

@@ -1,5 +1,6 @@
 """Small things that many tests use: data of 4x4 images that a network can learn, and a run's settings for them."""
 
+import functools
 from dataclasses import replace
 
 import torch
@@ -24,6 +25,7 @@ PLAIN_ENGINE = [
 """Options of the command line with which nothing is measured to choose the engine."""
 
 
+@functools.cache
 def toy_data(seed: int = 0, count: int = 240) -> RealData:
     """Three classes of noisy 4x4 patterns, 60 % train, 20 % validation, 20 % test."""
     draw = torch.Generator().manual_seed(seed)

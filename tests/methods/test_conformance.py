@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datastill import distributed
 from datastill.config import as_dict, from_dict
+from datastill.costs import MODES, Cost
 from datastill.errors import UserError
 from datastill.loop import LoopSettings, first_state, optimise
 from datastill.methods import METHODS, Method, State, Update, find_method, must_take, name_of
@@ -190,7 +191,8 @@ def test_processes_compute_their_own_networks_and_carry_equal_state(
     assert all(equal(part.carried, whole.carried) for part in parts)
 
 
-def test_settings_are_planned_once(method: Method) -> None:
+def test_settings_are_planned_once(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datastill.planner.costs", lambda _: dict.fromkeys(MODES, Cost(memory=1, operations=1)))
     planned = method.planned(toy_task(), 1)
     assert type(planned) is type(method)
     assert planned.planned(toy_task(), 1) == planned

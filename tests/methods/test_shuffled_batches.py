@@ -93,11 +93,17 @@ def by_one_graph(method: DatasetDistillation, task: Task, learned: dict[str, Ten
         yield objective.detach(), dict(zip(ours, torch.autograd.grad(objective, list(ours.values())), strict=True))
 
 
-WAYS = [("eager", "stored"), ("eager", "recomputed"), ("forward", "recomputed"), ("traced", "stored")]
+WAYS = [
+    ("eager", "stored", "none"),
+    ("eager", "stored", "own"),
+    ("eager", "recomputed", "same"),
+    ("forward", "recomputed", "own"),
+    ("traced", "stored", "same"),
+]
+"""Each way to compute, and each augmentation of real images, of which a way to compute knows nothing."""
 
 
-@pytest.mark.parametrize("augment_real", ["none", "own", "same"])
-@pytest.mark.parametrize(("execution", "mode"), WAYS, ids=map(" ".join, WAYS))
+@pytest.mark.parametrize(("execution", "mode", "augment_real"), WAYS, ids=map(" ".join, WAYS))
 def test_the_gradient_is_that_of_one_graph_through_everything(
     execution: Any, mode: Any, augment_real: AugmentReal
 ) -> None:

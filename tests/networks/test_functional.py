@@ -117,7 +117,7 @@ def test_a_wide_network_gives_the_same_in_its_faster_layout(spec):
     network = build(spec, shape=WIDE[spec], classes=4)
     assert network.wide
     theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double().requires_grad_()
-    images = torch.randn(6, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    images = torch.randn(3, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double().requires_grad_()
     found = gradients(network.apply(theta, images), theta, images)
     expected = gradients(functional_call(network.module, network.named(theta), (images,)), theta, images)
     for a, b in zip(found, expected, strict=True):
@@ -130,7 +130,7 @@ def test_a_wide_network_gives_the_same_in_its_faster_layout(spec):
 def test_a_wide_network_can_be_differentiated_forward_over_reverse(spec):
     network = build(spec, shape=WIDE[spec], classes=4)
     theta = network.init("xavier", [torch.Generator().manual_seed(0)])[0].double()
-    images = torch.randn(6, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double()
+    images = torch.randn(3, *WIDE[spec], generator=torch.Generator().manual_seed(1)).double()
     u = torch.randn(theta.shape, generator=torch.Generator().manual_seed(2)).double()
 
     def value(theta):

@@ -8,6 +8,7 @@ import torch
 
 from datastill.artifact import DistilledSet, Header, Pixels
 from datastill.networks.start import Fixed, Random
+from datastill.report import write_report
 
 from ..sets import set_of_steps
 
@@ -123,6 +124,20 @@ def run_of(tmp_path):
 @pytest.fixture
 def score_of():
     return measured
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """The page, with its charts, of the run of `finished`; it is only read."""
+    folder = tmp_path_factory.mktemp("drawn") / "run"
+    return write_report(write_run(folder, distilled_set(epochs=2, score=measured(length=6)), lines=metrics()))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages whose charts have all their words and no picture."""
+    for name in ("step_size_chart", "program_chart", "accuracy_chart"):
+        monkeypatch.setattr(f"datastill.report.charts.{name}", lambda *_, **__: "<svg></svg>")
 
 
 @pytest.fixture

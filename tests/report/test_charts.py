@@ -67,14 +67,18 @@ def test_charts_are_the_same_each_time_and_name_no_address():
     assert "http" not in step_size_chart(sizes)
 
 
-def test_no_two_charts_share_an_id():
-    baseline = {"kind": "random real", "mean": 0.6}
-    charts = [
-        step_size_chart(torch.rand(2, 3)),
-        learning_chart([{"iteration": 1, "objective": 2.0}]),
-        program_chart({"mean": [0.1, 0.2]}, steps=1),
-        accuracy_chart([0.8, 0.9], baseline, split="test"),
+@pytest.fixture(scope="module")
+def charts():
+    """One chart of each kind."""
+    return [
+        step_size_chart(torch.rand(1, 4)),
+        learning_chart([{"iteration": i, "objective": 1.0 / i} for i in range(1, 200)]),
+        program_chart({"mean": [0.1, 0.2, 0.3], "sd": [0.1, 0.1, 0.1]}, steps=1),
+        accuracy_chart([0.8, 0.9], {"kind": "random real", "mean": 0.6}, split="test"),
     ]
+
+
+def test_no_two_charts_share_an_id(charts):
     ids = [set(re.findall(r'\bid="([^"]+)"', chart)) for chart in charts]
     assert sum(map(len, ids)) == len(set.union(*ids))
     for chart, own in zip(charts, ids, strict=True):
@@ -86,24 +90,16 @@ def test_text_from_outside_is_escaped():
     assert "<script" not in chart
 
 
-def test_every_colour_but_those_of_the_data_is_one_that_the_page_sets_for_light_and_dark():
-    baseline = {"kind": "random real", "mean": 0.6}
-    lines = [{"iteration": i, "objective": 1.0 / i} for i in range(1, 200)]
-    charts = [
-        step_size_chart(torch.rand(1, 4)),
-        learning_chart(lines),
-        program_chart({"mean": [0.1, 0.2, 0.3], "sd": [0.1, 0.1, 0.1]}, steps=1),
-        accuracy_chart([0.8, 0.9], baseline, split="test"),
-    ]
+def test_every_colour_but_those_of_the_data_is_one_that_the_page_sets_for_light_and_dark(charts):
     for chart in charts:
         fixed = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", chart))
         assert fixed <= {"#8a929c"}, fixed  # a grey that can be read on both
         assert "var(--chart-blue, #0072b2)" in chart
 
 
-def test_charts_take_any_name_as_it_is():
-    chart = accuracy_chart([0.8], {"kind": "$x_{$ \\frac{", "mean": 0.5}, split="test")
-    assert "$x_{$ \\frac{, mean" in texts(chart)
+@pytest.mark.parametrize("name", ["$x_{$", "$\\frac{$", "[red]x[/red]"])
+def test_charts_take_any_name_as_it_is(name):
+    assert f"{name}, mean" in texts(accuracy_chart([0.8], {"kind": name, "mean": 0.5}, split="test"))
 
 
 def test_the_labels_of_a_logarithmic_axis_are_plain_numbers() -> None:

@@ -16,6 +16,7 @@ from datastill.report import as_json, grid, write_report
 from datastill.report.page import Run, render
 
 
+@pytest.mark.usefixtures("without_charts")
 @pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_show_and_page_name_the_optimiser_with_its_numbers(run_of, make, name, capsys):
     distilled = make()
@@ -86,6 +87,7 @@ def test_other_endings_are_refused_by_name(tmp_path, make, name, capsys):
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("evil", ["$x_{$", "$\\frac{$", "<b>x</b>", "[red]x[/red]"])
 def test_any_name_leaves_page_and_picture_whole(make, score_of, evil):
     distilled = make(score=score_of())

@@ -57,6 +57,7 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_page_tells_score_baseline_command_and_versions(finished):
     path = write_report(finished)
     text = Page(path).text
@@ -78,8 +79,8 @@ def test_the_page_tells_score_baseline_command_and_versions(finished):
     assert "1 min 1 s" in text
 
 
-def test_the_page_needs_nothing_from_outside(finished):
-    page = Page(write_report(finished))
+def test_the_page_needs_nothing_from_outside(drawn):
+    page = Page(drawn)
     source = re.sub(r'"data:image/png;base64,[^"]*"', "", page.source)
     assert not re.search(r"https?:|@import|//[a-z]", source, flags=re.IGNORECASE)
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
@@ -89,6 +90,7 @@ def test_the_page_needs_nothing_from_outside(finished):
     assert ("meta", "content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in page.values
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_picture_on_the_page_is_the_grid(finished):
     source = write_report(finished).read_text(encoding="utf-8")
     encoded = re.search(r'src="data:image/png;base64,([^"]+)"', source).group(1)
@@ -97,12 +99,13 @@ def test_the_picture_on_the_page_is_the_grid(finished):
     assert shown.tobytes() == expected.tobytes()
 
 
-def test_ids_are_unique(finished):
-    ids = [value for _, name, value in Page(write_report(finished)).values if name == "id"]
+def test_ids_are_unique(drawn):
+    ids = [value for _, name, value in Page(drawn).values if name == "id"]
     assert ids
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_bytes_and_compression_are_counted(run_of, make, score_of):
     distilled = make(fixed=True, score=score_of())
     text = Page(write_report(run_of(distilled))).text
@@ -113,6 +116,7 @@ def test_bytes_and_compression_are_counted(run_of, make, score_of):
     assert "initial weights stored in the set" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_unfinished_run_has_a_page_that_says_what_is_missing(run_of, make):
     folder = run_of(make(), config=False, lines=None)
     text = Page(write_report(folder)).text
@@ -121,6 +125,7 @@ def test_an_unfinished_run_has_a_page_that_says_what_is_missing(run_of, make):
     assert "±" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_empty_broken_or_odd_metrics_are_survived(run_of, make, score_of):
     folder = run_of(make(score=score_of()))
     for content in ("", "\n\n", '{"iteration": 1, "obj', "[1, 2]\n3\n", '{"iteration": 2, "objective": NaN}\n'):
@@ -132,6 +137,7 @@ def test_empty_broken_or_odd_metrics_are_survived(run_of, make, score_of):
     assert "without a single iteration" not in Page(write_report(folder)).text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("method", ["dataset-distillation", "distribution-matching"])
 def test_the_curve_of_a_run_is_that_of_what_its_own_method_lowers(run_of, make, score_of, method):
     """Only dataset distillation lowers the loss on real data: others match features, gradients or weights."""
@@ -143,6 +149,7 @@ def test_the_curve_of_a_run_is_that_of_what_its_own_method_lowers(run_of, make, 
     assert f"The objective is what {method} lowers." in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_score_without_details_beside_the_set_is_shown(run_of, make, score_of):
     folder = run_of(make())
     one = {"n": 1, "mean": 0.5, "sd": 0.0, "accuracies": [0.5]}
@@ -172,6 +179,7 @@ def test_a_changed_file_of_a_run_is_named_with_what_is_wrong(run_of, make, name,
         write_report(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -207,6 +215,7 @@ def test_the_snippet_runs_as_it_stands(tmp_path, monkeypatch, make):
     assert names["DistilledSet"] is datastill.DistilledSet
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_page_can_be_written_elsewhere(finished, tmp_path):
     assert write_report(finished, tmp_path / "new" / "page.html").is_file()
     assert not (finished / "report.html").exists()
@@ -223,8 +232,7 @@ def test_a_missing_folder_or_set_says_what_to_do(tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome to open the page with")
-def test_a_browser_opens_the_page_without_a_complaint(finished, tmp_path):
-    page = write_report(finished)
+def test_a_browser_opens_the_page_without_a_complaint(drawn, tmp_path):
     probe = tmp_path / "probe.html"  # the page's own policy forbids scripts, so a copy without it measures
     measure = """<script>addEventListener("load", () => { const e = document.documentElement;
       document.title = "probe " + JSON.stringify({broken: [...document.images].filter(i => !i.naturalWidth).length,
@@ -232,11 +240,11 @@ def test_a_browser_opens_the_page_without_a_complaint(finished, tmp_path):
       charts: [...document.querySelectorAll("svg.chart")].filter(s => s.getBoundingClientRect().height > 100).length,
       spilled: [...document.querySelectorAll(".facts .value")].filter(v => v.scrollWidth > v.clientWidth).length,
       wide: e.scrollWidth - e.clientWidth}) })</script>"""
-    source = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text(encoding="utf-8"))
+    source = re.sub(r"<meta http-equiv=[^>]*>", "", drawn.read_text(encoding="utf-8"))
     probe.write_text(source.replace("</head>", measure + "</head>"), encoding="utf-8")
     options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     options += "--disable-component-update --disable-sync --enable-logging=stderr"
-    for file, width in ((page, 500), (probe, 500), (probe, 1100)):
+    for file, width in ((drawn, 500), (probe, 500), (probe, 1100)):
         profile, size = f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"
         command = [CHROMIUM, *options.split(), profile, size, "--dump-dom", file.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -41,6 +41,7 @@ def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):
     assert not remarks(make(steps=1, classes=100, score=score))
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_bad_score_is_said_by_show_and_on_the_page(run_of, make, score_of, capsys):
     bad = {"mean": 0.26, "sd": 0.0, "accuracies": [0.26] * 20}
     folder = run_of(make(score=score_of() | bad))

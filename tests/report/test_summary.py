@@ -95,6 +95,7 @@ def test_a_ratio_is_written_in_full_with_three_digits(ratio: float, text: str) -
     assert times_smaller(ratio) == text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_set_of_shuffled_batches_is_shown_as_it_is_used(make, tmp_path):
     distilled = make().with_program(PROGRAMS["shuffled-300"])
     assert "1 step × 300 epochs, shuffled, batches of 12" in " ".join(shown(distilled, colours=False).split())

@@ -43,9 +43,9 @@ STUDY = Reference(
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of ten epochs instead of 300."""
+    """Programs of three epochs instead of 300."""
     for name, program in PROGRAMS.items():
-        monkeypatch.setitem(PROGRAMS, name, replace(program, order=program.order.with_epochs(10)))  # type: ignore[arg-type]
+        monkeypatch.setitem(PROGRAMS, name, replace(program, order=program.order.with_epochs(3)))  # type: ignore[arg-type]
 
 
 def lines(text: str, title: str) -> list[str]:

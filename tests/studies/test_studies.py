@@ -159,6 +159,7 @@ def test_a_set_is_studied_on_other_networks_beside_real_images(tmp_path: Path) -
     assert f"{100 * random['difference']['mean']:+.1f} [" in text
 
 
+@pytest.mark.usefixtures("one_program_to_choose")
 def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +234,7 @@ def test_random_sets_in_the_folder_of_a_set_are_compared_with_it(tmp_path: Path)
     assert "| `digits` | hard | 91.7 ± 2.2 | 91.7 ± 2.2 | 200 x 1 | +0.0 [+0.0, +0.0] |" in text
 
 
+@pytest.mark.usefixtures("one_program_to_choose")
 def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows are the networks held out, and the pool is trained again if it is lost."""
     monkeypatch.setattr("datastill.pretraining.faster", lambda *_: 1)  # which is faster decides how weights are rounded
