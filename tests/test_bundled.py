@@ -17,6 +17,7 @@ from datastill.rng import generator
 
 from .toys import toy_data, toy_set
 
+RESULTS = Path(__file__).parents[1] / "results"
 NARROW = "convnet(width=64"
 """The beginning of the network that sets were made with that are scored with one of width 128, in minutes each."""
 
@@ -50,6 +51,17 @@ def test_a_network_learns_from_it_offline(name: str) -> None:
     before = (model(images).argmax(1) == labels).float().mean()
     after = (ready.fit(model)(images).argmax(1) == labels).float().mean()
     assert after > before + 0.3
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_is_the_set_of_the_results(name: str) -> None:
+    """Whoever reads a figure of the results gets this set from the package."""
+    ready = datastill.load(name)
+    kept = datastill.load(RESULTS / ready.header.config["recipe"] / "distilled.safetensors")
+    assert torch.equal(ready.inputs, kept.inputs)
+    assert torch.equal(ready.targets, kept.targets)
+    assert ready.program.length(ready.size) == kept.program.length(kept.size)
+    assert ready.header.score["accuracies"] == kept.header.score["accuracies"]
 
 
 def test_there_are_some() -> None:

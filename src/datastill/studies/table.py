@@ -140,7 +140,7 @@ networks that start from the same weights.
 
 {NOTE}
 
-Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours.hardware}).
+Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({scores_of(records["random"])[0].hardware}).
 """
 
     def _set(self, name: str) -> DistilledSet:
