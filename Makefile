@@ -3,6 +3,8 @@ BIN := .venv/bin
 # Small tensors: a second thread gives little, and where the cores are shared it costs a factor of ten.
 export OMP_NUM_THREADS ?= 1
 export DATASTILL_DATA ?= $(CURDIR)/../shared/data
+# What is compiled once is kept: every process and worker of the tests would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test test-oldest check docs clean
 help:            ## what can be made

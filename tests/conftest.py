@@ -37,7 +37,15 @@ def as_a_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """No test takes the power away, and there are some ten thousand small files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")  # before the runs that a module shares
 def page_without_charts(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every run writes a page, and its charts take longer than a small run: only the tests of reports draw them."""
     with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo its own

@@ -3,7 +3,9 @@
 import runpy
 from pathlib import Path
 
-from datastill import distill
+import pytest
+
+from datastill import Protocol, distill
 
 from .toys import toy_config
 
@@ -18,8 +20,10 @@ def test_use_a_set_gives_what_the_set_promises(tmp_path: Path) -> None:
     assert abs(found - distilled.header.score["mean"]) < 0.3
 
 
-def test_your_own_data_beats_random_images(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.usefixtures("one_program_to_choose")
+def test_your_own_data_beats_random_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     import your_own_data
 
+    monkeypatch.setattr(your_own_data, "Protocol", lambda networks: Protocol(networks=networks // 5))
     assert your_own_data.main(str(tmp_path / "run"), iterations=100) > 0

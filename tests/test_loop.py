@@ -94,31 +94,41 @@ def without_seconds(folder: Path) -> list[dict]:
     return [{k: v for k, v in record.items() if k != "seconds"} for record in read_lines(folder / "metrics.jsonl")]
 
 
-@pytest.mark.parametrize("stop", range(12))
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_anywhere_and_resumed_ends_where_it_would_have(tmp_path: Path, stop: int, signum: int) -> None:
-    whole = run(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunState, Path]:
+    """A run that nothing stopped, and its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return run(folder), folder
+
+
+@pytest.mark.parametrize(
+    ("stop", "signum"), [*((i, signal.SIGINT) for i in range(12)), *((i, signal.SIGTERM) for i in (0, 5, 11))]
+)
+def test_stopped_anywhere_and_resumed_ends_where_it_would_have(
+    tmp_path: Path, whole: tuple[RunState, Path], stop: int, signum: int
+) -> None:
     with pytest.raises(Stopped) as stopped:
         run(tmp_path / "parts", events={stop: interrupt(signum)})
     assert (stopped.value.iteration, stopped.value.signum) == (stop + 1, signum)
-    assert_same_end(run(tmp_path / "parts", resume=True), whole)
-    assert without_seconds(tmp_path / "parts") == without_seconds(tmp_path / "whole")
+    assert_same_end(run(tmp_path / "parts", resume=True), whole[0])
+    assert without_seconds(tmp_path / "parts") == without_seconds(whole[1])
 
 
 @pytest.mark.parametrize("stop", range(12))
-def test_killed_anywhere_and_resumed_ends_where_it_would_have(tmp_path: Path, stop: int) -> None:
+def test_killed_anywhere_and_resumed_ends_where_it_would_have(
+    tmp_path: Path, whole: tuple[RunState, Path], stop: int
+) -> None:
     class Killed(BaseException):
         pass
 
     def kill() -> None:
         raise Killed
 
-    whole = run(tmp_path / "whole")
     with pytest.raises(Killed):
         run(tmp_path / "parts", events={stop: kill})
     assert load(tmp_path / "parts" / "checkpoint.pt").iteration == stop // 3 * 3
-    assert_same_end(run(tmp_path / "parts", resume=True), whole)
-    assert without_seconds(tmp_path / "parts") == without_seconds(tmp_path / "whole")
+    assert_same_end(run(tmp_path / "parts", resume=True), whole[0])
+    assert without_seconds(tmp_path / "parts") == without_seconds(whole[1])
 
 
 def test_it_is_adam_with_the_schedule_and_the_average(tmp_path: Path) -> None:

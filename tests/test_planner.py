@@ -80,20 +80,23 @@ def hand_count(batch: int, real: int, length: int, widths: tuple[int, int, int])
 
 
 @pytest.mark.parametrize(
-    ("network", "widths"),
-    [("mlp(width=8,depth=1)", (16, 8, 3)), ("mlp(width=5,depth=1)", (16, 5, 3))],
+    ("width", "together", "changes"),
+    [
+        (8, 0, {}),
+        (5, 0, {}),
+        (8, 2, {}),
+        (8, 0, {"ipc": 4}),
+        (5, 0, {"real_batch": 140}),
+        (8, 0, {"epochs": 3}),
+        (8, 2, {"unroll": Unroll(networks=5)}),
+    ],
 )
-@pytest.mark.parametrize(
-    "changes", [{}, {"ipc": 4}, {"real_batch": 48}, {"real_batch": 140}, {"epochs": 3}, {"unroll": Unroll(networks=5)}]
-)
-def test_the_operations_are_those_counted_by_hand(
-    network: str, widths: tuple[int, int, int], changes: dict[str, Any]
-) -> None:
+def test_the_operations_are_those_counted_by_hand(width: int, together: int, changes: dict[str, Any]) -> None:
+    """How networks are batched changes nothing."""
     method = replace(METHOD, **changes)
-    one = hand_count(3 * method.ipc // 2, method.real_batch, 2 * method.epochs, widths)
-    for together in (0, 2):  # how they are batched changes nothing
-        found = costs(given(network, method, Engine(together=together)))
-        assert found["stored"].operations == method.networks * one
+    one = hand_count(3 * method.ipc // 2, method.real_batch, 2 * method.epochs, (16, width, 3))
+    found = costs(given(f"mlp(width={width},depth=1)", method, Engine(together=together)))
+    assert found["stored"].operations == method.networks * one
 
 
 def test_principal_coordinates_cost_one_product_there_and_one_back() -> None:

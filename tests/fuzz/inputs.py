@@ -11,7 +11,6 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from datastill.config import as_dict, from_dict
-from datastill.loop import LoopSettings
 from datastill.networks import build
 from datastill.networks.pool import FORMAT, Pool
 from datastill.networks.snapshots import sha256_of
@@ -20,8 +19,8 @@ from datastill.pretraining import PoolSettings
 from datastill.run import prepare
 from datastill.storage.files import digest, read_json
 
-from ..test_loop import run as loop
 from ..toys import toy_config, toy_data
+from .loops import begin, go_on
 from .mutations import changed, changed_bytes, storable
 
 NETWORK = "mlp(width=4,depth=1)"
@@ -73,13 +72,13 @@ def pool_bytes(folder: Path, draw: random.Random) -> None:
 
 def checkpoint(folder: Path, draw: random.Random) -> None:
     """The checkpoint of a run in which a value is changed, and the run goes on from it."""
-    settings, path = LoopSettings(iterations=3, checkpoint_every=1, validate_every=3), folder / "checkpoint.pt"
-    loop(folder, settings=LoopSettings(iterations=2, validate_every=2))
+    path = folder / "checkpoint.pt"
+    begin(folder)
     if draw.random() < 0.7:
         torch.save(changed(torch.load(path, weights_only=True), draw), path)
     else:
         path.write_bytes(changed_bytes(path.read_bytes(), draw))
-    state = loop(folder, settings=settings, resume=True)
+    state = go_on(folder)
     assert all(bool(value.isfinite().all()) for value in state.learned.values())
 
 

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastill.loop import LoopSettings
 from datastill.report import write_report
 from datastill.studies import STUDIES, collect, run
 from datastill.studies import draw as draw_study
 
-from ..test_loop import run as loop
+from .loops import begin, go_on
 from .mutations import changed, changed_bytes
 from .sets import BASES, SCORE
 from .text import must_be_one_line
@@ -53,11 +52,11 @@ def report(folder: Path, draw: random.Random) -> None:
 
 def log(folder: Path, draw: random.Random) -> None:
     """The log of a run that goes on."""
-    settings, path = LoopSettings(iterations=3, checkpoint_every=1, validate_every=3), folder / "metrics.jsonl"
-    loop(folder, settings=LoopSettings(iterations=2, validate_every=2))
+    path = folder / "metrics.jsonl"
+    begin(folder)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     _spoil(path, lambda change: _lines(lines, change), draw)
-    loop(folder, settings=settings, resume=True)
+    go_on(folder)
 
 
 def study(folder: Path, draw: random.Random) -> None:
