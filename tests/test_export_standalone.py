@@ -203,7 +203,7 @@ SHAPES = {
     "squeezenet": (3, 32, 32),
     "textcnn": (6, 4),
 }
-ARGUMENTS = {"convnet": "(width=4,depth=2,norm=batch)", "resnet18": "(width=4)", "mlp": "(depth=3)"}
+ARGUMENTS = {"convnet": "(width=4,depth=2)", "resnet18": "(width=4)", "mlp": "(depth=3)"}
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -3,7 +3,8 @@
 from torch import nn
 
 from ..errors import UserError, unknown
-from .fast import InstanceNorm
+from .blocks import Blocks
+from .instance_norm import InstanceNorm
 
 NORMS = ("instance", "group", "batch", "none")
 
@@ -35,4 +36,4 @@ def convnet(
     for _ in range(depth):
         layers += [nn.Conv2d(channels, width, 3, padding=1), normalisation(norm, width), nn.ReLU(), nn.AvgPool2d(2)]
         channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * (height >> depth) * (shape[2] >> depth), classes))
+    return Blocks(*layers, nn.Flatten(), nn.Linear(width * (height >> depth) * (shape[2] >> depth), classes))

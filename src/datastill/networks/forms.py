@@ -1,5 +1,6 @@
 """A context that replaces functions of PyTorch by other functions with equal results."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,3 +27,9 @@ class OtherForms(TorchFunctionMode):
         other = self.forms.get(func)
         self.met = self.met or other is not None
         return (other or func)(*args, **kwargs or {})
+
+
+def quick(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the signature of `forward` of an autograd function, which PyTorch would find out anew in each call."""
+    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return forward
