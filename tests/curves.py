@@ -74,6 +74,9 @@ SMALLER = {
     "kernel-mnist": {**POOL, "ipc": 10},  # the size of its warm start
     "kernel-cifar10": POOL,
     "kernel-cifar10-1": {**POOL, "ipc": 1},
+    "kernel-cifar10-1-decoded": {**POOL, "ipc": 1},
+    "kernel-cifar10-decoded": POOL,
+    "kernel-mnist-1-decoded": {**POOL, "ipc": 1},
     "unrolled-mnist": {**SHUFFLED, "ipc": 1},
     "unrolled-cifar10": SHUFFLED,
     "matching-mnist": {"ipc": 2, "real_per_class": 4},

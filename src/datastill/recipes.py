@@ -205,6 +205,24 @@ def kernel_cifar10_1() -> Config:
     return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=2000)
 
 
+def kernel_cifar10_decoded() -> Config:
+    """CIFAR-10, ConvNet, kernel ridge regression; 100 stored images with 4 examples of half the size in each."""
+    method = KernelRidge(factor=2, examples_rate=0.04)
+    return _kernel("kernel-cifar10-decoded", "cifar10", method, iterations=2500)
+
+
+def kernel_cifar10_1_decoded() -> Config:
+    """CIFAR-10, ConvNet, kernel ridge regression; 10 stored images with 4 examples of half the size in each."""
+    method = KernelRidge(ipc=1, factor=2, examples_rate=0.04)
+    return _kernel("kernel-cifar10-1-decoded", "cifar10", method, iterations=3000)
+
+
+def kernel_mnist_1_decoded() -> Config:
+    """MNIST, ConvNet, kernel ridge regression; 10 stored images with 4 examples of half the size in each."""
+    method = KernelRidge(ipc=1, factor=2, examples_rate=0.04, mirror=False)
+    return _kernel("kernel-mnist-1-decoded", "mnist", method, iterations=3000)
+
+
 def unrolled_mnist() -> Config:
     """MNIST, ConvNet, 100 examples with learned labels, windows of 16 of 60 steps in shuffled batches."""
     return _unrolled("unrolled-mnist", "mnist", augment="siamese-no-flip")
@@ -276,7 +294,10 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "imagenette-alexnet": imagenette_alexnet,
     "kernel-cifar10": kernel_cifar10,
     "kernel-cifar10-1": kernel_cifar10_1,
+    "kernel-cifar10-1-decoded": kernel_cifar10_1_decoded,
+    "kernel-cifar10-decoded": kernel_cifar10_decoded,
     "kernel-mnist": kernel_mnist,
+    "kernel-mnist-1-decoded": kernel_mnist_1_decoded,
     "matching-cifar10": matching_cifar10,
     "matching-mnist": matching_mnist,
     "mnist-fixed": mnist_fixed,
