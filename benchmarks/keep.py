@@ -35,8 +35,9 @@ def main(words: list[str] | None = None) -> None:
 
 
 def thin(log: Path) -> None:
-    """Leave out most iterations of a log."""
-    write_text(log, "".join(json.dumps(each) + "\n" for each in thinned(read_lines(log))))
+    """Leave out most iterations of a log, if there is one."""
+    if lines := read_lines(log):
+        write_text(log, "".join(json.dumps(each) + "\n" for each in thinned(lines)))
 
 
 def thinned(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -81,6 +81,11 @@ def test_a_thinned_log_has_all_validations_and_iterations_at_equal_distances(cou
     assert keep.thinned(found) == found
 
 
+def test_where_no_log_is_none_is_written(tmp_path: Path) -> None:
+    keep.thin(tmp_path / "run" / "metrics.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_kept_result_is_packed_and_claims_what_was_measured_then(tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     shutil.copytree(Path(__file__).parents[1] / "results" / "digits", folder)
