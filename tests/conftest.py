@@ -54,11 +54,23 @@ def page_without_charts(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def one_program_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def operations_not_counted() -> Iterator[None]:
+    """A run is not computed five times to count what it costs: whatever it costs, it fits."""
+    from datastill.costs import MODES, Cost
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datastill.planner.costs", lambda _: dict.fromkeys(MODES, Cost(memory=1, operations=1)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_program_to_choose() -> Iterator[None]:
     """Step size and epochs of baselines are not chosen from the usual grid of eighteen or more programs."""
     from datastill.evaluation import Grid  # conftest is imported by the process that only gives out the tests, too
 
     few = Grid(step_sizes=(0.1,), epochs=(2,), networks=2)
-    for module in ("baselines", "studies.pools"):
-        monkeypatch.setattr(f"datastill.{module}.Grid", lambda: few)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("baselines", "studies.pools"):
+            patch.setattr(f"datastill.{module}.Grid", lambda: few)
+        yield

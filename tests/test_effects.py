@@ -13,6 +13,8 @@ from datastill.run import prepare
 
 from .toys import toy_config, toy_data, toy_set
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 DATA = toy_data()
 FITTING = {"ipc": 1, "steps": 1, "epochs": 2, "real_batch": 32}
 """Settings of a method that fit `toy_set`."""

@@ -9,6 +9,8 @@ from datastill import Protocol, distill
 
 from .toys import toy_config
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

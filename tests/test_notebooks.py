@@ -11,6 +11,8 @@ import pytest
 
 from datastill.program import PROGRAMS
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples" / "notebooks").glob("*.ipynb"))
 MOST_BYTES = 100_000
 

@@ -27,6 +27,8 @@ from datastill.run import distill
 
 from .toys import toy_config, toy_data
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 DATA = toy_data()
 NETWORK = "tests.pretrained:tiny"
 FROZEN = "tests.pretrained:tiny(adapt=classifier)"

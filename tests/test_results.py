@@ -18,7 +18,7 @@ RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/config.json"
 IMAGES_OF_WIDE_NETWORKS = 1500
 LONG = 500  # gradient steps of a wide network that are too many for a test
 LIKE_ANOTHER = {"cifar10-random", "cifar10-random-long"}
-"""Sets of as many examples and steps, and for the network, of cifar10-fixed: each takes ten seconds."""
+"""Sets with the network and as many examples and steps as cifar10-fixed; each takes ten seconds."""
 DATA = Path(os.environ.get("DATASTILL_DATA", ROOT.parent / "shared" / "data"))
 
 

@@ -34,6 +34,7 @@ from datastill.training import Engine, Unroll
 from .planning import costing
 from .toys import toy_config, toy_data, unrolled
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted", "one_program_to_choose")
 DATA = toy_data()
 PLAIN = Engine(mode="recomputed", execution="eager", together=4)
 """A way to compute for which nothing is measured."""
@@ -346,8 +347,9 @@ def test_settings_that_the_data_are_too_small_or_too_large_for_are_fitted_said_a
     ],
 )
 def test_a_protocol_that_is_impossible_is_refused_before_anything_is_made(
-    tmp_path: Path, settings: dict, message: str
+    tmp_path: Path, settings: dict, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(method, "choose", lambda *_: pytest.fail("it was measured which way to compute is best"))
     with pytest.raises(UserError, match=message):
         distill(toy_config(protocol=Protocol(**settings)), tmp_path / "run", data=DATA)
     assert not (tmp_path / "run").exists()
@@ -382,7 +384,7 @@ def test_fixed_weights_are_kept_and_used(tmp_path: Path) -> None:
 
 
 def test_distilling_beats_the_real_images_it_starts_from(tmp_path: Path) -> None:
-    config = toy_config(loop=LoopSettings(iterations=100, validate_every=50), protocol=Protocol(networks=20))
+    config = toy_config(loop=LoopSettings(iterations=50, validate_every=25), protocol=Protocol(networks=20))
     run = prepare(config, DATA)
     before = artifact(run, config.method.init(run.task))
     after = distill(config, tmp_path / "run", data=DATA)

@@ -12,6 +12,8 @@ from datastill.run import artifact, begin, distill, prepare, validate
 
 from .toys import toy_config, toy_data
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 DATA = toy_data()
 
 

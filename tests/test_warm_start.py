@@ -12,6 +12,7 @@ from datastill.run import artifact, prepare
 
 from .toys import toy_config, toy_data, toy_set
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
 DATA = toy_data()
 
 

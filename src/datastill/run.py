@@ -123,11 +123,13 @@ def _distil(
     files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
     settings = {"config": as_read(as_dict(config)), **files}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
+    with _advised(run.method):  # what is impossible is refused before anything is measured
+        first = None if state else distributed.on_every_rank(lambda: begin(run))
     run = replace(run, method=_planned(run, folder))
     settings |= {"planned": as_read(method_as_dict(run.method))}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     with _advised(run.method):
-        state = distributed.on_every_rank(lambda: _go_on(run, state, folder) if state else begin(run))
+        state = first or distributed.on_every_rank(lambda: _go_on(run, state, folder))
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))

@@ -34,6 +34,8 @@ from datastill.studies.table import Table
 from datastill.studies.transfer import Transfer
 from datastill.training import Unroll
 
+pytestmark = pytest.mark.usefixtures("operations_not_counted")
+
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
