@@ -83,7 +83,7 @@ def test_the_optimisers_train_differently():
 
 
 @every
-@pytest.mark.parametrize("keep_every", [2, 3, 5, 6, 100])
+@pytest.mark.parametrize("keep_every", [2, 5, 100])
 def test_keeping_fewer_weights_changes_not_a_bit(name, keep_every):
     problem = classify(SMOOTH, (1, 3, 3), epochs=2, steps=3)
     all_kept, fewer = (

@@ -18,9 +18,9 @@ FORWARD = [(spec, *case) for spec in SMALL for case in (CASES[1:3] if spec in SL
 # Tracing takes a second or so, and ten for the eight blocks of a ResNet: a case for each network, and a single block.
 BLOCK = "tests.training.cases:block"
 TRACED = [
-    *((spec, *CASES[i % 4]) for i, spec in enumerate(SMALL) if not spec.startswith("resnet")),
+    *((spec, *CASES[i % 4]) for i, spec in enumerate(SMALL) if not spec.startswith("resnet") and spec != SMOOTH),
     *((BLOCK, *case) for case in CASES[1:3]),
-    *((SMOOTH, *case) for case in CASES),
+    *((SMOOTH, *case) for case in CASES[1:3]),
 ]
 FIRST_ORDER = [case for case in TRACED if case[0] in ("lenet", "convnet(width=4,depth=2,norm=batch)", SMOOTH)]
 
@@ -141,7 +141,7 @@ def test_pieces_are_of_nearly_equal_size(count, size, as_a_user):
 
 
 @every_kind
-@pytest.mark.parametrize("piece", [3, 4, 9, 10])
+@pytest.mark.parametrize("piece", [4, 10])
 def test_real_images_in_pieces_are_real_images_at_once(kind, piece):
     loss, (thetas, *_), _ = arguments(SMOOTH)
     objective = real(SMOOTH, thetas, 10)
