@@ -124,12 +124,12 @@ def _distil(
     settings = {"config": as_read(as_dict(config)), **files}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     with _advised(run.method):  # what is impossible is refused before anything is measured
-        first = None if state else distributed.on_every_rank(lambda: begin(run))
+        first = state or distributed.on_every_rank(lambda: begin(run))
     run = replace(run, method=_planned(run, folder))
     settings |= {"planned": as_read(method_as_dict(run.method))}
     distributed.on_every_rank(lambda: must_go_on(folder, then, settings))
     with _advised(run.method):
-        state = first or distributed.on_every_rank(lambda: _go_on(run, state, folder))
+        state = distributed.on_every_rank(lambda: _go_on(run, first, folder)) if state else first
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
