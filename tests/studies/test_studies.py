@@ -1,6 +1,7 @@
 """Studies: nothing is measured twice, what is stopped goes on, and the sections say what was measured."""
 
 import json
+import shutil
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -352,12 +353,14 @@ def test_a_section_about_sets_that_are_missing_says_how_they_are_made(tmp_path: 
         replace(STUDIES["along-the-program"], results=tmp_path).find_set("mnist-fixed")
 
 
-def test_sets_in_the_folder_of_results_come_before_those_of_the_package() -> None:
-    study = Mismatch(recipe="mnist-random-long", results=RESULTS)
-    in_results, in_package = (
-        one.find_set("mnist-random-long") for one in (study, replace(study, results=Path("none")))
-    )
-    assert in_results.nbytes > in_package.nbytes, "those of the package are packed"
+def test_sets_in_the_folder_of_results_come_before_those_of_the_package(tmp_path: Path) -> None:
+    another = RESULTS / "mnist-random" / "distilled.safetensors"
+    (tmp_path / "mnist-random-long").mkdir()
+    shutil.copy(another, tmp_path / "mnist-random-long")
+    study = Mismatch(recipe="mnist-random-long", results=tmp_path)
+    assert study.find_set("mnist-random-long").header.config["recipe"] == "mnist-random"
+    of_the_package = replace(study, results=Path("none")).find_set("mnist-random-long")
+    assert of_the_package.header.config["recipe"] == "mnist-random-long"
 
 
 @pytest.mark.parametrize("changed", ["null", "[]", "{}", '{"score": {"mean": "x"}}'])
