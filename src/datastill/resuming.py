@@ -10,13 +10,12 @@ from .artifact import DistilledSet
 from .config import Config, as_dict, from_dict
 from .errors import UserError
 from .identity import must_match
+from .report.reading import CONFIG
 from .run_state import RunState, load
 from .runlog import say
 from .storage.files import as_read, is_free, read_json
 from .storage.seal import is_sealed
 
-CONFIG = "config.json"
-"""Name of the first file that a run writes: its settings, and how it computes."""
 CHECKPOINT = "checkpoint.pt"
 """Name of the file with the state of an unfinished run."""
 

@@ -26,6 +26,13 @@ def convolution(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     return conv2d(x, weight, padding=padding)
 
 
+def _keep(ctx: Any, inputs: tuple, output: Any) -> None:  # noqa: ARG001
+    """Keep the arguments of an autograd function, the last of which is the padding, for its derivatives."""
+    *tensors, ctx.padding = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+
+
 class _Convolution(torch.autograd.Function):
     """(x, weight, padding) -> out."""
 
@@ -36,11 +43,7 @@ class _Convolution(torch.autograd.Function):
     def forward(x: Tensor, weight: Tensor, padding: int) -> Tensor:
         return conv2d(x, weight, padding=padding)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs[:2])
-        ctx.save_for_forward(*inputs[:2])
-        ctx.padding = inputs[2]
+    setup_context = staticmethod(_keep)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -63,19 +66,13 @@ class _Gradients(torch.autograd.Function):
     def forward(g: Tensor, x: Tensor, weight: Tensor, padding: int) -> tuple[Tensor, Tensor]:
         return _gradients(g, x, weight, padding)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:  # noqa: ARG004
-        ctx.save_for_backward(*inputs[:3])
-        ctx.save_for_forward(*inputs[:3])
-        ctx.padding = inputs[3]
+    setup_context = staticmethod(_keep)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
         (u, v), (g, x, weight), padding = cotangents, ctx.saved_tensors, ctx.padding
         d_g = conv2d(x, v, padding=padding) + conv2d(u, weight, padding=padding)
-        d_x, _ = _gradients(g, x, v, padding, (True, False))
-        _, d_weight = _gradients(g, u, weight, padding, (False, True))
-        return d_g, d_x, d_weight, None
+        return d_g, *_gradients(g, u, v, padding), None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -84,7 +81,7 @@ class _Gradients(torch.autograd.Function):
         return first[0] + second[0], first[1] + second[1]
 
 
-def _gradients(g: Tensor, x: Tensor, weight: Tensor, padding: int, wanted: tuple[bool, bool] = (True, True)) -> Any:
-    """Return dx(g, weight) and dw(g, x), where they are wanted; `x` and `weight` also give the shapes."""
+def _gradients(g: Tensor, x: Tensor, weight: Tensor, padding: int) -> Any:
+    """Return dx(g, weight) and dw(g, x); `x` and `weight` also give the shapes."""
     place = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1)
-    return torch.ops.aten.convolution_backward(g, x, weight, None, *place, [*wanted, False])[:2]
+    return torch.ops.aten.convolution_backward(g, x, weight, None, *place, [True, True, False])[:2]

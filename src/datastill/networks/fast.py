@@ -1,18 +1,9 @@
 """Forms of layers that are faster on CPUs; the definitions of networks stay plain. docs/LOG.md has the numbers."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.functional import conv2d, pad
-
-from .instance_norm import group_norm
-
-FORMS: dict[Callable[..., Any], Callable[..., Any]] = {F.group_norm: group_norm}
-"""From a function of PyTorch to its form that is faster on CPUs, for networks that call it themselves."""
 
 
 class PooledFirst(nn.Sequential):

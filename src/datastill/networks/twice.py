@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from . import fast
+from . import instance_norm
 from .forms import OtherForms
 
 _ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
@@ -19,14 +19,14 @@ _ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
 class TwiceDifferentiable(OtherForms):
     """A context in which attention and weight normalisation consist of basic operations, in this thread only.
 
-    Operations of `fast` are computed in their faster form.
+    Instance normalisation is computed in its faster form.
 
     `torch.nn.attention.sdpa_kernel` does this for the whole process, so that two threads would disturb each other.
     While it is active, `nn.TransformerEncoder` and `nn.MultiheadAttention` also leave their fast paths.
     """
 
     def __init__(self) -> None:
-        super().__init__(OTHER_FORMS | fast.FORMS)
+        super().__init__(OTHER_FORMS | instance_norm.FORMS)
 
 
 def _scaled_dot_product(

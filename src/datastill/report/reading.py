@@ -15,7 +15,9 @@ from ..runlog import METRICS, read_lines
 from ..storage.files import read_json
 from ..storage.records import TEXT, Rule, must_be_json, record
 
-CONFIG, SCORE, PAGE = "config.json", "score.json", "report.html"
+CONFIG = "config.json"
+"""Name of the first file that a run writes: its settings, and how it computes."""
+SCORE, PAGE = "score.json", "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
