@@ -206,11 +206,13 @@ SHAPES = {
 ARGUMENTS = {"convnet": "(width=4,depth=2)", "resnet18": "(width=4)", "mlp": "(depth=3)"}
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
-def test_the_exported_code_of_every_network_is_that_network(name: str) -> None:
+@pytest.mark.parametrize(
+    "spec", [*(name + ARGUMENTS.get(name, "") for name in NETWORKS), "convnet(width=4,depth=2,norm=batch)"]
+)
+def test_the_exported_code_of_every_network_is_that_network(spec: str) -> None:
     from datastill.exporting.network_code import network_code
 
-    spec, shape = name + ARGUMENTS.get(name, ""), SHAPES.get(name, (1, 8, 8))
+    shape = SHAPES.get(spec, (1, 8, 8))
     code: dict[str, Any] = {}
     text = network_code(spec, shape, 3)
     exec(compile(text, "network.py", "exec"), code)
