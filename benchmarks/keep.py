@@ -13,6 +13,7 @@ from typing import Any
 from datastill import DistilledSet
 from datastill.artifact import NAME
 from datastill.commands.evaluating import real_data
+from datastill.errors import UserError
 from datastill.evaluation import curve, packed
 from datastill.evaluation.verify import claimed_protocol
 from datastill.report.reading import SCORE
@@ -30,8 +31,11 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.keep", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="folders of finished runs")
     for folder in parser.parse_args(words).folders:
-        thin(folder / METRICS)
-        pack(folder)
+        try:
+            pack(folder)
+            thin(folder / METRICS)
+        except UserError as error:
+            parser.error(str(error))
 
 
 def thin(log: Path) -> None:

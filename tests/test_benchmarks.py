@@ -86,6 +86,13 @@ def test_where_no_log_is_none_is_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_without_a_set_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        keep.main([str(tmp_path / "nothing")])
+    assert end.value.code == 2
+    assert "error: there is no distilled set at" in capsys.readouterr().err
+
+
 def test_a_kept_result_is_packed_and_claims_what_was_measured_then(tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     shutil.copytree(Path(__file__).parents[1] / "results" / "digits", folder)
