@@ -35,6 +35,7 @@ from .signals import signal_of
 from .space import Pixels
 from .storage.files import as_read, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
+from .tensorboard import open_events
 from .user_modules import out_of_memory
 
 VALIDATION_IMAGES = 2000
@@ -64,6 +65,7 @@ def distill(
         log: for a logger of your own: it is called with each record that is written to metrics.jsonl, a dictionary with
             ``iteration``, ``seconds``, and either ``objective``, ``gradient_norm`` and ``skipped``, or ``validation``
             (``mean``, ``sd`` and ``n``). A resumed run does not call it again with records that the file has.
+            For TensorBoard, distil in the block of `datastill.tensorboard.event_files`.
 
     Returns:
         The distilled set with its score on the test split.
@@ -133,15 +135,31 @@ def _distil(
         state.identity = source | settings
         if not resume:
             distributed.on_first_rank(lambda: _begin(folder, config, run.method, command))
-        distilled = _learned(run, state, folder, log, keep=_keep_snapshots(run, state, folder))
+        keep = _keep_snapshots(run, state, folder)
+        with open_events(folder) as events:
+            if events:
+                log = _each(log, events.record)
+                keep = _each(keep, lambda found, iteration: events.examples(artifact(run, found), iteration))
+            distilled = _learned(run, state, folder, log, keep=keep)
     distributed.on_first_rank(lambda: distilled.save(folder / SET))
     scored = distilled.with_score(final_score(run, distilled, folder))
     distributed.on_first_rank(lambda: _finish(folder, scored))
     return scored
 
 
+def _each(first: Callable[..., object] | None, second: Callable[..., object]) -> Callable[..., None]:
+    """Return a function that calls the two, or the second alone, with the arguments that it gets."""
+
+    def call(*arguments: Any) -> None:
+        for each in (first, second):
+            if each:
+                each(*arguments)
+
+    return call
+
+
 def _learned(
-    run: Run, state: RunState, folder: Path, log: Logger | None, *, keep: Callable[[State, int], None] | None = None
+    run: Run, state: RunState, folder: Path, log: Logger | None, *, keep: Callable[[State, int], object] | None = None
 ) -> DistilledSet:
     """Run the outer iterations that are left, and return the set of the best iterate."""
     if not run.method.rates():

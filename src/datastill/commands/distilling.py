@@ -22,6 +22,7 @@ from ..recipes import recipe
 from ..report import measure_rows, measure_text, remarks
 from ..run import distill, prepare
 from ..runlog import say
+from ..tensorboard import event_files
 from .output import out, print_json
 from .resuming import resumed
 
@@ -54,6 +55,9 @@ class Distill:
     """Continue the unfinished run in the folder, with the settings that are stored there."""
     trust: bool = False
     """With --resume: let the settings in the folder import modules and open files that the command does not name."""
+    tensorboard: bool = False
+    """Write event files as well, into the folder tensorboard of the run: objective, accuracy, step sizes and examples.
+    Look at them with: tensorboard --logdir FOLDER. Needs the package tensorboard."""
     json: bool = False
     """Print the score as JSON."""
     command: tyro.conf.Suppress[str] = ""
@@ -64,7 +68,8 @@ class Distill:
         config, folder = self.config, self.out or Path("runs") / self.config.recipe
         if self.resume:
             config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust))
-        distilled = distill(config, folder, resume=self.resume, command=self.command)
+        with event_files(self.tensorboard):
+            distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
             return print_json({"folder": str(folder), "score": distilled.header.score})
         _say_next(folder, distilled)

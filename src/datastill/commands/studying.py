@@ -7,6 +7,7 @@ from tyro.conf import Positional
 
 from ..errors import unknown
 from ..studies import STUDIES, OnSets, run
+from ..tensorboard import event_files
 from .computing import Computing
 from .output import say_written
 
@@ -37,6 +38,9 @@ class MakeStudy(Computing):
     trust: bool = False
     """Let the sets of the study import modules, which runs their code, and open other files. Only for sets that you
     trust; a set with the network of its recipe needs no trust."""
+    tensorboard: bool = False
+    """Write event files as well, into the folder tensorboard of each run that the study makes. Needs the package
+    tensorboard."""
     json: bool = False
     """Print the name of the section's file as JSON."""
 
@@ -47,5 +51,6 @@ class MakeStudy(Computing):
         study = STUDIES[self.name]
         if isinstance(study, OnSets):
             study = replace(study, trust=self.trust)
-        section = run(study, self.out or Path("results") / self.name, self.only)
+        with event_files(self.tensorboard):
+            section = run(study, self.out or Path("results") / self.name, self.only)
         return say_written(section, json=self.json)
