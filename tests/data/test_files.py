@@ -12,10 +12,13 @@ from datastill import DistilledSet, UserError, load_data, load_rows
 from datastill.cli import main
 from datastill.data import DataSettings
 from datastill.exporting import export
+from datastill.report.figures import grid
+from datastill.run import learned
 from datastill.space import Signals
+from datastill.training import Engine
 
 from ..test_rows import COLUMNS, rows
-from ..toys import PLAIN_ENGINE
+from ..toys import PLAIN_ENGINE, toy_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*has no test split")
 
@@ -93,6 +96,7 @@ def test_signals_have_mean_0_and_standard_deviation_1_in_each_channel() -> None:
         data.space.normalise(np.zeros((3, 12)))
 
 
+ENGINE = Engine(mode="stored", execution="eager", together=1, precision="float32")
 QUICK = ["--network", "mlp(width=8,depth=1)", "--loop.iterations", "2", "--loop.validate-every", "2"]
 QUICK += ["--method.ipc", "1", "--method.steps", "1", "--protocol.networks", "2", "--random-sets", "0", *PLAIN_ENGINE]
 
@@ -120,18 +124,45 @@ def test_signals_are_distilled_shown_and_exported(tmp_path: Path, capsys: Any) -
     torch.testing.assert_close(found, distilled.original())
 
 
+def test_images_of_five_channels_are_learned_shown_and_exported(tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    images = np.random.default_rng(0).uniform(0, 0.5, (60, 5, 8, 6)) + labels[:, None, None, None] / 5
+    np.savez(tmp_path / "many.npz", images=images.astype(np.float32), labels=labels)
+    data = load_data(tmp_path / "many.npz")
+    distilled = learned(toy_config(data=data.settings, network="convnet(depth=1,width=4)", engine=ENGINE), data)
+    assert distilled.shape == (5, 8, 6)
+    assert grid(distilled).size > (3 * 6, 8)
+    with np.load(export(distilled, tmp_path / "set.npz", "npz")) as archive:
+        assert archive["inputs"].shape[1:] == (5, 8, 6)
+    with pytest.raises(UserError, match=r"images have 5 channels, but png shows 1 .* export as npz instead"):
+        export(distilled, tmp_path / "png", "png")
+
+
 @pytest.mark.parametrize(
     ("header", "line", "message"),
     [
         (
             ["a", "b", "label"],
             [[1, "x", 0]],
-            "column 'b' of split 'train' holds no numbers, as the columns of",
+            "column 'b' of split 'train' holds no numbers; if its values are categories, name it with --data.categor",
         ),
         (["a", "b", "label"], [[1, "", 0], [1, 2, 1]], "missing or not finite, in 'b'; fill or remove them first"),
         (["a", "b", "c"], [[1, 2, 0]], "has no labels among its columns a, b, c"),
         (["a", "b", "label"], [[1, 2]], "cannot read the table .*wrong.csv'"),
-        (["a", "label"], [[1, 0.5], [2, 1]], "labels of .* are float64, but 1 of 2 are not whole numbers"),
+        (
+            ["a", "label"],
+            [[1, 0.5], [2, 1]],
+            r"0\.5 at 0; give one class per example \(numbers to predict are not supp",
+        ),
+        (["a", "label"], [[1, 0], [2, 0], [3, 0], [4, 1]], "class '1' has 1 rows in train, but must have at least 3"),
+        (["a", "label"], [["nan", 0], [2, 1]], "are missing or not finite, in 'a'; fill or remove them first"),
+        (["a", "label"], [[1, "x"], [2, ""]], "a class is called '', but its name must have characters"),
+        (["text", "label"], [["a b", 0], ["", 1]], "sentence 1 of train is '', which has no words; leave it out"),
+        (
+            ["text", "label"],
+            [[f"a{i} b{i}", i % 2] for i in range(9)],
+            "no word occurs twice in the sentences of train",
+        ),
         (["a", "label"], [], "wrong.csv' has no rows"),
     ],
 )
@@ -151,7 +182,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, peopl
     for name, message in (
         ("broken.npz", "cannot read the arrays in .*broken.npz"),
         ("other.npz", "holds the arrays weights, but must hold examples"),
-        ("objects.npz", "cannot read the arrays in .*objects.npz"),
+        ("objects.npz", "cannot read the arrays in .*objects.npz': they hold Python objects; write .* signals of one"),
         ("none.csv", "there is no file .*none.csv"),
     ):
         with pytest.raises(UserError, match=message) as caught:
@@ -161,3 +192,19 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, peopl
         load_data(people, label_column="kin")
     with pytest.raises(UserError, match=r"pad is set, but has no effect: it is for images, and 'people\.csv' has rows"):
         load_data(DataSettings(name=str(people), label_column="kind", pad=1))
+
+
+def test_signals_of_different_lengths_are_refused_in_one_line() -> None:
+    wave, kinds = signals()
+    ragged: list[tuple[Any, str]] = [
+        (
+            [*wave, wave[0, :, :5]],
+            r"different shapes, e\.g\. \(2, 12\) and \(2, 5\); cut signals, or pad them with zeros",
+        ),
+        ([[wave[0, 0], wave[0, 1, :5]]] * 9, "the examples have different shapes; cut signals, or pad them"),
+    ]
+    for given, message in ragged:
+        with pytest.raises(UserError, match=message):
+            load_rows((given, np.arange(len(given)) % 2))
+    with pytest.raises(UserError, match=r"of train have the shape \(2, 12\), but those of test \(2, 5\); cut them, or"):
+        load_rows({"train": (wave, kinds), "test": (wave[:, :, :5], kinds)})

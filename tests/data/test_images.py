@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from datastill.data.decoding import decode
-from datastill.data.images import Reading, convert, from_array, match, resize
+from datastill.data.images import Reading, convert, from_array, match, must_be_converted, resize
 from datastill.errors import UserError
 
 DRAW = np.random.default_rng(0)
@@ -155,6 +155,37 @@ def test_layouts():
     assert torch.equal(from_array(images[..., 0], "here"), from_array(images[..., :1], "here"))
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((2, 5, 9, 9), 5),
+        ((2, 9, 9, 5), 5),
+        ((2, 200, 9, 9), 200),
+        ((2, 9, 9, 200), 200),
+        ((2, 2, 9, 12), 2),
+        ((2, 9, 12, 2), 2),
+        ((2, 3, 3, 5), 3),
+        ((2, 5, 3, 3), 3),
+        ((2, 7, 7, 7), 7),
+    ],
+)
+def test_channels_are_found_by_their_number_and_by_square_images(shape, channels):
+    images = DRAW.integers(0, 256, shape, dtype=np.uint8)
+    found = from_array(images, "here")
+    first = found.shape == images.shape
+    assert found.shape[1] == channels
+    assert torch.equal(found, torch.tensor(images if first else images.transpose(0, 3, 1, 2)))
+
+
+def test_images_with_other_channels_are_neither_joined_nor_converted():
+    five = torch.zeros(1, 5, 4, 4, dtype=torch.uint8)
+    with pytest.raises(UserError, match="some images have 3 channels, others 5; give all images equal ones"):
+        match([five, five[:, :3]])
+    with pytest.raises(UserError, match="channels is 'grey', but the images have 5 channels, and only images with 1"):
+        must_be_converted(five, "grey")
+    must_be_converted(five[:, :3], "grey")
+
+
 def test_the_array_of_the_user_is_copied():
     images = np.zeros((1, 2, 2), np.uint8)
     pixels = from_array(images, "here")
@@ -166,7 +197,7 @@ def test_the_array_of_the_user_is_copied():
     ("images", "message"),
     [
         (np.zeros((4, 64), np.uint8), r"shape \(4, 64\), but must be \(n, h, w\)"),
-        (np.zeros((4, 8, 8, 4), np.uint8), r"shape \(4, 8, 8, 4\), but must be .* with 1 or 3 channels$"),
+        (np.zeros((4, 8, 8, 8, 1), np.uint8), r"shape \(4, 8, 8, 8, 1\), but must be \(n, h, w\), \(n, c, h, w\) or"),
         (np.zeros((0, 8, 8), np.uint8), r"has no images: shape \(0, 8, 8\)"),
         (np.full((2, 8, 8), 16.0), r"values from 16 to 16, but floats must be in \[0, 1\]"),
         (np.full((2, 8, 8), -1.0), r"values from -1 to -1, but floats must be in \[0, 1\]"),

@@ -51,15 +51,18 @@ def arrays_in(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "Object arrays" in reason:
+            reason = "they hold Python objects; write numbers or texts, and signals of one length as one array"
         raise UserError(f"cannot read the arrays in {str(path)!r}: {reason}") from error
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading) -> dict[str, Labelled]:
-    wanted = LABELS if not reading.label else (reading.label.lower(),)
+    labels = LABELS if not reading.label else (reading.label.lower(),)
+    wanted = EXAMPLES if not reading.image else (reading.image.lower(),)
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         split, word = _split_and_word(name)
-        part = "labels" if word in wanted else "examples" if word in EXAMPLES else ""
+        part = "labels" if word in labels else "examples" if word in wanted else ""
         if part:
             found.setdefault(split, {})[part] = array
     whole = {split: parts for split, parts in found.items() if len(parts) == 2}
@@ -69,7 +72,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
             "signals, images or sentences) and labels (y or labels), or those of several splits (x_train, y_train, "
             "x_test, y_test)"
         )
-    return {role: _labelled(whole[split], split, reading) for role, split in roles(whole).items()}
+    return {role: _labelled(whole[split], split, reading) for role, split in roles(whole, reading.splits).items()}
 
 
 def _split_and_word(name: str) -> tuple[str, str]:

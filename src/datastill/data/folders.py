@@ -115,7 +115,9 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
     """
     splits = _splits(found.root)
     say(_summary(found, splits))
-    return {role: _read_split(splits[name].classes(), reading, name) for role, name in roles(splits).items()}
+    return {
+        role: _read_split(splits[name].classes(), reading, name) for role, name in roles(splits, reading.splits).items()
+    }
 
 
 def require_tables(found: Walk) -> None:

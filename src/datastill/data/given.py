@@ -37,7 +37,9 @@ def read_given(source: Any, reading: Reading) -> dict[str, Labelled]:
     for name in source:
         if not isinstance(name, str):
             raise UserError(f"splits must be named by strings, e.g. 'train', but one is called {name!r}")
-    return {role: _reader(source[name])(source[name], reading, name) for role, name in roles(source).items()}
+    return {
+        role: _reader(source[name])(source[name], reading, name) for role, name in roles(source, reading.splits).items()
+    }
 
 
 def _reader(source: Any) -> Callable[[Any, Reading, str], Labelled]:
@@ -65,7 +67,9 @@ def _from_arrays(arrays: tuple[Any, Any], reading: Reading, split: str) -> Label
 
 
 def _are_texts(examples: Any) -> bool:
-    return isinstance(examples, list | tuple | np.ndarray) and len(examples) > 0 and isinstance(examples[0], str)
+    if not isinstance(examples, list | tuple | np.ndarray):
+        return False
+    return isinstance(next((each for each in examples if each is not None), None), str)
 
 
 def _from_items(items: Any, reading: Reading, split: str) -> Labelled:

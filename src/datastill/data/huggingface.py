@@ -36,11 +36,20 @@ NUMBER = re.compile(r"(u?int|float|bool)\d*$")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
 """Usual names of the column with the labels, the most usual first."""
 
-LAYOUT = "a folder per class (train/cat/1.png, train/dog/2.png, test/cat/3.png) or a column called 'label'"
+CHOOSE = "choose one of its configurations with --data.config"
+"""What to do where data has several configurations."""
+LAYOUT = (
+    "a folder per class (train/cat/1.png, train/dog/2.png, test/cat/3.png) or a column called 'label' "
+    "(or another one, with --data.label-column)"
+)
 
 
-def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
+def from_folder(folder: Path, config: str = "") -> dict[str, datasets.Dataset]:
     """Read the splits of a folder in any form that `datasets.load_dataset` reads: images, parquet and others.
+
+    Args:
+        folder: the folder.
+        config: the configuration, if the folder has several as on the hub.
 
     Raises:
         UserError: the folder cannot be read.
@@ -50,9 +59,11 @@ def from_folder(folder: Path) -> dict[str, datasets.Dataset]:
             read = datasets.load_from_disk(str(folder))
         else:
             with _no_progress_bars(), _cache() as where:
-                read = datasets.load_dataset(str(folder.resolve()), **where)
+                read = datasets.load_dataset(str(folder.resolve()), config or None, **where)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, TypeError) as error:
-        wanted = f"it must hold images in {LAYOUT}, or parquet files with such columns"
+        wanted = (
+            CHOOSE if _lacks_config(error) else f"it must hold images in {LAYOUT}, or parquet files with such columns"
+        )
         raise UserError(f"cannot read the folder {str(folder)!r} ({_first_line(error)}); {wanted}") from error
     return splits_of(read)
 
@@ -76,8 +87,12 @@ def table_in(path: Path) -> datasets.Dataset:
     return found
 
 
-def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
+def from_hub(name: str, config: str = "") -> dict[str, datasets.Dataset]:
     """Load the splits of a data set from the Hugging Face hub.
+
+    Args:
+        name: the name on the hub, as owner/name.
+        config: the configuration, if there are several.
 
     Raises:
         ConnectionError: the data cannot be loaded; the error has the reason in one line.
@@ -86,8 +101,10 @@ def from_hub(name: str, config: str | None) -> dict[str, datasets.Dataset]:
     try:
         if not cache.is_dir():  # this fails at once; `load_dataset` would retry for half a minute
             HfApi().dataset_info(name, timeout=10)
-        return splits_of(datasets.load_dataset(name, config))
+        return splits_of(datasets.load_dataset(name, config or None))
     except Exception as error:  # each version of the HTTP client raises other errors
+        if _lacks_config(error):
+            raise UserError(f"{name} on the hub cannot be read ({_first_line(error)}); {CHOOSE}") from error
         closed = f"; the cache folder {HF_HUB_CACHE} cannot be written, set HF_HOME to one that can"
         hint = "" if _can_write(Path(HF_HUB_CACHE)) else closed
         raise ConnectionError(_first_line(error) + hint) from error
@@ -114,7 +131,8 @@ def read_tables(
         reading: the size of the result, and whether to skip unreadable images.
         columns: names of the image and the label column; None to find them.
     """
-    return {role: read_table(tables[name], reading, columns, name) for role, name in roles(tables).items()}
+    used = roles(tables, reading.splits)
+    return {role: read_table(tables[name], reading, columns, name) for role, name in used.items()}
 
 
 def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, str] | None, split: str) -> Labelled:
@@ -124,11 +142,13 @@ def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, st
         UserError: there is no column with images, sentences or labels, there are several, or they cannot be used.
     """
     where = f"split {split!r}"
-    if columns and set(columns) <= set(table.features) and not reading.label:
+    if columns and set(columns) <= set(table.features) and not (reading.label or reading.image):
         image, label = columns
     else:
         label = _label_column(table.features, where, reading.label)
-        if rows := _number_columns(table.features, label, where):
+        if reading.image:
+            return _read_column(table, reading, label, where)
+        if rows := _row_columns(table.features, label, where, reading.categories):
             labels, names = _labels(table, label, where)
             frame = table.select_columns(rows).with_format("pandas")[:]
             return Labelled(examples=frame, labels=labels, names=names, kind=Rows())
@@ -136,8 +156,23 @@ def read_table(table: datasets.Dataset, reading: Reading, columns: tuple[str, st
             labels, names = _labels(table, label, where)
             return Labelled(examples=_arrow(table, text).to_pylist(), labels=labels, names=names, kind=SENTENCES)
         image = _image_column(table.features, where)
+    return _read_images(table, image, reading, label, where)
+
+
+def _read_column(table: datasets.Dataset, reading: Reading, label: str, where: str) -> Labelled:
+    """Read the images or the sentences in the column that the user names."""
+    column, features = reading.image, table.features
+    if column not in features:
+        raise unknown(f"image column of {where}", column, features)
+    if not _is_text(features[column]):
+        return _read_images(table, column, reading, label, where)
     labels, names = _labels(table, label, where)
-    images, kept = _images(table, image, reading, where)
+    return Labelled(examples=_arrow(table, column).to_pylist(), labels=labels, names=names, kind=SENTENCES)
+
+
+def _read_images(table: datasets.Dataset, column: str, reading: Reading, label: str, where: str) -> Labelled:
+    labels, names = _labels(table, label, where)
+    images, kept = _images(table, column, reading, where)
     return Labelled(examples=images, labels=labels[kept], names=names)
 
 
@@ -148,7 +183,7 @@ def _image_column(features: datasets.Features, where: str) -> str:
         return typed[0]
     if name is None:
         found = f"several image columns ({', '.join(typed)})" if typed else f"no image column among {_list(features)}"
-        raise UserError(f"{where} has {found}; call the one to use 'image'")
+        raise UserError(f"{where} has {found}; name the one to use with --data.image-column")
     return name
 
 
@@ -156,25 +191,29 @@ def _text_column(features: datasets.Features) -> str | None:
     """Return the column with sentences; None if there is none, or if a column holds images."""
     if _usual(list(features), IMAGE_COLUMNS) or any(isinstance(each, datasets.Image) for each in features.values()):
         return None
-    texts = [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("string", "large_string")]
+    texts = [name for name, feature in features.items() if _is_text(feature)]
     return _usual(texts, TEXT_COLUMNS)
 
 
-def _number_columns(features: datasets.Features, label: str, where: str) -> list[str]:
-    """Return the columns of a table of rows; none if a column holds images, or if no column holds numbers.
+def _is_text(feature: Any) -> bool:
+    return getattr(feature, "dtype", "") in ("string", "large_string")
+
+
+def _row_columns(features: datasets.Features, label: str, where: str, categories: tuple[str, ...]) -> list[str]:
+    """Return the columns of a table of rows; none if a column holds images, or if none holds numbers or categories.
 
     Raises:
         UserError: beside the numbers, there is a column of another type.
     """
     others = [name for name in features if name != label]
-    numbers = [name for name in others if NUMBER.match(str(getattr(features[name], "dtype", "")))]
+    numbers = [name for name in others if name in categories or NUMBER.match(str(getattr(features[name], "dtype", "")))]
     images = [name for name in others if isinstance(features[name], datasets.Image)]
     if images or _usual(others, IMAGE_COLUMNS) or not numbers:
         return []
     if wrong := [name for name in others if name not in numbers and name.lower() not in TEXT_COLUMNS]:
         raise UserError(
-            f"column {wrong[0]!r} of {where} holds no numbers, as the columns of rows must; leave it out, or write its "
-            "values as numbers"
+            f"column {wrong[0]!r} of {where} holds no numbers; if its values are categories, name it with "
+            f"--data.categories {wrong[0]}, otherwise leave it out, or write its values as numbers"
         )
     return numbers if len(numbers) == len(others) else []
 
@@ -189,7 +228,8 @@ def _label_column(features: datasets.Features, where: str, asked: str = "") -> s
     if name is None and len(typed) == 1:
         return typed[0]
     if name is None and typed:
-        raise UserError(f"{where} has several label columns ({', '.join(typed)}); call the one to use 'label'")
+        found = f"several label columns ({', '.join(typed)})"
+        raise UserError(f"{where} has {found}; name the one to use with --data.label-column")
     if name is None:
         raise UserError(f"{where} has no labels among its columns {_list(features)}; wanted: {LAYOUT}")
     return name
@@ -237,8 +277,16 @@ def _list(features: datasets.Features) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """Return the first line of an error; all of them if they name the configurations that there are."""
     lines = str(error).splitlines()
+    if _lacks_config(error):
+        return " ".join(str(error).split()).partition(" Example of usage")[0]
     return lines[0].strip() if lines else type(error).__name__
+
+
+def _lacks_config(error: Exception) -> bool:
+    """Whether `datasets` wants the name of one of several configurations, or another name."""
+    return "Config name is missing" in str(error) or "BuilderConfig" in str(error)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def read_splits(files: Mapping[str, Path], reading: Reading) -> dict[str, Labell
     Raises:
         UserError: a file is missing, cut short or no IDX file, or the numbers of images and labels differ.
     """
-    return {role: _read_split(files[name], reading, name) for role, name in roles(files).items()}
+    return {role: _read_split(files[name], reading, name) for role, name in roles(files, reading.splits).items()}
 
 
 def _sets(folder: Path) -> dict[str, dict[str, Path]]:

@@ -23,7 +23,7 @@ BYTES_AT_ONCE = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are resized while they are read, and where labels are."""
+    """How images are resized while they are read, and where images, labels and splits are."""
 
     side: int | None = None
     """Height and width of the result in pixels; None keeps the size."""
@@ -31,16 +31,22 @@ class Reading:
     """How an image that is not square is resized to a square."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, instead of raising an error."""
+    image: str = ""
+    """Column of a table with the images or sentences; empty: it is found."""
     label: str = ""
     """Column of a table with the labels; empty: it is found."""
+    categories: tuple[str, ...] = ()
+    """Columns of a table that hold categories."""
+    splits: tuple[str, str, str] = ("", "", "")
+    """Names of the splits for train, validation and test; each empty one is found."""
 
 
 def from_array(images: object, where: str, reading: Reading | None = None) -> UInt8[Tensor, "n c h w"]:
     """Copy an array of images into one tensor.
 
     Args:
-        images: (n, h, w), (n, c, h, w) or (n, h, w, c) with 1 or 3 channels (channels first where both fit);
-            integers in 0..255, or floats in [0, 1]. An array, a tensor, or a list of arrays of one shape.
+        images: (n, h, w), (n, c, h, w) or (n, h, w, c); integers in 0..255, or floats in [0, 1]. An array, a tensor,
+            or a list of arrays of one shape. Where channels are is found as `_channels_are_last` says.
         where: what to call the images in an error, e.g. "split 'train'".
         reading: the size of the result; None keeps the size.
 
@@ -51,13 +57,10 @@ def from_array(images: object, where: str, reading: Reading | None = None) -> UI
     shape = tuple(array.shape)
     if array.ndim == 3:
         array = array[:, None]
-    elif array.ndim == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3):
+    elif array.ndim == 4 and _channels_are_last(shape):
         array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3):
-        raise UserError(
-            f"images of {where} have shape {shape}, but must be (n, h, w), (n, c, h, w) or (n, h, w, c) "
-            "with 1 or 3 channels"
-        )
+    if array.ndim != 4:
+        raise UserError(f"images of {where} have shape {shape}, but must be (n, h, w), (n, c, h, w) or (n, h, w, c)")
     if array.size == 0:
         raise UserError(f"{where} has no images: shape {shape}")
     try:
@@ -68,6 +71,20 @@ def from_array(images: object, where: str, reading: Reading | None = None) -> UI
             "them smaller first, or give a folder of images with resize"
         ) from error
     return resize(copied, reading.side, reading.fit)
+
+
+def _channels_are_last(shape: tuple[int, ...]) -> bool:
+    """Whether images of this shape are (n, h, w, c), and not (n, c, h, w).
+
+    What decides, in this order: one of the two has 1 or 3 channels; one of the two is square; one has fewer channels.
+    Channels are first if all this does not decide.
+    """
+    first, last = shape[1], shape[3]
+    if first in (1, 3) or last in (1, 3):
+        return first not in (1, 3)
+    if (shape[2] == last) != (first == shape[2]):
+        return first == shape[2]
+    return last < first
 
 
 def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stretch") -> UInt8[Tensor, "n c h2 w2"]:
@@ -102,11 +119,20 @@ def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tenso
     return images
 
 
+def must_be_converted(images: UInt8[Tensor, "n c h w"], channels: Channels) -> None:
+    """Raise a `UserError` if images that are neither grey nor colour are to be converted."""
+    if channels != "keep" and images.shape[1] not in (1, 3):
+        raise UserError(
+            f"channels is {channels!r}, but the images have {images.shape[1]} channels, and only images with 1 (grey) "
+            "or 3 (colour) can be converted; leave out --data.channels"
+        )
+
+
 def match(pieces: list[Tensor]) -> list[Tensor]:
     """Give all pieces equal channels: if one piece is RGB, convert grey ones to RGB.
 
     Raises:
-        UserError: the sizes differ.
+        UserError: the sizes or the numbers of channels differ.
     """
     sizes = list(dict.fromkeys(tuple(piece.shape[2:]) for piece in pieces))
     if len(sizes) > 1:
@@ -115,8 +141,12 @@ def match(pieces: list[Tensor]) -> list[Tensor]:
             f"images have different sizes, e.g. {h1}x{w1} and {h2}x{w2} (height x width); "
             "set resize to one side in pixels, e.g. resize=32"
         )
-    colour = any(piece.shape[1] == 3 for piece in pieces)
-    return [convert(piece, "colour") for piece in pieces] if colour else pieces
+    if any(piece.shape[1] == 3 for piece in pieces):
+        pieces = [convert(piece, "colour") for piece in pieces]
+    channels = sorted({piece.shape[1] for piece in pieces})
+    if len(channels) > 1:
+        raise UserError(f"some images have {channels[0]} channels, others {channels[1]}; give all images equal ones")
+    return pieces
 
 
 def _square(images: Tensor, fit: Fit) -> Tensor:

@@ -15,7 +15,7 @@ from ..runlog import say
 from ..space import Pixels, Space, Whitened
 from ..space.whitened import must_be_whitened
 from ..space.whitening import Whitening, fitted, keep, known
-from .images import convert, match, padded
+from .images import convert, match, must_be_converted, padded
 from .real import SLOW_VALUES, Split, statistics
 from .settings import DataSettings
 
@@ -57,6 +57,7 @@ class Images(Kind):
     def read(self, parts: dict[str, UInt8[Tensor, "n c h w"]], settings: DataSettings) -> tuple[list[Tensor], Finish]:
         """Return the images of one size, with the channels and borders of the settings."""
         pieces = match(list(parts.values()))
+        must_be_converted(pieces[0], settings.channels)
         images = [padded(convert(piece, settings.channels), settings.pad) for piece in pieces]
         if settings.whiten:
             must_be_whitened(tuple(images[0].shape[1:]))
@@ -98,7 +99,8 @@ def _fitted(pixels: Pixels, train: Split, ridge: float) -> Whitening:
 def must_have_effect(kind: Kind, settings: DataSettings, name: str) -> None:
     """Raise a `UserError` if a setting was changed that is for another kind of examples than the data `name` has."""
     usual = DataSettings()
-    for setting, noun in (*((each, "images") for each in Images.settings), ("text", "sentences")):
+    others = (("text", "sentences"), ("categories", "rows"), ("missing", "rows"))
+    for setting, noun in (*((each, "images") for each in Images.settings), *others):
         changed = getattr(settings, setting) != getattr(usual, setting)
         if changed and setting not in kind.settings:
             raise UserError(

@@ -160,7 +160,7 @@ def _whole(labels: np.ndarray, where: str) -> np.ndarray:
     if len(bad):
         raise UserError(
             f"labels of {where} are {labels.dtype}, but {len(bad)} of {len(labels)} are not whole numbers, e.g. "
-            f"{labels[bad[0]]:g} at {bad[0]}; give one class per example"
+            f"{labels[bad[0]]:g} at {bad[0]}; give one class per example (numbers to predict are not supported)"
         )
     return labels.astype(np.int64)
 

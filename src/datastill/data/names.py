@@ -1,6 +1,7 @@
 """Names of real data, and the folders with these names."""
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ class KnownSet:
 
     hub: str | None
     """Name on the Hugging Face hub; None for data that comes with scikit-learn."""
-    config: str | None = None
+    config: str = ""
     """Name of the configuration on the hub, if there are several."""
     image: str = "image"
     """Name of the column with the images."""
@@ -24,6 +25,8 @@ class KnownSet:
     """Name of the column with the labels."""
 
 
+ON_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""The names that data on the hub may have."""
 SUFFIXES = (".csv", ".parquet", ".npz")
 """The endings of files with data."""
 KNOWN = {
@@ -96,6 +99,24 @@ def not_found(name: str) -> UserError:
     root = os.environ.get(VARIABLE)
     there = [place.name for place in Path(root).iterdir() if place.is_dir()] if root and Path(root).is_dir() else []
     return UserError(f"{unknown('data', name, {*KNOWN, *there})}; {looked_for(name)}")
+
+
+def hub_name(name: str) -> KnownSet | None:
+    """Return what is known of data with a name such as owner/name, which may be on the hub; None for another name."""
+    return KnownSet(hub=name) if ON_HUB.fullmatch(name) and Path(name).suffix.lower() not in SUFFIXES else None
+
+
+def not_on_hub(name: str, hub: str, reason: str) -> UserError:
+    """Return the error for data that is not on this machine and that the hub does not give, for a reason."""
+    if name == hub:
+        return UserError(
+            f"cannot get {name!r}: there is no such folder (looked from {Path.cwd()}), and the hub does not give it "
+            f"({reason}); give the path of a folder, or owner/name of data on the hub"
+        )
+    return UserError(
+        f"cannot get {name!r}: {looked_for(name)}, and the hub does not give {hub} ({reason}); set {VARIABLE} "
+        f"to a folder that holds one called {name}, or give the path of a folder with the images"
+    )
 
 
 def looked_for(name: str) -> str:

@@ -1,7 +1,7 @@
 """The settings of real data."""
 
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import Literal, get_args
 
 import tyro
 
@@ -44,10 +44,28 @@ class DataSettings:
     """The settings of real data: its name, and how images and splits are made."""
 
     name: str = "digits"
-    """Name of the data: a known name, the name of a folder in `$DATASTILL_DATA`, or the path of a folder or
-    of one table (.csv, .parquet or .npz)."""
+    """Name of the data: a known name, the name of a folder in `$DATASTILL_DATA`, the path of a folder or
+    of one table (.csv, .parquet or .npz), or owner/name on the Hugging Face hub."""
+    config: str = ""
+    """Configuration of data on the hub, or of a folder in the hub's layout, that has several."""
+    image_column: str = ""
+    """Column of a table with the images, or with the sentences; empty: found by its type or by a usual name such as
+    image, img, text or sentence."""
     label_column: str = ""
     """Column of a table with the labels; empty: found by its type or by a usual name such as label, class or target."""
+    categories: tuple[str, ...] = ()
+    """Columns of a table of rows that hold categories: each becomes a column of 0 and 1 for each value in train, such
+    as kind=red."""
+    missing: Literal["refuse", "mean"] = "refuse"
+    """What is done with missing values of rows: refuse the table, or take the mean of the column in train."""
+    train_split: str = ""
+    """Split of the source to distil; empty: found by a usual name such as train."""
+    validation_split: str = ""
+    """Split of the source for choosing settings and iterations; empty: found by a usual name such as validation, and
+    otherwise cut off train."""
+    test_split: str = ""
+    """Split of the source for the final score; empty: found by a usual name such as test, and otherwise cut off
+    train."""
     channels: Channels = "keep"
     """Conversion of the images: none, to grey (ITU-R 601 luma), or to colour (repeating the grey channel)."""
     resize: int | None = None
@@ -100,7 +118,15 @@ class DataSettings:
     @property
     def reading(self) -> Reading:
         """The settings for reading examples and labels."""
-        return Reading(side=self.resize, fit=self.fit, skip_unreadable=self.skip_unreadable, label=self.label_column)
+        return Reading(
+            side=self.resize,
+            fit=self.fit,
+            skip_unreadable=self.skip_unreadable,
+            image=self.image_column,
+            label=self.label_column,
+            categories=self.categories,
+            splits=(self.train_split, self.validation_split, self.test_split),
+        )
 
     def named(self, name: str) -> "DataSettings":
         """Return these settings for the data called `name`; unchanged if `name` is empty."""

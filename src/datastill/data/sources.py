@@ -14,7 +14,7 @@ from . import folders, idx
 from .files import file_of, read_file
 from .given import read_given
 from .images import Reading, from_array
-from .names import KNOWN, VARIABLE, folder_of, looked_for, not_found
+from .names import KNOWN, folder_of, hub_name, not_found, not_on_hub
 from .real import RealData
 from .settings import DataSettings
 from .splits import TEST_SEED, TEST_SHARE, Labelled, assemble, stratified
@@ -36,7 +36,7 @@ def load_data(source: Any = "digits", **settings: Any) -> RealData:
         source: one of
 
             - a known name (see `KNOWN`), which is looked up in `$DATASTILL_DATA`, then on the hub (`digits` comes with
-              scikit-learn); or the name of any other folder in `$DATASTILL_DATA`;
+              scikit-learn); or the name of any other folder in `$DATASTILL_DATA`; or owner/name on the hub;
             - the path of a folder: images in a folder for each class (the rule is in `data/folders.py`); or IDX files
               (train-images-idx3-ubyte.gz and the like; FOLDER/SET names one of several sets in a folder); or
               parquet and other tables that `datasets.load_dataset` reads;
@@ -82,40 +82,51 @@ def _named(settings: DataSettings) -> dict[str, Labelled]:
             "give it again with data=, or name a folder that holds it with --data"
         )
     if name == "digits":
+        _must_be_no_table(settings, "train_split", "validation_split", "test_split")
         return _digits(reading)
     if path := file_of(name):
         return read_file(path, reading)
     folder = folder_of(name)
     if files := idx.split_files(folder) if folder else idx.named_set(Path(name)):
+        _must_be_no_table(settings)
         return idx.read_splits(files, reading)
-    known = KNOWN.get(name)
+    known = KNOWN.get(name) or hub_name(name)
     columns = (known.image, known.label) if known else None
     if folder is not None:
-        return _read_folder(folder, reading, columns)
+        return _read_folder(folder, settings, columns)
     if known is None or known.hub is None:
         raise not_found(name)
     # imported here, because `datasets` takes a second to import, and most sources do not need it
     from .huggingface import from_hub, read_tables
 
     try:
-        tables = from_hub(known.hub, known.config)
+        tables = from_hub(known.hub, settings.config or known.config)
     except ConnectionError as error:
-        raise UserError(
-            f"cannot get {name!r}: {looked_for(name)}, and the hub does not give {known.hub} ({error}); set {VARIABLE} "
-            f"to a folder that holds one called {name}, or give the path of a folder with the images"
-        ) from error
+        raise not_on_hub(name, known.hub, str(error)) from error
     return read_tables(tables, reading, columns)
 
 
-def _read_folder(folder: Path, reading: Reading, columns: tuple[str, str] | None) -> dict[str, Labelled]:
+def _read_folder(folder: Path, settings: DataSettings, columns: tuple[str, str] | None) -> dict[str, Labelled]:
+    reading = settings.reading
     if not any((folder / name).is_file() for name in folders.SAVED_FILES):
         found = folders.walk(folder)
         if folders.is_image_folder(found):
+            _must_be_no_table(settings)
             return folders.read_folder(found, reading)
         folders.require_tables(found)
     from .huggingface import from_folder, read_tables
 
-    return read_tables(from_folder(folder), reading, columns)
+    return read_tables(from_folder(folder, settings.config), reading, columns)
+
+
+def _must_be_no_table(settings: DataSettings, *more: str) -> None:
+    """Raise a `UserError` if settings for tables, or some others, were changed: they have no effect on the source."""
+    for setting in ("config", "image_column", "label_column", *more):
+        if value := getattr(settings, setting):
+            raise UserError(
+                f"{setting} is {value!r}, but has no effect: it is for tables, and {settings.name!r} is none; leave "
+                f"out --data.{setting.replace('_', '-')}"
+            )
 
 
 def _digits(reading: Reading) -> dict[str, Labelled]:

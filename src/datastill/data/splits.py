@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..rng import generator
 from .duplicates import groups, warn_of_shared
 from .kinds import IMAGES, Kind, must_have_effect
@@ -52,23 +52,41 @@ class Labelled:
     """What the examples are."""
 
 
-def roles(names: Iterable[str]) -> dict[str, str]:
+def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> dict[str, str]:
     """Return which split of the source is train, validation and test, if any; other splits are not used.
 
     A single split of another name is train. Without a test split, validation is test.
 
+    Args:
+        names: the splits of the source.
+        asked: the splits that the user names for train, validation and test; each empty one is found.
+
     Raises:
-        UserError: there is no train split.
+        UserError: there is no train split, none of a name in `asked`, or `asked` names one twice.
     """
-    names = list(names)
-    found = {role: name for role, known in ROLES.items() if (name := _first(names, known))}
+    names, given = list(names), dict(zip(ROLES, asked, strict=True))
+    _must_be_splits([name for name in asked if name], names)
+    free = [name for name in names if name not in asked]
+    found = {role: name for role, known in ROLES.items() if (name := given[role] or _first(free, known))}
     if len(names) == 1 and not found:
         found["train"] = names[0]
     if "train" not in found:
-        raise UserError(f"there is no train split among the splits {', '.join(names) or '(none)'}; name one 'train'")
-    if "validation" in found and "test" not in found:
+        raise UserError(
+            f"there is no train split among the splits {', '.join(names) or '(none)'}; name one 'train', or say which "
+            "one it is with --data.train-split"
+        )
+    if "validation" in found and "test" not in found and not given["validation"]:
         found["test"] = found.pop("validation")
     return found
+
+
+def _must_be_splits(asked: list[str], names: list[str]) -> None:
+    """Raise a `UserError` unless the source has the splits that the user asks for, each once."""
+    for name in asked:
+        if name not in names:
+            raise unknown("split", name, names)
+        if asked.count(name) > 1:
+            raise UserError(f"the split {name!r} is named twice; train, validation and test must be different splits")
 
 
 def _first(names: list[str], known: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import UserError, counted
 from ..storage.records import list_of, text
 from .base import MOST_VALUES, Scaled, Space
+from .categories import column_name, one_hot, split_name
 
 SHOWN = 3.0
 """The normalised value of a row that is shown white in a picture; its negative is shown black."""
@@ -119,13 +120,28 @@ class Vectors(Scaled):
 
     def _array(self, values: Any) -> Any:
         if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a data frame of pandas or polars
-            if missing := [name for name in self.columns if name not in list(values.columns)]:
-                raise UserError(f"the table lacks the column {missing[0]!r} of the set")
-            values = values[list(self.columns)].to_numpy()
+            values = self._of_frame(values)
         try:
             return values if isinstance(values, Tensor) else np.asarray(values, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.nouns} must be numbers: {str(error).splitlines()[0]}") from error
+
+    def _of_frame(self, frame: Any) -> Any:
+        """Return the columns of a data frame; a column of categories gives its columns of 0 and 1."""
+        there = list(frame.columns)
+        made = {name: split_name(name, there) for name in self.columns if name not in there}
+        if missing := [name for name, parts in made.items() if parts is None]:
+            raise UserError(f"the table lacks the column {missing[0]!r} of the set")
+        if not made:
+            return frame[list(self.columns)].to_numpy()
+        values: dict[str, list[str]] = {}
+        for column, value in filter(None, made.values()):
+            values.setdefault(column, []).append(value)
+        found: dict[str, Any] = {name: np.asarray(frame[name]) for name in self.columns if name in there}
+        for column, known in values.items():
+            each = one_hot(np.asarray(frame[column]), known, f"column {column!r}")
+            found |= {column_name(column, value): each[:, i] for i, value in enumerate(known)}
+        return np.stack([found[name] for name in self.columns], axis=1)
 
 
 def scale_words(low: float, high: float, part: str) -> str:
