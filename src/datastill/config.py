@@ -30,7 +30,7 @@ class Config:
     """The real data."""
     network: str = "mlp"
     """Architecture to train on the synthetic examples: a name (datastill list networks) such as lenet or
-    convnet(depth=2), or your own code as module:callable."""
+    convnet(depth=2), or your own code as module:callable. Dropout is off."""
     start: Annotated[Start, START] = field(default_factory=Random)
     """Initial weights that the set is made for:
     - random(xavier): a fresh draw of an initialiser (datastill list initialisers) for each network.

@@ -83,6 +83,8 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     data = (data or load_data(config.data)).to(device)
     asked, config = config, replace(config, method=config.method.fitted(data))
     network = build(config.network, shape=data.shape, classes=data.classes).to(device)
+    if network.drops:
+        say(f"the network {config.network} has dropout, which is off here and in every use of the set")
     config.objective.check(data.class_names)
     earlier = earlier_set(config, data)
     if not resume:

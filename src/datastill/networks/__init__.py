@@ -67,7 +67,7 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     Args:
         spec: a name of `NETWORKS` or ``module:callable``, with optional arguments in brackets:
             ``"convnet(depth=2,norm=none)"``, ``"my_networks:tiny(width=32)"``. The callable returns an `nn.Module`;
-            `shape` and `classes` are passed to it as keywords if it has parameters of these names.
+            `shape` and `classes` are passed to it if it has parameters of these names, or takes any keyword.
         shape: the shape of an example, e.g. (channels, height, width) of an image.
         classes: number of classes.
         trust: False if `spec` was read from a file: then no module is imported and no weights file is opened; see
@@ -87,7 +87,7 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
             f"network {name!r} takes images (channels, height, width), not examples of shape {shape}; take 'mlp', or "
             "'textcnn' for sentences"
         )
-    factory = functools.partial(make, **_arguments(make, name, arguments, {"shape": shape, "classes": classes}))
+    factory = _factory(make, name, arguments, {"shape": shape, "classes": classes})
     if name in NETWORKS:
         _must_be_bounded(spec, factory, arguments)
     ours = (make, spec, shape, classes) if name in NETWORKS and not weights_file(spec) else None
@@ -119,10 +119,10 @@ def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Map
         )
 
 
-def _arguments(
+def _factory(
     make: Callable[..., nn.Module], name: str, given: dict[str, Value], from_data: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the arguments for a network's maker: those in brackets, and `from_data` as far as it accepts them."""
+) -> Callable[[], nn.Module]:
+    """Return a network's maker with its arguments: those in brackets, and `from_data` as far as it accepts them."""
     try:
         accepted = inspect.signature(make).parameters
     except (ValueError, TypeError) as error:
@@ -132,7 +132,24 @@ def _arguments(
     for key in given:
         if key in from_data or (key not in free and not takes_all):
             raise unknown(f"argument of network {name!r}:", key, free)
-    return {key: value for key, value in from_data.items() if takes_all or key in accepted} | given
+    wanted = {key: value for key, value in from_data.items() if key in accepted}
+    if takes_all and not _refuses(make, from_data | given):
+        wanted = from_data
+    wanted = wanted | given
+    places = [key for key, each in accepted.items() if each.kind is inspect.Parameter.POSITIONAL_ONLY and key in wanted]
+    return functools.partial(make, *(wanted.pop(key) for key in places), **wanted)
+
+
+def _refuses(make: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> bool:
+    """Whether a maker that takes any keyword hands these on to a class that does not, as those of torchvision do."""
+    try:
+        with seeded(0):
+            make(**arguments)
+    except TypeError as error:
+        return "keyword argument" in str(error)
+    except Exception:  # what cannot be made is refused, with its reason, where the network is made
+        return False
+    return False
 
 
 MAX_PRODUCT = 65_536

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..errors import UserError
 from ..modes import usual_modes
@@ -128,6 +129,11 @@ class Network:
                 f"network {self.name!r} cannot be computed in {str(self.dtype).removeprefix('torch.')}: "
                 f"{one_line(error)}; take --engine.precision float32"
             ) from error
+
+    @property
+    def drops(self) -> bool:
+        """Whether the module has dropout, which is off here."""
+        return any(isinstance(each, _DropoutNd) and each.p > 0 for each in self.module.modules())
 
     @property
     def frozen(self) -> dict[str, Tensor]:

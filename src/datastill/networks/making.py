@@ -27,7 +27,9 @@ def make(factory: Factory, shape: tuple[int, ...], name: str) -> nn.Module:
     except Exception as error:  # a user's code can raise anything
         if out_of_memory(error):
             raise
-        raise UserError(f"network {name!r} cannot be made: {one_line(error)}") from error
+        lacks = isinstance(error, TypeError) and " missing " in str(error)
+        fix = "; give them in brackets, as in NAME(argument=value)" if lacks else ""
+        raise UserError(f"network {name!r} cannot be made: {one_line(error)}{fix}") from error
     if not isinstance(module, nn.Module):
         raise UserError(f"network {name!r} cannot be made: its type is {type(module).__name__}, not torch.nn.Module")
     module = _plain(module, name)
