@@ -46,8 +46,12 @@ def collect(results: Path, to: Path) -> Path:
         The file written.
 
     Raises:
-        UserError: there is no result in the folder, or the page cannot be written.
+        UserError: there is no result in the folder, the file is called like a web page, or it cannot be written.
     """
+    if to.suffix.lower() in (".html", ".htm"):
+        raise UserError(
+            f"{to} is called like a web page, but results are written as Markdown; give a name such as results.md"
+        )
     sets = {path: DistilledSet.load(path) for path in sorted(results.glob(f"*/{NAME}"))}
     sections = sorted(results.glob("*/section.md"), key=_order)
     if not sets and not sections:
