@@ -17,6 +17,7 @@ from datastill.evaluation import hardware
 from datastill.heap import keep_freed_memory
 from datastill.storage.files import write_json
 
+from .large import large
 from .memory import memory
 from .peers import peers
 from .processes import processes
@@ -30,7 +31,9 @@ def main(words: list[str] | None = None) -> None:
     if words is None:  # the process is ours, as in the command line
         keep_freed_memory()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"parts to measure (default: all but peers): {', '.join(PART)}")
+    parser.add_argument(
+        "parts", nargs="*", help=f"parts to measure (default: all but large and peers): {', '.join(PART)}"
+    )
     asked = parser.parse_args(words).parts
     if wrong := [part for part in asked if part not in PART]:
         parser.error(f"there is no part {wrong[0]!r}; take some of: {', '.join(PART)}")
@@ -85,6 +88,13 @@ def shared(_device: torch.device, _rate: float) -> list[dict]:
     return rows
 
 
+def a_million(_device: torch.device, _rate: float) -> list[dict]:
+    """Measure a million images on disk, and in memory."""
+    rows, table = large()
+    out.print(table)
+    return rows
+
+
 def others(device: torch.device, _: float) -> list[dict]:
     """Measure a truncated unroll with the library and with `higher`."""
     rows, table = peers(device)
@@ -98,10 +108,11 @@ PART = {
     "batched": four_networks,
     "memory": peaks,
     "processes": shared,
+    "large": a_million,
     "peers": others,
 }
-ASKED_ONLY = ("peers",)
-"""Parts that need what is not installed with the library; they are measured only if they are named."""
+ASKED_ONLY = ("large", "peers")
+"""Parts that are measured only if they are named: they need 6 GB of disk, or what is not installed with the library."""
 
 if __name__ == "__main__":
     main()

@@ -191,8 +191,19 @@ class ProgressLine:
     INTERVAL = 10.0
     IN_NOTEBOOK = 0.5
 
-    def __init__(self, what: str, *, total: int, done: int = 0, unit: str = "iteration", quiet: bool = False) -> None:
-        self.what, self.total, self.unit, self.quiet = printable(what), total, unit, quiet or not _prints()
+    def __init__(
+        self,
+        what: str,
+        *,
+        total: int,
+        done: int = 0,
+        unit: str = "iteration",
+        quiet: bool = False,
+        any_rank: bool = False,
+    ) -> None:
+        """Show nothing yet; of several processes only the first one shows progress, or each with `any_rank`."""
+        self.what, self.total, self.unit = printable(what), total, unit
+        self.quiet = quiet or _silent.get() or not (any_rank or _prints())
         self._done = self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None

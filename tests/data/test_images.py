@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from datastill.data.arrays import from_array
 from datastill.data.decoding import decode
-from datastill.data.images import Reading, convert, from_array, match, must_be_converted, resize
+from datastill.data.images import Reading, convert, match, must_be_converted, resize
 from datastill.errors import UserError
 
 DRAW = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Reads encoded images and image files into one uint8 tensor, with limited memory.
+"""Reads encoded images and image files into one uint8 tensor or file, with limited memory.
 
 Only formats in `FORMATS` are opened, whatever the name of a file, and only images of at most `MAX_PIXELS` pixels. If
 images are resized, an image above `SHRINK_ABOVE` pixels is made smaller as soon as it is read. Only one image above
@@ -6,14 +6,18 @@ images are resized, an image above `SHRINK_ABOVE` pixels is made smaller as soon
 largest image, and 200 MiB in each of at most eight threads.
 """
 
+import contextlib
+import math
 import os
 import stat
 import threading
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO, cast
@@ -27,6 +31,7 @@ from ..errors import UserError
 from ..runlog import say
 from .images import BYTES_AT_ONCE, Reading, match, resize
 from .labels import shown
+from .pixel_cache import Decoded, Piece, belongs_on_disk, from_cache, key_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """The formats that are opened, recognised by their content. Only the first frame of an animation is read."""
@@ -58,30 +63,24 @@ SMALL_BYTES = 2**14
 MAX_LISTED = 10
 """Largest number of unreadable images that a message lists."""
 
+Items = Sequence[bytes | str | Image.Image]
+"""Bytes of image files, paths, or PIL images."""
+
 _alone = threading.Lock()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Decoded:
-    """The result of reading images."""
-
-    images: Tensor
-    """Pixels (n, c, h, w), 0..255: grey if all images are grey, else RGB."""
-    kept: np.ndarray
-    """The index of each image among the items, ascending; indices of skipped items are missing."""
 
 
 @dataclass(kw_only=True, eq=False)
 class _Piece:
     """The images that one task has read."""
 
+    done: int
     images: list[Tensor] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
 
-def decode(items: Sequence[bytes | str | Image.Image], where: str, reading: Reading | None = None) -> Decoded:
-    """Read encoded images, image files or PIL images into one tensor.
+def decode(items: Items, where: str, reading: Reading | None = None) -> Decoded:
+    """Read encoded images, image files or PIL images into one tensor, or into a file if they belong on disk.
 
     Args:
         items: bytes of image files, paths, or PIL images. Palettes, alpha and other colour spaces become RGB; 16-bit
@@ -95,26 +94,69 @@ def decode(items: Sequence[bytes | str | Image.Image], where: str, reading: Read
     """
     if not len(items):
         raise UserError(f"{where} has no images")
-    reading = reading or Reading()
-    with warnings.catch_warnings(), ThreadPoolExecutor(_threads(items)) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        starts = range(0, len(items), IMAGES_PER_TASK)
-        pieces = list(pool.map(lambda start: _read_piece(items, start, reading, where), starts))
-    _report_unreadable([line for piece in pieces for line in piece.unreadable], len(items), where, reading)
+    reading, count = reading or Reading(), len(items)
+    each = _bytes_of(items, reading)
+    if each and belongs_on_disk(reading, count, each):
+        key = key_of(reading, count, map(_mark, _each(items)))
+        return from_cache(where, key, count, each, partial(_pieces, items, where, reading))
+    pieces = list(_pieces(items, where, reading))
     kept = np.array([i for piece in pieces for i in piece.kept], dtype=np.int64)
-    return Decoded(images=torch.cat(match([images for piece in pieces for images in piece.images])), kept=kept)
+    return Decoded(images=torch.cat(match([piece.images for piece in pieces if piece.images is not None])), kept=kept)
 
 
-def _threads(items: Sequence[bytes | str | Image.Image]) -> int:
+def _bytes_of(items: Items, reading: Reading) -> int:
+    """Return the bytes of the pixels of the first image, as it is kept; 0 if it cannot be read."""
+    try:
+        shape = _read(items[0], reading.side).shape
+    except Exception:  # reading all images says what is wrong, or skips it
+        return 0
+    pixels = math.prod(shape[:2]) if reading.side is None else reading.side**2
+    return pixels * math.prod(shape[2:])
+
+
+def _each(items: Items) -> Iterator[bytes | str | Image.Image]:
+    for start in range(0, len(items), IMAGES_PER_TASK):
+        yield from items[start : start + IMAGES_PER_TASK]
+
+
+def _mark(item: bytes | str | Image.Image) -> bytes:
+    """Return what distinguishes an image from others: its contents, or path, size and time of a file."""
+    if isinstance(item, bytes):
+        return len(item).to_bytes(8) + item
+    if isinstance(item, Image.Image):
+        return repr((item.mode, item.size)).encode() + item.tobytes()
+    with contextlib.suppress(OSError):
+        found = Path(item).stat()
+        return repr((item, found.st_size, found.st_mtime_ns)).encode()
+    return item.encode("utf-8", "surrogateescape")
+
+
+def _pieces(items: Items, where: str, reading: Reading) -> Iterator[Piece]:
+    """Read all images in order; at the end, raise a `UserError` or say so if some cannot be read."""
+    threads, unreadable = _threads(items), []
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        waiting: deque[Future[_Piece]] = deque()
+        for start in (*range(0, len(items), IMAGES_PER_TASK), *[None] * threads):
+            if start is not None:
+                waiting.append(pool.submit(_read_piece, items, start, reading, where))
+            if waiting and (len(waiting) > threads or start is None):
+                piece = waiting.popleft().result()
+                unreadable += piece.unreadable
+                yield Piece(images=piece.images[0] if piece.images else None, done=piece.done, kept=piece.kept)
+    _report_unreadable(unreadable, len(items), where, reading)
+
+
+def _threads(items: Items) -> int:
     """One thread for small encoded images: Python's lock is then held most of the time, and waiting for it costs."""
     small = all(isinstance(item, bytes) and len(item) < SMALL_BYTES for item in items[:IMAGES_PER_TASK])
     return 1 if small else min(8, os.cpu_count() or 1)
 
 
-def _read_piece(items: Sequence[bytes | str | Image.Image], start: int, reading: Reading, where: str) -> _Piece:
-    piece, batch, held = _Piece(), [], 0
-    for i in range(start, min(start + IMAGES_PER_TASK, len(items))):
-        item = items[i]
+def _read_piece(items: Items, start: int, reading: Reading, where: str) -> _Piece:
+    some = items[start : start + IMAGES_PER_TASK]
+    piece, batch, held = _Piece(done=start + len(some)), [], 0
+    for i, item in enumerate(some, start):
         name = shown(item) if isinstance(item, str) else f"image {i} of {where}"
         try:
             batch.append(_read(item, reading.side))

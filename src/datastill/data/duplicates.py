@@ -8,18 +8,20 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from .real import Split
+from .on_disk import OnDisk
+from .real import PIECE, Split
 
 
-def first_of(images: Shaped[Tensor, "n *shape"]) -> Int64[Tensor, " n"]:
+def first_of(images: Shaped[Tensor, "n *shape"] | OnDisk) -> Int64[Tensor, " n"]:
     """Return, for each image, the index of the first image with equal pixels."""
     seen: dict[bytes, int] = {}
     return torch.tensor([seen.setdefault(digest, i) for i, digest in enumerate(digests(images))])
 
 
-def digests(images: Shaped[Tensor, "n *shape"]) -> list[bytes]:
+def digests(images: Shaped[Tensor, "n *shape"] | OnDisk) -> list[bytes]:
     """Return a digest of the pixels of each image."""
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.cpu().numpy()]
+    pieces = (piece.cpu().numpy() for piece in images.split(PIECE))
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for piece in pieces for image in piece]
 
 
 def groups(split: Split, least: int) -> Int64[Tensor, " n"]:

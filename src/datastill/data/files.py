@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .images import Reading, from_array
+from .arrays import from_array
+from .images import Reading
 from .labels import check_labels
 from .names import SUFFIXES
 from .rows import kind_of
@@ -17,6 +18,8 @@ from .splits import ROLES, Labelled, role_of, roles
 
 EXAMPLES = ("x", "inputs", "images", "rows", "signals", "sentences", "data")
 """The names of arrays of examples, in upper or lower case."""
+LARGE_BYTES = 2**26
+"""Arrays of more bytes in an npz file that is not compressed are memory-mapped."""
 LABELS = ("y", "labels", "label", "targets", "target")
 """The names of arrays of labels."""
 
@@ -47,13 +50,36 @@ def arrays_in(path: Path) -> dict[str, np.ndarray]:
         UserError: the file cannot be read, or holds Python objects.
     """
     try:
+        mapped = _mapped(path)
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: mapped[name] if name in mapped else archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if "Object arrays" in reason:
             reason = "they hold Python objects; write numbers or texts, and signals of one length as one array"
         raise UserError(f"cannot read the arrays in {str(path)!r}: {reason}") from error
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """Return the large arrays of an npz file that is not compressed, memory-mapped, by name."""
+    with zipfile.ZipFile(path) as archive:
+        large = [each for each in archive.infolist() if each.file_size >= LARGE_BYTES and each.filename[-4:] == ".npy"]
+        stored = [each for each in large if each.compress_type == zipfile.ZIP_STORED]
+    return {each.filename[:-4]: _mapped_array(path, each.header_offset) for each in stored}
+
+
+def _mapped_array(path: Path, start: int) -> np.ndarray:
+    """Return the array that is stored in a zip file as the member whose header is at `start`."""
+    with path.open("rb") as file:
+        file.seek(start)
+        sizes = file.read(30)[26:]  # of the name and of an extra field, between the header and the array
+        file.seek(int.from_bytes(sizes[:2], "little") + int.from_bytes(sizes[2:], "little"), 1)
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = header(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading) -> dict[str, Labelled]:

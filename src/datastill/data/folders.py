@@ -144,7 +144,7 @@ def class_folders(path: Path) -> tuple[UInt8[Tensor, "n c h w"], list[str]]:
     Raises:
         UserError: there are no folders with images, or an image cannot be read.
     """
-    found = _read_split(walk(path).root.classes(), Reading(), path.name)
+    found = _read_split(walk(path).root.classes(), Reading(store="memory"), path.name)
     return found.examples, [str(label) for label in found.labels]
 
 

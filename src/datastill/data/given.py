@@ -10,9 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from .arrays import from_array, tensor_of
 from .decoding import decode
-from .images import Reading, from_array, match
+from .images import Reading, match
 from .labels import check_labels
+from .on_disk import OnDisk
 from .sentences import SENTENCES
 from .splits import Labelled, roles
 
@@ -114,7 +116,7 @@ def _in_order(items: Any) -> Iterator[Any]:
     return islice(items, MAX_ITEMS + 1)
 
 
-def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor, Any]:
+def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor | OnDisk, Any]:
     """Return the images as one tensor, and their indices: unreadable images may be skipped."""
     if all(isinstance(image, Image.Image) for image in images):
         decoded = decode(images, where, reading)
@@ -122,4 +124,4 @@ def _stack(images: list[Any], where: str, reading: Reading) -> tuple[Tensor, Any
     arrays = [np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image) for image in images]
     if len({array.shape for array in arrays}) == 1:
         return from_array(np.stack(arrays), where, reading), slice(None)
-    return torch.cat(match([from_array(array[None], where, reading) for array in arrays])), slice(None)
+    return torch.cat(match([tensor_of(array[None], where, reading) for array in arrays])), slice(None)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,12 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor
 
 from ..errors import UserError, unknown
+from .arrays import from_array
 from .decoding import decode
 from .folders import SAVED_FILES
-from .images import Reading, from_array
+from .images import Reading
 from .labels import check_labels
+from .on_disk import OnDisk
 from .rows import Rows
 from .sentences import SENTENCES
 from .splits import Labelled, roles
@@ -29,6 +31,9 @@ IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", 
 
 TEXT_COLUMNS = ("text", "sentence", "question", "content", "review", "title")
 """Usual names of the column with sentences, the most usual first; it is used if no column holds images."""
+
+LARGE_BYTES = 2**28
+"""A larger file in parquet format is memory-mapped, from a copy that the `datasets` library keeps."""
 
 NUMBER = re.compile(r"(u?int|float|bool)\d*$")
 """The types of columns of numbers."""
@@ -79,7 +84,11 @@ def table_in(path: Path) -> datasets.Dataset:
 
     read = pyarrow.csv.read_csv if path.suffix.lower() == ".csv" else pyarrow.parquet.read_table
     try:
-        found = datasets.Dataset(datasets.table.InMemoryTable(read(str(path))))
+        if path.suffix.lower() == ".parquet" and path.stat().st_size > LARGE_BYTES:
+            with _no_progress_bars(), _cache() as where:
+                found = datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train", **where)
+        else:
+            found = datasets.Dataset(datasets.table.InMemoryTable(read(str(path))))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot read the table {str(path)!r}: {_first_line(error)}") from error
     if not len(found):
@@ -235,20 +244,37 @@ def _label_column(features: datasets.Features, where: str, asked: str = "") -> s
     return name
 
 
-def _images(table: datasets.Dataset, column: str, reading: Reading, where: str) -> tuple[Tensor, Any]:
+def _images(table: datasets.Dataset, column: str, reading: Reading, where: str) -> tuple[Tensor | OnDisk, Any]:
     """Return the images and the indices of their rows."""
     feature = table.features[column]
     kind = getattr(feature, "dtype", "")
     if isinstance(feature, datasets.Image | dict) or kind in ("binary", "large_binary"):
-        cells = _arrow(table, column).to_pylist()
-        items: list[Any] = [cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell for cell in cells]
-        if None in items:
-            raise UserError(f"image {items.index(None)} of {where} is missing; leave that row out")
-        decoded = decode(items, where, reading)
+        decoded = decode(_Cells(_arrow(table, column), where), where, reading)
         return decoded.images, decoded.kept
     if kind in ("string", "large_string"):
         raise UserError(f"column {column!r} of {where} holds text, not images; cast it to datasets.Image()")
     return from_array(table.select_columns([column]).with_format("numpy")[:][column], where, reading), slice(None)
+
+
+class _Cells(Sequence[Any]):
+    """The encoded images of a column, as bytes or paths; they stay in the table until they are asked for."""
+
+    def __init__(self, cells: pa.ChunkedArray, where: str) -> None:
+        self._cells, self._where = cells, where
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, which: int | slice) -> Any:
+        """Return an image, or those in a slice."""
+        if not isinstance(which, slice):
+            return self[which : which + 1][0]
+        start, stop, _ = which.indices(len(self))
+        cells = self._cells.slice(start, stop - start).to_pylist()
+        items = [cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell for cell in cells]
+        if None in items:
+            raise UserError(f"image {start + items.index(None)} of {self._where} is missing; leave that row out")
+        return items
 
 
 def _labels(table: datasets.Dataset, column: str, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ..errors import UserError
-from .images import Reading, from_array
+from .arrays import from_array
+from .images import Reading
 from .labels import check_labels
 from .splits import Labelled, role_of, roles
 

@@ -1,19 +1,22 @@
-"""Checks, crops, resizes, converts and pads images as uint8 tensors."""
+"""Crops, resizes, converts and pads images as uint8 tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ..errors import UserError
+from .on_disk import OnDisk
 
 Channels = Literal["keep", "grey", "colour"]
 
 Fit = Literal["stretch", "crop", "pad"]
+
+Store = Literal["auto", "memory", "disk"]
 
 TIE = 1e-6
 """Grey levels added before rounding: a value halfway between two levels is then rounded up on every processor."""
@@ -39,52 +42,8 @@ class Reading:
     """Columns of a table that hold categories."""
     splits: tuple[str, str, str] = ("", "", "")
     """Names of the splits for train, validation and test; each empty one is found."""
-
-
-def from_array(images: object, where: str, reading: Reading | None = None) -> UInt8[Tensor, "n c h w"]:
-    """Copy an array of images into one tensor.
-
-    Args:
-        images: (n, h, w), (n, c, h, w) or (n, h, w, c); integers in 0..255, or floats in [0, 1]. An array, a tensor,
-            or a list of arrays of one shape. Where channels are is found as `_channels_are_last` says.
-        where: what to call the images in an error, e.g. "split 'train'".
-        reading: the size of the result; None keeps the size.
-
-    Raises:
-        UserError: the images have another shape, type or range of values.
-    """
-    array, reading = _as_numpy(images, where), reading or Reading()
-    shape = tuple(array.shape)
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and _channels_are_last(shape):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4:
-        raise UserError(f"images of {where} have shape {shape}, but must be (n, h, w), (n, c, h, w) or (n, h, w, c)")
-    if array.size == 0:
-        raise UserError(f"{where} has no images: shape {shape}")
-    try:
-        copied = torch.from_numpy(np.array(_to_bytes(array, where), order="C"))  # torch has no negative strides
-    except MemoryError as error:
-        raise UserError(
-            f"images of {where} take {array.size / 2**30:.3g} GiB of memory, which this machine does not give; make "
-            "them smaller first, or give a folder of images with resize"
-        ) from error
-    return resize(copied, reading.side, reading.fit)
-
-
-def _channels_are_last(shape: tuple[int, ...]) -> bool:
-    """Whether images of this shape are (n, h, w, c), and not (n, c, h, w).
-
-    What decides, in this order: one of the two has 1 or 3 channels; one of the two is square; one has fewer channels.
-    Channels are first if all this does not decide.
-    """
-    first, last = shape[1], shape[3]
-    if first in (1, 3) or last in (1, 3):
-        return first not in (1, 3)
-    if (shape[2] == last) != (first == shape[2]):
-        return first == shape[2]
-    return last < first
+    store: Store = "auto"
+    """Whether the pixels are in memory or in a file that is memory-mapped; see `DataSettings.store`."""
 
 
 def resize(images: UInt8[Tensor, "n c h w"], side: int | None, fit: Fit = "stretch") -> UInt8[Tensor, "n c h2 w2"]:
@@ -119,7 +78,7 @@ def convert(images: UInt8[Tensor, "n c h w"], channels: Channels) -> UInt8[Tenso
     return images
 
 
-def must_be_converted(images: UInt8[Tensor, "n c h w"], channels: Channels) -> None:
+def must_be_converted(images: UInt8[Tensor, "n c h w"] | OnDisk, channels: Channels) -> None:
     """Raise a `UserError` if images that are neither grey nor colour are to be converted."""
     if channels != "keep" and images.shape[1] not in (1, 3):
         raise UserError(
@@ -134,6 +93,16 @@ def match(pieces: list[Tensor]) -> list[Tensor]:
     Raises:
         UserError: the sizes or the numbers of channels differ.
     """
+    channels = common_channels(pieces)
+    return [convert(piece, channels) for piece in pieces]
+
+
+def common_channels(pieces: Sequence[Tensor | OnDisk]) -> Channels:
+    """Return the conversion that gives all pieces equal channels: to colour, if one of them is RGB.
+
+    Raises:
+        UserError: the sizes or the numbers of channels differ.
+    """
     sizes = list(dict.fromkeys(tuple(piece.shape[2:]) for piece in pieces))
     if len(sizes) > 1:
         (h1, w1), (h2, w2) = sizes[:2]
@@ -141,12 +110,11 @@ def match(pieces: list[Tensor]) -> list[Tensor]:
             f"images have different sizes, e.g. {h1}x{w1} and {h2}x{w2} (height x width); "
             "set resize to one side in pixels, e.g. resize=32"
         )
-    if any(piece.shape[1] == 3 for piece in pieces):
-        pieces = [convert(piece, "colour") for piece in pieces]
-    channels = sorted({piece.shape[1] for piece in pieces})
+    colour = any(piece.shape[1] == 3 for piece in pieces)
+    channels = sorted({3 if colour and piece.shape[1] == 1 else piece.shape[1] for piece in pieces})
     if len(channels) > 1:
         raise UserError(f"some images have {channels[0]} channels, others {channels[1]}; give all images equal ones")
-    return pieces
+    return "colour" if colour else "keep"
 
 
 def _square(images: Tensor, fit: Fit) -> Tensor:
@@ -164,31 +132,6 @@ def _square(images: Tensor, fit: Fit) -> Tensor:
 def _pieces(images: Tensor) -> tuple[Tensor, ...]:
     """Split images into pieces of at most `BYTES_AT_ONCE` bytes, so that copies as floats stay small."""
     return images.split(max(BYTES_AT_ONCE // images[0].numel(), 1))
-
-
-def _as_numpy(images: object, where: str) -> np.ndarray:
-    try:
-        if not isinstance(images, Tensor):
-            return np.asarray(images)
-        images = images.detach().cpu()
-        return (images.float() if images.is_floating_point() else images).numpy()  # NumPy has no bfloat16
-    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"images of {where} are no array of numbers ({reason}); give one array (n, h, w, c)") from error
-
-
-def _to_bytes(array: np.ndarray, where: str) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind == "f":
-        levels, unit = np.rint(array * array.dtype.type(255)), "floats must be in [0, 1] (before any normalisation)"
-    elif array.dtype.kind in "iu":
-        levels, unit = array, "integers must be in 0..255"
-    else:
-        raise UserError(f"images of {where} are {array.dtype}, but must be uint8, or floats in [0, 1]")
-    if not (levels.min() >= 0 and levels.max() <= 255):  # false for NaN too
-        raise UserError(f"images of {where} have values from {array.min():g} to {array.max():g}, but {unit}")
-    return levels.astype(np.uint8)
 
 
 def _luma(images: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 1 h w"]:

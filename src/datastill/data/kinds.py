@@ -1,7 +1,7 @@
 """The kinds of examples that a source can hold, and how they become tensors of three splits with a space."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,12 +15,10 @@ from ..runlog import say
 from ..space import Pixels, Space, Whitened
 from ..space.whitened import must_be_whitened
 from ..space.whitening import Whitening, fitted, keep, known
-from .images import convert, match, must_be_converted, padded
-from .real import SLOW_VALUES, Split, statistics
+from .images import Channels, common_channels, convert, must_be_converted, padded
+from .on_disk import OnDisk
+from .real import PIECE, SLOW_VALUES, Split, statistics
 from .settings import DataSettings
-
-PIECE = 1000
-"""Images that are whitened at once."""
 
 Splits = dict[str, Split]
 Finish = Callable[[Splits], tuple[Splits, Space]]
@@ -37,7 +35,7 @@ class Kind(abc.ABC):
     """The settings of data that are for this kind alone."""
 
     @abc.abstractmethod
-    def read(self, parts: dict[str, Any], settings: DataSettings) -> tuple[list[Tensor], Finish]:
+    def read(self, parts: dict[str, Any], settings: DataSettings) -> tuple[Sequence[Tensor | OnDisk], Finish]:
         """Return the examples of each split as a tensor, and how the splits are finished once they are cut.
 
         Identical examples have identical values in the tensors.
@@ -52,19 +50,28 @@ class Images(Kind):
     """Images, as tensors (n, c, h, w) of bytes."""
 
     noun = "image"
-    settings = ("channels", "resize", "fit", "pad", "whiten", "skip_unreadable")
+    settings = ("channels", "resize", "fit", "pad", "whiten", "skip_unreadable", "store")
 
-    def read(self, parts: dict[str, UInt8[Tensor, "n c h w"]], settings: DataSettings) -> tuple[list[Tensor], Finish]:
+    def read(
+        self, parts: dict[str, UInt8[Tensor, "n c h w"] | OnDisk], settings: DataSettings
+    ) -> tuple[Sequence[Tensor | OnDisk], Finish]:
         """Return the images of one size, with the channels and borders of the settings."""
-        pieces = match(list(parts.values()))
+        pieces = list(parts.values())
+        common = common_channels(pieces)
         must_be_converted(pieces[0], settings.channels)
-        images = [padded(convert(piece, settings.channels), settings.pad) for piece in pieces]
+        channels = common if settings.channels == "keep" else settings.channels
+        change = partial(_prepared, channels=channels, margin=settings.pad)
+        images = [piece.changed(change) if isinstance(piece, OnDisk) else change(piece) for piece in pieces]
         if settings.whiten:
             must_be_whitened(tuple(images[0].shape[1:]))
         return images, partial(_with_pixels, whiten=settings.whiten)
 
 
 IMAGES = Images()
+
+
+def _prepared(images: UInt8[Tensor, "n c h w"], channels: Channels, margin: int) -> UInt8[Tensor, "n d h2 w2"]:
+    return padded(convert(images, channels), margin)
 
 
 def _with_pixels(splits: Splits, whiten: float) -> tuple[Splits, Space]:

@@ -14,10 +14,13 @@ from ..errors import UserError, at_least
 from ..parts import reduced
 from ..runlog import say
 from ..space import Space
+from .on_disk import OnDisk
 from .settings import DataSettings
 
 Relabelling = Callable[[Int64[Tensor, "*shape"]], Int64[Tensor, "*shape"]]
 """A function of true labels that returns other ones."""
+PIECE = 1000
+"""Images that are read at once where all of them are looked at."""
 SLOW_VALUES = 1000
 """Values of an image above which its principal coordinates take seconds."""
 
@@ -26,8 +29,9 @@ SLOW_VALUES = 1000
 class Split:
     """Images and their labels, in the order of the source."""
 
-    images: Shaped[Tensor, "n *shape"]
-    """Pixels, uint8 in 0..255, of shape (n, channels, height, width); or rows, float32 of shape (n, columns)."""
+    images: Shaped[Tensor, "n *shape"] | OnDisk
+    """Pixels, uint8 in 0..255, of shape (n, channels, height, width), in memory or on disk; or rows, float32 of shape
+    (n, columns)."""
     labels: Int64[Tensor, " n"]
     """Classes, 0..K-1."""
 
@@ -36,7 +40,17 @@ class Split:
 
     def take(self, index: Int64[Tensor, " m"]) -> "Split":
         """Return the images and labels at these indices."""
-        return Split(images=self.images[index], labels=self.labels[index])
+        images = self.images.only(index) if isinstance(self.images, OnDisk) else self.images[index]
+        return Split(images=images, labels=self.labels[index])
+
+    @property
+    def tensor(self) -> Shaped[Tensor, "n *shape"]:
+        """All images as one tensor, which is read if they are on disk.
+
+        Raises:
+            UserError: it does not fit in the memory that is free.
+        """
+        return self.images[:]
 
     def relabelled(self, wanted: Relabelling) -> "Split":
         """Return the split with other labels: `wanted` is a function of the true ones."""
@@ -52,7 +66,7 @@ class Split:
     def sha256(self) -> str:
         """SHA-256 of the images' shape, the pixels and the labels, in the order of the source."""
         content = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        for values in (self.images, self.labels):
+        for values in (*self.images.split(PIECE), self.labels):
             content.update(values.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
@@ -232,18 +246,24 @@ class RealData:
         return tuple(np.flatnonzero(labels == label) for label in range(self.classes))
 
 
-def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+def statistics(images: UInt8[Tensor, "n c h w"] | OnDisk) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """Compute the mean and standard deviation of each channel, for pixels in [0, 1].
 
     They come from the histogram of the 256 levels, which is exact and needs no float copy of the images.
     """
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    pieces = images.split(PIECE)
+    counts = torch.stack([_levels(piece) for piece in pieces]).sum(0).double()
     share = counts / counts.sum(1, keepdim=True)
     levels = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     mean = share @ levels
     variance = (share * (levels - mean[:, None]) ** 2).sum(1)
     constant = (counts > 0).sum(1) == 1  # avoids a division by zero
     return mean.float(), variance.sqrt().masked_fill(constant, 1.0).float()
+
+
+def _levels(images: UInt8[Tensor, "n c h w"]) -> Int64[Tensor, "c 256"]:
+    """Return how often each of the 256 levels occurs in each channel."""
+    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
 
 
 def _list(names: Sequence[str]) -> str:

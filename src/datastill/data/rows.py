@@ -72,7 +72,7 @@ class Rows(Kind):
     columns: tuple[str, ...] = ()
     """Names of the columns; empty: those of the data frame, or ``x0``, ``x1`` and so on."""
 
-    def read(self, parts: dict[str, Any], settings: DataSettings) -> tuple[list[Tensor], Finish]:
+    def read(self, parts: dict[str, Any], settings: DataSettings) -> tuple[Sequence[Tensor], Finish]:
         """Return the examples in float32; missing values are NaN if they are filled later."""
         names, filled = self._columns(next(iter(parts.values()))), settings.missing == "mean"
         if settings.categories:
@@ -83,7 +83,7 @@ class Rows(Kind):
 
     def _with(self, columns: tuple[str, ...], splits: Splits) -> tuple[Splits, Space]:
         splits = _filled(splits, columns)
-        mean, std = _statistics(splits["train"].images)
+        mean, std = _statistics(splits["train"].tensor)
         return splits, Vectors(mean=mean, std=std, columns=columns)
 
     def _columns(self, examples: Any) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class Signals(Rows):
     first = "c"
 
     def _with(self, columns: tuple[str, ...], splits: Splits) -> tuple[Splits, Space]:
-        signals = splits["train"].images
+        signals = splits["train"].tensor
         mean, std = _statistics(signals.transpose(1, 2).flatten(0, 1))
         return splits, space.Signals(mean=mean, std=std, columns=columns, length=signals.shape[2])
 
@@ -182,15 +182,15 @@ def _widened(cells: Mapping[str, Any], values: Mapping[str, tuple[str, ...]], ro
 
 def _filled(splits: Splits, columns: tuple[str, ...]) -> Splits:
     """Return the splits with the mean of each column of train where values are missing."""
-    missing = sum(int(split.images.isnan().sum()) for split in splits.values())
+    missing = sum(int(split.tensor.isnan().sum()) for split in splits.values())
     if not missing:
         return splits
-    mean = splits["train"].images.double().nanmean(0).float()
+    mean = splits["train"].tensor.double().nanmean(0).float()
     if bool(mean.isnan().any()):
         name = columns[int(mean.isnan().nonzero()[0])]
         raise UserError(f"column {name!r} has no value in train; leave it out")
     say(f"{missing} missing values were filled with the means of their columns in train")
-    filled = {role: split.images.where(~split.images.isnan(), mean) for role, split in splits.items()}
+    filled = {role: split.tensor.where(~split.tensor.isnan(), mean) for role, split in splits.items()}
     return {role: replace(split, images=filled[role]) for role, split in splits.items()}
 
 

@@ -1,6 +1,7 @@
 """Real data of sentences: texts become numbers of tokens of a vocabulary, which comes from the train split alone."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Sentences(Kind):
     noun = "sentence"
     settings = ("text",)
 
-    def read(self, parts: dict[str, list[Any]], settings: DataSettings) -> tuple[list[Tensor], Finish]:
+    def read(self, parts: dict[str, list[Any]], settings: DataSettings) -> tuple[Sequence[Tensor], Finish]:
         """Return the tokens of each sentence, as numbers of all words of all splits."""
         length = settings.text.length
         splits = [[_words(each, i, role)[:length] for i, each in enumerate(some)] for role, some in parts.items()]
@@ -50,14 +51,14 @@ def _words(text: Any, i: int, role: str) -> list[str]:
 
 def _with_vocabulary(known: list[str], text: TextSettings, splits: Splits) -> tuple[Splits, Space]:
     """Return the splits with numbers of the vocabulary: the most frequent words of train."""
-    kept = _frequent(splits["train"].images, len(known), text.words)
+    kept = _frequent(splits["train"].tensor, len(known), text.words)
     if not kept:
         raise UserError("no word occurs twice in the sentences of train; give more sentences")
     new = torch.full((len(known) + 2,), UNKNOWN)
     new[0] = 0
     new[torch.tensor(kept)] = torch.arange(2, len(kept) + 2)
     space = Tokens.of([known[i - 2] for i in kept], length=text.length, dim=text.dim, seed=text.seed)
-    return {role: Split(images=new[split.images], labels=split.labels) for role, split in splits.items()}, space
+    return {role: Split(images=new[split.tensor], labels=split.labels) for role, split in splits.items()}, space
 
 
 def _frequent(tokens: Int64[Tensor, "n length"], words: int, most: int) -> list[int]:

@@ -9,7 +9,7 @@ from ..errors import UserError, unknown
 from ..space.tokens import MOST_DIMENSIONS, MOST_TOKENS, MOST_WORDS, must_be_bounded
 from ..space.whitened import LARGEST_RIDGE, LEAST_RIDGE
 from ..storage.records import must_have_types
-from .images import Channels, Fit, Reading
+from .images import Channels, Fit, Reading, Store
 
 LARGEST_SIDE = 1024
 """Largest side in pixels to which images can be resized."""
@@ -85,6 +85,9 @@ class DataSettings:
     """Seed of the validation split. The test split does not depend on it."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, and list them, instead of stopping."""
+    store: Store = "auto"
+    """Where the decoded images are while they are used: in memory, or on disk, in a file of the cache folder of which
+    each batch is read when it is needed (docs/own-data.md). auto: on disk if memory is short."""
     text: TextSettings = field(default_factory=TextSettings)
     """How sentences become sequences of vectors; for data of texts."""
     in_memory: tyro.conf.Suppress[bool] = False
@@ -99,6 +102,8 @@ class DataSettings:
             raise unknown("channels", self.channels, get_args(Channels))
         if self.fit not in get_args(Fit):
             raise unknown("fit", self.fit, get_args(Fit))
+        if self.store not in get_args(Store):
+            raise unknown("store", self.store, get_args(Store))
         must_have_types(self)
         if self.resize is not None:
             _between("resize", self.resize, 1, LARGEST_SIDE, " pixels")
@@ -126,6 +131,7 @@ class DataSettings:
             label=self.label_column,
             categories=self.categories,
             splits=(self.train_split, self.validation_split, self.test_split),
+            store=self.store,
         )
 
     def named(self, name: str) -> "DataSettings":

@@ -11,9 +11,10 @@ from ..errors import UserError, unknown
 from ..modes import usual_modes
 from ..rng import generator
 from . import folders, idx
+from .arrays import from_array
 from .files import file_of, read_file
 from .given import read_given
-from .images import Reading, from_array
+from .images import Reading
 from .names import KNOWN, folder_of, hub_name, not_found, not_on_hub
 from .real import RealData
 from .settings import DataSettings

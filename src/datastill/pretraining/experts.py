@@ -136,4 +136,4 @@ def accuracy_of(network: Network, theta: Tensor, data: RealData) -> float:
 
 def _images_of_statistics(data: RealData) -> Float[Tensor, "b *shape"]:
     """Return the train images, normalised, on which statistics of batch normalisation are measured."""
-    return data.normalise(data.train.spaced(1000).images)
+    return data.normalise(data.train.spaced(1000).tensor)

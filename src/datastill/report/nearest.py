@@ -63,7 +63,7 @@ def nearest(distilled: DistilledSet, data: RealData) -> Nearest:
     count = min(MOST_SHOWN, distilled.size)
     tests = data.test.spaced(TEST_IMAGES)
     index, distance = nearest_in(data.train, space.pictures(distilled.inputs[:count]))
-    _, usual = nearest_in(data.train, _pixels(tests.images))
+    _, usual = nearest_in(data.train, _pixels(tests.tensor))
     tiles = tiles_of(distilled)
     names, classes = distilled.header.class_names, distilled.class_of_each
     pairs = [

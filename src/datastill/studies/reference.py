@@ -198,7 +198,7 @@ class Reference(Study):
     def _whole(self, name: str, folder: Path) -> dict[str, Any]:
         benchmark = self._sources[name]
         config, data = self._config_of_all(benchmark), self._data(benchmark)
-        images, labels = data.normalise(data.train.images).cpu(), data.train.labels.cpu()
+        images, labels = data.normalise(data.train.tensor).cpu(), data.train.labels.cpu()
         whole = replace(make(config, data), inputs=images, targets=labels)
         few = {
             column: replace(each, networks=1, epochs=self.full_epochs)

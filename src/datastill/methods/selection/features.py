@@ -26,7 +26,7 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
         seed: decides the initial weights and the batches of that network.
     """
     if spec == PIXELS:
-        return data.normalise(data.train.images).flatten(1)
+        return data.normalise(data.train.tensor).flatten(1)
     model = trained(data, spec, seed)
     found: list[Tensor] = []
     hook = _last(model, spec).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
