@@ -88,10 +88,9 @@ class OnDisk:
         size = count * self.shape[1:].numel()
         if size > UNCHECKED_BYTES and FLOATS * size > (free := free_bytes(torch.device("cpu"))):
             raise UserError(
-                f"{count} images are wanted at once, which takes {FLOATS * size / 2**30:.1f} GiB, but "
-                f"{free / 2**30:.1f} GiB of memory are free, and so they are read from disk; take a method or a "
-                "selection that reads them in batches (distribution-matching, gradient-matching, random), or fewer "
-                "or smaller images"
+                f"{count} images are wanted at once, which takes {FLOATS * size / 2**30:.1f} GiB of memory, but "
+                f"{free / 2**30:.1f} GiB are free; take a method or a selection that reads real images in batches "
+                "(e.g. distribution-matching or random), or fewer or smaller images"
             )
 
 
