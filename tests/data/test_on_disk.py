@@ -1,6 +1,7 @@
 """Images that stay on disk are those that would be in memory, and a cache is whole or is made again."""
 
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from PIL import Image
 
 from datastill import Protocol, UserError, load_data, score
 from datastill.data import decoding, files, on_disk, pixel_cache
+from datastill.data.duplicates import first_of
 from datastill.data.images import Reading
 from datastill.data.on_disk import OnDisk
+from datastill.data.real import Split, statistics
 from datastill.methods.distribution_matching import DistributionMatching
 from datastill.methods.selection import Herding, RandomReal
 
@@ -187,17 +190,31 @@ def test_what_needs_all_images_at_once_is_refused_in_one_line(arrays, monkeypatc
     assert len(RandomReal(ipc=1).images(toy_task(data=data))) == 3
 
 
-def test_reading_all_images_keeps_none_of_them_in_memory(tmp_path):
-    path, size = tmp_path / "zeros", 2**26
+@pytest.fixture
+def zeros(tmp_path: Path) -> OnDisk:
+    """Black images of 64 MiB in all."""
+    path, shape = tmp_path / "zeros", (2**14, 1, 2**6, 2**6)
     with path.open("wb") as file:
-        file.truncate(size)
-    pixels = np.memmap(path, np.uint8, "r", shape=(2**12, 1, 2**7, 2**7))
-    if not hasattr(pixels.base, "madvise"):
+        file.truncate(2**26)
+    return OnDisk(pixels=np.memmap(path, np.uint8, "r", shape=shape), index=torch.arange(2**14))
+
+
+def test_reading_all_images_keeps_none_of_them_in_memory(zeros):
+    if not hasattr(zeros.pixels.base, "madvise"):
         pytest.skip("this system does not give memory maps back")
-    images = OnDisk(pixels=pixels, index=torch.arange(len(pixels)))
     before = psutil.Process().memory_info().rss
-    assert sum(int(piece.max()) for piece in images.split(64)) == 0
-    assert psutil.Process().memory_info().rss - before < size / 4
+    assert sum(int(piece.max()) for piece in zeros.split(64)) == 0
+    assert psutil.Process().memory_info().rss - before < 2**24
+
+
+def test_what_is_computed_of_all_images_takes_one_piece_at_a_time(zeros):
+    split = Split(images=zeros, labels=torch.arange(2**14) % 2)
+    for compute in (lambda: split.sha256, lambda: statistics(split.images), lambda: first_of(split.images)):
+        tracemalloc.start()
+        compute()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**24
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -1,6 +1,7 @@
 """Real data: three splits of examples with labels, and the space that normalises them."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,7 +67,7 @@ class Split:
     def sha256(self) -> str:
         """SHA-256 of the images' shape, the pixels and the labels, in the order of the source."""
         content = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        for values in (*self.images.split(PIECE), self.labels):
+        for values in itertools.chain(self.images.split(PIECE), (self.labels,)):
             content.update(values.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
