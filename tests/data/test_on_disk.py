@@ -231,6 +231,13 @@ def test_a_large_array_in_a_file_is_mapped_and_not_read(tmp_path, arrays, monkey
         files.arrays_in(tmp_path / "objects.npz")
 
 
+def test_images_of_any_number_of_channels_stay_on_disk():
+    arrays = DRAW.integers(256, size=(30, 5, 4, 4), dtype=np.uint8), np.arange(30) % 2
+    memory, disk = (load_data(arrays, store=store) for store in STORES)
+    assert disk.shape == (5, 4, 4)
+    assert disk.sha256 == memory.sha256
+
+
 @pytest.mark.usefixtures("cache")
 def test_a_table_is_read_as_it_is_in_memory(tmp_path, folder, monkeypatch):
     import pyarrow as pa
