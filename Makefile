@@ -15,8 +15,10 @@ install: .venv/installed ## .venv with the library and what its tests need, pinn
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "datastill needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing 1.7 GB, which can take some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+	@echo "done; for the command datastill in this shell: . $(BIN)/activate"
 
 demo: install    ## distil the embedded digits and write an HTML report: about two minutes
 	rm -rf runs/demo
