@@ -112,8 +112,14 @@ def test_baselines_of_rows_are_sets_of_rows(name: str, run: Path, data: RealData
 
 def test_a_set_of_rows_is_shown(run: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["show", str(run), "--to", str(run / "grid.png")]) == 0
-    assert "of 4" in " ".join(capsys.readouterr().out.split())
-    page = write_report(run).read_text(encoding="utf-8")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of 4" in said
+    page, distilled = write_report(run).read_text(encoding="utf-8"), DistilledSet.load(run)
+    for place, name in enumerate(COLUMNS):
+        shown = [f"{row[place]:.4g}" for row in distilled.header.space.table(distilled.inputs)[1]]
+        assert f"{name} {' '.join(shown)}" in said
+        assert f'<th scope="row">{name}</th>' + "".join(f"<td>{value}</td>" for value in shown) in page
+        assert all(f">{value}</td>" in distilled._repr_html_() for value in shown)
     assert "standard deviations from the mean of the column" in page
     assert "(value - mean) / std in each column" in page
 

@@ -7,7 +7,7 @@ from html import escape
 
 from ..artifact import DistilledSet
 from ..terminal import printable
-from . import sentences
+from . import rows, sentences
 from .figures import data_uri, grid
 from .summary import facts
 
@@ -25,12 +25,19 @@ def _examples(distilled: DistilledSet) -> str:
     shown = sentences.lines(distilled)
     if shown is None:
         picture = data_uri(grid(distilled, transparent=True))
-        return f'<img src="{picture}" alt="{distilled.size} synthetic examples" style="max-width: 100%">'
+        image = f'<img src="{picture}" alt="{distilled.size} synthetic examples" style="max-width: 100%">'
+        numbers = rows.values(distilled)
+        return image + (_table(numbers) if numbers else "")
     return f"<table>{''.join(_row(line.label, line.words) for line in shown[:MOST_SENTENCES])}</table>"
 
 
-def _row(name: str, value: str) -> str:
-    return f'<tr><th style="text-align: left">{_text(name)}</th><td style="text-align: left">{_text(value)}</td></tr>'
+def _table(shown: rows.Values) -> str:
+    return f"<table>{_row('', *shown.labels)}{''.join(_row(name, *each) for name, each in shown.lines)}</table>"
+
+
+def _row(name: str, *values: str) -> str:
+    cells = "".join(f'<td style="text-align: left">{_text(value)}</td>' for value in values)
+    return f'<tr><th style="text-align: left">{_text(name)}</th>{cells}</tr>'
 
 
 def _text(value: str) -> str:

@@ -18,9 +18,9 @@ from ..parts import in_words
 from ..program import CrossEntropy, Ordered, known_name, optimiser_code
 from ..runlog import METRICS
 from ..storage.files import write_text
-from . import sentences
+from . import rows, sentences
 from .classes import classes
-from .figures import caption, data_uri, grid
+from .figures import caption, data_uri, grid, layout
 from .nearest import Nearest, nearest
 from .reading import ARTIFACT, CONFIG, PAGE, Run, read_run
 from .remarks import remarks
@@ -86,6 +86,8 @@ def render(run: Run, near: Nearest | None = None) -> str:
         optimiser_code=optimiser_code(distilled.program.optimiser),
         facts=list(_facts(run)),
         lines=shown,
+        values=rows.values(distilled),
+        picture_width=layout(distilled).size[0] if shown is None else 0,
         picture=data_uri(grid(distilled, transparent=True)) if shown is None else "",
         caption=caption(distilled) if shown is None else sentences.caption(distilled),
         charts=list(_charts(run)),

@@ -36,11 +36,12 @@ def lines(distilled: DistilledSet) -> list[Line] | None:
     ordered = isinstance(distilled.program.order, Ordered)
     return [
         Line(str(place // batch + 1) if ordered else "", label, words)
-        for place, (label, words) in enumerate(zip(_labels(distilled), found, strict=False))
+        for place, (label, words) in enumerate(zip(labels_of(distilled), found, strict=False))
     ]
 
 
-def _labels(distilled: DistilledSet) -> Iterator[str]:
+def labels_of(distilled: DistilledSet) -> Iterator[str]:
+    """Yield the class of each example; with soft labels, the most probable one with its probability."""
     names = distilled.header.class_names
     probabilities = isinstance(distilled.header.labels, Stored) and distilled.targets.dim() == 2
     for place, number in enumerate(distilled.class_of_each.tolist()):

@@ -18,7 +18,7 @@ from ..artifact import DistilledSet
 from ..evaluation import check_command
 from ..parts import in_words
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
-from . import sentences
+from . import rows, sentences
 from .figures import as_bytes, classes_of, picture_size
 from .remarks import remarks
 from .words import bytes_of, number, percent, plural, score_text
@@ -41,8 +41,10 @@ def summary(distilled: DistilledSet) -> RenderableType:
     )
     table.add_row("use it", use)
     table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
-    shown = sentences.lines(distilled)
-    return Group(table, Picture(distilled) if shown is None else sentences.table(shown))
+    if shown := sentences.lines(distilled):
+        return Group(table, sentences.table(shown))
+    numbers = rows.values(distilled)
+    return Group(table, Picture(distilled), *([rows.table(numbers)] if numbers else []))
 
 
 def as_json(distilled: DistilledSet) -> dict[str, Any]:
