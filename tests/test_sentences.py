@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastill import DistilledSet, UserError, distill, load_data, verify
+from datastill import DistilledSet, Protocol, UserError, distill, load_data, score, verify
 from datastill.artifact import Stored
 from datastill.baselines import BASELINES, Beside
 from datastill.cli import main
@@ -262,3 +262,13 @@ def test_settings_of_another_kind_of_data_are_refused(run: Path, data: RealData)
         build("lenet", shape=data.shape, classes=3)
     with pytest.raises(UserError, match="a word occurs twice"):
         Tokens.of(("a", "a"), length=2, dim=2, seed=0)
+
+
+def test_data_of_another_vocabulary_is_refused_in_one_line(run: Path) -> None:
+    questions, labels = texts(60, 2)
+    other = load_data(([each.replace("the", "this") for each in questions], labels), text=TEXT)
+    with pytest.raises(
+        UserError, match="the set has sentences of other words than data 'arrays'; give the data"
+    ) as caught:
+        score(DistilledSet.load(run), other, Protocol(networks=1))
+    assert "\n" not in str(caught.value)
