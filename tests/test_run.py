@@ -73,11 +73,16 @@ def test_a_logger_of_the_user_gets_every_record_of_the_log(finished: Path) -> No
 
 
 def test_a_set_is_learned_in_memory_as_in_a_folder(finished: Path) -> None:
-    in_memory = learned(toy_config(random_sets=2), DATA)
+    in_memory = distill(toy_config(random_sets=2), data=DATA)
     kept = DistilledSet.load(finished / "distilled.safetensors")
     assert in_memory.header.score is None
     for name, tensor in in_memory.tensors().items():
         assert torch.equal(tensor, kept.tensors()[name])
+
+
+def test_a_run_without_a_folder_cannot_be_resumed() -> None:
+    with pytest.raises(UserError, match="give the folder of the run"):
+        distill(toy_config(), data=DATA, resume=True)
 
 
 def test_pictures_are_kept_only_of_images_and_only_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

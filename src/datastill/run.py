@@ -45,7 +45,7 @@ VALIDATION_IMAGES = 2000
 @usual_modes()
 def distill(
     config: Config,
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     data: RealData | None = None,
     resume: bool = False,
@@ -54,10 +54,12 @@ def distill(
 ) -> DistilledSet:
     """Distil, evaluate the set and write a report, with the settings in `config`; all files are kept in `folder`.
 
+    Without a folder, only distil: no file is kept, and the set has no score, so that the test split is never read.
+
     Args:
         config: the full configuration; `recipes.recipe` gives named ones.
         folder: made by the run; holds config.json, metrics.jsonl, checkpoint.pt (while unfinished),
-            distilled.safetensors, score.json and report.html.
+            distilled.safetensors, score.json and report.html. None: nothing is kept.
         data: the real data, if it cannot be loaded by name, e.g. your own arrays passed to `load_data`. The run then
             stores how this data was loaded instead of `config.data`.
         resume: continue the unfinished run in `folder`; its configuration must equal `config`.
@@ -68,18 +70,22 @@ def distill(
             For TensorBoard, distil in the block of `datastill.tensorboard.event_files`.
 
     Returns:
-        The distilled set with its score on the test split.
+        The distilled set, with its score on the test split if there is a folder.
 
     Raises:
         UserError: wrong settings or data, a folder with other files, a diverged run, a full disk, or another process
             has ended. Finished iterations up to the last checkpoint are kept.
-        Stopped: SIGINT or SIGTERM came; the run can be resumed.
+        Stopped: SIGINT or SIGTERM came; the run can be resumed. Without a folder: KeyboardInterrupt.
     """
-    folder = Path(folder)
     if data is not None:
         if not resume:
             must_use_given_data(config, data)
         config = replace(config, data=data.settings)
+    if folder is None:
+        if resume:
+            raise UserError("resume is True, but there is no folder; give the folder of the run")
+        return learned(config, data or load_data(config.data), log=log)
+    folder = Path(folder)
     if distributed.on_first_rank(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
         distributed.on_first_rank(lambda: remove_leftovers(folder))
