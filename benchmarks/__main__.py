@@ -112,7 +112,7 @@ PART = {
     "peers": others,
 }
 ASKED_ONLY = ("large", "peers")
-"""Parts that are measured only if they are named: they need 6 GB of disk, or what is not installed with the library."""
+"""Parts that are measured only if they are named: they need 4 GB of disk, or what is not installed with the library."""
 
 if __name__ == "__main__":
     main()
