@@ -67,6 +67,24 @@ def test_the_readme_tells_the_scores_of_the_files() -> None:
         assert f" {seconds:.0f} |" in row
 
 
+def test_the_table_of_methods_tells_the_scores_of_the_files() -> None:
+    """Each row names a set, its labels and examples, its accuracy and that of random real images."""
+    lines = (ROOT / "docs" / "how-to-choose.md").read_text().splitlines()
+    rows = [line for line in lines if re.match(r"\| `[a-z0-9-]+` \|", line)]
+    assert len(rows) >= 10
+    for row in rows:
+        _, name, _, labels, examples, accuracy, random, _ = (cell.strip(" `") for cell in row.split("|"))
+        distilled = DistilledSet.load(ROOT / "results" / name / "distilled.safetensors")
+        assert (labels, examples) == ("hard" if distilled.hard else "learned", str(distilled.size))
+        assert accuracy == _told(distilled.header.score)
+        beside = ROOT / "results" / name / "random" / "0.safetensors"
+        assert random == (_told(DistilledSet.load(beside).header.score) if beside.exists() else "")
+
+
+def _told(score: dict) -> str:
+    return f"{score['mean']:.1%}"[:-1] + (f" ± {score['sd'] * 100:.1f}" if score["n"] > 1 else "")
+
+
 def _settings(folder: Path) -> DataSettings:
     return from_dict(json.loads((folder / "config.json").read_text())["config"]).data
 
