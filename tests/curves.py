@@ -73,10 +73,12 @@ SMALLER = {
     "imagenette-alexnet": {"epochs": 2, "real_batch": 4},
     "kernel-mnist": {**POOL, "ipc": 10},  # the size of its warm start
     "kernel-cifar10": POOL,
+    "kernel-fashion": POOL,
     "kernel-cifar10-1": {**POOL, "ipc": 1},
     "kernel-cifar10-1-decoded": {**POOL, "ipc": 1},
     "kernel-cifar10-decoded": POOL,
     "kernel-mnist-1-decoded": {**POOL, "ipc": 1},
+    "kernel-mnist-decoded": POOL,
     "unrolled-mnist": {**SHUFFLED, "ipc": 1},
     "unrolled-cifar10": SHUFFLED,
     "matching-mnist": {"ipc": 2, "real_per_class": 4},
