@@ -231,7 +231,7 @@ def kernel_mnist_1_decoded() -> Config:
 
 def kernel_fashion() -> Config:
     """Fashion-MNIST, the settings of kernel-cifar10: nothing was chosen on this data."""
-    return _kernel("kernel-fashion", "fashion_mnist", KernelRidge(examples_rate=0.04), iterations=1200)
+    return _kernel("kernel-fashion", "fashion_mnist", KernelRidge(examples_rate=0.04), iterations=800)
 
 
 def unrolled_mnist() -> Config:

@@ -28,7 +28,8 @@ BESIDE = """## Beside random real images under the same program
 
 Random real images, one of each class for each learned one, with hard labels. Networks are trained on them by the
 program of the set, from the same initial weights. The difference has a 95 % interval over these networks.
-`datastill baseline random --like results/NAME/distilled.safetensors --networks 5 --out results/NAME/random` makes them.
+`datastill baseline random --like results/NAME/distilled.safetensors --networks 5 --out results/NAME/random` makes them,
+with `--factor 2` for sets with decoded pixels.
 
 | set | labels | accuracy, % | random real images, % | networks x sets | better by |
 |---|---|---|---|---|---|
