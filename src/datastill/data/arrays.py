@@ -125,7 +125,8 @@ def _to_bytes(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind == "f":
-        levels, unit = np.rint(array * array.dtype.type(255)), "floats must be in [0, 1] (before any normalisation)"
+        levels = np.rint(array * array.dtype.type(255))
+        unit = "floats must be in [0, 1] (before any normalisation; load_rows takes other numbers: rows, signals)"
     elif array.dtype.kind in "iu":
         levels, unit = array, "integers must be in 0..255"
     else:
