@@ -11,8 +11,9 @@ from torch import Tensor
 def usual_modes() -> Iterator[None]:
     """Set the modes of PyTorch to their defaults inside this context, and restore the caller's modes afterwards.
 
-    Gradients are on, new tensors are float32 on the CPU, and inference mode and autocast are off. Can also be used as a
-    decorator.
+    Gradients are on, new tensors are float32 on the CPU, and inference mode and autocast are off. On a GPU, products of
+    float32 are computed in float32, and not in TF32, which has the three digits of float16: hypergradients through a
+    few steps were wrong by a quarter (docs/LOG.md). Can also be used as a decorator.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -24,6 +25,10 @@ def usual_modes() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
+        for kind in (torch.backends.cudnn, torch.backends.cuda.matmul):  # convolutions, and products of matrices
+            if torch.cuda.is_available() and kind.allow_tf32:
+                stack.callback(setattr, kind, "allow_tf32", True)
+                kind.allow_tf32 = False
         if dtype != torch.float32:  # the default holds for all threads, so change it only if needed
             stack.callback(torch.set_default_dtype, dtype)
             torch.set_default_dtype(torch.float32)

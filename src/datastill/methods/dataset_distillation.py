@@ -89,10 +89,11 @@ class DatasetDistillation(Method):
     augment: AugmentationName = "none"
     """Augmentation of the examples, drawn anew in each gradient step, and part of the program of the finished set:
     a name of datastill list augmentations. For digits and letters, take one that does not mirror images."""
-    augment_real: Literal["none", "own", "same"] = "none"
+    augment_real: Literal["own", "same", AugmentationName] = "none"
     """Augmentation of the real batch:
     - none: real images as they are.
-    - own: each real image has its own numbers.
+    - own: as the examples, but each real image has its own numbers.
+    - a name of datastill list augmentations: this one, whatever is done with the examples.
     - same: the draw of the last gradient step before the objective, so that real and synthetic images are changed
       alike. It needs a siamese augmentation, in which all images of a batch then have equal numbers."""
     start_from: StartFrom = "real"
@@ -140,7 +141,7 @@ class DatasetDistillation(Method):
             raise UserError(f"step_size is {self.step_size}, but must be above 0")
         at_least("batch", self.batch, 0)
         at_least("real_clusters", self.real_clusters, 0)
-        if self.augment_real != "none" and self.augment == "none":
+        if self.augment_real in ("own", "same") and self.augment == "none":
             raise UserError(f"augment_real is {self.augment_real}, but augment is none; name an augmentation")
         if self.augment_real == "same" and not isinstance(AUGMENTATIONS[self.augment], Siamese):
             raise UserError(f"augment_real is same, but augment is {self.augment}; take augment siamese")
@@ -322,8 +323,8 @@ class DatasetDistillation(Method):
         images, labels = real_batches(task, iteration, which, size, self.real_clusters)
         if self.augment_real == "same":
             images = program.changed(images, step_of(program, self.count(data.classes), seed, window[-1]))
-        elif self.augment_real == "own" and program.augmentation:
-            images = changed_alone(task, iteration, which, images, program.augmentation)
+        elif own := program.augmentation if self.augment_real == "own" else AUGMENTATIONS[self.augment_real]:
+            images = changed_alone(task, iteration, which, images, own)
         network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
         return differentiated(
             task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time

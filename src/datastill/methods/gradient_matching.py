@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from ..data import RealData
 from ..errors import at_least
-from ..networks.head import PIECE
+from ..networks.head import pieces_of
 from ..parts import enlarged
 from ..program import (
     AUGMENTATIONS,
@@ -137,7 +137,7 @@ class GradientMatching(Method):
         change = self._change(data.shape, generator(task.seed, "augmentation", *index))
         theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
         images = change(data.normalise(data.train.images[chosen]))
-        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in images.split(PIECE)]
+        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in pieces_of(images)]
         real = torch.stack(shares).sum(0)
         synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label, create_graph=True)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))

@@ -12,13 +12,18 @@ from ..errors import UserError
 from .functional import Network
 from .stateless import Stateless
 
-PIECE = 16
-"""Images in one pass; few images stay in the cache of a processor."""
+PIECES = {"cpu": 16, "cuda": 1024}
+"""Images in one pass, by the kind of device: few stay in the cache of a processor, and many keep a GPU busy."""
+
+
+def pieces_of(images: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "few *shape"], ...]:
+    """Return images in pieces of a size that suits their device (`PIECES`)."""
+    return images.split(PIECES.get(images.device.type, 1024))
 
 
 def in_pieces(compute: Callable[[Tensor], Tensor], images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n size"]:
-    """Return what a function gives for images, `PIECE` of them at a time."""
-    return torch.cat([compute(piece) for piece in images.split(PIECE)])
+    """Return what a function gives for images, a few of them at a time (`pieces_of`)."""
+    return torch.cat([compute(piece) for piece in pieces_of(images)])
 
 
 def features_of(network: Network) -> Network:

@@ -38,7 +38,7 @@ from .plain import as_plain, from_plain
 from .program import Program
 from .siamese import Siamese
 from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, torch_form
-from .train import labels_from, train_module, train_stack
+from .train import gradient_of, labels_from, train_module, train_stack
 
 __all__ = [
     "AUGMENTATIONS",
@@ -73,6 +73,7 @@ __all__ = [
     "augmentation_name",
     "centred",
     "from_plain",
+    "gradient_of",
     "known_name",
     "labels_from",
     "limit_gradient",

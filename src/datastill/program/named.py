@@ -14,16 +14,18 @@ from .orders import Shuffled
 from .program import Program
 from .siamese import ALL, Siamese
 
-AugmentationName = Literal["none", "shift", "shift-flip", "siamese", "siamese-no-flip"]
+AugmentationName = Literal["none", "shift", "shift-flip", "affine", "siamese", "siamese-no-flip"]
 """The names of `AUGMENTATIONS`."""
 AUGMENTATIONS: Mapping[str, Augmentation | None] = {
     "none": None,
     "shift": ShiftFlip(flip=False),
     "shift-flip": ShiftFlip(flip=True),
+    "affine": Siamese(operations=("crop", "scale", "rotate"), one=False, shared=False),
     "siamese": Siamese(shared=False),
     "siamese-no-flip": Siamese(operations=tuple(name for name in ALL if name != "flip"), shared=False),
 }
-"""Augmentations for training on a finished set; in the siamese ones each image has its own numbers."""
+"""Augmentations for training on a finished set. Each image has its own numbers. ``affine``: every image is shifted,
+scaled and rotated, as digits may be; the siamese ones draw one of six changes for a batch."""
 
 ShuffledName = Literal["shuffled-300", "shuffled-300-adam", "shuffled-300-squared"]
 """The names of `PROGRAMS`."""

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ..modes import trainable
+from ..recorded import recorded
 from .program import Program
 from .torch_form import limit_gradient, torch_form
 
@@ -69,15 +71,22 @@ def train_stack(
     """
     program, rule = program.to(thetas), program.rule
     inputs, targets, thetas = (trainable(each.detach()) for each in (inputs, targets, thetas))
-    state = rule.start(thetas)
+    state, gradients = rule.start(thetas), {}
     for t, step in enumerate(program.steps(len(inputs), seed)):
         batch = _labelled(program, *program.batch(inputs, targets, step), teacher)
-        x, y = (each.expand(len(thetas), *each.shape) for each in batch)
-        weights = state[0].detach().requires_grad_()
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(loss(weights, x, y).sum(), weights)
-        state = rule.update(state, gradient, step.size, t)
+        arguments = (state[0], *(each.expand(len(thetas), *each.shape) for each in batch))
+        if (size := len(batch[0])) not in gradients:
+            gradients[size] = recorded(partial(gradient_of, loss), arguments)
+        state = rule.update(state, gradients[size](*arguments), step.size, t)
         yield state[0]
+
+
+def gradient_of(loss: StackLoss, weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
+    """Return the gradient of the loss of each network with respect to its weights."""
+    weights = weights.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(loss(weights, examples, targets).sum(), weights)
+    return gradient
 
 
 def train_module(

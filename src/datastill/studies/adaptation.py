@@ -14,6 +14,7 @@ from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
+from ..program import AugmentationName
 from ..report import spread
 from . import rows
 from .base import Part, Records
@@ -131,6 +132,7 @@ def _pair(
     epochs: int,
     held_out: int = 20,
     step_size: float = 0.003,
+    augment_real: AugmentationName = "none",
 ) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
@@ -140,7 +142,8 @@ def _pair(
             data=target,
             network="lenet",
             method=DatasetDistillation(
-                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01
+                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01,
+                augment_real=augment_real,
             ),
             loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),
@@ -161,10 +164,11 @@ PAIRS = (
         DataSettings(name="mnist"),
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
-        400,
-        count=100,
+        1500,
+        count=200,
         epochs=2,
         step_size=0.0005,
+        augment_real="affine",
     ),
     _pair(
         DataSettings(name="mnist", channels="colour"),

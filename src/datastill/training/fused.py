@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..program import Rule, State
+from ..recorded import recorded
 from .traced import traced, without_grad
 
 
@@ -47,7 +48,8 @@ class Fused(Rule):
         key = (function.__name__, arguments[0].shape, arguments[0].dtype, arguments[0].device)
         if key not in self._compiled:
             with torch.no_grad():
-                self._compiled[key] = without_grad(torch.compile(traced(function, *arguments), dynamic=False))
+                compiled = without_grad(torch.compile(traced(function, *arguments), dynamic=False))
+                self._compiled[key] = recorded(compiled, arguments)
         return self._compiled[key](*arguments)
 
 

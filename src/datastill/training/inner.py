@@ -14,14 +14,20 @@ from ..program import CrossEntropy, Loss, Program, Rule, State, Step
 from .steps import Batch, InnerLoss, Mixed, RealLoss, Steps
 
 
+@dataclass(frozen=True)
+class _MeanLoss:
+    """The mean of a loss on a batch, for each network. Equal ones are one key for what is traced only once."""
+
+    network: Network
+    each: Loss
+
+    def __call__(self, thetas: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
+        return self.each.means(self.network.apply_many(thetas, examples), targets)
+
+
 def inner_loss(network: Network, loss: Loss | None = None) -> InnerLoss:
     """Return the loss of a gradient step: the mean of `loss` (None: cross-entropy) on one batch of examples."""
-    each = loss or CrossEntropy()
-
-    def losses(thetas: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
-        return each.means(network.apply_many(thetas, examples), targets)
-
-    return losses
+    return _MeanLoss(network, loss or CrossEntropy())
 
 
 def real_loss(network: Network) -> RealLoss:

@@ -44,6 +44,9 @@ RealLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 Weights = Float[Tensor, "networks size"]
 
+PIECES = {"cpu": 128, "cuda": 1024}
+"""Real images of each network in one pass, by the kind of device."""
+
 
 @dataclass(frozen=True, eq=False)
 class OnReal:
@@ -89,9 +92,13 @@ class Steps(abc.ABC):
         """Return the objective of each network and its gradient, computed in one pass."""
 
     def evaluate(
-        self, objective: Callable[[Tensor], Tensor], thetas: Weights, piece: int = 128
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights, piece: int = 0
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """Return the objective of each network and its gradient; at most `piece` real images are in memory at once."""
+        """Return the objective of each network and its gradient; at most `piece` real images are in memory at once.
+
+        With 0, it is a number that is fast on this kind of device (`PIECES`).
+        """
+        piece = piece or PIECES.get(thetas.device.type, 1024)
         if not isinstance(objective, OnReal) or objective.images.shape[1] <= piece:
             return self.differentiate(objective, thetas)
         total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)

@@ -20,6 +20,7 @@ from torch.func import functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..errors import UserError
+from ..recorded import recorded
 from .steps import INPUTS, Back, EagerSteps, InnerLoss, Mixed, OnReal, RealLoss, Steps, Weights
 
 
@@ -128,10 +129,10 @@ class TracedSteps(Steps):
 
     def _finished(self, graph: fx.GraphModule, *arguments: Tensor) -> Graph:
         if not self.compiled:
-            return without_grad(graph)
+            return recorded(without_grad(graph), arguments)
         compiled = without_grad(torch.compile(opaque_pools(graph), dynamic=False))
         compiled(*arguments)  # compiles now, so that an error appears here
-        return compiled
+        return recorded(compiled, arguments)
 
 
 def without_grad(graph: Graph) -> Graph:
