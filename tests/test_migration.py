@@ -92,7 +92,7 @@ def test_a_run_that_an_earlier_version_stopped_goes_on_to_the_end_of_a_whole_one
     config = stored_config(tmp_path / "run")
     assert load(tmp_path / "run" / "checkpoint.pt").iteration == 2
     found, whole = distill(config, tmp_path / "run", resume=True), distill(config, tmp_path / "whole")
-    torch.testing.assert_close(found.inputs, whole.inputs, rtol=1e-3, atol=1e-4)  # another processor began it
+    torch.testing.assert_close(found.inputs, whole.inputs, rtol=1e-3, atol=2e-3)  # principal directions in float32
     assert found.program.words == whole.program.words
     assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == len(read_lines(tmp_path / "whole" / "metrics.jsonl"))
 

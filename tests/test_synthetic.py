@@ -84,6 +84,19 @@ def test_principal_coordinates_of_real_images_are_uncorrelated_and_of_equal_vari
     torch.testing.assert_close(covariance, torch.eye(16) * covariance[0, 0], rtol=1e-3, atol=1e-3)
 
 
+def test_another_library_of_linear_algebra_gives_equal_principal_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, vectors = eigh(matrix)
+        return values, vectors * torch.tensor([1.0, -1.0]).repeat(8)  # an eigenvector has either sign
+
+    eigh, (ours, deviations) = torch.linalg.eigh, replace(DATA).principal()
+    monkeypatch.setattr(torch.linalg, "eigh", other)
+    theirs, equal = replace(DATA).principal()
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=0)
+    torch.testing.assert_close(equal, deviations, rtol=0, atol=0)
+
+
 def test_a_direction_without_variance_keeps_its_coordinate() -> None:
     images = DATA.train.images.clone()
     images[:, :, 0, 0] = 7

@@ -306,6 +306,17 @@ def test_the_usual_modes_hold_inside_and_the_callers_afterwards(mode: str) -> No
         assert state() == before
 
 
+def test_products_of_float32_are_computed_in_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch computes convolutions in TF32 there unless it is told not to; here we imagine a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    kinds = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [kind.allow_tf32 for kind in kinds]
+    assert before == [True, False]
+    with usual_modes():
+        assert [kind.allow_tf32 for kind in kinds] == [False, False]
+    assert [kind.allow_tf32 for kind in kinds] == before
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_model_is_trained_the_same_in_any_mode(mode: str, tmp_path) -> None:
     expected, model = weights_after(toy_model(1), make(fixed=True)), toy_model(3)

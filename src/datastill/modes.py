@@ -25,10 +25,10 @@ def usual_modes() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        for kind in (torch.backends.cudnn, torch.backends.cuda.matmul):  # convolutions, and products of matrices
-            if torch.cuda.is_available() and kind.allow_tf32:
-                stack.callback(setattr, kind, "allow_tf32", True)
-                kind.allow_tf32 = False
+        for products in (torch.backends.cudnn, torch.backends.cuda.matmul):  # convolutions, and products of matrices
+            if torch.cuda.is_available() and products.allow_tf32:
+                stack.callback(setattr, products, "allow_tf32", True)
+                setattr(products, "allow_tf32", False)  # noqa: B010 (a type checker does not know that it can be set)
         if dtype != torch.float32:  # the default holds for all threads, so change it only if needed
             stack.callback(torch.set_default_dtype, dtype)
             torch.set_default_dtype(torch.float32)

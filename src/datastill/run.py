@@ -124,7 +124,9 @@ def _distil(
     if resume and state is None:
         say(f"the run in {folder} was stopped before its first checkpoint; it starts again at the first iteration")
     real = distributed.on_every_rank(lambda: data or load_data(config.data))
-    source = data_identity(real)
+    if state:  # its examples may be numbers along the principal directions of the data
+        real = replace(real, principal_precision=(then or {}).get("principal_precision", "float32"))
+    source = data_identity(real) | {"principal_precision": real.principal_precision}
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
     run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
     config = run.config

@@ -16,10 +16,10 @@ from datastill.methods import State, Task
 from datastill.methods.dataset_distillation import DatasetDistillation
 from datastill.networks import build
 from datastill.networks.start import Random
-from datastill.program import Program, Shuffled, Siamese, optimiser
+from datastill.program import AUGMENTATIONS, Program, Shuffled, Siamese, optimiser
 from datastill.rng import derive, generator
 from datastill.synthetic import SyntheticData
-from datastill.training import Engine, Unroll
+from datastill.training import Engine, TracedSteps, Unroll
 
 from ..toys import toy_data
 
@@ -39,7 +39,7 @@ METHOD = DatasetDistillation(
 )
 """Six examples: two batches, of four and two, in each of four epochs, so that there are eight gradient steps."""
 LENGTH, SEED = 8, 0
-AugmentReal = Literal["none", "own", "same"]
+AugmentReal = Literal["none", "own", "same", "affine"]
 
 
 def task_of(warm_start: SyntheticData | None = None) -> Task:
@@ -65,8 +65,9 @@ def real(method: DatasetDistillation, task: Task, program: Program, last: int, i
         return images, labels
     draw = generator(last, "draw") if method.augment_real == "same" else None
     draw = draw or generator(SEED, "augmentation of real images", 0, i)
-    assert program.augmentation
-    return program.augmentation.draw(method.real_batch, (1, 4, 4), draw)(images), labels
+    augmentation = AUGMENTATIONS.get(method.augment_real, program.augmentation)
+    assert augmentation
+    return augmentation.draw(method.real_batch, (1, 4, 4), draw)(images), labels
 
 
 def by_one_graph(method: DatasetDistillation, task: Task, learned: dict[str, Tensor], window: range) -> Iterator:
@@ -99,6 +100,7 @@ WAYS = [
     ("eager", "recomputed", "same"),
     ("forward", "recomputed", "own"),
     ("traced", "stored", "same"),
+    ("eager", "stored", "affine"),
 ]
 """Each way to compute, and each augmentation of real images, of which a way to compute knows nothing."""
 
@@ -137,6 +139,19 @@ def test_the_gradient_is_the_central_difference_of_the_objective(rule: Any) -> N
         ]
         slope = float((update.gradients[name].mean(0) * direction).sum())
         assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, rel=1e-5, abs=1e-9), name
+
+
+def test_steps_are_traced_in_the_first_iteration_only() -> None:
+    engine = replace(ENGINE, execution="traced")
+    method, task = replace(METHOD, unroll=replace(METHOD.unroll, window=LENGTH, engine=engine)), task_of()
+    state = method.init(task)
+    counts = []
+    for iteration in range(3):
+        method.step(task, state, iteration)
+        steps = task.once(("steps", engine), TracedSteps)
+        counts.append(len(steps._graphs))
+    assert counts[0] > 0
+    assert counts == counts[:1] * 3
 
 
 def test_real_and_synthetic_images_that_are_changed_alike_have_equal_numbers() -> None:

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -97,6 +98,9 @@ class RealData:
     """The type of normalised examples; see `in_precision`."""
     source: DataSettings | None = None
     """Settings with which `load_data` loaded the data; None if the data was made without `load_data`."""
+    principal_precision: Literal["float32", "float64"] = "float64"
+    """The type in which `principal` computes. float32 is for runs that version 0.2 began: directions along which images
+    vary little are then mixed with each other, on each machine in another way."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -222,7 +226,8 @@ class RealData:
         """Return the principal directions of normalised train images (columns), and the deviation along each.
 
         They are computed once, on at most 10000 evenly spaced images, whose height and width are reduced to 1 /
-        `factor`; `values` is channels x height x width of these.
+        `factor`; `values` is channels x height x width of these. Another machine finds equal directions, as a run that
+        is resumed there needs: they are computed on the CPU, and the largest value of each is positive.
         """
         if factor not in self._principal:
             self._principal[factor] = self._computed_principal(factor)
@@ -230,12 +235,15 @@ class RealData:
 
     def _computed_principal(self, factor: int) -> tuple[Tensor, Tensor]:
         pieces = self.train.spaced(10000).images.split(1000)
-        flat = torch.cat([reduced(self.normalise(piece), factor).flatten(1) for piece in pieces])
+        flat = torch.cat([reduced(self.normalise(piece), factor).flatten(1).cpu() for piece in pieces])
         if flat.shape[1] > SLOW_VALUES:
             what = f"{self.space.nouns} of {flat.shape[1]} values"
             say(f"computing the principal coordinates of {what}; this takes some seconds")
-        variances, directions = torch.linalg.eigh(torch.cov(flat.T))
-        return directions, variances.clamp(min=0).sqrt()
+        exact = self.principal_precision == "float64"
+        variances, directions = torch.linalg.eigh(torch.cov(flat.T.double() if exact else flat.T))
+        if exact:
+            directions = directions * directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
+        return directions.to(self.like), variances.clamp(min=0).sqrt().to(self.like)
 
     @cached_property
     def _principal(self) -> dict[int, tuple[Tensor, Tensor]]:

@@ -14,7 +14,6 @@ from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
-from ..program import AugmentationName
 from ..report import spread
 from . import rows
 from .base import Part, Records
@@ -132,7 +131,6 @@ def _pair(
     epochs: int,
     held_out: int = 20,
     step_size: float = 0.003,
-    augment_real: AugmentationName = "none",
 ) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
@@ -142,8 +140,7 @@ def _pair(
             data=target,
             network="lenet",
             method=DatasetDistillation(
-                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01,
-                augment_real=augment_real,
+                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01
             ),
             loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),
@@ -164,11 +161,10 @@ PAIRS = (
         DataSettings(name="mnist"),
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
-        1500,
-        count=200,
+        400,
+        count=100,
         epochs=2,
         step_size=0.0005,
-        augment_real="affine",
     ),
     _pair(
         DataSettings(name="mnist", channels="colour"),

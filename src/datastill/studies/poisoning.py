@@ -163,6 +163,6 @@ ATTACKS = (
     _attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", iterations=600, count=400, held_out=20, epochs=2),
     _attack_on(
         "cifar10", "lenet", (0, 1), "45.9 ± 18.1 % (AlexCifarNet)",
-        iterations=1500, count=800, held_out=20, epochs=5, rate=0.002,
+        iterations=300, count=60, held_out=20, epochs=5, rate=0.002,
     ),
 )  # fmt: skip
