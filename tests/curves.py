@@ -77,6 +77,7 @@ SMALLER = {
     "kernel-cifar10-1": {**POOL, "ipc": 1},
     "kernel-cifar10-1-decoded": {**POOL, "ipc": 1},
     "kernel-cifar10-decoded": POOL,
+    "kernel-cifar10-whitened": POOL,
     "kernel-mnist-1-decoded": {**POOL, "ipc": 1},
     "kernel-mnist-decoded": POOL,
     "unrolled-mnist": {**SHUFFLED, "ipc": 1},
@@ -89,9 +90,9 @@ rounding: real images are full of ties, principal coordinates along which real i
 the first step of Adam is nearly a jump where a gradient is nearly 0, which most windows leave out."""
 CLASSES = {"cifar10": 3, "imagenette": 3}
 """Only the first classes of these data are taken."""
-SIDE = {"imagenette": 64, "digits": 4}
-"""Height and width that the images of these data are resized to. Every pixel of 4x4 digits varies, so that their
-principal coordinates are well defined."""
+SIDE = {"imagenette": 64, "digits": 4, "kernel-cifar10-whitened": 16}
+"""Height and width that the images of these data, or of this recipe, are resized to. Every pixel of 4x4 digits varies,
+so that their principal coordinates are well defined; the whitening of 32x32 takes a minute."""
 
 
 def missing(name: str) -> str:
@@ -113,7 +114,7 @@ def small(name: str) -> Config:
         method = unrolled(method, engine=engine)
     return replace(
         config,
-        data=replace(config.data, resize=SIDE.get(config.data.name, config.data.resize)),
+        data=replace(config.data, resize=SIDE.get(name, SIDE.get(config.data.name, config.data.resize))),
         method=method,
         loop=replace(config.loop, iterations=ITERATIONS),
         device="cpu",

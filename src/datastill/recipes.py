@@ -200,6 +200,19 @@ def kernel_cifar10() -> Config:
     return _kernel("kernel-cifar10", "cifar10", KernelRidge(examples_rate=0.04), iterations=2500)
 
 
+def kernel_cifar10_whitened() -> Config:
+    """CIFAR-10, whitened (ZCA), ConvNet, kernel ridge regression with wider networks and more of it; for a GPU."""
+    method = KernelRidge(examples_rate=0.04, real_batch=1024)
+    config = _kernel("kernel-cifar10-whitened", "cifar10", method, iterations=9000)
+    return replace(
+        config,
+        data=replace(config.data, whiten=0.1),
+        network="convnet(width=128,depth=2)",
+        loop=replace(config.loop, checkpoint_every=500),
+        validation=Protocol(networks=2, network="convnet"),
+    )
+
+
 def kernel_cifar10_1() -> Config:
     """CIFAR-10, ConvNet, kernel ridge regression with a pool, 10 examples with learned labels."""
     return _kernel("kernel-cifar10-1", "cifar10", KernelRidge(ipc=1, examples_rate=0.04), iterations=2000)
@@ -307,6 +320,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "kernel-cifar10-1": kernel_cifar10_1,
     "kernel-cifar10-1-decoded": kernel_cifar10_1_decoded,
     "kernel-cifar10-decoded": kernel_cifar10_decoded,
+    "kernel-cifar10-whitened": kernel_cifar10_whitened,
     "kernel-fashion": kernel_fashion,
     "kernel-mnist": kernel_mnist,
     "kernel-mnist-1-decoded": kernel_mnist_1_decoded,
