@@ -317,6 +317,21 @@ def test_products_of_float32_are_computed_in_float32_on_a_gpu(monkeypatch: pytes
     assert [kind.allow_tf32 for kind in kinds] == before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="an older PyTorch has one way to set it")
+def test_a_precision_that_the_caller_has_set_in_the_newer_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    kinds = {"convolutions": torch.backends.cudnn.conv, "matrices": torch.backends.cuda.matmul}
+    before = {name: kind.fp32_precision for name, kind in kinds.items()}
+    try:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        with usual_modes():
+            found = {name: kind.fp32_precision for name, kind in kinds.items()}
+            assert "tf32" not in found.values()
+        assert {name: kind.fp32_precision for name, kind in kinds.items()} == before | {"matrices": "tf32"}
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before["matrices"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_model_is_trained_the_same_in_any_mode(mode: str, tmp_path) -> None:
     expected, model = weights_after(toy_model(1), make(fixed=True)), toy_model(3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,14 +26,24 @@ def usual_modes() -> Iterator[None]:
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        for products in (torch.backends.cudnn, torch.backends.cuda.matmul):  # convolutions, and products of matrices
-            if torch.cuda.is_available() and products.allow_tf32:
-                stack.callback(setattr, products, "allow_tf32", True)
-                setattr(products, "allow_tf32", False)  # noqa: B010 (a type checker does not know that it can be set)
+        if torch.cuda.is_available():
+            for where, name, usual, before in _precisions():
+                stack.callback(setattr, where, name, before)
+                setattr(where, name, usual)
         if dtype != torch.float32:  # the default holds for all threads, so change it only if needed
             stack.callback(torch.set_default_dtype, dtype)
             torch.set_default_dtype(torch.float32)
         yield
+
+
+def _precisions() -> Iterator[tuple[Any, str, Any, Any]]:
+    """Yield how products of float32 are computed on a GPU: where this is set, its name, the usual and present value."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    for old, new in ((cudnn, getattr(cudnn, "conv", cudnn)), (matmul, matmul)):
+        try:
+            yield old, "allow_tf32", False, old.allow_tf32
+        except RuntimeError:  # the caller set it by the name that newer releases of PyTorch have for it
+            yield new, "fp32_precision", "ieee", new.fp32_precision
 
 
 def trainable(tensor: Tensor) -> Tensor:

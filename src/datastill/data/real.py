@@ -99,8 +99,8 @@ class RealData:
     source: DataSettings | None = None
     """Settings with which `load_data` loaded the data; None if the data was made without `load_data`."""
     principal_precision: Literal["float32", "float64"] = "float64"
-    """The type in which `principal` computes. float32 is for runs that an earlier version began: directions along which images
-    vary little are then mixed with each other, on each machine in another way."""
+    """The type in which `principal` computes. float32 is for runs that an earlier version began: directions along which
+    images vary little are then mixed with each other, on each machine in another way."""
 
     @property
     def shape(self) -> tuple[int, ...]:
