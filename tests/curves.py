@@ -36,6 +36,7 @@ ITERATIONS = 3
 
 LONG = {"epochs": 6, "unroll": Unroll(window=3), "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 POOL = {"ipc": 2, "real_batch": 16, "pool": 2, "age": 3, "coordinates": "pixels"}
+FIXED = {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"}
 SHUFFLED = {
     "ipc": 2,
     "batch": 4,
@@ -69,7 +70,9 @@ SMALLER = {
         "start_from": "noise",
         "coordinates": "pixels",
     },
-    "cifar10-fixed": {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"},
+    "cifar10-fixed": FIXED,
+    "cifar10-fixed-long": FIXED,
+    "cifar10-fixed-momentum": FIXED,
     "imagenette-alexnet": {"epochs": 2, "real_batch": 4},
     "kernel-mnist": {**POOL, "ipc": 10},  # the size of its warm start
     "kernel-cifar10": POOL,
@@ -116,6 +119,7 @@ def small(name: str) -> Config:
         config,
         data=replace(config.data, resize=SIDE.get(name, SIDE.get(config.data.name, config.data.resize))),
         method=method,
+        warm_start="" if config.warm_start.endswith(".safetensors") else config.warm_start,  # a file of the user
         loop=replace(config.loop, iterations=ITERATIONS),
         device="cpu",
     )

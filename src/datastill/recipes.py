@@ -174,6 +174,33 @@ def cifar10_fixed() -> Config:
     )
 
 
+def cifar10_fixed_momentum() -> Config:
+    """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples; momentum inside, real batches of 1024, for a GPU."""
+    return Config(
+        recipe="cifar10-fixed-momentum",
+        data=DataSettings(name="cifar10"),
+        network="alexcifarnet",
+        start=Fixed(),
+        method=DatasetDistillation(
+            optimiser="momentum", step_size=0.004, real_batch=1024, examples_rate=0.1, step_sizes_rate=0.02
+        ),
+        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
+    )
+
+
+def cifar10_fixed_long() -> Config:
+    """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples; goes on from the set of cifar10-fixed-momentum."""
+    return Config(
+        recipe="cifar10-fixed-long",
+        data=DataSettings(name="cifar10"),
+        network="alexcifarnet",
+        start=Fixed(),
+        method=DatasetDistillation(optimiser="momentum", real_batch=512, examples_rate=0.03, step_sizes_rate=0.006),
+        warm_start="runs/cifar10-fixed-momentum/distilled.safetensors",
+        loop=LoopSettings(iterations=1150, schedule="exponential", average=0.99, validate_every=100),
+    )
+
+
 def imagenette_alexnet() -> Config:
     """Imagenette at 224x224, AlexNet pretrained on ImageNet, new classifier, 10 examples in one step x 3 epochs."""
     return Config(
@@ -310,6 +337,8 @@ def _convnet(name: str, data: str, network: str, method: Method, loop: LoopSetti
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "cifar10-fixed": cifar10_fixed,
+    "cifar10-fixed-long": cifar10_fixed_long,
+    "cifar10-fixed-momentum": cifar10_fixed_momentum,
     "cifar10-random": cifar10_random,
     "cifar10-random-10": cifar10_random_10,
     "cifar10-random-long": cifar10_random_long,
