@@ -58,6 +58,13 @@ def test_the_program_of_a_learned_set_is_chosen_only_where_it_is_asked_for(tmp_p
     assert plain.step_sizes.tolist() == [[pytest.approx(0.1)]]
 
 
+def test_a_single_combination_is_taken_without_measuring_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(config_of(RandomReal(ipc=2)), DATA, tune=False)
+    monkeypatch.setattr("datastill.evaluation.tune.score", None)
+    found = tuned(made, DATA, Protocol(networks=7), Grid(step_sizes=(0.02,), epochs=(2,)))
+    assert found == Protocol(networks=7, step_size=0.02, epochs=2, optimiser="sgd")
+
+
 @pytest.mark.parametrize("method", [RandomReal(ipc=2), Wandering()])
 def test_a_run_that_is_stopped_while_it_chooses_resumes_to_the_same_set(
     method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

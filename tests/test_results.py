@@ -11,6 +11,8 @@ import pytest
 from datastill import DataSettings, DistilledSet, Protocol, load_data, migration, score, verify
 from datastill.config import differences, from_dict
 from datastill.data import RealData
+from datastill.evaluation.teacher import with_teacher
+from datastill.label_source import OfTeacher, Teacher
 from datastill.recipes import recipe
 
 ROOT = Path(__file__).parents[1]
@@ -30,8 +32,8 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def test_a_result_is_whole_and_small(folder: Path) -> None:
-    names = {path.name for path in folder.iterdir()}
-    assert names - {"random"} == {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json"}
+    names = {path.name for path in folder.iterdir()} - {"random", "teacher.safetensors"}
+    assert names == {"config.json", "metrics.jsonl", "distilled.safetensors", "score.json"}
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 2_000_000
     assert (folder / "metrics.jsonl").stat().st_size < 100_000, "python -m benchmarks.keep thins it"
 
@@ -75,10 +77,23 @@ def test_the_table_of_methods_tells_the_scores_of_the_files() -> None:
     for row in rows:
         _, name, _, labels, examples, accuracy, random, _ = (cell.strip(" `") for cell in row.split("|"))
         distilled = DistilledSet.load(ROOT / "results" / name / "distilled.safetensors")
-        assert (labels, examples) == ("hard" if distilled.hard else "learned", str(distilled.size))
+        assert (labels, examples) == (_kind_of_labels(distilled), str(distilled.size))
         assert accuracy == _told(distilled.header.score)
         beside = ROOT / "results" / name / "random" / "0.safetensors"
         assert random == (_told(DistilledSet.load(beside).header.score) if beside.exists() else "")
+
+
+def _kind_of_labels(distilled: DistilledSet) -> str:
+    of_teacher = isinstance(distilled.header.labels, OfTeacher)
+    return "hard" if distilled.hard else "teacher" if of_teacher else "learned"
+
+
+def test_a_set_with_labels_of_a_teacher_at_use_has_it_beside_it() -> None:
+    sets = {folder: DistilledSet.load(folder / "distilled.safetensors") for folder in RESULTS}
+    taught = {folder: each for folder, each in sets.items() if isinstance(each.header.labels, Teacher)}
+    assert taught
+    for folder, distilled in taught.items():
+        assert with_teacher(distilled, str(folder / "teacher.safetensors")).teacher is not None
 
 
 def _told(score: dict) -> str:

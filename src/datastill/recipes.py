@@ -6,12 +6,14 @@ from dataclasses import replace
 from .config import Config
 from .data import DataSettings
 from .errors import unknown
-from .evaluation import Protocol
+from .evaluation import Grid, Protocol
 from .loop import LoopSettings
 from .methods import Method
 from .methods.dataset_distillation import DatasetDistillation
 from .methods.distribution_matching import DistributionMatching
 from .methods.kernel_ridge import KernelRidge
+from .methods.selection import RandomReal
+from .methods.teacher_labels import TeacherLabels
 from .networks.start import Fixed, Pretrained, Random
 from .program import AugmentationName
 from .training import Engine, Unroll
@@ -294,6 +296,20 @@ def matching_cifar10() -> Config:
     return _matching("matching-cifar10", "cifar10", DistributionMatching(examples_rate=10.0))
 
 
+def taught_mnist_lenet() -> Config:
+    """MNIST, LeNet, 100 random real images with labels of the teacher pools/mnist-teacher.safetensors at use."""
+    labels = TeacherLabels(teacher="pools/mnist-teacher.safetensors", labelled="at-use", temperature=4.0)
+    return Config(
+        recipe="taught-mnist-lenet",
+        data=DataSettings(name="mnist"),
+        network="lenet",
+        method=RandomReal(ipc=10, program="shuffled-300-adam", mirror=False, teacher_labels=labels),
+        protocol=Protocol(networks=10),
+        validation=Protocol(networks=1),
+        tune=Grid(step_sizes=(0.003,), epochs=(1500,), optimisers=()),  # as docs/LOG.md found them
+    )
+
+
 def _kernel(name: str, data: str, method: KernelRidge, iterations: int) -> Config:
     """Return a configuration with a pool of shallow ConvNets, which have more features than deep ones (docs/LOG.md)."""
     return _convnet(name, data, "convnet(width=64,depth=2)", method, LoopSettings(iterations=iterations))
@@ -360,6 +376,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "mnist-random": mnist_random,
     "mnist-random-10": mnist_random_10,
     "mnist-random-long": mnist_random_long,
+    "taught-mnist-lenet": taught_mnist_lenet,
     "unrolled-cifar10": unrolled_cifar10,
     "unrolled-mnist": unrolled_mnist,
     "usps-random": usps_random,

@@ -76,7 +76,8 @@ NOTHING = Grid(step_sizes=(), epochs=(), optimisers=())
 def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:
     """The protocol with the combination of the grid that has the best validation accuracy; the test split is not read.
 
-    Among equal accuracies the first optimiser wins, then fewer epochs, then the smaller step size.
+    Among equal accuracies the first optimiser wins, then fewer epochs, then the smaller step size. A grid of a single
+    combination measures nothing.
 
     Raises:
         UserError: the protocol has a value for what the grid chooses, or trains no network.
@@ -87,7 +88,8 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
     def accuracy(one: Protocol) -> float:
         return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean
 
-    best = max(grid.protocols(protocol), key=accuracy)
+    combinations = grid.protocols(protocol)
+    best = max(combinations, key=accuracy) if len(combinations) > 1 else combinations[0]
     return replace(best, networks=protocol.networks)
 
 
