@@ -316,6 +316,7 @@ def test_a_set_opens_without_the_code_that_made_it(tmp_path: Path) -> None:
         "migration",
         "modes",
         "parts",
+        "recorded",
         "rng",
         "user_images",
         "user_modules",

@@ -1,13 +1,12 @@
 """Functions recorded as CUDA graphs: a GPU then runs all their operations at one call, which Python is too slow for."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-
-from .runlog import say
 
 WARM_UP = 3
 """Calls before a function is recorded; libraries of the GPU choose their algorithms and take their memory in these."""
@@ -28,7 +27,8 @@ def recorded(function: Callable[..., Any], arguments: Sequence[Tensor]) -> Calla
     try:
         return _Recorded(function, arguments)
     except RuntimeError as error:
-        say(f"not recorded as a CUDA graph, which would be faster: {str(error).splitlines()[0]}")
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"not recorded as a CUDA graph, which would be faster: {reason}", stacklevel=2)
         return function
 
 
