@@ -166,40 +166,35 @@ def _cifar10_random(name: str, method: DatasetDistillation, loop: LoopSettings) 
 
 def cifar10_fixed() -> Config:
     """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples in 10 steps x 3 epochs (the paper: 54.03 %)."""
-    return Config(
-        recipe="cifar10-fixed",
-        data=DataSettings(name="cifar10"),
-        network="alexcifarnet",
-        start=Fixed(),
-        method=DatasetDistillation(examples_rate=0.1, step_sizes_rate=0.02),
-        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
+    return _cifar10_fixed(
+        "cifar10-fixed", DatasetDistillation(examples_rate=0.1, step_sizes_rate=0.02), iterations=4000
     )
 
 
 def cifar10_fixed_momentum() -> Config:
     """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples; momentum inside, real batches of 1024, for a GPU."""
-    return Config(
-        recipe="cifar10-fixed-momentum",
-        data=DataSettings(name="cifar10"),
-        network="alexcifarnet",
-        start=Fixed(),
-        method=DatasetDistillation(
-            optimiser="momentum", step_size=0.004, real_batch=1024, examples_rate=0.1, step_sizes_rate=0.02
-        ),
-        loop=LoopSettings(iterations=4000, schedule="exponential", average=0.99, validate_every=200),
+    method = DatasetDistillation(
+        optimiser="momentum", step_size=0.004, real_batch=1024, examples_rate=0.1, step_sizes_rate=0.02
     )
+    return _cifar10_fixed("cifar10-fixed-momentum", method, iterations=4000)
 
 
 def cifar10_fixed_long() -> Config:
     """CIFAR-10, AlexCifarNet, fixed initial weights, 100 examples; goes on from the set of cifar10-fixed-momentum."""
+    method = DatasetDistillation(optimiser="momentum", real_batch=512, examples_rate=0.03, step_sizes_rate=0.006)
+    config = _cifar10_fixed("cifar10-fixed-long", method, iterations=1150)
+    start = "runs/cifar10-fixed-momentum/distilled.safetensors"
+    return replace(config, warm_start=start, loop=replace(config.loop, validate_every=100))
+
+
+def _cifar10_fixed(name: str, method: DatasetDistillation, iterations: int) -> Config:
     return Config(
-        recipe="cifar10-fixed-long",
+        recipe=name,
         data=DataSettings(name="cifar10"),
         network="alexcifarnet",
         start=Fixed(),
-        method=DatasetDistillation(optimiser="momentum", real_batch=512, examples_rate=0.03, step_sizes_rate=0.006),
-        warm_start="runs/cifar10-fixed-momentum/distilled.safetensors",
-        loop=LoopSettings(iterations=1150, schedule="exponential", average=0.99, validate_every=100),
+        method=method,
+        loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=200),
     )
 
 

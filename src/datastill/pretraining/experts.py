@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,7 +13,6 @@ from ..networks import Network
 from ..networks.snapshots import places, sha256_of
 from ..objectives import Accuracy
 from ..program import AUGMENTATIONS, gradient_of, optimiser
-from ..recorded import recorded
 from ..rng import generator
 from ..training import real_loss
 from .settings import PoolSettings
@@ -76,19 +74,15 @@ def train_steps(
     settings: PoolSettings, network: Network, data: RealData, which: list[int]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of the networks with these indices after each gradient step."""
-    loss, rule, device = real_loss(network), optimiser(settings.optimiser), data.device
+    gradient, rule, device = gradient_of(real_loss(network)), optimiser(settings.optimiser), data.device
     thetas = initial(settings, network, which).to(device)
-    state, total, gradients = rule.start(thetas), total_steps(settings, data), {}
+    state, total = rule.start(thetas), total_steps(settings, data)
     for t, index in enumerate(_batches(settings, data, which)):
         images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
         images = _changed(settings, images, which, t)
-        arguments = (state[0], images, data.train.labels[index])
-        if (size := index.shape) not in gradients:
-            gradients[size] = recorded(partial(gradient_of, loss), arguments)
-        gradient = gradients[size](*arguments)
         rate = torch.tensor(settings.rate * (1 - t / total if settings.schedule == "linear" else 1), device=device)
         with torch.no_grad():
-            state = rule.update(state, gradient, rate, t)
+            state = rule.update(state, gradient(state[0], images, data.train.labels[index]), rate, t)
         yield state[0]
 
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
@@ -71,22 +70,34 @@ def train_stack(
     """
     program, rule = program.to(thetas), program.rule
     inputs, targets, thetas = (trainable(each.detach()) for each in (inputs, targets, thetas))
-    state, gradients = rule.start(thetas), {}
+    state, gradient = rule.start(thetas), gradient_of(loss)
     for t, step in enumerate(program.steps(len(inputs), seed)):
         batch = _labelled(program, *program.batch(inputs, targets, step), teacher)
-        arguments = (state[0], *(each.expand(len(thetas), *each.shape) for each in batch))
-        if (size := len(batch[0])) not in gradients:
-            gradients[size] = recorded(partial(gradient_of, loss), arguments)
-        state = rule.update(state, gradients[size](*arguments), step.size, t)
+        x, y = (each.expand(len(thetas), *each.shape) for each in batch)
+        state = rule.update(state, gradient(state[0], x, y), step.size, t)
         yield state[0]
 
 
-def gradient_of(loss: StackLoss, weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
-    """Return the gradient of the loss of each network with respect to its weights."""
-    weights = weights.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(weights, examples, targets).sum(), weights)
-    return gradient
+def gradient_of(loss: StackLoss) -> StackLoss:
+    """Return the gradient of a loss for the weights of each network, as a function of the arguments of the loss.
+
+    A GPU records it at the first batch of each size.
+    """
+
+    def gradient(weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
+        weights = weights.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(loss(weights, examples, targets).sum(), weights)[0]
+
+    found: dict[torch.Size, StackLoss] = {}
+
+    def run(*arguments: Tensor) -> Tensor:
+        size = arguments[1].shape
+        if size not in found:
+            found[size] = recorded(gradient, arguments)
+        return found[size](*arguments)
+
+    return run
 
 
 def train_module(

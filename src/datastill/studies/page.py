@@ -9,6 +9,7 @@ from typing import Any
 from ..artifact import NAME, DistilledSet
 from ..errors import UserError
 from ..evaluation import difference
+from ..evaluation.table import labels_measured
 from ..report import spread_of
 from ..storage.files import read_text, write_text
 from .rows import as_score
@@ -81,7 +82,7 @@ def _rows(path: Path, distilled: DistilledSet) -> Iterator[str]:
         header.data,
         f"{header.network}, {header.start.kind} initial weights",
         distilled.size,
-        "hard" if distilled.hard else header.labels.column,
+        labels_measured(distilled, found["protocol"]),
         found["n"],
         f"{100 * found['mean']:.2f}{spread} ({found['images']} {found['split']} images)",
         distilled.nbytes + distilled.initial_nbytes,
@@ -100,7 +101,7 @@ def _beside_random(path: Path, distilled: DistilledSet) -> str:
     ours = as_score(dict(distilled.header.score))
     cells = (
         f"`{path.parent.name}`",
-        "hard" if distilled.hard else distilled.header.labels.column,
+        labels_measured(distilled, ours.protocol),
         spread_of(ours.accuracies),
         spread_of([accuracy for one in scores for accuracy in one.accuracies]),
         f"{scores[0].n} x {len(scores)}",

@@ -10,6 +10,7 @@ from ..artifact import DistilledSet, Teacher
 from ..config import Config
 from ..data import RealData
 from ..evaluation import Protocol, score
+from ..evaluation.table import labels_measured
 from ..resuming import CONFIG
 from ..run import distill
 from ..storage.files import read_json, write_json
@@ -42,7 +43,7 @@ def contents(distilled: DistilledSet) -> dict[str, Any]:
     labels, weights = _nbytes([distilled.targets]), 0
     if isinstance(distilled.header.labels, Teacher) and (teacher := distilled.teacher_of_labels()):
         weights = _nbytes(teacher.state_dict().values())
-    kind = "hard" if distilled.hard else distilled.header.labels.column
+    kind = labels_measured(distilled, {})
     return {"labels": kind, "image_bytes": distilled.nbytes - labels, "label_bytes": labels + weights}
 
 
