@@ -115,7 +115,7 @@ def test_a_file_of_its_weights_is_that_teacher(pool: Path, tmp_path: Path) -> No
         ("{pool}#0@3", "has no snapshot 3; it has 0 to 2"),
         ("{weights}#0", "is no pool, so it has no numbered networks or snapshots; give the teacher as"),
         ("{weights}", "do not fit the teacher"),
-        ("nowhere.safetensors#0", "cannot read nowhere.safetensors"),
+        ("nowhere.safetensors#0", "there is no teacher at nowhere.safetensors; to make one: datastill pretrain"),
         ("{pool}#first", "names no network"),
     ],
 )

@@ -71,3 +71,9 @@ def test_a_warm_start_with_other_labels_is_refused(tmp_path: Path) -> None:
         prepare(toy_config(method=method, warm_start=str(tmp_path / "set.safetensors")), DATA)
     with pytest.raises(UserError, match="there is no distilled set at"):
         prepare(toy_config(method=method, warm_start=str(tmp_path / "other.safetensors")), DATA)
+
+
+def test_a_missing_warm_start_of_a_recipe_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    config = toy_config(warm_start=str(tmp_path / "mnist-random" / "distilled.safetensors"))
+    with pytest.raises(UserError, match=r"no warm start at .*; make it with: datastill distill mnist-random --out"):
+        prepare(config, DATA)

@@ -1,5 +1,7 @@
 """The start of a run: initial weights of networks, and the distilled set of a warm start."""
 
+from pathlib import Path
+
 from .artifact import DistilledSet, examples_of
 from .bundled import load
 from .config import Config
@@ -7,6 +9,7 @@ from .data import RealData
 from .errors import UserError
 from .networks import Network
 from .networks.start import Draws
+from .recipes import RECIPES
 from .synthetic import SyntheticData
 
 
@@ -14,11 +17,12 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
     """Load the distilled set of the warm start; None without a warm start.
 
     Raises:
-        UserError: the set has another image size or other classes, or its classes are in another order while the
-            objective names classes by number.
+        UserError: there is no such set; or it has another image size or other classes, or its classes are in another
+            order while the objective names classes by number.
     """
     if not config.warm_start:
         return None
+    _must_be_made(Path(config.warm_start))
     earlier = load(config.warm_start)
     for what, theirs, ours in (
         (f"{data.space.nouns} of", "x".join(map(str, earlier.shape)), "x".join(map(str, data.shape))),
@@ -32,6 +36,15 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
             "this run; give the data that it was made from, with its settings"
         )
     return earlier
+
+
+def _must_be_made(path: Path) -> None:
+    """Raise a `UserError` if the set of a run that follows a recipe is missing, which names the command for it."""
+    folder = path.parent
+    if path.suffix and not path.exists() and folder.name in RECIPES:
+        raise UserError(
+            f"there is no warm start at {path}; make it with: datastill distill {folder.name} --out {folder}"
+        )
 
 
 def _classes(config: Config, earlier: DistilledSet, data: RealData) -> tuple[tuple[str, ...], tuple[str, ...]]:

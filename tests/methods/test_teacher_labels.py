@@ -116,7 +116,7 @@ def test_a_run_goes_on_with_its_teacher_only(name: str) -> None:
 
 
 def test_what_cannot_give_the_labels_is_refused(name: str, tmp_path: Path) -> None:
-    for file, why in (("nowhere", "cannot read nowhere"), (name.replace("#1@1", ""), "has 2 networks"),
+    for file, why in (("nowhere", "there is no teacher at nowhere"), (name.replace("#1@1", ""), "has 2 networks"),
                       (name.replace("@1", "@9"), "has no snapshot 9")):  # fmt: skip
         with pytest.raises(UserError, match=why):
             must_take(RandomReal(teacher_labels=TeacherLabels(teacher=file)), toy_task())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..label_source import LabelSource, Stored, Teacher, TeacherOnce, teacher_sha256
-from ..networks.teacher import architecture, classes_of, must_take, read_teacher
+from ..networks.teacher import MAKE, architecture, classes_of, must_take, read_teacher
 from ..objectives import Classification
 from ..program import CrossEntropy, Divergence, Loss, labels_from
 from ..storage.records import must_have_types
@@ -19,7 +19,6 @@ from .task import Task
 
 PIECE = 250
 """Examples in one forward pass of a teacher."""
-MAKE = "datastill pretrain DATA --network NETWORK --count 1 --held-out 0 --snapshots 20"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Teachers: trained networks that give the labels of synthetic examples, read from a pool or a file of weights."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from . import build
 from .pool import Pool, load_pool, named_in
 from .pool_header import FORMAT
 from .weights import read
+
+MAKE = "datastill pretrain DATA --network NETWORK --count 1 --held-out 0 --snapshots 20"
+"""The command that makes a teacher."""
 
 
 def read_teacher(
@@ -92,6 +96,8 @@ def _pool(name: str) -> Pool:
 def _parts(name: str) -> tuple[Path, int | None, int | None]:
     """Return file, network and snapshot that a name stands for; a file with this very name goes first."""
     file, which, snapshot = (name, None, None) if Path(name).is_file() else named_in(name)
+    if not os.path.lexists(file):
+        raise UserError(f"there is no teacher at {file}; to make one: {MAKE} --out {file}")
     must_be_file(Path(file))
     return Path(file), which, snapshot
 
