@@ -8,7 +8,7 @@ import torch
 
 from datastill.evaluation import Protocol, answers, score
 from datastill.evaluation.answers import Answers
-from datastill.networks import build
+from datastill.networks import build, passes
 from datastill.rng import generator
 
 from ..toys import toy_data, toy_set
@@ -31,7 +31,7 @@ def test_compiled_and_side_by_side_it_is_the_same(spec: str, threads: int, monke
     distilled = replace(SET, header=replace(SET.header, network=spec))
     plain = score(distilled, DATA, Protocol(networks=45)).accuracies
     monkeypatch.setattr(answers, "COMPILE_FROM", 1)
-    monkeypatch.setitem(answers.IMAGES_PER_BATCH, "cpu", 20)
+    monkeypatch.setitem(passes.MOST, "cpu", 20)
     assert score(distilled, DATA, Protocol(networks=45)).accuracies == plain
     assert torch.get_num_threads() == threads
     assert min(plain) < max(plain), "networks differ, so that an order mixed up would show"

@@ -15,8 +15,6 @@ from ..data import Split
 from ..networks import Network
 from ..training.traced import traced
 
-IMAGES_PER_BATCH = {"cpu": 100, "cuda": 1000}
-"""Real images in one forward pass, per type of device; 100 fit into the cache of a CPU."""
 COMPILE_FROM = 500_000
 """Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
@@ -33,7 +31,7 @@ class Answers:
 
     def __init__(self, network: Network, distilled: DistilledSet, real: Split, networks: int = 1) -> None:
         self.network, self.distilled, self.real = network, distilled, real
-        self.batch = IMAGES_PER_BATCH.get(real.images.device.type, 1000)
+        self.batch = network.images_in_one_pass(real.images.device)
         self._compiled = None
         if real.images.device.type == "cpu" and networks * len(real) >= COMPILE_FROM and not network.has_statistics:
             self._compiled = self._compile()

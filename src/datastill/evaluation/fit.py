@@ -116,4 +116,5 @@ def along(
     targets = targets.to(thetas) if targets.is_floating_point() else targets.to(thetas.device)
     loss, inputs = inner_loss(network, program.loss), distilled.inputs.to(thetas)
     teacher = None if protocol.labels == "hard" else distilled.teacher_of_labels()
-    return train_stack(loss, thetas, inputs, targets, program, protocol.seed, labels_from(teacher, thetas.device))
+    labels, most = labels_from(teacher, thetas.device), network.images_of_training(thetas.device)
+    return train_stack(loss, thetas, inputs, targets, program, protocol.seed, labels, most)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,6 @@ from .. import distributed
 from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
-from ..networks.head import in_pieces
 from ..parts import enlarged
 from ..program import PROGRAMS, ShuffledName, alike, suited
 from ..rng import generator
@@ -103,11 +103,11 @@ class DistributionMatching(Method):
         embedded = self._embedding(task.features(), theta, generator(seed, "frequencies", *index))
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
-            real = class_means(in_pieces(embedded, images), data.train.labels[chosen], count)
+            real = class_means(embedded(images), data.train.labels[chosen], count)
         (labels,) = start_labels(data, ipc=self.ipc, steps=1, factor=self.factor)
         examples = examples.clone().requires_grad_()
         distance = squared_distance(
-            real, class_means(in_pieces(embedded, changed(enlarged(examples, self.factor))), labels, count)
+            real, class_means(embedded(changed(enlarged(examples, self.factor))), labels, count)
         )
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
@@ -115,9 +115,9 @@ class DistributionMatching(Method):
     def _embedding(self, features: Network, theta: Tensor, draw: torch.Generator) -> Callable[[Tensor], Tensor]:
         """Return what is averaged: the features of images, or waves of them at random frequencies."""
         if self.compare == "means":
-            return lambda images: features.apply(theta, images)
+            return partial(features.in_pieces, theta)
         normal = torch.randn(features.classes, self.frequencies, generator=draw).to(theta)
-        return lambda images: waves(features.apply(theta, images), normal)
+        return lambda images: waves(features.in_pieces(theta, images), normal)
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with hard labels and the program."""

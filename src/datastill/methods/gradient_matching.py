@@ -11,7 +11,6 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from ..data import RealData
 from ..errors import at_least
-from ..networks.head import pieces_of
 from ..parts import enlarged
 from ..program import (
     AUGMENTATIONS,
@@ -125,7 +124,10 @@ class GradientMatching(Method):
         (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         seed = derive(task.seed, "training of the network", iteration)
         examples = enlarged(examples, self.factor)
-        steps = train_stack(inner_loss(task.network), weights[None], examples, labels, program, seed)
+        steps = train_stack(
+            inner_loss(task.network), weights[None], examples, labels, program, seed,
+            most=task.network.images_of_training(examples.device),
+        )  # fmt: skip
         *_, (theta,) = steps
         return theta
 
@@ -137,7 +139,8 @@ class GradientMatching(Method):
         change = self._change(data.shape, generator(task.seed, "augmentation", *index))
         theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
         images = change(data.normalise(data.train.images[chosen]))
-        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in pieces_of(images)]
+        pieces = task.network.pieces(images)
+        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in pieces]
         real = torch.stack(shares).sum(0)
         synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label, create_graph=True)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data import RealData
 from ..errors import UserError, at_least
-from ..networks.head import in_pieces, logits_of
+from ..networks.head import logits_of
 from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, mirrored, suited
 from ..rng import generator
 from ..storage.records import must_have_types
@@ -198,10 +198,10 @@ class KernelRidge(Method):
         i = int(torch.randint(len(pool), (), generator=generator(task.seed, "network of the pool", iteration)))
         (weights,) = pool[i]["weights"][0]
         theta = weights.clone().requires_grad_()
-        embedded = partial(task.features().apply, theta)
-        features = in_pieces(embedded, examples)
+        embedded = partial(task.features().in_pieces, theta)
+        features = embedded(examples)
         with torch.no_grad():
-            of_real = in_pieces(embedded, real).double()
+            of_real = embedded(real).double()
         errors = SquaredError()(logits_of(task.network, theta, features), targets.detach())
         older = self._older(task, i, pool[i], theta, errors.mean())
         features = features.double()

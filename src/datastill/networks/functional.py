@@ -25,6 +25,7 @@ from .checks import check_constants, check_forward, check_gradient, without_stat
 from .draws import seeded
 from .initial import draw
 from .making import Factory, make
+from .passes import Reach, images_in_one_pass, reach
 from .stateless import Stateless
 from .twice import TwiceDifferentiable
 
@@ -140,6 +141,28 @@ class Network:
         """The frozen parameters, by name."""
         return {key: value.detach() for key, value in self.module.named_parameters() if not value.requires_grad}
 
+    @functools.cached_property
+    def _reach(self) -> Reach:
+        with seeded(0):
+            return reach(self.module, self.shape)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the logits of an image are the same whatever other images are in its batch."""
+        return self._reach.separate
+
+    def images_in_one_pass(self, device: torch.device) -> int:
+        """Return how many images are fast to take through this network at once, on a kind of device."""
+        return images_in_one_pass(self._reach.nbytes, device)
+
+    def images_of_training(self, device: torch.device) -> int:
+        """Return how many images give a gradient at once; 0: the whole batch, if outputs depend on all of it."""
+        return self.images_in_one_pass(device) if self.separate else 0
+
+    def pieces(self, images: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "few *shape"], ...]:
+        """Return images in pieces of as many as are fast to take through this network at once."""
+        return images.split(self.images_in_one_pass(images.device))
+
     def own(self) -> Float[Tensor, " size"]:
         """Return the weights that the factory gives the module, e.g. pretrained weights.
 
@@ -209,6 +232,10 @@ class Network:
     def apply(self, theta: Float[Tensor, " size"], images: Float[Tensor, "b *shape"]) -> Float[Tensor, "b classes"]:
         """Return the logits of one network."""
         return self._logits(theta, images, self.wide)
+
+    def in_pieces(self, theta: Float[Tensor, " size"], images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n classes"]:
+        """Return the logits of one network, for a few images at a time (`pieces`)."""
+        return torch.cat([self.apply(theta, each) for each in self.pieces(images)])
 
     def _plain(self, theta: Tensor, images: Tensor) -> Tensor:
         return self._logits(theta, images, channels_last=False)

@@ -1,7 +1,6 @@
 """Networks in two parts: from images to features, and the last linear layer from features to logits."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -11,19 +10,6 @@ from torch.nn.functional import linear
 from ..errors import UserError
 from .functional import Network
 from .stateless import Stateless
-
-PIECES = {"cpu": 16, "cuda": 1024}
-"""Images in one pass, by the kind of device: few stay in the cache of a processor, and many keep a GPU busy."""
-
-
-def pieces_of(images: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "few *shape"], ...]:
-    """Return images in pieces of a size that suits their device (`PIECES`)."""
-    return images.split(PIECES.get(images.device.type, 1024))
-
-
-def in_pieces(compute: Callable[[Tensor], Tensor], images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n size"]:
-    """Return what a function gives for images, a few of them at a time (`pieces_of`)."""
-    return torch.cat([compute(piece) for piece in pieces_of(images)])
 
 
 def features_of(network: Network) -> Network:
@@ -37,6 +23,7 @@ def features_of(network: Network) -> Network:
     """
     name, head = _last_linear(network)
     found = copy.copy(network)
+    found._reach = network._reach  # of the same layers
     found.module, found.classes = copy.deepcopy(network.module), head.in_features
     found.module.set_submodule(name, nn.Identity())
     found._pure = Stateless(found.module)

@@ -19,8 +19,6 @@ from .settings import PoolSettings
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
-IMAGES_PER_PASS = 250
-"""Validation images in one forward pass."""
 
 
 def running_statistics(network: Network, thetas: Float[Tensor, "places size"], data: RealData) -> dict[str, Tensor]:
@@ -74,7 +72,8 @@ def train_steps(
     settings: PoolSettings, network: Network, data: RealData, which: list[int]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of the networks with these indices after each gradient step."""
-    gradient, rule, device = gradient_of(real_loss(network)), optimiser(settings.optimiser), data.device
+    rule, device = optimiser(settings.optimiser), data.device
+    gradient = gradient_of(real_loss(network), network.images_of_training(device))
     thetas = initial(settings, network, which).to(device)
     state, total = rule.start(thetas), total_steps(settings, data)
     for t, index in enumerate(_batches(settings, data, which)):
@@ -127,8 +126,8 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 @torch.no_grad()
 def accuracy_of(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
-    predict = network.predictor(theta, _images_of_statistics(data))
-    found = answers(lambda images: predict(data.normalise(images)).argmax(1), data.validation, IMAGES_PER_PASS)
+    predict, few = network.predictor(theta, _images_of_statistics(data)), network.images_in_one_pass(data.device)
+    found = answers(lambda images: predict(data.normalise(images)).argmax(1), data.validation, few)
     return Accuracy()(found, data.validation.labels)
 
 

@@ -51,6 +51,7 @@ def train_stack(
     program: Program,
     seed: int = 0,
     teacher: Labels | None = None,
+    most: int = 0,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Train each network of a stack by a program; yield the weights after each step, theta_1 .. theta_T.
 
@@ -64,13 +65,14 @@ def train_stack(
         program: how they are trained.
         seed: the seed of all that is random in the program.
         teacher: gives the labels of each batch as the networks see it (`labels_from`); None: `targets` are used.
+        most: examples of a network whose gradient is computed at once; 0: those of the whole batch.
 
     Raises:
         UserError: the program does not fit this number of examples.
     """
     program, rule = program.to(thetas), program.rule
     inputs, targets, thetas = (trainable(each.detach()) for each in (inputs, targets, thetas))
-    state, gradient = rule.start(thetas), gradient_of(loss)
+    state, gradient = rule.start(thetas), gradient_of(loss, most)
     for t, step in enumerate(program.steps(len(inputs), seed)):
         batch = _labelled(program, *program.batch(inputs, targets, step), teacher)
         x, y = (each.expand(len(thetas), *each.shape) for each in batch)
@@ -78,10 +80,14 @@ def train_stack(
         yield state[0]
 
 
-def gradient_of(loss: StackLoss) -> StackLoss:
+def gradient_of(loss: StackLoss, most: int = 0) -> StackLoss:
     """Return the gradient of a loss for the weights of each network, as a function of the arguments of the loss.
 
     A GPU records it at the first batch of each size.
+
+    Args:
+        loss: a mean over the examples of each network.
+        most: examples of a network whose gradient is computed at once; 0: those of the whole batch.
     """
 
     def gradient(weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
@@ -97,7 +103,12 @@ def gradient_of(loss: StackLoss) -> StackLoss:
             found[size] = recorded(gradient, arguments)
         return found[size](*arguments)
 
-    return run
+    def in_pieces(weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
+        total = examples.shape[1]
+        pieces = zip(*(each.tensor_split(-(-total // most), 1) for each in (examples, targets)), strict=True)
+        return torch.stack([run(weights, x, y) * (x.shape[1] / total) for x, y in pieces]).sum(0)
+
+    return in_pieces if most else run
 
 
 def train_module(

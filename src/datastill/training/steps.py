@@ -14,6 +14,7 @@ from torch.func import grad, jvp
 
 from ..errors import UserError
 from ..networks.forward import ForwardDifferentiable
+from ..networks.passes import MOST
 
 
 class Batch(NamedTuple):
@@ -43,9 +44,6 @@ RealLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(weights (networks, size), real images (networks, b, c, h, w), labels (networks, b)) -> means over b (networks,)."""
 
 Weights = Float[Tensor, "networks size"]
-
-PIECES = {"cpu": 128, "cuda": 1024}
-"""Real images of each network in one pass, by the kind of device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +94,9 @@ class Steps(abc.ABC):
     ) -> tuple[Float[Tensor, " networks"], Weights]:
         """Return the objective of each network and its gradient; at most `piece` real images are in memory at once.
 
-        With 0, it is a number that is fast on this kind of device (`PIECES`).
+        With 0, it is a number that is fast on this kind of device (`MOST`).
         """
-        piece = piece or PIECES.get(thetas.device.type, 1024)
+        piece = piece or MOST.get(thetas.device.type, 1024)
         if not isinstance(objective, OnReal) or objective.images.shape[1] <= piece:
             return self.differentiate(objective, thetas)
         total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
