@@ -27,6 +27,7 @@ from datastill.recipes import recipe
 from datastill.studies import STUDIES, OnSets, Study, collect, draw, run
 from datastill.studies.adaptation import Adaptation
 from datastill.studies.base import Part, Records
+from datastill.studies.crops import Crops
 from datastill.studies.curves import Point, Sweep
 from datastill.studies.existing_sets import Along, Mismatch
 from datastill.studies.imagenet import Features
@@ -188,6 +189,20 @@ def test_networks_that_come_with_weights_are_adapted_by_sets_and_by_all(
         path.stem: json.loads(path.read_text())["scores"][0]["mean"] for path in (tmp_path / "study/parts").iterdir()
     }
     assert accuracies["all-data-classifier"] > accuracies["average"] + 0.1
+
+
+def test_crops_stand_beside_random_real_images_under_the_labels_of_one_teacher(tmp_path: Path) -> None:
+    network = "tests.pretrained:tiny(adapt=classifier)"
+    teacher = PoolSettings(
+        data=DataSettings(name="digits"), network=network, start=Pretrained(), count=1, held_out=0, epochs=10, rate=0.03
+    )
+    study = Crops(teacher=teacher, network=network, epochs={1: 60, 2: 60}, sets=2)
+    text = run(study, tmp_path / "study").read_text()
+    parts = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "study/parts").iterdir()}
+    crops, random = ([each["mean"] for each in parts[f"{kind}-2"]["scores"]] for kind in ("crops", "random"))
+    assert f"{100 * (statistics.fmean(crops) - statistics.fmean(random)):+.1f} [" in text
+    assert f"{100 * parts['teacher']['accuracy']:.1f} % of the validation images" in text
+    assert crops[0] != crops[1], "sets are made from different seeds"
 
 
 def test_sets_that_are_there_are_studied(tmp_path: Path) -> None:

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..label_source import LabelSource, Stored, Teacher, TeacherOnce, teacher_sha256
+from ..networks.passes import images_for
 from ..networks.teacher import MAKE, architecture, classes_of, must_take, read_teacher
 from ..objectives import Classification
 from ..program import CrossEntropy, Divergence, Loss, labels_from
 from ..storage.records import must_have_types
 from ..synthetic import SyntheticData
 from .task import Task
-
-PIECE = 250
-"""Examples in one forward pass of a teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,4 +140,5 @@ class TeacherLabels:
         """Return the logits that the teacher gives to normalised examples."""
         teacher = task.once(("labels", self), lambda: labels_from(self.module(task), task.data.device))
         assert teacher is not None
-        return torch.cat([teacher(piece) for piece in examples.split(PIECE)])
+        few = task.once(("images for a teacher", self), lambda: images_for(self.module(task), task.data.shape))
+        return torch.cat([teacher(piece) for piece in examples.split(few)])

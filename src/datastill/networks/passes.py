@@ -50,6 +50,11 @@ class _Largest(TorchDispatchMode):
         return found
 
 
+def images_for(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return how many images of a shape are fast to take through a module at once, on its device."""
+    return images_in_one_pass(reach(module, shape).nbytes, next(module.parameters()).device)
+
+
 def images_in_one_pass(nbytes: int, device: torch.device) -> int:
     """Return how many images to take in one pass if the largest output has so many bytes for each."""
     most = MOST.get(device.type, 1024)

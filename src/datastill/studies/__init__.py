@@ -2,6 +2,7 @@
 
 from .adaptation import PAIRS
 from .base import Study, draw, run
+from .crops import Crops
 from .curves import EPOCHS, EXAMPLES, STEPS
 from .existing_sets import Along, Mismatch
 from .imagenet import Features
@@ -47,6 +48,7 @@ _ALL: tuple[Study, ...] = (
     *PAIRS,
     *ATTACKS,
     Features(),
+    Crops(),
 )
 STUDIES: dict[str, Study] = {study.name: study for study in _ALL}
 

@@ -8,12 +8,12 @@ from torch.nn.functional import cross_entropy
 from ...data import RealData
 from ...errors import UserError
 from ...networks import build
+from ...networks.passes import images_for
 from ...rng import generator
 from ...runlog import ProgressLine
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
-PIECE = 1000  # images per forward pass
 
 
 def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"]:
@@ -31,7 +31,7 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
     found: list[Tensor] = []
     hook = _last(model, spec).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     with torch.no_grad():
-        for piece in data.train.images.split(PIECE):
+        for piece in data.train.images.split(images_for(model, data.shape)):
             model(data.normalise(piece))
     hook.remove()
     return torch.cat(found)
