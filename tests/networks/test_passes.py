@@ -35,6 +35,11 @@ def test_a_gpu_takes_many_and_a_processor_at_least_one() -> None:
     assert images_in_one_pass(2**40, CPU) == 1
 
 
+def test_a_piece_is_no_smaller_than_the_weights_to_whose_gradient_it_adds() -> None:
+    network = build("mlp(width=2048,depth=3)", shape=(1, 28, 28), classes=10)
+    assert network.images_of_training(CPU) == -(-network.size // 2048)
+
+
 class Together(nn.Module):
     """Outputs that depend on the other images of a batch, without any normalisation layer."""
 

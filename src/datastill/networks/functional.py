@@ -156,8 +156,12 @@ class Network:
         return images_in_one_pass(self._reach.nbytes, device)
 
     def images_of_training(self, device: torch.device) -> int:
-        """Return how many images give a gradient at once; 0: the whole batch, if outputs depend on all of it."""
-        return self.images_in_one_pass(device) if self.separate else 0
+        """Return how many images give a gradient at once; 0: the whole batch, if outputs depend on all of it.
+
+        Each piece adds to the gradient of all weights, so there are no pieces of fewer bytes than the weights have.
+        """
+        worth = -(-self.size * torch.float32.itemsize // self._reach.nbytes)
+        return max(self.images_in_one_pass(device), worth) if self.separate else 0
 
     def pieces(self, images: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "few *shape"], ...]:
         """Return images in pieces of as many as are fast to take through this network at once."""
