@@ -43,7 +43,7 @@ def peak(length: int, mode: str, every: int, device: torch.device) -> int:
     examples = torch.randn(10, 10, 3, 32, 32, generator=draw)
     labels, sizes = torch.arange(10).repeat(10, 1), torch.full((length // 10, 10), 0.01)
     images, truth = torch.randn(1, 64, 3, 32, 32, generator=draw), torch.randint(10, (1, 64), generator=draw)
-    objective = OnReal(real_loss(network), images.to(device), truth.to(device))
+    objective = OnReal(real_loss(network), images.to(device), truth.to(device), network.images_of_training(device))
     given = (each.to(device) for each in (thetas, examples, labels, sizes))
     with Peak() as follower:
         hypergradient(inner_loss(network), objective, *given, mode=mode, keep_every=every)

@@ -42,7 +42,7 @@ def ours(engine: Engine, device: torch.device) -> Run:
     """Return a function that computes the hypergradient with the library."""
     network, given = problem(device)
     steps, rule = engine.steps(inner_loss(network)), engine.optimiser("adam")
-    objective = OnReal(real_loss(network), given["images"], given["truth"])
+    objective = OnReal(real_loss(network), given["images"], given["truth"], network.images_of_training(device))
     sizes = torch.full((PLAIN + WINDOW, 1), STEP_SIZE, device=device)
 
     def once() -> tuple[Tensor, Tensor]:

@@ -116,10 +116,11 @@ def run(name: str, engine: Engine, networks: int, device: torch.device, first: i
     network, given = problem(name, networks, device, first)
     network = network.computing(engine.layers)
     steps, objective = engine.steps(inner_loss(network)), real_loss(network)
+    most = network.images_of_training(device)
 
     def once() -> tuple[Tensor, Tensor]:
         found = hypergradient(
-            steps, OnReal(objective, given["images"], given["truth"]), given["thetas"], given["examples"],
+            steps, OnReal(objective, given["images"], given["truth"], most), given["thetas"], given["examples"],
             given["labels"], given["step_sizes"], mode=engine.mode,
         )  # fmt: skip
         return found.objective, found.examples

@@ -54,7 +54,9 @@ class Together(nn.Module):
 
 def test_batches_that_must_stay_whole_are_found() -> None:
     assert build("convnet(width=4,depth=1)", shape=(1, 8, 8), classes=3).separate
-    assert not build("convnet(width=4,depth=1,norm=batch)", shape=(1, 8, 8), classes=3).separate
+    whole = build("convnet(width=4,depth=1,norm=batch)", shape=(1, 8, 8), classes=3)
+    assert not whole.separate
+    assert [len(each) for each in whole.pieces(torch.zeros(300, 1, 8, 8))] == [300]
     together = Network(Together, shape=(1, 2, 2), classes=3, name="together")
     assert not together.separate
     assert together.images_of_training(CPU) == 0

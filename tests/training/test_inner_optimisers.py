@@ -208,6 +208,6 @@ def test_an_objective_on_real_images_in_pieces_is_the_objective_at_once(name, mo
         return torch.cat(each)
 
     plain = replace(problem, objective=lambda thetas: real(thetas, images, labels))
-    in_pieces = replace(problem, objective=OnReal(real, images, labels))
+    in_pieces = replace(problem, objective=OnReal(real, images, labels, most=128))
     one, other = (hypergradient(*p.arguments, optimiser=optimiser(name), mode=mode) for p in (plain, in_pieces))
     assert_same(other, one, tolerance=1e-12)

@@ -1,5 +1,7 @@
 """Steps of every kind: the same numbers as autograd's, at once and in pieces."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -114,14 +116,15 @@ def test_networks_do_not_feel_each_other(kind):
 SIZES = [(10, 1), (10, 3), (10, 4), (10, 9), (10, 10), (10, 11), (17, 4), (129, 128), (300, 128)]
 
 
-def on_images(count: int) -> OnReal:
-    return OnReal(None, torch.arange(2.0 * count).view(2, count, 1, 1, 1), torch.arange(2 * count).view(2, count))
+def on_images(count: int, most: int) -> OnReal:
+    images, labels = torch.arange(2.0 * count).view(2, count, 1, 1, 1), torch.arange(2 * count).view(2, count)
+    return OnReal(None, images, labels, most)
 
 
 @pytest.mark.parametrize(("count", "size"), SIZES)
 def test_pieces_are_as_few_as_can_be_and_together_all_images_in_order(count, size, as_a_user):
-    whole = on_images(count)
-    pieces = whole.pieces(size)
+    whole = on_images(count, size)
+    pieces = whole.pieces()
     sizes = [piece.images.shape[1] for piece in pieces]
     assert len(pieces) == -(-count // size)
     assert max(sizes) <= size
@@ -129,26 +132,25 @@ def test_pieces_are_as_few_as_can_be_and_together_all_images_in_order(count, siz
     assert torch.equal(torch.cat([piece.labels for piece in pieces], 1), whole.labels)
 
 
-@pytest.mark.parametrize(
-    ("count", "size"),
-    [
-        *SIZES,
-    ],
-)
+@pytest.mark.parametrize(("count", "size"), SIZES)
 def test_pieces_are_of_nearly_equal_size(count, size, as_a_user):
-    sizes = [piece.images.shape[1] for piece in on_images(count).pieces(size)]
+    sizes = [piece.images.shape[1] for piece in on_images(count, size).pieces()]
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_without_a_limit_real_images_are_in_one_piece(as_a_user):
+    assert [piece.images.shape[1] for piece in on_images(300, 0).pieces()] == [300]
 
 
 @every_kind
 @pytest.mark.parametrize("piece", [4, 10])
 def test_real_images_in_pieces_are_real_images_at_once(kind, piece):
     loss, (thetas, *_), _ = arguments(SMOOTH)
-    objective = real(SMOOTH, thetas, 10)
+    objective = replace(real(SMOOTH, thetas, 10), most=piece)
     leaves = thetas.clone().requires_grad_()
     values = objective(leaves)
     (gradient,) = torch.autograd.grad(values.sum(), leaves)
-    close(kind(loss).evaluate(objective, thetas, piece), (values.detach(), gradient), 1e-13)
+    close(kind(loss).evaluate(objective, thetas), (values.detach(), gradient), 1e-13)
 
 
 @every_kind
@@ -160,7 +162,7 @@ def test_an_objective_that_is_not_on_real_images_is_taken_at_once(kind):
         seen.append(finals.shape)
         return finals.pow(3).sum(1)
 
-    values, gradient = kind(loss).evaluate(objective, thetas, 1)
+    values, gradient = kind(loss).evaluate(objective, thetas)
     torch.testing.assert_close(values, thetas.pow(3).sum(1))
     torch.testing.assert_close(gradient, 3 * thetas.square())
     assert seen == [thetas.shape]

@@ -328,7 +328,7 @@ class DatasetDistillation(Method):
         network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
         return differentiated(
             task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
-            OnReal(real_loss(network), images, labels),
+            OnReal(real_loss(network), images, labels, most=task.network.images_of_training(images.device)),
             thetas.to(learned["examples"]),  # device and type
             self._basis(data).examples(learned["examples"]).flatten(0, 1),
             self._labels(data, learned).flatten(0, 1),

@@ -164,8 +164,8 @@ class Network:
         return max(self.images_in_one_pass(device), worth) if self.separate else 0
 
     def pieces(self, images: Float[Tensor, "n *shape"]) -> tuple[Float[Tensor, "few *shape"], ...]:
-        """Return images in pieces of as many as are fast to take through this network at once."""
-        return images.split(self.images_in_one_pass(images.device))
+        """Return images in pieces of as many as are fast to take at once; in one piece if they depend on each other."""
+        return images.split(self.images_in_one_pass(images.device) if self.separate else len(images))
 
     def own(self) -> Float[Tensor, " size"]:
         """Return the weights that the factory gives the module, e.g. pretrained weights.

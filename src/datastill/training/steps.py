@@ -14,7 +14,6 @@ from torch.func import grad, jvp
 
 from ..errors import UserError
 from ..networks.forward import ForwardDifferentiable
-from ..networks.passes import MOST
 
 
 class Batch(NamedTuple):
@@ -53,14 +52,17 @@ class OnReal:
     loss: RealLoss
     images: Float[Tensor, "networks b *shape"]
     labels: Shaped[Tensor, "networks b"]
+    most: int = 0
+    """Images of each network in one pass; 0: all of them, as networks need whose outputs depend on the whole batch."""
 
     def __call__(self, thetas: Float[Tensor, "networks size"]) -> Float[Tensor, " networks"]:
         """Return the objective of each network."""
         return self.loss(thetas, self.images, self.labels)
 
-    def pieces(self, size: int) -> list["OnReal"]:
-        """Split the batch into objectives of nearly equal size, with at most `size` images of each network."""
-        count = -(-self.images.shape[1] // size)
+    def pieces(self) -> list["OnReal"]:
+        """Split the batch into objectives of nearly equal size, with at most `most` images of each network."""
+        total = self.images.shape[1]
+        count = -(-total // (self.most or total))
         images, labels = self.images.tensor_split(count, 1), self.labels.tensor_split(count, 1)
         return [OnReal(self.loss, *piece) for piece in zip(images, labels, strict=True)]
 
@@ -90,17 +92,14 @@ class Steps(abc.ABC):
         """Return the objective of each network and its gradient, computed in one pass."""
 
     def evaluate(
-        self, objective: Callable[[Tensor], Tensor], thetas: Weights, piece: int = 0
+        self, objective: Callable[[Tensor], Tensor], thetas: Weights
     ) -> tuple[Float[Tensor, " networks"], Weights]:
-        """Return the objective of each network and its gradient; at most `piece` real images are in memory at once.
-
-        With 0, it is a number that is fast on this kind of device (`MOST`).
-        """
-        piece = piece or MOST.get(thetas.device.type, 1024)
-        if not isinstance(objective, OnReal) or objective.images.shape[1] <= piece:
+        """Return the objective of each network and its gradient, for as many real images at once as it says."""
+        pieces = objective.pieces() if isinstance(objective, OnReal) else []
+        if not isinstance(objective, OnReal) or len(pieces) == 1:
             return self.differentiate(objective, thetas)
         total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
-        for part in objective.pieces(piece):
+        for part in pieces:
             value, slope = self.differentiate(part, thetas)
             share = part.images.shape[1] / total
             values, gradient = values + share * value, gradient.add(slope, alpha=share)

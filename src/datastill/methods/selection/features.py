@@ -28,10 +28,11 @@ def features(data: RealData, spec: str, seed: int) -> Float[Tensor, "n features"
     if spec == PIXELS:
         return data.normalise(data.train.tensor).flatten(1)
     model = trained(data, spec, seed)
+    pieces = data.train.images.split(images_for(model, data.shape))
     found: list[Tensor] = []
     hook = _last(model, spec).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     with torch.no_grad():
-        for piece in data.train.images.split(images_for(model, data.shape)):
+        for piece in pieces:
             model(data.normalise(piece))
     hook.remove()
     return torch.cat(found)
