@@ -14,6 +14,7 @@ from ..loop import LoopSettings
 from ..methods.dataset_distillation import DatasetDistillation
 from ..networks.start import FromPool
 from ..pretraining import PoolSettings, pretrain
+from ..program import AugmentationName
 from ..report import spread
 from . import rows
 from .base import Part, Records
@@ -89,6 +90,7 @@ class Adaptation(OnPool):
             rows.append(f"| {title} | {count_and_accuracy(scores)} | {claim} | {better} |")
         table, pool, method = "\n".join(rows), records["before"]["pool"], self.method
         seconds = sum(record["part_seconds"] for record in records.values())
+        changed = _changed(self.source.augmentation)
         own = statistics.fmean(pool["accuracies"]["held_out"])
         return f"""## {self.title}
 
@@ -96,7 +98,7 @@ A pool of networks ({self.source.network}) was trained on {_laid(self.source.dat
 with, and {self.source.held_out} held out, with a validation accuracy of {spread(own)} % there. Every row is the
 accuracy of the held-out networks on the test split of {_laid(self.target.data)}. Each set has
 {method.ipc} examples per class. Training on distilled sets takes
-{method.epochs} epochs; on real images, the number with the best validation accuracy.
+{method.epochs} epochs; on real images, the number with the best validation accuracy.{changed}
 The last column is the accuracy of the set for random pretrained networks minus that of the row, in percentage points,
 with the 95 % interval over networks.
 
@@ -121,6 +123,12 @@ def _laid(data: DataSettings) -> str:
     return f"{data.name} ({' '.join(changes)})" if changes else data.name
 
 
+def _changed(augmentation: AugmentationName) -> str:
+    """Say how real images are changed, on a new line, if they are."""
+    words = f"\nThe pool is trained, and sets learn, on real images with the augmentation {augmentation}."
+    return words if augmentation != "none" else ""
+
+
 def _pair(
     source: DataSettings,
     target: DataSettings,
@@ -131,16 +139,23 @@ def _pair(
     epochs: int,
     held_out: int = 20,
     step_size: float = 0.003,
+    augmentation: AugmentationName = "none",
 ) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
         title=f"Adaptation: {source.name} to {target.name}",
-        source=PoolSettings(data=source, count=count, held_out=held_out, epochs=epochs),
+        source=PoolSettings(data=source, count=count, held_out=held_out, epochs=epochs, augmentation=augmentation),
         target=Config(
             data=target,
             network="lenet",
             method=DatasetDistillation(
-                steps=1, epochs=30, optimiser="adam", step_size=step_size, examples_rate=0.05, step_sizes_rate=0.01
+                steps=1,
+                epochs=30,
+                optimiser="adam",
+                step_size=step_size,
+                examples_rate=0.05,
+                step_sizes_rate=0.01,
+                augment_real=augmentation,
             ),
             loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.99, validate_every=50),
         ),
@@ -161,10 +176,11 @@ PAIRS = (
         DataSettings(name="mnist"),
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
-        400,
-        count=100,
+        1000,
+        count=120,
         epochs=2,
         step_size=0.0005,
+        augmentation="affine",
     ),
     _pair(
         DataSettings(name="mnist", channels="colour"),
