@@ -75,6 +75,8 @@ def table(
 ) -> str:
     """Write the table of a benchmark: in each group of labels, the set with the highest accuracy comes first.
 
+    If nothing was measured, the command that measures it stands in the place of the table.
+
     Args:
         benchmark: the data and the size of the sets.
         rows: the methods.
@@ -82,20 +84,35 @@ def table(
         whole: what was measured with all real images.
         other: the architecture of the third column.
     """
-    published, highest = ROWS.get(benchmark.key, {}), HIGHEST.get(benchmark.key, {})
-    accuracies = ("`shuffled-300`, %", "own program, %", f"{other}, %")
-    costs = ("networks", "image kB", "label kB", "seconds", "memory, MB")
-    lines = [
-        f"### {benchmark.title}, {benchmark.ipc} per class\n",
-        "| " + " | ".join(["set", *accuracies, *costs, "published, %"]) + " |",
-        "|---" * COLUMNS + "|",
-        *_groups(rows, records, published),
-        _line("**all real images**", "", whole, ALL_DATA.get(benchmark.name)),
-    ]
+    highest = HIGHEST.get(benchmark.key, {})
+    lines = [f"### {benchmark.title}, {benchmark.ipc} per class\n"]
+    if whole or any(records.values()):
+        lines += _table(rows, records, whole, ROWS.get(benchmark.key, {}), ALL_DATA.get(benchmark.name), other)
+    else:
+        lines.append(f"Not run: no cell of this table. `datastill study reference --only {benchmark.key}` measures it.")
     if highest:
         best = "; ".join(f"{kind}: {each}" for kind, each in highest.items())
         lines.append(f"\nHighest published with a ConvNet: {best}.")
     return "\n".join(lines)
+
+
+def _table(
+    rows: Sequence[Row],
+    records: Mapping[str, dict[str, Any] | None],
+    whole: dict[str, Any] | None,
+    published: Mapping[str, Published],
+    of_all: Published | None,
+    other: str,
+) -> list[str]:
+    """Return the lines of a table; `published` has the numbers of rows, and `of_all` is that of all real images."""
+    accuracies = ("`shuffled-300`, %", "own program, %", f"{other}, %")
+    costs = ("networks", "image kB", "label kB", "seconds", "memory, MB")
+    return [
+        "| " + " | ".join(["set", *accuracies, *costs, "published, %"]) + " |",
+        "|---" * COLUMNS + "|",
+        *_groups(rows, records, published),
+        _line("**all real images**", "", whole, of_all),
+    ]
 
 
 def _groups(
