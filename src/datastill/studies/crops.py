@@ -1,4 +1,4 @@
-"""Large photographs with the labels of a teacher: the crops that it is sure of, and random real images, beside it."""
+"""Large photographs with labels of a teacher: crops that it is sure of, and random real images beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
