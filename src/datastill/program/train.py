@@ -95,18 +95,20 @@ def gradient_of(loss: StackLoss, most: int = 0) -> StackLoss:
         with torch.enable_grad():
             return torch.autograd.grad(loss(weights, examples, targets).sum(), weights)[0]
 
-    found: dict[torch.Size, StackLoss] = {}
+    by_size: dict[torch.Size, StackLoss] = {}
 
     def run(*arguments: Tensor) -> Tensor:
         size = arguments[1].shape
-        if size not in found:
-            found[size] = recorded(gradient, arguments)
-        return found[size](*arguments)
+        if size not in by_size:
+            by_size[size] = recorded(gradient, arguments)
+        return by_size[size](*arguments)
 
     def in_pieces(weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
-        total = examples.shape[1]
+        total, found = examples.shape[1], torch.zeros_like(weights)
         pieces = zip(*(each.tensor_split(-(-total // most), 1) for each in (examples, targets)), strict=True)
-        return torch.stack([run(weights, x, y) * (x.shape[1] / total) for x, y in pieces]).sum(0)
+        for x, y in pieces:
+            found = found.add(run(weights, x, y), alpha=x.shape[1] / total)
+        return found
 
     return in_pieces if most else run
 

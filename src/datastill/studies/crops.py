@@ -59,7 +59,7 @@ class Crops(Study):
     """Expected seconds of a part on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings but the expected seconds."""
+        """Return all settings but the name, the title and the expected seconds."""
         return self.settings_except("seconds", "title", "name")
 
     def parts(self) -> list[Part]:
