@@ -13,7 +13,7 @@ from datastill.cli import main
 from datastill.networks import build
 from datastill.networks.pool import TEST_NETWORKS, Pool
 from datastill.networks.pool_header import Training
-from datastill.networks.snapshots import places
+from datastill.networks.snapshots import places, sha256_of
 from datastill.networks.start import FromPool, parse_start
 from datastill.pretraining import PoolSettings, pretrain, train_steps
 from datastill.storage.files import digest, read_tensors
@@ -186,6 +186,36 @@ def test_networks_start_from_one(path: Path, pool: Pool) -> None:
         exec(f"{each.imports}\n{each.code}", names)
     assert torch.equal(start.first(network(), seed=0, which=[0, 3], counts={"training": 3, "held_out": 2})[1],
                        early.held_out[0])  # fmt: skip
+
+
+def test_later_snapshots_are_further_networks_to_distil_with_and_to_nothing_else(path: Path, pool: Pool) -> None:
+    start = parse_start(f"pool:{path}@1+")
+    drawn = start.bound(network(), seed=0, networks=6)(0, 0, range(6))
+    both = torch.cat([pool.at(1).training, pool.training])
+    assert torch.equal(drawn.unique(dim=0), both.unique(dim=0))
+    with pytest.raises(UserError, match="networks is 7, but the pool has 6 to draw from"):
+        start.bound(network(), seed=0, networks=7)
+    for purpose, trained in ((TEST_NETWORKS, pool.held_out), ("validation", pool.validating)):
+        assert torch.equal(start.unseen(network(), seed=0, purpose=purpose, networks=9), trained)
+    assert "at snapshot 1 or a later one of its training" in start.made_for
+    exec(f"{start.imports}\n{start.code}", {"network": network()})
+    with pytest.raises(UserError, match="has no effect; leave it out"):
+        start.first(network(), seed=0, which=[0], counts={"training": 3, "held_out": 2})
+    assert pool.onward(2) is pool
+
+
+def test_a_training_that_validates_gives_no_snapshot_to_distil_with(pool: Pool) -> None:
+    many = replace(pool, training=torch.arange(10.0).repeat_interleave(pool.training.shape[1]).view(10, -1))
+    many = replace(many, snapshots=replace(pool.snapshots, read=lambda _, i, k: many.training[i] + k / 10,
+                                           sha256=_sha256_of_all(many)))  # fmt: skip
+    onward = many.onward(0)
+    assert onward.drawn[:, 0].tolist() == pytest.approx([i + k for i in range(9) for k in (0, 0.1, 0)])
+    assert onward.validating[:, 0].tolist() == onward.training[27:, 0].tolist() == [9]
+
+
+def _sha256_of_all(pool: Pool) -> dict[str, torch.Tensor]:
+    rows = [torch.stack([sha256_of(theta + k / 10) for k in (0, 1)]) for theta in pool.training]
+    return {"training": torch.stack(rows)}
 
 
 def test_a_set_is_distilled_and_measured_from_one(path: Path, pool: Pool, tmp_path: Path) -> None:

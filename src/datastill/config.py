@@ -38,7 +38,8 @@ class Config:
     - pretrained: the weights that come with the network, such as alexnet(weights=FILE); nothing is drawn.
     - pool:FILE: a pool of trained networks (datastill pretrain).
     - pool:FILE#3: only network 3 of the pool.
-    - pool:FILE@5, pool:FILE#3@5: networks, or network 3, at snapshot 5 of their training."""
+    - pool:FILE@5, pool:FILE#3@5: networks, or network 3, at snapshot 5 of their training.
+    - pool:FILE@5+: networks at snapshot 5 or any later one; sets are measured with trained ones."""
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
     """What networks that train on the set are to answer (datastill list objectives):
     - classification: the class of each image.

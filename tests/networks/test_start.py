@@ -32,9 +32,10 @@ STARTS = [
     FromPool("a (pool", None, SHA256),
     FromPool("a pool", 3, SHA256, 5),
     FromPool("a pool", snapshot=0),
+    FromPool("a pool", snapshot=2, onward=True),
 ]
 SPELLED = ["random(kaiming)", "fixed(orthogonal)", "pretrained", "pool:pools/a (b).safetensors", "pool:x#3",
-           "pool:x@5", "pool:x#3@0", "pool:me@home/x.safetensors"]  # fmt: skip
+           "pool:x@5", "pool:x#3@0", "pool:x@5+", "pool:x+", "pool:me@home/x.safetensors"]  # fmt: skip
 
 
 def network() -> Network:
@@ -81,6 +82,7 @@ def test_a_word_alone_takes_the_usual_initialiser() -> None:
         ("pool:file@" + "9" * 5000, "names no snapshot"),
         ("pool:file#@5", "names no network"),
         ("pool:@5", "names no file"),
+        ("pool:x#3@5+", r"pool:x#3@5\+ has a \+ without a snapshot, or for one network; write pool:FILE@5\+"),
     ],
 )
 def test_another_text_is_refused_with_what_to_write(text: str, why: str) -> None:
@@ -106,6 +108,7 @@ def test_a_start_in_json_is_read_back(start: Start) -> None:
         ({"kind": "pool"}, "start lacks 'file'"),
         ({"kind": "pool", "file": "x", "which": -1}, "start.which is -1"),
         ({"kind": "pool", "file": "x", "snapshot": -1}, "start.snapshot is -1"),
+        ({"kind": "pool", "file": "x", "onward": True}, "without a snapshot"),
         ({"kind": "fixed", "initialiser": 3}, "start.initialiser is 3"),
     ],
 )
@@ -124,7 +127,7 @@ def test_every_start_says_what_it_is(start: Start) -> None:
 
 
 def test_only_a_start_that_names_a_file_opens_one() -> None:
-    assert [start.opens for start in STARTS] == ["", "", "", "a pool#", "a (pool", "a pool", "a pool"]
+    assert [start.opens for start in STARTS] == ["", "", "", "a pool#", "a (pool", "a pool", "a pool", "a pool"]
 
 
 def test_random_draws_differ_and_depend_on_seed_iteration_and_number_alone() -> None:
@@ -241,7 +244,7 @@ def test_a_pool_starts_another_pool_network_by_network(pool: Path) -> None:
     assert torch.equal(found, torch.stack([whole.training[1], whole.held_out[0], whole.held_out[2]]))
     with pytest.raises(UserError, match="held_out is 4, but the pool has 3 held-out networks"):
         start.first(network(), seed=0, which=[0], counts={"training": 2, "held_out": 4})
-    with pytest.raises(UserError, match="after # has no effect"):
+    with pytest.raises(UserError, match="so a number after # or a"):
         replace(start, which=0).first(network(), seed=0, which=[0], counts=counts)
 
 

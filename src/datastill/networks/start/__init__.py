@@ -35,7 +35,7 @@ KINDS: Mapping[str, type[Start]] = {"random": Random, "fixed": Fixed, "pretraine
 
 
 def parse_start(text: str) -> Start:
-    """Return the start that a text spells: random(xavier), fixed(xavier), pretrained, pool:FILE or pool:FILE#3@5.
+    """Return the start that a text spells: random(xavier), fixed(xavier), pretrained, pool:FILE, pool:FILE#3@5 or @5+.
 
     Raises:
         UserError: it spells no start.

@@ -47,9 +47,9 @@ def from_parts(
 
 @dataclass(frozen=True)
 class FromPool(Start):
-    """A pool of networks (datastill pretrain): any of them, or #3 alone; trained, or at @5, a snapshot."""
+    """A pool of networks (datastill pretrain): any of them, or #3 alone; trained, at @5, a snapshot, or at @5+."""
 
-    spelling: ClassVar[str] = "pool:FILE, pool:FILE#3@5"
+    spelling: ClassVar[str] = "pool:FILE, pool:FILE#3@5, pool:FILE@5+"
 
     kind: Literal["pool"] = field(default="pool", init=False, repr=False)
     file: Annotated[str, text(4096, 1)]
@@ -61,20 +61,34 @@ class FromPool(Start):
 
     snapshot: Annotated[int | None, optional(whole(0, MOST_NETWORKS))] = None
     """Number of the snapshot to start from; None: trained networks."""
+    onward: bool = False
+    """Whether every later snapshot counts as a further network to distil with. Sets are then measured with trained
+    networks. A few long trainings so stand for many networks, which are more alike than separately trained ones."""
+
+    def __post_init__(self) -> None:
+        if self.onward and (self.snapshot is None or self.which is not None):
+            raise UserError(
+                f"the start {self} has a + without a snapshot, or for one network; write {PREFIX}FILE@5+ for any "
+                "network at snapshot 5 or later"
+            )
 
     def __str__(self) -> str:
         which = "" if self.which is None else f"#{self.which}"
-        return f"{PREFIX}{self.file}{which}" + ("" if self.snapshot is None else f"@{self.snapshot}")
+        at = "" if self.snapshot is None else f"@{self.snapshot}"
+        return f"{PREFIX}{self.file}{which}{at}" + ("+" if self.onward else "")
 
     @classmethod
     def spelled(cls, text: str) -> "FromPool | None":
-        """Read ``pool:FILE``, with ``#3`` after it for the network with number 3, and ``@5`` for its snapshot 5."""
+        """Read ``pool:FILE``, with ``#3`` for the network with number 3, ``@5`` for snapshot 5, ``@5+`` from it on."""
         if not text.startswith(PREFIX):
             return None
-        file, which, snapshot = named_in(text.removeprefix(PREFIX))
+        named = text.removeprefix(PREFIX)
+        file, which, snapshot = named_in(named.removesuffix("+"))
+        if snapshot is None:  # a + at the end of the name of a file
+            file, which, snapshot = named_in(named)
         if not file:
             raise UserError(f"{text!r} names no file; write {PREFIX}FILE, made by: datastill pretrain")
-        return cls(file, which, snapshot=snapshot)
+        return cls(file, which, snapshot=snapshot, onward=snapshot is not None and named.endswith("+"))
 
     @property
     def opens(self) -> str:
@@ -135,10 +149,10 @@ class FromPool(Start):
         start = replace(self, sha256=pool.sha256)
         if self.which is not None:
             return one_draw(start, self._named(pool))
-        if networks > len(pool.drawn):
-            count = len(pool.drawn)
+        drawn = self._all(pool).drawn
+        if networks > (count := len(drawn)):
             raise UserError(f"networks is {networks}, but the pool has {count} to draw from; take {count} or fewer")
-        return Draws(start=start, draw=from_parts(self._all(pool).drawn, networks))
+        return Draws(start=start, draw=from_parts(drawn, networks))
 
     def unseen(
         self,
@@ -181,10 +195,10 @@ class FromPool(Start):
         Raises:
             UserError: one network is named, or the pool has fewer networks than the new one.
         """
-        if self.which is not None:
+        if self.which is not None or self.onward:
             raise UserError(
-                f"the start is {self}, but network i starts from network i of the pool, so the number after # has no "
-                "effect; leave it out"
+                f"the start is {self}, but network i starts from network i of the pool, so a number after # or a + "
+                "has no effect; leave it out"
             )
         pool = self._fitting(network)
         found = {"training": pool.training, "held_out": pool.held_out}
@@ -207,8 +221,8 @@ class FromPool(Start):
         return pool
 
     def _all(self, pool: Pool) -> Networks:
-        """Return all networks of the pool, trained or at the snapshot."""
-        return pool.at(self.snapshot)
+        """Return all networks of the pool: trained, at the snapshot, or from it on."""
+        return pool.onward(self.snapshot) if self.onward and self.snapshot is not None else pool.at(self.snapshot)
 
     def _named(self, pool: Pool) -> Float[Tensor, " size"]:
         """Return the named network of the pool, trained or at the snapshot."""
@@ -218,7 +232,8 @@ class FromPool(Start):
     def _words(self) -> str:
         """The networks in words."""
         which = "any network" if self.which is None else f"network {self.which}"
-        at = "" if self.snapshot is None else f", at snapshot {self.snapshot} of its training"
+        later = " or a later one" if self.onward else ""
+        at = "" if self.snapshot is None else f", at snapshot {self.snapshot}{later} of its training"
         return f"{which} of the pool {self.file}{at}"
 
     @property
@@ -246,7 +261,7 @@ class FromPool(Start):
         if self.is_one:
             return f"The stored initial weights, by parameter name: {self._words}{sha256}. {self.advice}"
         rows = "tensor 'held_out' has one network in each row"
-        if self.snapshot is not None:
+        if self.snapshot is not None and not self.onward:
             rows = f"tensor {stack_name('held_out')!r} has all snapshots of each network; the last one is in 'held_out'"
         return (
             f"A{self._words[1:]}{sha256}, which the export does not hold: a safetensors file whose {rows}, all "
@@ -263,7 +278,7 @@ class FromPool(Start):
         """Python code that loads a network of the pool."""
         if self.is_one:
             return "model = network.factory()  # fit() loads the stored initial weights"
-        at = "" if self.snapshot is None else f".at({self.snapshot})"
+        at = "" if self.snapshot is None or self.onward else f".at({self.snapshot})"
         return (
             f"theta = Pool.load({self.file!r}){at}.held_out[0]\n"
             "model = network.factory()\nmodel.load_state_dict(network.named(theta), strict=False)"
