@@ -124,8 +124,9 @@ def on_images(count: int, most: int) -> OnReal:
 @pytest.mark.parametrize(("count", "size"), SIZES)
 def test_pieces_are_as_few_as_can_be_and_together_all_images_in_order(count, size, as_a_user):
     whole = on_images(count, size)
-    pieces = whole.pieces()
+    shares, pieces = zip(*whole.pieces(), strict=True)
     sizes = [piece.images.shape[1] for piece in pieces]
+    assert list(shares) == [each / count for each in sizes]
     assert len(pieces) == -(-count // size)
     assert max(sizes) <= size
     assert torch.equal(torch.cat([piece.images for piece in pieces], 1), whole.images)
@@ -134,12 +135,12 @@ def test_pieces_are_as_few_as_can_be_and_together_all_images_in_order(count, siz
 
 @pytest.mark.parametrize(("count", "size"), SIZES)
 def test_pieces_are_of_nearly_equal_size(count, size, as_a_user):
-    sizes = [piece.images.shape[1] for piece in on_images(count, size).pieces()]
+    sizes = [piece.images.shape[1] for _, piece in on_images(count, size).pieces()]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_without_a_limit_real_images_are_in_one_piece(as_a_user):
-    assert [piece.images.shape[1] for piece in on_images(300, 0).pieces()] == [300]
+    assert [(share, piece.images.shape[1]) for share, piece in on_images(300, 0).pieces()] == [(1, 300)]
 
 
 @every_kind

@@ -38,7 +38,7 @@ from .plain import as_plain, from_plain
 from .program import Program
 from .siamese import Siamese
 from .torch_form import limit_gradient, optimiser_code, optimiser_numbers, torch_form
-from .train import gradient_of, labels_from, train_module, train_stack
+from .train import gradient_of, labels_from, pieces, train_module, train_stack
 
 __all__ = [
     "AUGMENTATIONS",
@@ -81,6 +81,7 @@ __all__ = [
     "optimiser",
     "optimiser_code",
     "optimiser_numbers",
+    "pieces",
     "suited",
     "torch_form",
     "train_module",

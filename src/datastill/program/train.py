@@ -104,13 +104,26 @@ def gradient_of(loss: StackLoss, most: int = 0) -> StackLoss:
         return by_size[size](*arguments)
 
     def in_pieces(weights: Tensor, examples: Tensor, targets: Tensor) -> Tensor:
-        total, found = examples.shape[1], torch.zeros_like(weights)
-        pieces = zip(*(each.tensor_split(-(-total // most), 1) for each in (examples, targets)), strict=True)
-        for x, y in pieces:
-            found = found.add(run(weights, x, y), alpha=x.shape[1] / total)
+        found = torch.zeros_like(weights)
+        for share, x, y in pieces(examples, targets, most):
+            found = found.add(run(weights, x, y), alpha=share)
         return found
 
     return in_pieces if most else run
+
+
+def pieces(examples: Tensor, targets: Tensor, most: int) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Yield a batch of each network in pieces of nearly equal size, each after its share of the batch.
+
+    Args:
+        examples: (networks, b, *shape).
+        targets: (networks, b, *classes).
+        most: examples of a network in a piece at most; 0: the whole batch is one piece.
+    """
+    total = examples.shape[1]
+    count = -(-total // (most or total))
+    for x, y in zip(examples.tensor_split(count, 1), targets.tensor_split(count, 1), strict=True):
+        yield x.shape[1] / total, x, y
 
 
 def train_module(

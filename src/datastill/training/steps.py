@@ -14,6 +14,7 @@ from torch.func import grad, jvp
 
 from ..errors import UserError
 from ..networks.forward import ForwardDifferentiable
+from ..program import pieces
 
 
 class Batch(NamedTuple):
@@ -59,12 +60,10 @@ class OnReal:
         """Return the objective of each network."""
         return self.loss(thetas, self.images, self.labels)
 
-    def pieces(self) -> list["OnReal"]:
-        """Split the batch into objectives of nearly equal size, with at most `most` images of each network."""
-        total = self.images.shape[1]
-        count = -(-total // (self.most or total))
-        images, labels = self.images.tensor_split(count, 1), self.labels.tensor_split(count, 1)
-        return [OnReal(self.loss, *piece) for piece in zip(images, labels, strict=True)]
+    def pieces(self) -> Iterator[tuple[float, "OnReal"]]:
+        """Yield objectives of at most `most` images of each network, each after its share of the batch."""
+        for share, images, labels in pieces(self.images, self.labels, self.most):
+            yield share, OnReal(self.loss, images, labels)
 
 
 class Steps(abc.ABC):
@@ -95,13 +94,11 @@ class Steps(abc.ABC):
         self, objective: Callable[[Tensor], Tensor], thetas: Weights
     ) -> tuple[Float[Tensor, " networks"], Weights]:
         """Return the objective of each network and its gradient, for as many real images at once as it says."""
-        pieces = objective.pieces() if isinstance(objective, OnReal) else []
-        if not isinstance(objective, OnReal) or len(pieces) == 1:
+        if not isinstance(objective, OnReal):
             return self.differentiate(objective, thetas)
-        total, values, gradient = objective.images.shape[1], thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
-        for part in pieces:
+        values, gradient = thetas.new_zeros(len(thetas)), torch.zeros_like(thetas)
+        for share, part in objective.pieces():
             value, slope = self.differentiate(part, thetas)
-            share = part.images.shape[1] / total
             values, gradient = values + share * value, gradient.add(slope, alpha=share)
         return values, gradient
 
