@@ -17,8 +17,14 @@ import torch
 
 from datastill import DistilledSet, distributed
 from datastill.cli import main
+from datastill.config import Config
+from datastill.data import load_data
 from datastill.errors import UserError
+from datastill.evaluation import Protocol, score
+from datastill.making import make
+from datastill.methods.selection import RandomReal
 from datastill.networks.pool import Pool
+from datastill.objectives import Misread
 from datastill.run_state import load, save
 from datastill.runlog import read_lines
 
@@ -114,6 +120,18 @@ def test_runs_and_evaluations_are_those_of_one_process(tmp_path: Path) -> None:
     code, output, told = together("-m", "datastill", "evaluate", file, "--networks", "5", "--json")
     assert code == 0, told
     assert same(json.loads(output)["accuracies"], one.header.score["accuracies"], 0.003)
+
+
+def test_a_process_without_a_network_takes_part_in_an_evaluation(tmp_path: Path) -> None:
+    """One network of an attack is measured before and after training, on rank 0 alone."""
+    config = Config(network="mlp", method=RandomReal(ipc=1), objective=Misread(0, 1))
+    data = load_data(config.data)
+    file = tmp_path / "set.safetensors"
+    make(config, data, tune=False).save(file)
+    code, output, told = together("-m", "datastill", "evaluate", str(file), "--networks", "1", "--json")
+    assert code == 0, told
+    alone = score(DistilledSet.load(file), data, Protocol(networks=1))
+    assert same(json.loads(output)["accuracies"], alone.accuracies, 0.003)
 
 
 def test_a_pool_is_that_of_one_process(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import datastill
 from datastill.commands import COMMANDS
 
 from .docs.pages import PAGES, ROOT, ROOT_PAGES, text_of
@@ -57,3 +59,22 @@ def test_every_option_in_a_command_on_a_page_exists(page: str) -> None:
     for words in commands(TEXTS[page]):
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert given <= options_of(words), shlex.join(words)
+
+
+OF_OTHERS = {"--method", "--help", "--version", "--tyro-print-completion", "--nproc-per-node", "--upgrade", "--logdir",
+             "--protocol", "--chart", "--card"}  # fmt: skip
+"""What begins with -- in the code and is in no list: options of every command or of other programs, groups, colours."""
+
+
+def test_every_option_that_a_message_names_exists() -> None:
+    known = {
+        name.replace("--no-", "--").replace(".no-", ".") for flags in LISTED.values() for name in map(first, flags)
+    }
+    for path in Path(datastill.__file__).parent.rglob("*.py"):
+        named = re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", path.read_text(encoding="utf-8"))
+        found = {name.replace("--no-", "--").replace(".no-", ".") for name in named}
+        assert found <= known | OF_OTHERS, path
+
+
+def first(flag: str) -> str:
+    return flag.split()[0]

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from datastill import UserError, distill
+from datastill.label_source import TeacherOnce
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.program import Divergence, Loss, SquaredError
 from datastill.run import artifact, prepare
 
 from .toys import toy_config, toy_data, toy_set
@@ -71,6 +74,21 @@ def test_a_warm_start_with_other_labels_is_refused(tmp_path: Path) -> None:
         prepare(toy_config(method=method, warm_start=str(tmp_path / "set.safetensors")), DATA)
     with pytest.raises(UserError, match="there is no distilled set at"):
         prepare(toy_config(method=method, warm_start=str(tmp_path / "other.safetensors")), DATA)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(SquaredError(), "squared error"), (Divergence(temperature=4.0), "divergence from a teacher at temperature 4")],
+)
+def test_only_probabilities_are_learned_on(tmp_path: Path, loss: Loss, words: str) -> None:
+    distilled = toy_set(DATA)
+    soft = one_hot(distilled.targets, DATA.classes).float()
+    program = replace(distilled.program, loss=loss)
+    header = replace(distilled.header, labels=TeacherOnce(sha256="0" * 64, network="mlp"))
+    replace(distilled, targets=soft, program=program, header=header).save(tmp_path / "set.safetensors")
+    method = DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=32, labels_rate=0.1)
+    with pytest.raises(UserError, match=f"another loss .{words}., but only probabilities can be learned on"):
+        prepare(toy_config(method=method, warm_start=str(tmp_path / "set.safetensors")), DATA)
 
 
 def test_a_missing_warm_start_of_a_recipe_names_the_command_that_makes_it(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class Teacher(OfTeacher):
         if found != self.sha256:
             raise UserError(
                 f"the teacher has weights of SHA-256 {found[:12]}, but the labels of this set come from weights of "
-                f"SHA-256 {self.sha256[:12]}; load those"
+                f"SHA-256 {self.sha256[:12]}; give the teacher with these weights"
             )
 
     def code(self, shape: tuple[int, ...], classes: int) -> str:

@@ -164,7 +164,7 @@ def with_program(run: Run, state: State) -> Run:
     if not run.grid:
         return run
     plain = artifact(run, state)
-    return replace(run, program=chosen_program(plain, run.wanted, run.config.chosen_by, run.grid))
+    return replace(run, program=chosen_program(plain, run.data, run.config.chosen_by, run.grid))
 
 
 @usual_modes()
@@ -247,11 +247,11 @@ def artifact(run: Run, state: State, end: RunState | None = None) -> DistilledSe
 
 
 def _program(run: Run, synthetic: SyntheticData) -> Program:
-    """Return how networks are trained on a set; the loss is that of its labels if the method gives a label source."""
-    if run.program is None:
-        return synthetic.program
-    own = synthetic.labels and not run.taught_like
-    return replace(run.program, loss=synthetic.program.loss) if own else run.program
+    """Return how networks are trained on a set; the loss is that of labels which a teacher or the method gives."""
+    found = run.program or synthetic.program
+    if run.taught_like:
+        return replace(found, loss=run.taught_like.program.loss)
+    return replace(found, loss=synthetic.program.loss) if synthetic.labels else found
 
 
 def provenance(run: Run, state: RunState) -> dict[str, Any]:

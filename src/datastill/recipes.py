@@ -305,6 +305,24 @@ def taught_mnist_lenet() -> Config:
     )
 
 
+def taught_cifar10_1() -> Config:
+    """CIFAR-10, whitened, ConvNet, 10 random real images; an early snapshot of pools/cifar10-teacher gives labels once.
+
+    The floor of Qin et al. 2024 (arXiv 2406.10485), with Adam in the place of momentum.
+    """
+    labels = TeacherLabels(teacher="pools/cifar10-teacher.safetensors@1")
+    return Config(
+        recipe="taught-cifar10-1",
+        data=DataSettings(name="cifar10", whiten=0.1),
+        network="convnet",
+        start=Random("kaiming"),
+        method=RandomReal(ipc=1, program="shuffled-300-adam", teacher_labels=labels),
+        protocol=Protocol(networks=5),
+        validation=Protocol(networks=1),
+        tune=Grid(step_sizes=(0.001,), epochs=(3000,), optimisers=()),  # as docs/LOG.md found them
+    )
+
+
 def _kernel(name: str, data: str, method: KernelRidge, iterations: int) -> Config:
     """Return a configuration with a pool of shallow ConvNets, which have more features than deep ones (docs/LOG.md)."""
     return _convnet(name, data, "convnet(width=64,depth=2)", method, LoopSettings(iterations=iterations))
@@ -371,6 +389,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "mnist-random": mnist_random,
     "mnist-random-10": mnist_random_10,
     "mnist-random-long": mnist_random_long,
+    "taught-cifar10-1": taught_cifar10_1,
     "taught-mnist-lenet": taught_mnist_lenet,
     "unrolled-cifar10": unrolled_cifar10,
     "unrolled-mnist": unrolled_mnist,

@@ -67,6 +67,14 @@ def test_sets_that_have_one_network_each_are_what_varies(one: list[float], other
     assert difference([made(one)], of_one_each) == difference([made(one)], [made(other, network="lenet")])
 
 
+@given(ACCURACIES, ACCURACIES)
+def test_sets_that_have_one_network_each_are_what_varies_under_one_protocol_too(
+    one: list[float], other: list[float]
+) -> None:
+    found = difference([made([each]) for each in one], [made([each]) for each in other])
+    assert found == difference([made(one)], [made(other, network="lenet")])
+
+
 def test_one_network_has_a_difference_and_no_interval() -> None:
     found = difference([made([0.9])], [made([0.5])])
     assert found.mean == pytest.approx(0.4)

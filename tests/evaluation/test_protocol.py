@@ -11,8 +11,9 @@ from datastill.artifact import Signed
 from datastill.data import Split
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
+from datastill.label_source import TeacherOnce
 from datastill.networks.start import Random
-from datastill.program import PROGRAMS, AdamW, ShiftFlip, Shuffled, SquaredError
+from datastill.program import PROGRAMS, AdamW, Divergence, ShiftFlip, Shuffled, SquaredError
 
 from ..sets import ordered
 from ..toys import toy_data, toy_set
@@ -65,6 +66,18 @@ def test_labels_of_any_sign_keep_the_squared_error_under_every_named_program() -
         assert Protocol(program=name).program_of(signed).loss == SquaredError()
         assert Protocol(program=name, labels="hard").program_of(signed).loss == PROGRAMS[name].loss
         assert Protocol(program=name).program_of(SOFT).loss == PROGRAMS[name].loss
+
+
+def test_logits_of_a_teacher_keep_the_divergence_under_every_named_program_and_classes_have_cross_entropy() -> None:
+    loss, source = Divergence(temperature=4.0), TeacherOnce(sha256="0" * 64, network="mlp")
+    program, header = replace(SOFT.program, loss=loss), replace(SOFT.header, labels=source)
+    logits = replace(SOFT, targets=20 * SOFT.targets - 10, program=program, header=header)
+    for name in ("", *PROGRAMS):
+        assert Protocol(program=name).program_of(logits).loss == loss
+        assert not isinstance(Protocol(program=name, labels="hard").program_of(logits).loss, Divergence)
+    assert score(logits, DATA, Protocol(networks=2, labels="hard")).protocol["labels"] == "hard"
+    with pytest.raises(UserError, match=r"logits of a teacher \(the smallest is -8\), but cross-entropy needs prob"):
+        replace(logits, program=SOFT.program)
 
 
 def test_a_score_is_verified_under_the_protocol_that_it_was_measured_by() -> None:

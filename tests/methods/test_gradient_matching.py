@@ -53,6 +53,15 @@ def test_all_images_of_a_class_match_themselves(augment: str) -> None:
         assert other.objective > update.objective + 1e-3
 
 
+def test_a_network_is_drawn_where_none_was_carried_on() -> None:
+    """The loop drops what an iteration carries if none of its gradients is finite."""
+    task = toy_task(data=DATA)
+    state = SMALL.init(task)
+    for i, life in ((1, 0), (4, 1)):
+        weights = SMALL.step(task, state, i).carried["weights"]
+        assert torch.equal(weights, task.draws(0, life, range(1))[0].double())
+
+
 def test_a_network_trains_on_the_examples_for_some_iterations_and_is_then_drawn_anew() -> None:
     task = toy_task(data=DATA)
     state, seen = SMALL.init(task), []

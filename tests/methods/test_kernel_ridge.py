@@ -13,7 +13,7 @@ from datastill.methods.kernels import fully_connected
 from datastill.networks import build
 from datastill.networks.head import features_of
 from datastill.networks.start import parse_start
-from datastill.program import SquaredError, centred, mirrored
+from datastill.program import Divergence, SquaredError, centred, mirrored
 from datastill.rng import generator
 from datastill.synthetic import basis
 
@@ -215,6 +215,17 @@ def test_a_warm_start_gives_the_examples_and_labels_of_its_own_result(program: s
     torch.testing.assert_close(again.learned["labels"], tuned["labels"])
     classes = method.init(replace(given, warm_start=replace(finished, targets=finished.targets.argmax(1))))
     assert torch.equal(classes.learned["labels"], centred(finished.targets.argmax(1), 3))
+
+
+def test_a_warm_start_reads_logits_of_a_teacher_as_the_probabilities_at_their_temperature() -> None:
+    given = task()
+    finished = replace(SMALL, program="shuffled-300-adam").result(given, SMALL.init(given))
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    program = replace(finished.program, loss=Divergence(temperature=4.0))
+    taught = replace(finished, targets=logits, program=program)
+    as_probabilities = replace(finished, targets=(logits / 4).softmax(1))
+    one, other = (SMALL.init(replace(given, warm_start=each)).learned["labels"] for each in (taught, as_probabilities))
+    torch.testing.assert_close(one, other)
 
 
 def test_a_warm_start_of_another_size_or_factor_is_refused() -> None:

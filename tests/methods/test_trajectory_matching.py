@@ -102,6 +102,9 @@ def test_experts_are_asked_for_and_recognised(experts: Path) -> None:
         TrajectoryMatching().check(task)
     with pytest.raises(UserError, match="has 5 snapshots, but apart is 5"):
         small(experts, apart=5).check(task)
+    others = replace(task, data=replace(task.data, class_names=("c", "b", "a")))
+    with pytest.raises(UserError, match=r"were trained on the classes .*, but the data has c, b, a; give experts of"):
+        small(experts).check(others)
     planned = small(experts).planned(task, 10)
     planned.check(task)
     with pytest.raises(UserError, match="is not the pool that the run began with"):

@@ -57,6 +57,10 @@ def test_batches_that_must_stay_whole_are_found() -> None:
     whole = build("convnet(width=4,depth=1,norm=batch)", shape=(1, 8, 8), classes=3)
     assert not whole.separate
     assert [len(each) for each in whole.pieces(torch.zeros(300, 1, 8, 8))] == [300]
+    silent = build("convnet(width=4,depth=1,norm=batch)", shape=(1, 8, 8), classes=3)
+    torch.nn.init.zeros_([*silent.module.parameters()][-2])
+    torch.nn.init.zeros_([*silent.module.parameters()][-1])
+    assert not silent.separate  # although every answer is zero
     together = Network(Together, shape=(1, 2, 2), classes=3, name="together")
     assert not together.separate
     assert together.images_of_training(CPU) == 0

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..label_source import FLOAT_TYPES, Teacher
+from ..label_source import FLOAT_TYPES, Teacher, TeacherOnce
 from ..parts import decoded
-from ..program import Divergence, Ordered, Program
+from ..program import CrossEntropy, Divergence, Ordered, Program
 from ..program.orders import MOST_STEPS
 from ..storage.records import text
 from .header import Header
@@ -30,6 +30,11 @@ def check_tensors(
     if isinstance(program.order, Ordered):
         _check_step_sizes(program.order.step_sizes)
     _check_program(program, len(inputs), shape, soft=targets.is_floating_point() or isinstance(header.labels, Teacher))
+    if isinstance(header.labels, TeacherOnce) and isinstance(program.loss, CrossEntropy) and bool((targets < 0).any()):
+        raise UserError(
+            f"the labels are logits of a teacher (the smallest is {targets.min():.3g}), but cross-entropy needs "
+            "probabilities; take Divergence(temperature=...) as loss of the program"
+        )
     _check_initial(theta_0, header)
 
 

@@ -16,7 +16,7 @@ from .score import Score
 UNCHECKED = ("baseline", "curve", "seconds", "hardware")
 """The parts of a score that `verify` does not measure."""
 NETWORKS_PER_MOVED_ONE = 20
-"""Of how many networks one may be moved far by the rounding of another machine."""
+"""One network among so many may get a very different accuracy from the rounding of another machine."""
 NEARLY_EQUAL = 1e-4
 """The largest difference of two means or standard deviations of pixels in [0, 1] that counts as none: a fortieth of one
 of 256 levels. Copies of one dataset differ by up to 3e-5."""

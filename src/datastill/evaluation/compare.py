@@ -62,9 +62,10 @@ def difference(one: Sequence[Score], other: Sequence[Score], confidence: float =
         if (score.split, score.images) != (first.split, first.images):
             raise UserError(
                 f"scores on {first.images} {first.split} and {score.images} {score.split} examples cannot be compared; "
-                "measure both on the same"
+                "measure both on the same examples"
             )
-    paired = all(_pairing(score) == _pairing(first) for score in (*one, *other))
+    sets_alone = len(one) + len(other) > 2 and all(score.n == 1 for score in (*one, *other))
+    paired = not sets_alone and all(_pairing(score) == _pairing(first) for score in (*one, *other))
     if paired:
         pairs = [a - b for a, b in zip(_networks(one), _networks(other), strict=False)]
         count, mean, half = len(pairs), statistics.fmean(pairs), _half(_variance(pairs), len(pairs) - 1, confidence)

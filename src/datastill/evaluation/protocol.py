@@ -10,11 +10,14 @@ from .. import trust
 from ..artifact import DistilledSet, Signed
 from ..artifact.scores import MOST_NETWORKS
 from ..errors import UserError, at_least
+from ..label_source import TeacherOnce
 from ..networks.start import START, Start
 from ..program import (
     AUGMENTATIONS,
     PROGRAMS,
     AugmentationName,
+    CrossEntropy,
+    Divergence,
     OptimiserName,
     Program,
     ProgramName,
@@ -46,8 +49,8 @@ class Protocol:
     program: Literal["", ProgramName] = ""
     """How networks are trained on the set. Empty or own: as the set says. shuffled-300 is the program of most papers
     since 2020, with 300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (in the
-    second half of the epochs a tenth of it) and siamese augmentation. Labels of any sign keep the loss of their set.
-    The settings that follow edit the program."""
+    second half of the epochs a tenth of it) and siamese augmentation. Labels of any sign, and those that a teacher gave
+    once, keep the loss of their set. The settings that follow edit the program."""
     step_size: float = 0.0
     """One step size for all gradient steps (shuffled-300: the first step size). 0: the step sizes of the program."""
     epochs: int = 0
@@ -157,7 +160,9 @@ class Protocol:
         Nothing of the set is changed or copied.
         """
         base = PROGRAMS.get(self.program) or distilled.program
-        if self.labels != "hard" and isinstance(distilled.header.labels, Signed):
+        if self.labels == "hard" and isinstance(base.loss, Divergence):
+            base = replace(base, loss=CrossEntropy())  # the divergence needs logits
+        elif self.labels != "hard" and isinstance(distilled.header.labels, Signed | TeacherOnce):
             base = replace(base, loss=distilled.program.loss)  # cross-entropy needs probabilities
         order = base.order.with_epochs(self.epochs) if self.epochs else base.order
         return replace(

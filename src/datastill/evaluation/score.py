@@ -181,9 +181,10 @@ def _measured(
     thetas = thetas[distributed.rank_slice(len(thetas))]
     answers = Answers(network, distilled, real, len(thetas))
     before: Rows = []
+    both = trained and len(measures) > 1
     after, counts = _begun(kept, counts, network, thetas)
     of_groups = counts
-    stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if trained and len(measures) > 1 else []
+    stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if both else []
     left = thetas[len(after) :]
     stages.append((after, fit.trained(distilled, protocol, network, left) if trained else [left]))
     total = len(thetas) * len(stages)
@@ -197,7 +198,7 @@ def _measured(
                 if kept and rows is after:
                     kept.keep(after, of_groups)
                 line.update(len(before) + len(after), f"mean {statistics.fmean(values[0] for values in rows):.2%}")
-    found = {"before": before, "after": after} if before else {"after": after}
+    found = {"before": before, "after": after} if both else {"after": after}
     return {stage: distributed.gathered(rows) for stage, rows in found.items()}, together(counts)
 
 

@@ -76,14 +76,15 @@ NOTHING = Grid(step_sizes=(), epochs=(), optimisers=())
 def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:
     """The protocol with the combination of the grid that has the best validation accuracy; the test split is not read.
 
-    Among equal accuracies the first optimiser wins, then fewer epochs, then the smaller step size. A grid of a single
-    combination measures nothing.
+    The accuracy counts the answers that the objective of the set asks for, e.g. those of an attack. Among equal
+    accuracies the first optimiser wins, then fewer epochs, then the smaller step size. A grid of a single combination
+    measures nothing.
 
     Raises:
         UserError: the protocol has a value for what the grid chooses, or trains no network.
     """
     must_leave_open(protocol)
-    grid = grid or Grid()
+    grid, data = grid or Grid(), data.relabelled(distilled.header.objective.wanted)
 
     def accuracy(one: Protocol) -> float:
         return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean

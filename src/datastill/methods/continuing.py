@@ -4,7 +4,7 @@ from jaxtyping import Int64
 from torch import Tensor, equal
 
 from ..errors import UserError
-from ..program import Ordered, known_name
+from ..program import CrossEntropy, Ordered, known_name
 from ..synthetic import SyntheticData
 
 
@@ -61,6 +61,11 @@ def must_have_steps(start: SyntheticData, count: int, steps: int, epochs: int) -
 def must_have_labels(start: SyntheticData, wanted: Int64[Tensor, " n"], *, learned: bool) -> None:
     """Raise a `UserError` if the warm start has other labels than `wanted`; soft ones may be learned on."""
     if learned and start.targets.is_floating_point():
+        if not isinstance(start.program.loss, CrossEntropy):
+            raise UserError(
+                f"the warm start has labels for another loss ({start.program.loss.words}), but only probabilities can "
+                "be learned on; take a set whose program has cross-entropy"
+            )
         return
     if not equal(start.targets, wanted):
         raise UserError(

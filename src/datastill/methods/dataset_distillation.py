@@ -233,8 +233,9 @@ class DatasetDistillation(Method):
         must_start(task.data, ipc=self.ipc, steps=self.steps, start=start, factor=self.factor)
         self._must_have_steps(self.length(task.data.classes))
         must_have_clusters(task.data, self.real_clusters)
-        if self.augment != "none" and len(task.data.shape) != 3:
-            raise UserError(f"augment is {self.augment}, but the data are {task.data.space.words}; take augment none")
+        for name in ("augment", "augment_real"):
+            if (value := getattr(self, name)) != "none" and len(task.data.shape) != 3:
+                raise UserError(f"{name} is {value}, but the data are {task.data.space.words}; take {name} none")
         if task.warm_start:
             self._must_fit(task, task.warm_start)
 

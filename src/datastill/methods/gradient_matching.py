@@ -20,9 +20,11 @@ from ..program import (
     Shuffled,
     ShuffledName,
     alike,
+    gradient_of,
     suited,
     train_stack,
 )
+from ..program.train import StackLoss
 from ..rng import derive, generator
 from ..storage.records import must_have_types
 from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
@@ -41,6 +43,7 @@ class GradientMatching(Method):
     """
 
     name: ClassVar[str] = "gradient-matching"
+    version: ClassVar[int] = 2
 
     ipc: int = 10
     """Images per class, as they are stored."""
@@ -95,9 +98,9 @@ class GradientMatching(Method):
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the distance, summed over the classes; the network is trained or drawn before."""
-        life, turn = divmod(iteration, self.turns)
+        life = iteration // self.turns
         examples = state.learned["examples"]
-        if turn:
+        if state.carried.get("life") == life:
             theta = self._trained(task, examples, state.carried["weights"], iteration)
         else:
             (theta,) = task.draws(task.seed, life, range(1)).to(task.data.like)
@@ -110,7 +113,9 @@ class GradientMatching(Method):
         ]
         distances, gradients = zip(*found, strict=True)
         return Update(
-            objective=sum(distances), gradients={"examples": torch.cat(gradients)[None]}, carried={"weights": theta}
+            objective=sum(distances),
+            gradients={"examples": torch.cat(gradients)[None]},
+            carried={"weights": theta, "life": life},
         )
 
     def _trained(self, task: Task, examples: Tensor, weights: Tensor, iteration: int) -> Float[Tensor, " size"]:
@@ -139,10 +144,8 @@ class GradientMatching(Method):
         change = self._change(data.shape, generator(task.seed, "augmentation", *index))
         theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
         images = change(data.normalise(data.train.images[chosen]))
-        pieces = task.network.pieces(images)
-        shares = [weight_gradient(task, theta, each, label) * (len(each) / len(images)) for each in pieces]
-        real = torch.stack(shares).sum(0)
-        synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label, create_graph=True)
+        real = _real_gradient(task)(theta[None], images[None], torch.full((1, len(images)), label).to(images.device))[0]
+        synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
@@ -162,13 +165,19 @@ class GradientMatching(Method):
         )
 
 
+def _real_gradient(task: Task) -> StackLoss:
+    """Return the gradient of the mean cross-entropy for the weights, for as many images at once as are fast."""
+    few = task.network.images_of_training(task.data.device)
+    return task.once("gradient on real images", lambda: gradient_of(inner_loss(task.network), few))
+
+
 def weight_gradient(
-    task: Task, theta: Float[Tensor, " size"], images: Float[Tensor, "n *shape"], label: int, create_graph: bool = False
+    task: Task, theta: Float[Tensor, " size"], images: Float[Tensor, "n *shape"], label: int
 ) -> Float[Tensor, " size"]:
-    """Return the gradient of the mean cross-entropy on images of one class with respect to the weights."""
+    """Return the gradient of the mean cross-entropy on images of one class, which can be differentiated again."""
     labels = torch.full((len(images),), label, device=images.device)
     loss = cross_entropy(task.network.apply(theta, images), labels)
-    return torch.autograd.grad(loss, theta, create_graph=create_graph)[0]
+    return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
 
 def gradient_distance(real: Mapping[str, Tensor], synthetic: Mapping[str, Tensor]) -> Float[Tensor, ""]:

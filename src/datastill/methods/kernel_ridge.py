@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..networks.head import logits_of
-from ..program import PROGRAMS, Adam, ShuffledName, SquaredError, centred, mirrored, suited
+from ..program import PROGRAMS, Adam, Divergence, ShuffledName, SquaredError, centred, mirrored, suited
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import (
@@ -144,8 +144,12 @@ class KernelRidge(Method):
             return start.parts, start.targets
         if isinstance(start.program.loss, SquaredError):
             return start.parts, start.targets / self.scale
-        logits = start.targets.clamp(min=LEAST_PROBABILITY).log() / self.sharpness
-        return start.parts, logits - logits.mean(1, keepdim=True)
+        loss = start.program.loss
+        if isinstance(loss, Divergence):
+            logits = start.targets / loss.temperature
+        else:
+            logits = start.targets.clamp(min=LEAST_PROBABILITY).log()
+        return start.parts, (logits - logits.mean(1, keepdim=True)) / self.sharpness
 
     def _new(self, task: Task, i: int, life: int) -> Carried:
         """Return network i of the pool in one of its lives, with the state of its optimiser before the first step."""

@@ -1,6 +1,6 @@
 """What every method is given: real data, a network, initial weights and a purpose."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data import RealData
+from ..errors import UserError
 from ..networks import Network
 from ..networks.head import features_of
 from ..networks.start import Draws
@@ -53,6 +54,20 @@ class Task:
         """Return the examples to start learning from, as `start_examples` draws them from the seed of the task."""
         draw = generator(self.seed, "start of the examples")
         return start_examples(self.data, ipc=ipc, steps=steps, start=start, generator=draw, factor=factor)
+
+    def must_have_classes(self, names: Sequence[str], whose: str, what: str) -> None:
+        """Raise a `UserError` unless networks were trained on the classes of the data, in their order.
+
+        Args:
+            names: the classes that they were trained on.
+            whose: who was trained, and the verb, e.g. ``the teacher pool.safetensors was``.
+            what: what to give instead, e.g. ``a teacher``.
+        """
+        if tuple(names) != self.data.class_names:
+            raise UserError(
+                f"{whose} trained on the classes {', '.join(names[:10])}, but the data has "
+                f"{', '.join(self.data.class_names[:10])}; give {what} of these classes, in this order"
+            )
 
     def features(self) -> Network:
         """Return the network without its last linear layer, from images to features.

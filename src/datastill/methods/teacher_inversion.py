@@ -25,7 +25,7 @@ from .teacher_labels import TeacherLabels
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherInversion(Method):
-    """Learn images that a teacher with batch normalisation classifies well, and whose statistics are those it knows.
+    """Learn images that a teacher with batch normalisation classifies well, and whose statistics are its running ones.
 
     The objective of a batch of examples x with classes y is
 

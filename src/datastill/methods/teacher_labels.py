@@ -105,11 +105,7 @@ class TeacherLabels:
         network = task.network.name if given else ""  # only a name that the user gave may import a module
         found = read_teacher(self.teacher, network=network, shape=data.shape, classes=data.classes)
         must_take(self.teacher, data.space)
-        if (names := classes_of(self.teacher)) != data.class_names:
-            raise UserError(
-                f"the teacher {self.teacher} was trained on the classes {', '.join(names[:10])}, but the data has "
-                f"{', '.join(data.class_names[:10])}; give a teacher of these classes, in this order"
-            )
+        task.must_have_classes(classes_of(self.teacher), f"the teacher {self.teacher} was", "a teacher")
         if self.teacher_sha256 not in ("", sha256 := teacher_sha256(found)):
             raise UserError(
                 f"{self.teacher} has weights of SHA-256 {sha256[:12]}, but the labels come from a teacher with weights "

@@ -85,8 +85,8 @@ class TrajectoryMatching(Method):
     mirror: bool = True
     """Whether augmentation mirrors images left to right; not for digits or letters."""
     program: Literal["learned", ShuffledName] = "shuffled-300-adam"
-    """How networks are trained on the finished set (datastill list programs); learned: gradient descent with the
-    learned step size for 300 epochs."""
+    """How networks are trained on the finished set (datastill list programs); learned: gradient descent for 300
+    epochs with the learned step size, in the second half a tenth of it, and siamese augmentation."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -124,6 +124,7 @@ class TrajectoryMatching(Method):
         pool = load_pool(self.experts)
         pool.check(task.network)
         pool.must_take(task.data.space)
+        task.must_have_classes(pool.header["class_names"], f"the experts of {self.experts} were", "experts")
         if self.experts_sha256 not in ("", pool.sha256):
             raise UserError(
                 f"{self.experts} is not the pool that the run began with (SHA-256 {self.experts_sha256[:12]}, now "

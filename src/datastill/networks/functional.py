@@ -128,7 +128,7 @@ class Network:
                 raise
             raise UserError(
                 f"network {self.name!r} cannot be computed in {str(self.dtype).removeprefix('torch.')}: "
-                f"{one_line(error)}; take --engine.precision float32"
+                f"{one_line(error)}; take --method.engine.precision float32"
             ) from error
 
     @property
@@ -148,8 +148,8 @@ class Network:
 
     @property
     def separate(self) -> bool:
-        """Whether the logits of an image are the same whatever other images are in its batch."""
-        return self._reach.separate
+        """Whether the logits of an image are equal in every batch, whatever the other images of the batch are."""
+        return not self.has_statistics and self._reach.separate
 
     def images_in_one_pass(self, device: torch.device) -> int:
         """Return how many images are fast to take through this network at once, on a kind of device."""

@@ -56,6 +56,6 @@ def images_for(module: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def images_in_one_pass(nbytes: int, device: torch.device) -> int:
-    """Return how many images to take in one pass if the largest output has so many bytes for each."""
+    """Return how many images to take in one pass; `nbytes` are those of the largest output for one image."""
     most = MOST.get(device.type, 1024)
     return max(min(CACHE // max(nbytes, 1), most), 1) if device.type == "cpu" else most

@@ -96,13 +96,11 @@ class Poisoning(OnPool):
             for name, what in (("misread", "of them are"), ("overall", "of all test images are classified correctly"))
         )
         seconds = sum(record["part_seconds"] for record in records.values())
-        each = "" if self.onward is None else f", each at snapshots {self.onward} to {self.source.snapshots}"
         own = spread_of(pool["accuracies"]["held_out"])
         table, against = "\n".join(rows), "\n".join(defences)
         return f"""## {self.title}
 
-A pool of networks ({self.source.network}) was trained on {self.source.data.name}: {self.source.count} to distil
-with{each},
+A pool of networks ({self.source.network}) was trained on {self.source.data.name}: {self.source.count} to distil with,
 and {self.source.held_out} held out to measure. Each set has {method.ipc} examples per class, in one
 gradient step. The question is which share of the test images of class {first.attack_class!r} is classified as
 {first.target_class!r} after the step (column "misclassified"). Before the step, {before}. The share in the
@@ -142,20 +140,12 @@ def _row(title: str, plain: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _attack_on(
-    data: str,
-    network: str,
-    classes: tuple[int, int],
-    paper: str,
-    *,
-    iterations: int,
-    onward: int | None = None,
-    **source: Any,
+    data: str, network: str, classes: tuple[int, int], paper: str, *, iterations: int, **source: Any
 ) -> Poisoning:
     return Poisoning(
         name=f"attack-{data}",
         title=f"Attack: {data}",
         source=PoolSettings(data=DataSettings(name=data), network=network, **source),
-        onward=onward,
         target=Config(
             data=DataSettings(name=data),
             network=network,
@@ -173,6 +163,6 @@ ATTACKS = (
     _attack_on("mnist", "lenet", (0, 1), "71.4 ± 29.6 %", iterations=600, count=400, held_out=20, epochs=2),
     _attack_on(
         "cifar10", "lenet", (0, 1), "45.9 ± 18.1 % (AlexCifarNet)",
-        iterations=600, onward=3, count=90, held_out=20, epochs=6, schedule="constant", snapshots=6,
+        iterations=300, count=60, held_out=20, epochs=5, rate=0.002,
     ),
 )  # fmt: skip

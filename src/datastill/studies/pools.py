@@ -30,8 +30,6 @@ class OnPool(Study):
     """Settings of the pool and of the data that it is trained on."""
     target: Config
     """Settings of the distillation for the networks of the pool; `start` is filled in."""
-    onward: int | None = None
-    """The snapshot of the pool from which on every snapshot counts as a network to distil with; None: trained ones."""
     sets: int = 3
     """Number of sets of each kind of baseline that depends on the seed."""
     seconds: float = 300.0
@@ -39,8 +37,7 @@ class OnPool(Study):
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the expected seconds."""
-        found = {"source": asdict(self.source), "target": as_dict(self.target), "sets": self.sets}
-        return found if self.onward is None else {**found, "onward": self.onward}
+        return {"source": asdict(self.source), "target": as_dict(self.target), "sets": self.sets}
 
     def named(self, rows: dict[str, Callable[[Path], dict[str, Any]]]) -> list[Part]:
         """Return the rows as parts; the first one that is measured trains the pool."""
@@ -87,8 +84,7 @@ class OnPool(Study):
             folder: the folder of the run.
         """
         _, start = self.pool(folder)
-        several = replace(start, snapshot=self.onward, onward=self.onward is not None)
-        config = replace(self.target, recipe=self.name, start=several if which is None else replace(start, which=which))
+        config = replace(self.target, recipe=self.name, start=replace(start, which=which))
         found = distill(config, folder, resume=(folder / CONFIG).exists())
         found.save(folder.parent.parent / f"{folder.name}.safetensors")
         return found

@@ -75,7 +75,7 @@ def table(
 ) -> str:
     """Write the table of a benchmark: in each group of labels, the set with the highest accuracy comes first.
 
-    If nothing was measured, the command that measures it stands in the place of the table.
+    If nothing was measured, the text has the command that measures it, and no table.
 
     Args:
         benchmark: the data and the size of the sets.

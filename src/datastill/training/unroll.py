@@ -12,7 +12,7 @@ from .inner import draw_window
 
 @dataclass(frozen=True, kw_only=True)
 class Unroll:
-    """How the training of networks is unrolled: of how many, through how many steps, and how this is computed."""
+    """How the training of networks is unrolled: the number of networks and of steps, and how this is computed."""
 
     networks: int = 1
     """How many networks are trained in each outer iteration, each from different initial weights."""
