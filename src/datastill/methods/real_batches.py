@@ -96,10 +96,8 @@ def _shares(total: int, parts: int, draw: np.random.Generator) -> list[int]:
 
 def changed_alone(task: Task, iteration: int, which: range, images: Images, augmentation: Augmentation) -> Images:
     """Return real images, each changed by its own numbers."""
-    *_, channels, height, width = images.shape
     draws = (generator(task.seed, "augmentation of real images", iteration, i) for i in which)
-    changes = [augmentation.draw(images.shape[1], (channels, height, width), draw) for draw in draws]
-    return torch.stack([change(each) for change, each in zip(changes, images, strict=True)])
+    return augmentation.of_each(images, draws)
 
 
 def step_of(program: Program, count: int, seed: int, t: int) -> Step:

@@ -92,9 +92,7 @@ def _changed(
     augmentation = AUGMENTATIONS[settings.augmentation]
     if augmentation is None:
         return images
-    count, shape = images.shape[1], tuple(images.shape[2:])
-    draws = [augmentation.draw(count, shape, generator(settings.seed, "pool augmentation", i, t)) for i in which]
-    return torch.stack([draw(batch) for draw, batch in zip(draws, images, strict=True)])
+    return augmentation.of_each(images, (generator(settings.seed, "pool augmentation", i, t) for i in which))
 
 
 def initial(settings: PoolSettings, network: Network, which: list[int]) -> Float[Tensor, "networks size"]:

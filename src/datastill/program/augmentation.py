@@ -1,7 +1,7 @@
 """The contract of an augmentation, and shifts and mirror images drawn for each image alone."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,14 @@ class Augmentation(abc.ABC):
             shape: (channels, height, width) of an image.
             generator: a generator on the CPU.
         """
+
+    def of_each(
+        self, images: Float[Tensor, "networks b c h w"], generators: Iterable[torch.Generator]
+    ) -> Float[Tensor, "networks b c h w"]:
+        """Return the batch of each network, changed by a draw of its own; there is a generator for each network."""
+        count, shape = images.shape[1], tuple(images.shape[2:])
+        draws = [self.draw(count, shape, generator) for generator in generators]
+        return torch.stack([draw(batch) for draw, batch in zip(draws, images, strict=True)])
 
 
 @dataclass(frozen=True, kw_only=True)
