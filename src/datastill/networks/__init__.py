@@ -102,7 +102,13 @@ _NATURES: dict[Hashable, Nature] = {}
 
 
 def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Mapping[str, Value]) -> None:
-    """Raise a `UserError` if a network is too large for the memory. Its parameters are counted without storing them."""
+    """Raise a `UserError` if a network has no units, or is too large for the memory.
+
+    Its parameters are counted without storing them.
+    """
+    for name, least in (("width", 1), ("depth", 0)):
+        if isinstance(given := arguments.get(name, least), int | float) and given < least:
+            raise UserError(f"network {spec!r} cannot be made: its {name} must be at least {least}")
     depth = arguments.get("depth", 0)
     if isinstance(depth, int | float) and depth > MAX_DEPTH:
         raise UserError(f"network {spec!r} is too large: its depth must be at most {MAX_DEPTH}")
