@@ -18,6 +18,16 @@ from datastill.storage.pickled import read_pickled
 READERS = {"json": read_json, "tensors": read_tensors, "pickled": read_pickled, "weights": read}
 
 
+def test_a_changed_value_of_a_tensor_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "value.pt"
+    torch.save({"learned": torch.arange(1000.0)}, file)
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.tensor([500.0]).numpy().tobytes()) + 1] ^= 0x40
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"was changed after it was written: the checksum of .*data/0"):
+        read_pickled(file)
+
+
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 def test_devices_pipes_folders_and_missing_files_are_refused(reader: Callable[[Path], object], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -83,6 +83,21 @@ def test_an_archive_holds_rows_signals_images_or_sentences_in_splits(tmp_path: P
     assert load_data(tmp_path / "d.npz").space.noun == "sentence"
 
 
+@pytest.mark.parametrize("alone", ["x_test", "y_valid"])
+def test_a_split_that_lacks_its_examples_or_labels_is_refused(alone: str, tmp_path: Path) -> None:
+    values, labels = rows(120)
+    part = values if alone.startswith("x") else labels
+    np.savez(tmp_path / "a.npz", x_train=values, y_train=labels, **{alone: part})
+    with pytest.raises(UserError, match=f"alone .arrays found: x_train, y_train, {alone}.; give examples and labels"):
+        load_data(tmp_path / "a.npz")
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,a,kind\n1,2,x\n3,4,y\n")
+    with pytest.raises(UserError, match="has several columns called 'a'; rename all but one"):
+        load_data(tmp_path / "a.csv", label_column="kind")
+
+
 def test_signals_have_mean_0_and_standard_deviation_1_in_each_channel() -> None:
     data = load_rows(signals(), columns=("pressure", "flow"))
     assert isinstance(data.space, Signals)

@@ -98,6 +98,12 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
             "signals, images or sentences) and labels (y or labels), or those of several splits (x_train, y_train, "
             "x_test, y_test)"
         )
+    for split in found.keys() - whole.keys():
+        (part,) = found[split]
+        raise UserError(
+            f"{str(path)!r} holds the {part} of split {split!r} alone (arrays found: {', '.join(arrays)}); give "
+            f"examples and labels of it, such as x_{split} and y_{split}, or leave the split out"
+        )
     return {role: _labelled(whole[split], split, reading) for role, split in roles(whole, reading.splits).items()}
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,10 @@ def table_in(path: Path) -> datasets.Dataset:
             with _no_progress_bars(), _cache() as where:
                 found = datasets.load_dataset("parquet", data_files=str(path.resolve()), split="train", **where)
         else:
-            found = datasets.Dataset(datasets.table.InMemoryTable(read(str(path))))
+            table = read(str(path))
+            if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+                raise UserError(f"the table {str(path)!r} has several columns called {twice[0]!r}; rename all but one")
+            found = datasets.Dataset(datasets.table.InMemoryTable(table))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot read the table {str(path)!r}: {_first_line(error)}") from error
     if not len(found):

@@ -64,6 +64,8 @@ def _pickle_in_archive(path: Path) -> bytes:
             raise UserError(
                 f"{path} describes its tensors in {pickle.file_size} bytes; at most {MOST_PICKLE_BYTES} are read"
             )
+        if damaged := archive.testzip():  # torch.load compares no checksum of the values of a tensor
+            raise UserError(f"{path} was changed after it was written: the checksum of {damaged} in it is another one")
         return archive.read(pickle)
 
 
