@@ -364,38 +364,15 @@ def _convnet(name: str, data: str, network: str, method: Method, loop: LoopSetti
     )
 
 
-RECIPES: dict[str, Callable[[], Config]] = {
-    "cifar10-fixed": cifar10_fixed,
-    "cifar10-fixed-long": cifar10_fixed_long,
-    "cifar10-fixed-momentum": cifar10_fixed_momentum,
-    "cifar10-random": cifar10_random,
-    "cifar10-random-10": cifar10_random_10,
-    "cifar10-random-long": cifar10_random_long,
-    "digits": digits,
-    "fashion-random": fashion_random,
-    "imagenette-alexnet": imagenette_alexnet,
-    "kernel-cifar10": kernel_cifar10,
-    "kernel-cifar10-1": kernel_cifar10_1,
-    "kernel-cifar10-1-decoded": kernel_cifar10_1_decoded,
-    "kernel-cifar10-decoded": kernel_cifar10_decoded,
-    "kernel-cifar10-whitened": kernel_cifar10_whitened,
-    "kernel-fashion": kernel_fashion,
-    "kernel-mnist": kernel_mnist,
-    "kernel-mnist-1-decoded": kernel_mnist_1_decoded,
-    "kernel-mnist-decoded": kernel_mnist_decoded,
-    "matching-cifar10": matching_cifar10,
-    "matching-mnist": matching_mnist,
-    "mnist-fixed": mnist_fixed,
-    "mnist-random": mnist_random,
-    "mnist-random-10": mnist_random_10,
-    "mnist-random-long": mnist_random_long,
-    "taught-cifar10-1": taught_cifar10_1,
-    "taught-mnist-lenet": taught_mnist_lenet,
-    "unrolled-cifar10": unrolled_cifar10,
-    "unrolled-mnist": unrolled_mnist,
-    "usps-random": usps_random,
-    "usps-random-10": usps_random_10,
-}
+RECIPES: dict[str, Callable[[], Config]] = {each.__name__.replace("_", "-"): each for each in (
+    cifar10_fixed, cifar10_fixed_long, cifar10_fixed_momentum, cifar10_random, cifar10_random_10,
+    cifar10_random_long, digits, fashion_random, imagenette_alexnet, kernel_cifar10, kernel_cifar10_1,
+    kernel_cifar10_1_decoded, kernel_cifar10_decoded, kernel_cifar10_whitened, kernel_fashion, kernel_mnist,
+    kernel_mnist_1_decoded, kernel_mnist_decoded, matching_cifar10, matching_mnist, mnist_fixed, mnist_random,
+    mnist_random_10, mnist_random_long, taught_cifar10_1, taught_mnist_lenet, unrolled_cifar10, unrolled_mnist,
+    usps_random, usps_random_10,
+)}  # fmt: skip
+"""The recipes by name, which is that of the function."""
 
 
 def recipe(name: str) -> Config:
