@@ -51,7 +51,12 @@ def options_of(words: list[str]) -> set[str]:
     if "--method" in words and f"{command} --method {words[words.index('--method') + 1]}" in LISTED:
         known = [command, f"{command} --method {words[words.index('--method') + 1]}"]
     listed = {flag.split()[0] for key in known for flag in LISTED[key]}
-    return {"--help", "--method", *listed, *(name.replace("--no-", "--").replace(".no-", ".") for name in listed)}
+    return {"--help", "--method", *listed, *map(positive, listed)}
+
+
+def positive(name: str) -> str:
+    """The option without the word that turns it off."""
+    return name.replace("--no-", "--").replace(".no-", ".")
 
 
 @pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if any(commands(text))])
@@ -67,14 +72,7 @@ OF_OTHERS = {"--method", "--help", "--version", "--tyro-print-completion", "--np
 
 
 def test_every_option_that_a_message_names_exists() -> None:
-    known = {
-        name.replace("--no-", "--").replace(".no-", ".") for flags in LISTED.values() for name in map(first, flags)
-    }
+    known = {positive(flag.split()[0]) for listed in LISTED.values() for flag in listed} | OF_OTHERS
     for path in Path(datastill.__file__).parent.rglob("*.py"):
         named = re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", path.read_text(encoding="utf-8"))
-        found = {name.replace("--no-", "--").replace(".no-", ".") for name in named}
-        assert found <= known | OF_OTHERS, path
-
-
-def first(flag: str) -> str:
-    return flag.split()[0]
+        assert set(map(positive, named)) <= known, path

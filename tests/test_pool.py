@@ -304,7 +304,7 @@ def test_impossible_settings_are_refused_by_name(settings: dict) -> None:
 
 
 def test_the_number_of_a_network_is_refused_for_pretraining(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="so a number after #"):
+    with pytest.raises(UserError, match=r"so a number after # or a \+ has no effect"):
         pretrain(replace(SETTINGS, start=FromPool(str(path), 1)), DATA, tmp_path / "next.safetensors")
     assert list(tmp_path.iterdir()) == []
 

@@ -244,7 +244,7 @@ def test_a_pool_starts_another_pool_network_by_network(pool: Path) -> None:
     assert torch.equal(found, torch.stack([whole.training[1], whole.held_out[0], whole.held_out[2]]))
     with pytest.raises(UserError, match="held_out is 4, but the pool has 3 held-out networks"):
         start.first(network(), seed=0, which=[0], counts={"training": 2, "held_out": 4})
-    with pytest.raises(UserError, match="so a number after # or a"):
+    with pytest.raises(UserError, match=r"so a number after # or a \+ has no effect"):
         replace(start, which=0).first(network(), seed=0, which=[0], counts=counts)
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..label_source import FLOAT_TYPES, Teacher, TeacherOnce
+from ..label_source import FLOAT_TYPES, LabelSource, Teacher, TeacherOnce
 from ..parts import decoded
-from ..program import CrossEntropy, Divergence, Ordered, Program
+from ..program import CrossEntropy, Divergence, Loss, Ordered, Program
 from ..program.orders import MOST_STEPS
 from ..storage.records import text
 from .header import Header
@@ -29,12 +29,8 @@ def check_tensors(
     header.labels.check(targets, len(inputs), len(header.class_names))
     if isinstance(program.order, Ordered):
         _check_step_sizes(program.order.step_sizes)
-    _check_program(program, len(inputs), shape, soft=targets.is_floating_point() or isinstance(header.labels, Teacher))
-    if isinstance(header.labels, TeacherOnce) and isinstance(program.loss, CrossEntropy) and bool((targets < 0).any()):
-        raise UserError(
-            f"the labels are logits of a teacher (the smallest is {targets.min():.3g}), but cross-entropy needs "
-            "probabilities; take Divergence(temperature=...) as loss of the program"
-        )
+    _check_program(program, len(inputs), shape)
+    _check_loss(program.loss, targets, header.labels)
     _check_initial(theta_0, header)
 
 
@@ -49,15 +45,24 @@ def check_stored(inputs: Tensor, stored: Tensor | None, header: Header) -> None:
         )
 
 
-def _check_program(program: Program, count: int, shape: tuple[int, ...], *, soft: bool) -> None:
+def _check_program(program: Program, count: int, shape: tuple[int, ...]) -> None:
     """Raise a `UserError` unless examples of this number and shape can be trained on by a program."""
     program.length(count)
     if program.augmentation and len(shape) != 3:
         raise UserError(
             f"the program has {program.augmentation.words}, but the examples are no images; take a program without it"
         )
-    if isinstance(program.loss, Divergence) and not soft:
+
+
+def _check_loss(loss: Loss, targets: Tensor, source: LabelSource) -> None:
+    """Raise a `UserError` unless the loss of a program understands the labels."""
+    if isinstance(loss, Divergence) and not (targets.is_floating_point() or isinstance(source, Teacher)):
         raise UserError("the loss of the program needs the logits of a teacher as labels, but the labels are hard")
+    if isinstance(loss, CrossEntropy) and isinstance(source, TeacherOnce) and bool((targets < 0).any()):
+        raise UserError(
+            f"the labels are logits of a teacher (the smallest is {targets.min():.3g}), but cross-entropy needs "
+            "probabilities; take Divergence(temperature=...) as loss of the program"
+        )
 
 
 def _check_step_sizes(step_sizes: Tensor) -> None:

@@ -144,7 +144,8 @@ class GradientMatching(Method):
         change = self._change(data.shape, generator(task.seed, "augmentation", *index))
         theta, examples = theta.clone().requires_grad_(), examples.clone().requires_grad_()
         images = change(data.normalise(data.train.images[chosen]))
-        real = _real_gradient(task)(theta[None], images[None], torch.full((1, len(images)), label).to(images.device))[0]
+        labels = torch.full((1, len(images)), label, device=images.device)
+        real = _real_gradient(task)(theta[None], images[None], labels)[0]
         synthetic = weight_gradient(task, theta, change(enlarged(examples, self.factor)), label)
         distance = gradient_distance(task.network.named(real), task.network.named(synthetic))
         (gradient,) = torch.autograd.grad(distance, examples)

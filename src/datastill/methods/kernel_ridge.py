@@ -142,9 +142,9 @@ class KernelRidge(Method):
         """Return the examples of an earlier set, or their parts, and its classes or targets (as in `result`)."""
         if not start.targets.is_floating_point():
             return start.parts, start.targets
-        if isinstance(start.program.loss, SquaredError):
-            return start.parts, start.targets / self.scale
         loss = start.program.loss
+        if isinstance(loss, SquaredError):
+            return start.parts, start.targets / self.scale
         if isinstance(loss, Divergence):
             logits = start.targets / loss.temperature
         else:

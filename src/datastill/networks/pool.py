@@ -98,13 +98,15 @@ class Pool(Networks):
         """
         return self if snapshot is None or self._before_end(snapshot) is None else _at(self, snapshot)
 
-    def onward(self, snapshot: int) -> Networks:
-        """Return the networks to distil with at a snapshot and at every later one; the others are trained.
+    def onward(self, snapshot: int) -> Float[Tensor, "drawn_and_later size"]:
+        """Return the networks of `drawn`, one after the other, each at a snapshot and at every later one.
 
         Raises:
             UserError: there is no such snapshot, or the file was changed.
         """
-        return self if self._before_end(snapshot) is None else _onward(self, snapshot)
+        self._before_end(snapshot)
+        places = range(snapshot, len(self.steps))
+        return torch.stack([self.weights(i, k) for i in range(len(self.drawn)) for k in places])
 
     def module(self, network: Network, which: int, snapshot: int | None = None) -> nn.Module:
         """Return one network to distil with as a module in evaluation mode, with its running statistics.
@@ -281,41 +283,6 @@ class AtSnapshot(Networks):
     def _read(self, split: str, like: Tensor) -> Tensor:
         rows = [self.pool._row(split, i, self.snapshot) for i in range(len(like))]
         return torch.stack(rows) if rows else like
-
-
-@dataclass(frozen=True, eq=False)
-class Onward(Networks):
-    """The networks of a pool, of which those to distil with count once for each snapshot from one on."""
-
-    pool: Pool
-    first: int
-
-    @cached_property
-    def training(self) -> Float[Tensor, "networks size"]:  # type: ignore[override]
-        """Weights of the networks to distil with: first `drawn`, then `validating`."""
-        return torch.cat([self.drawn, self.pool.training[len(self.pool.drawn) :]])
-
-    @cached_property
-    def drawn(self) -> Float[Tensor, "drawn size"]:  # type: ignore[override]
-        """The networks that distillation draws from, one after the other, each at every snapshot from `first` on."""
-        places = range(self.first, len(self.pool.steps))
-        return torch.stack([self.pool.weights(i, k) for i in range(len(self.pool.drawn)) for k in places])
-
-    @property
-    def validating(self) -> Float[Tensor, "validating size"]:
-        """The trained networks of the pool that are never used for distilling."""
-        return self.pool.validating
-
-    @property
-    def held_out(self) -> Float[Tensor, "held_out size"]:  # type: ignore[override]
-        """The trained networks that measure finished sets."""
-        return self.pool.held_out
-
-
-@lru_cache(maxsize=2)  # a run draws from them in every iteration
-def _onward(pool: Pool, first: int) -> Networks:
-    """Return the networks of a pool from a snapshot on; a second call returns those in memory."""
-    return Onward(pool, first)
 
 
 @lru_cache(maxsize=2)  # validations during a run draw from one snapshot again and again

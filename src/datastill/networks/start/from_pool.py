@@ -149,7 +149,7 @@ class FromPool(Start):
         start = replace(self, sha256=pool.sha256)
         if self.which is not None:
             return one_draw(start, self._named(pool))
-        drawn = self._all(pool).drawn
+        drawn = pool.onward(self.snapshot or 0) if self.onward else self._all(pool).drawn
         if networks > (count := len(drawn)):
             raise UserError(f"networks is {networks}, but the pool has {count} to draw from; take {count} or fewer")
         return Draws(start=start, draw=from_parts(drawn, networks))
@@ -221,8 +221,8 @@ class FromPool(Start):
         return pool
 
     def _all(self, pool: Pool) -> Networks:
-        """Return all networks of the pool: trained, at the snapshot, or from it on."""
-        return pool.onward(self.snapshot) if self.onward and self.snapshot is not None else pool.at(self.snapshot)
+        """Return all networks of the pool: at the snapshot, or trained, as those that measure a set are from it on."""
+        return pool.at(None if self.onward else self.snapshot)
 
     def _named(self, pool: Pool) -> Float[Tensor, " size"]:
         """Return the named network of the pool, trained or at the snapshot."""
