@@ -183,8 +183,16 @@ def test_parts_that_a_kill_left_beside_a_finished_pool_are_removed(path: Path, t
 def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datastill.pretraining, "train", None)
     assert pretrain(SETTINGS, DATA, path).sha256 == Pool.load(path).sha256
-    with pytest.raises(UserError, match="already holds a pool of other settings"):
+    with pytest.raises(UserError, match=r"already holds a pool of other settings: setting count was \d and is 5; give"):
         pretrain(replace(SETTINGS, count=5), DATA, path)
+
+
+def test_a_training_that_fails_at_once_does_not_bar_the_way_to_the_one_that_is_advised(tmp_path: Path) -> None:
+    file = tmp_path / "pool"
+    with pytest.raises(UserError, match="weights of network .* are not finite after its training; use a smaller rate"):
+        pretrain(replace(SETTINGS, optimiser="sgd", rate=1e30), DATA, file)
+    assert parts(file).exists()
+    assert pretrain(SETTINGS, DATA, file).sha256 == Pool.load(file).sha256
 
 
 def test_networks_of_an_iteration_differ_and_do_not_depend_on_how_they_are_shared_out(path: Path) -> None:

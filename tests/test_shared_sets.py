@@ -115,4 +115,6 @@ def test_the_command_makes_a_set_that_is_evaluated_like_any_other(
     quick = replace(found, program=replace(found.program, order=found.program.order.with_epochs(30)))
     assert score(quick, DATA, Protocol(networks=2, step_size=0.1)).mean > 0.5
     assert main(["show", str(to)]) == 0
-    assert main(["import", str(tmp_path / "none.npz"), *more]) == 2
+    assert main(["import", str(tmp_path / "set.npz"), *more]) == 2
+    assert f"{to} exists and is not overwritten" in capsys.readouterr().err
+    assert main(["import", str(tmp_path / "none.npz"), *more, "--to", str(tmp_path / "new.safetensors")]) == 2

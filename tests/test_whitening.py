@@ -197,7 +197,8 @@ def test_every_command_uses_a_set_of_whitened_images(
         assert main(words) == 0, words
     out = capsys.readouterr().out
     assert json.loads(out[out.index("{") :])["n"] == 2
-    assert main(["import", str(tmp_path / "theirs.npz"), "--mean", "0.5", "--std", "0.5", *more]) == 2
+    other = ["--to", str(tmp_path / "other.safetensors"), "--mean", "0.5", "--std", "0.5"]
+    assert main(["import", str(tmp_path / "theirs.npz"), *more, *other]) == 2
     assert "mean and std have no effect on whitened values" in capsys.readouterr().err
 
 

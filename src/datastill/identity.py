@@ -49,9 +49,13 @@ def must_match(what: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: 
         now: the identity as it is now.
         fix: the end of the message: what the user can do.
     """
-    found = [line for key in then if key in now for line in _differences((key,), then[key], now[key])]
-    if found:
+    if found := changes(then, now):
         raise UserError(f"{what} cannot go on, because something changed since it began: {'; '.join(found)}; {fix}")
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a line for each difference between two identities, with both values; only parts in both are compared."""
+    return [line for key in then if key in now for line in _differences((key,), then[key], now[key])]
 
 
 def _differences(path: tuple[str, ...], then: Any, now: Any) -> Iterator[str]:

@@ -139,8 +139,8 @@ def test_measuring_on_other_data_is_said(
     """Two sets of arrays are both called "arrays": only their digests differ."""
     file, other = tmp_path / "set.safetensors", replace(DATA, test=DATA.test.take(torch.arange(10, len(DATA.test))))
     HONEST.save(file)
-    more = ["--networks", "2"] if command == "evaluate" else ["--to", str(tmp_path / "small.safetensors")]
     for data, said in ((DATA, False), (other, True)):
+        more = ["--networks", "2"] if command == "evaluate" else ["--to", str(tmp_path / f"{said}.safetensors")]
         monkeypatch.setattr("datastill.commands.evaluating.load_data", lambda _, data=data: data)
         assert main([command, str(file), *more]) == 0
         assert ("this is not the data that the set was made from: the test split" in capsys.readouterr().err) is said

@@ -61,6 +61,20 @@ def test_the_score_is_that_of_ordinary_modules_trained_with_the_set(spec: str) -
     assert score(distilled, DATA, FEW).accuracies == pytest.approx(mine)
 
 
+def test_networks_whose_training_diverged_answer_nothing_and_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are no guesses: an index of the largest of several NaN is always class 0, which is right for a third."""
+    found = score(SET, DATA, replace(FEW, step_size=1e30), confusion=True, progress=True)
+    assert found.accuracies == [0.0] * 5
+    assert not torch.tensor(found.confusion).any()
+    assert "5 of 5 networks answer no example right, so their training has probably diverged" in capsys.readouterr().err
+
+
+def test_a_score_of_one_network_has_no_spread() -> None:
+    found = score(SET, DATA, Protocol(networks=2))
+    assert "±" in str(found)
+    assert "±" not in str(score(SET, DATA, Protocol(networks=1)))
+
+
 def test_network_i_is_the_same_however_many_are_evaluated() -> None:
     many = score(SET, DATA, Protocol(networks=NETWORKS_PER_BATCH + 3)).accuracies
     assert score(SET, DATA, Protocol(networks=2)).accuracies == many[:2]

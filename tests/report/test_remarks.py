@@ -16,8 +16,9 @@ from datastill.report import remarks, write_report
         (0.95, 0.6, ""),
         (0.6, 0.6, ""),
         (0.59, 0.6, "worse than the baseline: 59.0 % with the set, 60.0 % with as many real images (random real)"),
+        (0.0, None, "0.0 % is no better than guessing, which reaches 25.0 % with 4 classes"),
         (0.26, None, "26.0 % is hardly better than guessing, which reaches 25.0 % with 4 classes"),
-        (0.1, 0.05, "hardly better than guessing"),
+        (0.1, 0.05, "no better than guessing"),
     ],
 )
 def test_a_bad_score_is_said_with_what_to_try(make, mean, baseline, said):

@@ -33,7 +33,7 @@ from ..evaluation import (
 )
 from ..report import bytes_of, measure_rows, measure_text, score_text, snapshots, spread
 from ..runlog import say
-from ..storage.files import must_be_writable
+from ..storage.files import must_be_new
 from ..storage.records import read
 from ..trust import check_data
 from .computing import Computing
@@ -259,7 +259,7 @@ class Pack(Computing):
 
     def compute(self) -> int:
         """Write the smaller set, print both scores, and return the exit code."""
-        must_be_writable(self.to)
+        must_be_new(self.to)
         (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
         data = real_data(distilled, self.data)
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))

@@ -9,7 +9,7 @@ from ..data import DataSettings, load_data
 from ..networks.start import Random, Start
 from ..program import ShuffledName
 from ..shared_sets import Values, distilled_from, read_shared
-from ..storage.files import must_be_writable
+from ..storage.files import must_be_new
 from .output import out, print_json
 
 KAIMING = Random("kaiming")
@@ -69,7 +69,7 @@ class ImportSet:
 
     def run(self) -> int:
         """Write the distilled set, say what it holds, and return the exit code."""
-        must_be_writable(self.to)
+        must_be_new(self.to)
         data = load_data(DataSettings(whiten=self.whiten).named(self.data))
         found = read_shared(self.file, data, self.labels, self.number)
         distilled = distilled_from(

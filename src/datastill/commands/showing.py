@@ -199,8 +199,9 @@ class List:
             return print_json(chosen)
         for title, listed in chosen.items():
             out.print(title, style="bold")
+            width = max(24, *map(len, listed)) + 2
             for name, text in listed.items():
-                out.print(f"  {name:<26}{text}")
+                out.print(f"  {name:<{width}}{text}")
         return 0
 
 

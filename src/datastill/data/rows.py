@@ -115,7 +115,8 @@ class Rows(Kind):
         wrong = ~usable.all(0).reshape(len(columns), -1).all(1)
         if bool(wrong.any()):
             where = f"in {columns[int(wrong.nonzero()[0])]!r}"
-            fix = "" if filled or "missing" not in self.settings else ", or fill missing ones with --data.missing mean"
+            fillable = "missing" in self.settings and not values.isinf().any()
+            fix = ", or fill missing ones with --data.missing mean" if fillable else ""
             raise UserError(
                 f"{what} hold values that are missing or not finite, {where}; fill or remove them first{fix}"
             )

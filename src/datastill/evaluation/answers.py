@@ -18,6 +18,9 @@ from ..training.traced import traced
 COMPILE_FROM = 500_000
 """Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
+NO_ANSWER = -1
+"""The answer of a network that has no finite output for an example: it counts as wrong, whatever the class is."""
+
 
 class Answers:
     """The classes that trained networks answer for a split of real data.
@@ -38,13 +41,16 @@ class Answers:
 
     @torch.no_grad()
     def __call__(self, theta: Float[Tensor, " size"]) -> Int64[Tensor, " n"]:
-        """Return the classes that one trained network, given by its weights, answers for the images of the split."""
+        """Return the classes that one trained network, given by its weights, answers for the images of the split.
+
+        A network whose training diverged answers `NO_ANSWER`.
+        """
         return answers(self._classifier(theta), self.real, self.batch)
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
             predict = self.network.predictor(theta, self.distilled.inputs.to(theta))
-            return lambda images: predict(self.distilled.normalise(images)).argmax(1)
+            return lambda images: answered(predict(self.distilled.normalise(images)))
 
         def classify(images: Tensor) -> Tensor:
             # the compiled code takes only this batch size
@@ -73,7 +79,7 @@ class Answers:
 
     def _compile(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         def classes(theta: Tensor, images: Tensor) -> Int64[Tensor, " b"]:
-            return self.network.apply(theta, self.distilled.normalise(images)).argmax(1)
+            return answered(self.network.apply(theta, self.distilled.normalise(images)))
 
         arguments = torch.zeros(self.network.size), self.real.images[: self.batch]
         try:
@@ -84,6 +90,11 @@ class Answers:
         except Exception:  # no compiler, or a network that it cannot compile: without it, measuring is only slower
             return None
         return compiled
+
+
+def answered(outputs: Float[Tensor, "b classes"]) -> Int64[Tensor, " b"]:
+    """Return the class with the largest output for each example; `NO_ANSWER` if an output is not a finite number."""
+    return outputs.argmax(1).where(outputs.isfinite().all(1), NO_ANSWER)
 
 
 def answers(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> Int64[Tensor, " n"]:

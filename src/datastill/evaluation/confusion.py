@@ -17,8 +17,12 @@ def none_yet(classes: int) -> Counts | None:
 
 
 def counted(answers: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes: int) -> Counts:
-    """Return the counts of one network, from the classes that it answers for n examples and their true classes."""
-    pairs = torch.bincount(labels * classes + answers, minlength=classes**2)
+    """Return the counts of one network, from the classes that it answers for n examples and their true classes.
+
+    An example without an answer (`NO_ANSWER`) is not counted.
+    """
+    given = answers >= 0
+    pairs = torch.bincount(labels[given] * classes + answers[given], minlength=classes**2)
     return pairs.view(classes, classes).cpu()
 
 

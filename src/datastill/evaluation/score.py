@@ -71,7 +71,8 @@ class Score:
     Empty if this was not asked for, or if there are more than 100 classes."""
 
     def __str__(self) -> str:
-        return f"{self.mean:.2%} ± {self.sd * 100:.2f} (n = {self.n}, {self.images} {self.split} examples)"
+        spread = f" ± {self.sd * 100:.2f}" if self.n > 1 else ""
+        return f"{self.mean:.2%}{spread} (n = {self.n}, {self.images} {self.split} examples)"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the score as plain JSON values; without measures and confusion if there are none."""
@@ -136,6 +137,7 @@ def score(
     accuracies = [values[0] for values in found["after"]]
     if progress:
         _say_if_fewer(len(accuracies), (protocol or Protocol()).networks)
+        _say_if_diverged(accuracies)
     return Score(
         split=split,
         images=len(real),
@@ -159,6 +161,15 @@ def _say_if_fewer(measured: int, asked: int) -> None:
     if measured < asked and asked != Protocol.networks:
         why = "the pool has no more" if measured > 1 else "there are no other initial weights to train from"
         say(f"networks is {asked}, but {measured} can be measured: {why}")
+
+
+def _say_if_diverged(accuracies: Sequence[float]) -> None:
+    """Say how many networks are right for no example, which is below guessing."""
+    if wrong := accuracies.count(0):
+        say(
+            f"{wrong} of {len(accuracies)} networks answer no example right, so their training has probably diverged "
+            "(outputs that are not finite count as wrong); try a smaller --step-size"
+        )
 
 
 def _measured(

@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import distributed, migration
 from ..data import RealData
 from ..errors import UserError, counted
-from ..identity import data_identity, files_identity, must_match
+from ..identity import changes, data_identity, files_identity, must_match
 from ..locks import alone
 from ..modes import usual_modes
 from ..networks import Network, build
@@ -89,12 +89,18 @@ def _say_size(settings: PoolSettings, network: Network, data: RealData) -> None:
     say(f"the pool will have {bytes_of(trained * len(kept))} ({each}); twice that on disk until it is finished")
 
 
+def _identity(settings: PoolSettings) -> dict[str, Any]:
+    return {"settings": as_read(asdict(settings))}
+
+
 def _finished(settings: PoolSettings, path: Path) -> Pool | None:
     if not path.exists():
         return None
     pool = Pool.load(path)
-    if migration.pool_settings(pool.header["settings"]) != as_read(asdict(settings)):
-        raise UserError(f"{path} already holds a pool of other settings; give another file with --out")
+    if changed := changes({"settings": migration.pool_settings(pool.header["settings"])}, _identity(settings)):
+        raise UserError(
+            f"{path} already holds a pool of other settings: {'; '.join(changed)}; give another file with --out"
+        )
     return pool
 
 
@@ -105,7 +111,7 @@ def _together(settings: PoolSettings, network: Network, data: RealData, folder: 
         UserError: the folder holds an unfinished pool of other settings or data.
     """
     files = distributed.on_every_rank(lambda: files_identity(settings.network, settings.start))
-    identity = {"settings": as_read(asdict(settings)), **data_identity(data), **files}
+    identity = _identity(settings) | data_identity(data) | files
     stored = distributed.on_first_rank(lambda: _stored(folder, identity))
     if stored:
         return stored
@@ -117,8 +123,8 @@ def _together(settings: PoolSettings, network: Network, data: RealData, folder: 
 
 
 def _stored(folder: Path, identity: dict[str, Any]) -> int | None:
-    """Return how many networks an unfinished pool trains at once; None if the folder holds no unfinished pool."""
-    if not (folder / RECORD_FILE).exists():
+    """Return how many networks an unfinished pool trains at once; None if the folder holds no finished network."""
+    if not (folder / RECORD_FILE).exists() or not any(folder.glob("[0-9]*.safetensors")):
         return None
     record, fix = read_json(folder / RECORD_FILE), "delete that folder, or give another file with --out"
     record = migration.pool_record(record)
@@ -229,4 +235,5 @@ def _read(folder: Path, first: dict[str, int], split: str, network: int, snapsho
 
 
 def _name(index: int) -> str:
+    """Return the name of the file of a network in the folder of an unfinished pool."""
     return f"{index:05d}.safetensors"

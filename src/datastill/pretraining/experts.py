@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..data import RealData
-from ..evaluation.answers import answers
+from ..evaluation.answers import answered, answers
 from ..networks import Network
 from ..networks.snapshots import places, sha256_of
 from ..objectives import Accuracy
@@ -125,7 +125,7 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 def accuracy_of(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
     predict, few = network.predictor(theta, _images_of_statistics(data)), network.images_in_one_pass(data.device)
-    found = answers(lambda images: predict(data.normalise(images)).argmax(1), data.validation, few)
+    found = answers(lambda images: answered(predict(data.normalise(images))), data.validation, few)
     return Accuracy()(found, data.validation.labels)
 
 

@@ -39,9 +39,8 @@ def _near_chance(mean: float, classes: int) -> list[str]:
     chance = 1 / classes
     if mean > chance + min(0.1 * (1 - chance), chance):
         return []
-    return [
-        f"{percent(mean)} % is hardly better than guessing, which reaches {percent(chance)} % with {classes} classes."
-    ]
+    better = "hardly better" if mean > chance else "no better"
+    return [f"{percent(mean)} % is {better} than guessing, which reaches {percent(chance)} % with {classes} classes."]
 
 
 def _below_baseline(score: Mapping[str, Any], nouns: str) -> list[str]:

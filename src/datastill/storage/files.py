@@ -78,6 +78,13 @@ def must_be_writable(path: Path) -> None:
         raise UserError(f"cannot write {path}: {reason}; give another file") from error
 
 
+def must_be_new(path: Path) -> None:
+    """Raise a `UserError` if there is a file at `path` already, or none can be written there."""
+    must_be_writable(path)
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; remove it, or give another path with --to")
+
+
 def _mode_of_file_to_replace(path: Path) -> int | None:
     """Return the permissions of the file at `path`; None if there is no file.
 
