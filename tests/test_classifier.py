@@ -105,6 +105,12 @@ def test_columns_of_a_data_frame_keep_their_names() -> None:
     assert np.allclose(shown[list(frame.data.columns)], means, rtol=0.2)  # a tenth of the rows is set apart
 
 
+@pytest.mark.parametrize("ipc", [1.5, 0])
+def test_rows_per_class_are_a_whole_number(ipc: Any) -> None:
+    with pytest.raises(UserError, match=f"ipc is {ipc}, but must be a whole number"):
+        DistilledClassifier().set_params(ipc=ipc)._method()
+
+
 @pytest.mark.parametrize(
     ("method", "ipc", "steps"), [("dataset-distillation", 6, 1), (DatasetDistillation(), 6, 2), ("k-means", 5, 1)]
 )

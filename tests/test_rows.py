@@ -181,6 +181,8 @@ def test_columns_of_a_data_frame_are_found_by_name(data: RealData) -> None:
     turned = Frame(values[:, ::-1], list(COLUMNS[::-1]))
     assert torch.equal(space.normalise(turned), space.normalise(values))
     assert torch.equal(space.normalise(values.tolist()), space.normalise(values))
+    with pytest.raises(UserError, match="rows must be numbers: complex ones have two parts"):
+        space.normalise(values + 1j)
     with pytest.raises(UserError, match="the table lacks the column 'age' of the set"):
         space.normalise(Frame(values[:, :2], list(COLUMNS[:2])))
 
@@ -191,6 +193,8 @@ def test_columns_of_a_data_frame_are_found_by_name(data: RealData) -> None:
         (lambda x: x[:, :3], r"shape \(240, 3\), but must be \(n, 4\)"),
         (lambda x: np.where(x == 7, np.nan, x), "missing or not finite"),
         (lambda x: x.astype(str).astype(object) + "m", "are no numbers"),
+        (lambda x: x + 1j, "are no numbers: complex ones have two parts"),
+        (lambda x: torch.complex(torch.from_numpy(x), torch.from_numpy(x)), "are no numbers: complex ones"),
         (lambda x: x[0], r"shape \(4,\)"),
     ],
 )

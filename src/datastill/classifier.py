@@ -26,6 +26,7 @@ from .networks import build
 from .rng import derive, generator
 from .run import learned
 from .runlog import Logger, silent
+from .storage.records import INTEGER_LIMIT, whole
 
 VALIDATION_SHARE = 0.1
 """Share of the rows of each class that the best iterate is chosen on."""
@@ -140,6 +141,7 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
         method = _named(self.method) if isinstance(self.method, str) else self.method
         if self.ipc is None:
             return method
+        whole(1, INTEGER_LIMIT)(self.ipc, "ipc")
         if isinstance(method, DatasetDistillation):
             return replace(method, ipc=self.ipc, steps=math.gcd(self.ipc, method.steps))
         if isinstance(method, Selection):

@@ -9,7 +9,7 @@ import torch
 
 from datastill import DistilledSet, Protocol, UserError, distill, score
 from datastill.artifact import PerEpoch, Teacher, TeacherOnce
-from datastill.evaluation import compare
+from datastill.evaluation import check_command, compare
 from datastill.label_source import teacher_sha256
 from datastill.loop import LoopSettings
 from datastill.making import make
@@ -68,6 +68,7 @@ def test_without_augmentation_labels_at_use_are_those_given_once(name: str) -> N
 
     once, at_use = made("once"), made("at-use")
     assert isinstance(at_use.header.labels, Teacher)
+    assert check_command(at_use, Path("a")) == f"datastill verify a --teacher '{name}' --data FOLDER"
     protocol = Protocol(networks=2, epochs=5)
     assert score(once, DATA, protocol).accuracies == score(at_use, DATA, protocol).accuracies
     stored = at_use.with_stored_labels()

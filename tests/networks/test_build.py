@@ -104,6 +104,8 @@ def test_what_cannot_be_built_is_refused_in_one_line(spec, message):
 def test_an_unknown_network_is_told_all_known_ones():
     with pytest.raises(UserError) as caught:
         build("zzz", shape=(1, 8, 8), classes=2)
+    with pytest.raises(UserError, match="classes is 0, but must be at least 1"):
+        build("mlp", shape=(1, 8, 8), classes=0)
     assert all(name in str(caught.value) for name in NETWORKS)
 
 

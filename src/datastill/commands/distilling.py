@@ -12,7 +12,7 @@ import tyro
 from rich.text import Text
 
 from .. import distributed
-from ..artifact import NAME, DistilledSet
+from ..artifact import NAME, DistilledSet, Teacher
 from ..config import Config
 from ..errors import UserError
 from ..evaluation import check_command
@@ -137,7 +137,7 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
     typed, written = shlex.quote(str(file)), json.dumps(str(file), ensure_ascii=False)
     out.print(
         Text.assemble(
-            (f"{score['mean']:.2%} ± {score['sd'] * 100:.2f}", "bold"),
+            (f"{score['mean']:.2%}" + (f" ± {score['sd'] * 100:.2f}" if score["n"] > 1 else ""), "bold"),
             f" (n = {score['n']} unseen networks, {score['images']} test {distilled.header.space.nouns})",
         )
     )
@@ -150,8 +150,11 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
         )
     for remark in remarks(distilled):
         out.print(remark)
+    use = f"datastill.load({written}).fit(model)"
+    if isinstance(distilled.header.labels, Teacher):
+        use = "the labels come from the teacher; the page of the report has the code"
     out.print(
         f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\n"
         f"check:   {check_command(distilled, file)}\n"
-        f"use:     datastill.load({written}).fit(model)"
+        f"use:     {use}"
     )

@@ -15,6 +15,7 @@ from ..errors import UserError, unknown
 from ..runlog import say
 from ..space import Space, Vectors
 from ..space.categories import column_name, one_hot, values_of
+from ..space.vectors import real_numbers
 from .kinds import Finish, Kind, Splits
 from .labels import check_labels
 from .real import RealData
@@ -104,8 +105,7 @@ class Rows(Kind):
                 raise UserError(f"the {role} table lacks the column {missing[0]!r}")
             examples = examples[list(columns)].to_numpy()
         try:
-            given = examples if isinstance(examples, Tensor) else np.asarray(examples, dtype=np.float32)
-            values = torch.as_tensor(given).float()
+            values = torch.as_tensor(real_numbers(examples)).float()
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{what} are no numbers: {str(error).splitlines()[0]}") from error
         if values.dim() != self.dimensions or values.shape[1] != len(columns) or not values.numel():

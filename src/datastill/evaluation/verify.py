@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Teacher
 from ..data import RealData
 from ..errors import UserError, at_least
 from ..modes import usual_modes
@@ -89,10 +89,14 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
 def check_command(distilled: DistilledSet, path: Path) -> str:
     """Return the command that verifies the set in the file `path`, with the options that the set needs.
 
-    ``--trust`` is for a set that names modules or other files; ``--data FOLDER`` is for data that was given in Python,
-    which has no name: FOLDER is to be replaced by a folder that holds this data.
+    ``--trust`` is for a set that names modules or other files; ``--teacher`` names the teacher that the labels come
+    from; ``--data FOLDER`` is for data that was given in Python, which has no name: FOLDER is to be replaced by a
+    folder that holds this data.
     """
     header, command = distilled.header, f"datastill verify {shlex.quote(str(path))}"
+    if isinstance(header.labels, Teacher):
+        settings = header.config.get("method", {}).get("teacher_labels", {})
+        command += f" --teacher {shlex.quote(settings.get('teacher') or 'TEACHER')}"
     data = header.config.get("data", {})
     if data.get("in_memory"):
         command += " --data FOLDER"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError, unknown, untrusted
+from ..errors import UserError, at_least, unknown, untrusted
 from ..importing import import_named
 from ..user_modules import one_line
 from .alexcifarnet import alexcifarnet
@@ -76,6 +76,7 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     Raises:
         UserError: there is no such network, argument or module; the network cannot take the images; or it needs trust.
     """
+    at_least("classes", classes, 1)
     if not trust:
         must_need_no_trust(spec)
     name, arguments = parse(spec)

@@ -122,7 +122,7 @@ class Vectors(Scaled):
         if hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a data frame of pandas or polars
             values = self._of_frame(values)
         try:
-            return values if isinstance(values, Tensor) else np.asarray(values, dtype=np.float32)
+            return real_numbers(values)
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.nouns} must be numbers: {str(error).splitlines()[0]}") from error
 
@@ -142,6 +142,18 @@ class Vectors(Scaled):
             each = one_hot(np.asarray(frame[column]), known, f"column {column!r}")
             found |= {column_name(column, value): each[:, i] for i, value in enumerate(known)}
         return np.stack([found[name] for name in self.columns], axis=1)
+
+
+def real_numbers(values: Any) -> Tensor | np.ndarray:
+    """Return a tensor as it is, and other numbers as an array in float32.
+
+    Raises:
+        TypeError, ValueError: they are no numbers, or complex ones, whose imaginary part would be lost.
+    """
+    given = values if isinstance(values, Tensor) else np.asarray(values)
+    if given.is_complex() if isinstance(given, Tensor) else given.dtype.kind == "c":
+        raise TypeError("complex ones have two parts; give each part as a column or a channel of its own")
+    return given if isinstance(given, Tensor) else given.astype(np.float32, copy=False)
 
 
 def scale_words(low: float, high: float, part: str) -> str:
