@@ -189,7 +189,7 @@ def test_a_finished_pool_is_not_trained_again_nor_overwritten(path: Path, monkey
 
 def test_a_training_that_fails_at_once_does_not_bar_the_way_to_the_one_that_is_advised(tmp_path: Path) -> None:
     file = tmp_path / "pool"
-    with pytest.raises(UserError, match="weights of network .* are not finite after its training; use a smaller rate"):
+    with pytest.raises(UserError, match=r"weights of network .* are not finite after its training; use a smaller rate"):
         pretrain(replace(SETTINGS, optimiser="sgd", rate=1e30), DATA, file)
     assert parts(file).exists()
     assert pretrain(SETTINGS, DATA, file).sha256 == Pool.load(file).sha256
