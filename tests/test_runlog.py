@@ -43,6 +43,20 @@ def test_a_resumed_log_loses_nothing_but_what_is_no_record(tmp_path: Path, rubbi
     ]
 
 
+def test_records_that_a_resumed_log_has_lost_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path, RECORDS)
+    for lines, said in (
+        (slice(None), ""),
+        (slice(2, None), "lacks the records of 2 of 3 iterations"),
+        (slice(0), "3 of 3"),
+    ):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[lines]))
+        JsonLines(path, resume=True, iterations=3).close()
+        err = " ".join(capsys.readouterr().err.split())
+        assert said in err if said else not err
+
+
 @pytest.mark.parametrize("step", ["fsync", "open"])
 def test_a_kill_while_a_log_is_opened_again_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

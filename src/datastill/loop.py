@@ -124,7 +124,9 @@ def optimise(
         except UserError as error:
             raise unusable(checkpoint, error) from error
     mine, follower = (folder / METRICS, log) if distributed.rank() == 0 else (Path(os.devnull), None)
-    lines = JsonLines(mine, resume=not fresh, follower=follower)
+    lines = JsonLines(
+        mine, resume=not fresh, iterations=0 if distributed.rank() else state.iteration, follower=follower
+    )
     loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate, keep)
     try:
         with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves

@@ -62,14 +62,24 @@ class JsonLines:
     already, and are not written a second time.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False, follower: Logger | None = None) -> None:
+    def __init__(
+        self, path: Path, *, resume: bool = False, iterations: int = 0, follower: Logger | None = None
+    ) -> None:
         """Open `path` as an empty file; with `resume`, keep the complete records that it already holds.
 
-        A follower is called with each record after it is written.
+        Args:
+            path: the file.
+            resume: whether to go on with the file.
+            iterations: the number of iterations whose records it must hold already; it is said if some are lost.
+            follower: is called with each record after it is written.
         """
         self._follower = follower
         old = read_lines(path) if resume else []
         self._there = {_key(each) for each in old}
+        if lost := sum((i, False) not in self._there for i in range(1, iterations + 1)):
+            say(
+                f"{path} lacks the records of {lost} of {iterations} iterations; the curve of the report has gaps there"
+            )
         self._path = path
         try:
             if resume and not _whole(path, old):
