@@ -65,7 +65,7 @@ def test_the_gradients_are_those_of_finite_differences(teacher: Path) -> None:
 
 def test_batches_have_every_class_in_turn_and_are_independent(teacher: Path) -> None:
     task, method = toy_task(data=DATA), small(teacher)
-    state, labels = method.init(task), method._classes(task)
+    state, labels = method.init(task), method.classes(task)
     first, second = method._batches(task)
     assert sorted([*first.tolist(), *second.tolist()]) == list(range(12))
     assert labels[first].tolist() == [0, 1, 2] * 2
@@ -79,7 +79,7 @@ def test_batches_have_every_class_in_turn_and_are_independent(teacher: Path) -> 
 
 def test_learning_makes_the_teacher_sure_and_the_statistics_alike(teacher: Path) -> None:
     task, method = toy_task(data=DATA), small(teacher, batch=12)
-    state, labels = method.init(task), method._classes(task)
+    state, labels = method.init(task), method.classes(task)
     module = read_teacher(str(teacher), shape=DATA.shape, classes=3).double()
     examples = (3 * state.learned["examples"]).requires_grad_()
     with torch.no_grad():

@@ -19,6 +19,7 @@ from .base import (
     Update,
     must_take,
 )
+from .in_class_order import InClassOrder
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
@@ -32,7 +33,7 @@ def _kinds(base: type[Method]) -> Iterator[type[Method]]:
         yield from _kinds(kind)
 
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in _kinds(Method)}
+METHODS: dict[str, type[Method]] = {kind.name: kind for kind in sorted(_kinds(Method), key=lambda kind: kind.name)}
 
 
 def find_method(name: str, *, trust: bool = True) -> type[Method]:
@@ -80,6 +81,7 @@ def name_of(method: Method) -> str:
 __all__ = [
     "METHODS",
     "Carried",
+    "InClassOrder",
     "LearnedTensors",
     "Method",
     "OuterRate",

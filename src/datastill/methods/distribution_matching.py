@@ -15,15 +15,14 @@ from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
 from ..parts import enlarged
-from ..program import PROGRAMS, ShuffledName, alike, suited
+from ..program import alike
 from ..rng import generator
-from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
-from .base import Method, OuterRate, State, Task, Update
+from .base import OuterRate, State, Task, Update
+from .in_class_order import InClassOrder
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistributionMatching(Method):
+class DistributionMatching(InClassOrder):
     """Learn examples whose features in new random networks have the class means of the features of real images.
 
     Real and synthetic images are changed by one draw of the siamese augmentation; rows and sentences are not. No
@@ -32,11 +31,6 @@ class DistributionMatching(Method):
 
     name: ClassVar[str] = "distribution-matching"
 
-    ipc: int = 10
-    """Images per class, as they are stored."""
-    factor: int = 1
-    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
-    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     networks: int = 1
     """Random networks in an outer iteration."""
     real_per_class: int = 64
@@ -48,20 +42,14 @@ class DistributionMatching(Method):
       moments of their distribution (arXiv 2502.20653, without its sampling network)."""
     frequencies: int = 1024
     """With characteristic-functions: random frequencies for each network."""
-    start_from: StartFrom = "real"
-    """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 1.0
     """Outer learning rate of the examples, of gradient descent (the paper: 1). 10 is faster (docs/LOG.md)."""
     momentum: float = 0.5
     """Momentum of gradient descent on the examples, in [0, 1)."""
-    mirror: bool = True
-    """Whether the siamese augmentation mirrors images left to right; not for digits or letters."""
-    program: ShuffledName = "shuffled-300-adam"
-    """How networks are trained on the finished set (datastill list programs)."""
 
     def __post_init__(self) -> None:
-        must_have_types(self)
-        for name in ("ipc", "factor", "networks", "real_per_class", "frequencies"):
+        super().__post_init__()
+        for name in ("networks", "real_per_class", "frequencies"):
             at_least(name, getattr(self, name), 1)
         at_least("examples_rate", self.examples_rate, 0)
 
@@ -71,13 +59,8 @@ class DistributionMatching(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        super().check(task)
         task.features()
-
-    def init(self, task: Task) -> State:
-        """Return the examples, or the parts that they are enlarged from, in class order."""
-        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
-        return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rate of the examples."""
@@ -104,11 +87,9 @@ class DistributionMatching(Method):
         with torch.no_grad():
             images = changed(data.normalise(data.train.images[chosen]))
             real = class_means(embedded(images), data.train.labels[chosen], count)
-        (labels,) = start_labels(data, ipc=self.ipc, steps=1, factor=self.factor)
         examples = examples.clone().requires_grad_()
-        distance = squared_distance(
-            real, class_means(embedded(changed(enlarged(examples, self.factor))), labels, count)
-        )
+        synthetic = class_means(embedded(changed(enlarged(examples, self.factor))), self.classes(task), count)
+        distance = squared_distance(real, synthetic)
         (gradient,) = torch.autograd.grad(distance, examples)
         return float(distance.detach()), gradient
 
@@ -118,15 +99,6 @@ class DistributionMatching(Method):
             return partial(features.in_pieces, theta)
         normal = torch.randn(features.classes, self.frequencies, generator=draw).to(theta)
         return lambda images: waves(features.in_pieces(theta, images), normal)
-
-    def result(self, task: Task, state: State) -> SyntheticData:
-        """Return the examples with hard labels and the program."""
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
-        return SyntheticData(
-            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
-            targets=labels,
-            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
-        )
 
 
 def class_means(

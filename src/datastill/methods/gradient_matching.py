@@ -15,10 +15,8 @@ from ..parts import enlarged
 from ..program import (
     AUGMENTATIONS,
     OPTIMISERS,
-    PROGRAMS,
     Program,
     Shuffled,
-    ShuffledName,
     alike,
     gradient_of,
     suited,
@@ -26,14 +24,13 @@ from ..program import (
 )
 from ..program.train import StackLoss
 from ..rng import derive, generator
-from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
 from ..training import inner_loss
-from .base import Method, OuterRate, State, Task, Update
+from .base import OuterRate, State, Task, Update
+from .in_class_order import InClassOrder
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientMatching(Method):
+class GradientMatching(InClassOrder):
     """Learn examples on which the gradient of the loss for the weights has the direction of that on real images.
 
     Gradients are compared class by class and layer by layer, by the cosine of the weights of each output. They are
@@ -45,11 +42,6 @@ class GradientMatching(Method):
     name: ClassVar[str] = "gradient-matching"
     version: ClassVar[int] = 2
 
-    ipc: int = 10
-    """Images per class, as they are stored."""
-    factor: int = 1
-    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
-    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     real_per_class: int = 32
     """Real images of each class in an outer iteration (the papers: 256), or those of the smallest class if it has
     fewer."""
@@ -61,20 +53,14 @@ class GradientMatching(Method):
     """Passes of the network over the examples between two outer iterations (the papers: 1, 50 and 10)."""
     network_step_size: float = 0.01
     """Step size of the network, in batches of 256."""
-    start_from: StartFrom = "real"
-    """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 0.1
     """Outer learning rate of the examples, of gradient descent."""
     momentum: float = 0.5
     """Momentum of gradient descent on the examples, in [0, 1)."""
-    mirror: bool = True
-    """Whether augmentation mirrors images left to right; not for digits or letters."""
-    program: ShuffledName = "shuffled-300-adam"
-    """How networks are trained on the finished set (datastill list programs)."""
 
     def __post_init__(self) -> None:
-        must_have_types(self)
-        for name in ("ipc", "factor", "real_per_class", "turns", "network_epochs"):
+        super().__post_init__()
+        for name in ("real_per_class", "turns", "network_epochs"):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "network_step_size"):
             at_least(name, getattr(self, name), 0)
@@ -82,15 +68,6 @@ class GradientMatching(Method):
     def fitted(self, data: RealData) -> "GradientMatching":
         """Return the settings with no more real images per class than the smallest class has."""
         return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
-
-    def check(self, task: Task) -> None:
-        """Raise a `UserError` if the images do not fit the settings."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
-
-    def init(self, task: Task) -> State:
-        """Return the examples, or the parts that they are enlarged from, in class order."""
-        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
-        return State(learned={"examples": examples})
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rate of the examples."""
@@ -126,11 +103,10 @@ class GradientMatching(Method):
             augmentation=AUGMENTATIONS[self.augment],
         )
         program = suited(program, task.data.shape, mirror=self.mirror)
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
         seed = derive(task.seed, "training of the network", iteration)
         examples = enlarged(examples, self.factor)
         steps = train_stack(
-            inner_loss(task.network), weights[None], examples, labels, program, seed,
+            inner_loss(task.network), weights[None], examples, self.classes(task), program, seed,
             most=task.network.images_of_training(examples.device),
         )  # fmt: skip
         *_, (theta,) = steps
@@ -155,15 +131,6 @@ class GradientMatching(Method):
         if self.augment == "none":
             return lambda examples: examples
         return alike(shape, draw, mirror=self.mirror)
-
-    def result(self, task: Task, state: State) -> SyntheticData:
-        """Return the examples with hard labels and the program."""
-        (labels,) = start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)
-        return SyntheticData(
-            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
-            targets=labels,
-            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
-        )
 
 
 def _real_gradient(task: Task) -> StackLoss:

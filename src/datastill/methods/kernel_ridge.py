@@ -13,19 +13,16 @@ from ..errors import UserError, at_least
 from ..networks.head import logits_of
 from ..program import PROGRAMS, Adam, Divergence, ShuffledName, SquaredError, centred, mirrored, suited
 from ..rng import generator
-from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
-    StartFrom,
     SyntheticData,
     basis,
     choose_coordinates,
     must_have_coordinates,
-    must_start,
-    start_labels,
 )
-from .base import Carried, Method, OuterRate, State, Task, Update
+from .base import Carried, OuterRate, State, Task, Update
 from .continuing import must_have_count, must_have_factor
+from .in_class_order import InClassOrder
 from .kernels import fully_connected, ridge_predictions
 
 LEAST_PROBABILITY = 1e-6
@@ -33,7 +30,7 @@ LEAST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelRidge(Method):
+class KernelRidge(InClassOrder):
     """Learn examples and their targets by the squared error of kernel ridge regression on real data.
 
     The kernel is either the product of features of a pool of networks, which train on the set while it is learned and
@@ -47,11 +44,6 @@ class KernelRidge(Method):
     name: ClassVar[str] = "kernel-ridge"
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples and labels"}
 
-    ipc: int = 10
-    """Images per class, as they are stored."""
-    factor: int = 1
-    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
-    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     kernel: Literal["features", "fully-connected"] = "features"
     """The kernel:
     - features: products of the features (inputs of the last linear layer) of a network of the pool.
@@ -61,8 +53,6 @@ class KernelRidge(Method):
     """Strength of the ridge penalty, as a share of the mean of the kernel of an example with itself; above 0."""
     real_batch: int = 256
     """Real images in an outer iteration (the papers: 1024, 5000), or the whole train split if it is smaller."""
-    start_from: StartFrom = "real"
-    """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
     labels_rate: float = 0.01
@@ -93,8 +83,8 @@ class KernelRidge(Method):
     """How networks are trained on the finished set (datastill list programs)."""
 
     def __post_init__(self) -> None:
-        must_have_types(self)
-        for name in ("ipc", "factor", "real_batch", "pool", "age"):
+        super().__post_init__()
+        for name in ("real_batch", "pool", "age"):
             at_least(name, getattr(self, name), 1)
         for name in ("examples_rate", "labels_rate", "pool_step_size", "depth"):
             at_least(name, getattr(self, name), 0)
@@ -109,8 +99,7 @@ class KernelRidge(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if images, network or program do not fit the settings."""
-        start = "noise" if task.warm_start else self.start_from
-        must_start(task.data, ipc=self.ipc, steps=1, start=start, factor=self.factor)
+        super().check(task)
         if task.warm_start:
             must_have_factor(task.warm_start, self.factor)
             must_have_count(task.warm_start, self.ipc * self.factor**2 * task.data.classes)
@@ -123,7 +112,8 @@ class KernelRidge(Method):
 
         The first networks are renewed at different ages, so that later only a few of the pool are young.
         """
-        examples, labels = self._earlier(task.warm_start) if task.warm_start else self._fresh(task)
+        start = task.warm_start
+        examples, labels = self._earlier(start) if start else (self.first(task), self.classes(task))
         learned = {
             "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
             "labels": centred(labels, task.data.classes).to(examples),
@@ -132,11 +122,6 @@ class KernelRidge(Method):
             return State(learned=learned)
         pool = [self._new(task, i, life=0) for i in range(self.pool)]
         return State(learned=learned, carried={"pool": pool})
-
-    def _fresh(self, task: Task) -> tuple[Tensor, Tensor]:
-        """Return the examples, or their parts, and the classes to start with."""
-        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
-        return examples, start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
 
     def _earlier(self, start: SyntheticData) -> tuple[Tensor, Tensor]:
         """Return the examples of an earlier set, or their parts, and its classes or targets (as in `result`)."""

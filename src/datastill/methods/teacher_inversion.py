@@ -15,16 +15,16 @@ from torch.nn.functional import cross_entropy
 from ..errors import UserError, at_least
 from ..networks.functional import batch_norms
 from ..parts import enlarged
-from ..program import AUGMENTATIONS, PROGRAMS, ShuffledName, suited
+from ..program import AUGMENTATIONS, ShuffledName
 from ..rng import generator
-from ..storage.records import must_have_types
-from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
-from .base import Method, OuterRate, State, Task, Update
+from ..synthetic import StartFrom, SyntheticData
+from .base import OuterRate, State, Task, Update
+from .in_class_order import InClassOrder
 from .teacher_labels import TeacherLabels
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherInversion(Method):
+class TeacherInversion(InClassOrder):
     """Learn images that a teacher with batch normalisation classifies well, and whose statistics are its running ones.
 
     The objective of a batch of examples x with classes y is
@@ -44,11 +44,6 @@ class TeacherInversion(Method):
     name: ClassVar[str] = "teacher-inversion"
     less_memory: ClassVar[str] = "take a smaller --method.batch, or a smaller teacher, in a new run"
 
-    ipc: int = 10
-    """Images per class, as they are stored."""
-    factor: int = 1
-    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
-    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     batch: int = 100
     """Examples whose statistics are taken together, of all classes in turn; each batch is learned independently."""
     statistics: float = 0.01
@@ -60,8 +55,6 @@ class TeacherInversion(Method):
     examples_rate: float = 0.25
     """Outer learning rate of the examples, of Adam (the paper: 0.25, or 0.1 for smaller images, with --loop.betas 0.5
     0.9, and 1000 to 4000 outer iterations)."""
-    mirror: bool = True
-    """Whether images are mirrored left to right, here and in the program of the set; not for digits or letters."""
     program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the set (datastill list programs), with the loss of the teacher's labels."""
     teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(
@@ -70,15 +63,14 @@ class TeacherInversion(Method):
     """The teacher, which is inverted and gives the labels."""
 
     def __post_init__(self) -> None:
-        must_have_types(self)
-        for name in ("ipc", "factor", "batch"):
-            at_least(name, getattr(self, name), 1)
+        super().__post_init__()
+        at_least("batch", self.batch, 1)
         for name in ("statistics", "first_layer", "examples_rate"):
             at_least(name, getattr(self, name), 0)
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if there is no teacher with running statistics, or the examples cannot start."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        super().check(task)
         self.teacher_labels.must_be_named(self.name)
         if not batch_norms(self.teacher_labels.module(task)):
             raise UserError(
@@ -90,18 +82,13 @@ class TeacherInversion(Method):
         """Return the settings with the SHA-256 of the teacher."""
         return replace(self, teacher_labels=self.teacher_labels.identified(task))
 
-    def init(self, task: Task) -> State:
-        """Return the examples, or the parts that they are enlarged from, in class order."""
-        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
-        return State(learned={"examples": examples})
-
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rate of the examples."""
         return {"examples": OuterRate(rate=self.examples_rate, average=False)}
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the objective of each batch, and the mean objective."""
-        examples, labels, objectives = state.learned["examples"], self._classes(task), []
+        examples, labels, objectives = state.learned["examples"], self.classes(task), []
         gradient = torch.zeros_like(examples)
         for part, which in enumerate(self._batches(task)):
             images = examples[which].requires_grad_()
@@ -135,17 +122,9 @@ class TeacherInversion(Method):
         weights[0] = self.first_layer
         return cross_entropy(logits, labels) + self.statistics * (weights * distances).sum()
 
-    def _classes(self, task: Task) -> Int64[Tensor, " n"]:
-        return start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
-
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples with the labels of the teacher, and the program."""
-        made = SyntheticData(
-            **basis(task.data, "pixels", self.factor).made(state.learned["examples"]),
-            targets=self._classes(task),
-            program=suited(PROGRAMS[self.program], task.data.shape, mirror=self.mirror),
-        )
-        return self.teacher_labels.given(task, made)
+        return self.teacher_labels.given(task, super().result(task, state))
 
 
 def seen(

@@ -13,28 +13,25 @@ from ..errors import UserError, at_least
 from ..networks.pool import Pool, load_pool
 from ..program import AUGMENTATIONS, PROGRAMS, Program, Shuffled, ShuffledName, suited
 from ..rng import derive, generator
-from ..storage.records import must_have_types
 from ..synthetic import (
     Coordinates,
-    StartFrom,
     SyntheticData,
     basis,
     choose_coordinates,
     must_have_coordinates,
-    must_start,
     positive,
     probabilities,
     raw,
     raw_labels,
-    start_labels,
     through_softmax,
 )
 from ..training import EagerSteps, Hypergradient, differentiated, inner_loss
-from .base import LearnedTensors, Method, OuterRate, State, Task, Update
+from .base import LearnedTensors, OuterRate, State, Task, Update
+from .in_class_order import InClassOrder
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrajectoryMatching(Method):
+class TrajectoryMatching(InClassOrder):
     """Learn examples on which a network gets, in a few gradient steps, to where training on real data brings it.
 
     The path of training on real data is that of an expert: a network of a pool with snapshots. From the weights of one
@@ -51,11 +48,6 @@ class TrajectoryMatching(Method):
     """File of a pool with snapshots: datastill pretrain DATA --network NETWORK --snapshots 20 --count 20."""
     experts_sha256: str = ""
     """SHA-256 of the pool; the run fills it in, and goes on with this pool only."""
-    ipc: int = 10
-    """Images per class, as they are stored."""
-    factor: int = 1
-    """Parts along each side of a stored image. 1: a stored image is an example. 2: it holds 4 examples of half the
-    height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     steps: int = 30
     """Gradient steps on the examples from one snapshot."""
     apart: int = 2
@@ -68,8 +60,6 @@ class TrajectoryMatching(Method):
     """First value of the step size, which is learned."""
     augment: Literal["siamese", "none"] = "siamese"
     """Augmentation of the examples while the network trains on them."""
-    start_from: StartFrom = "real"
-    """How the examples start: as real images, or as noise from N(0, 1)."""
     examples_rate: float = 0.01
     """Outer learning rate of the examples."""
     step_size_rate: float = 0.01
@@ -82,15 +72,13 @@ class TrajectoryMatching(Method):
     """Coordinates in which the examples are learned: principal, pixels (as in the paper), or auto."""
     mode: Literal["stored", "recomputed"] = "recomputed"
     """How steps are differentiated: stored keeps everything in memory; recomputed keeps weights only."""
-    mirror: bool = True
-    """Whether augmentation mirrors images left to right; not for digits or letters."""
-    program: Literal["learned", ShuffledName] = "shuffled-300-adam"
+    program: Literal["learned", ShuffledName] = "shuffled-300-adam"  # type: ignore[bad-override] (result reads it)
     """How networks are trained on the finished set (datastill list programs); learned: gradient descent for 300
     epochs with the learned step size, in the second half a tenth of it, and siamese augmentation."""
 
     def __post_init__(self) -> None:
-        must_have_types(self)
-        for name in ("ipc", "factor", "steps", "apart", "batch"):
+        super().__post_init__()
+        for name in ("steps", "apart", "batch"):
             at_least(name, getattr(self, name), 1)
         for name in ("latest", "examples_rate", "step_size_rate", "labels_rate", "clip"):
             at_least(name, getattr(self, name), 0)
@@ -104,7 +92,7 @@ class TrajectoryMatching(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if there is no pool with enough snapshots of this network, or images do not fit."""
-        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
+        super().check(task)
         must_have_coordinates(task.data, self.coordinates, self.factor)
         self._pool(task)
 
@@ -139,17 +127,13 @@ class TrajectoryMatching(Method):
 
     def init(self, task: Task) -> State:
         """Return the coordinates of the examples, the step size before softplus, and labels if they are learned."""
-        (examples,) = task.first_examples(ipc=self.ipc, start=self.start_from, factor=self.factor)
         learned = {
-            "examples": basis(task.data, self.coordinates, self.factor).coordinates(examples),
+            "examples": basis(task.data, self.coordinates, self.factor).coordinates(self.first(task)),
             "step_size": raw(task.data.like.new_full((1,), self.step_size)),
         }
         if self.labels_rate:
-            learned["labels"] = raw_labels(self._hard(task), task.data.classes, task.data.dtype)
+            learned["labels"] = raw_labels(self.classes(task), task.data.classes, task.data.dtype)
         return State(learned=learned)
-
-    def _hard(self, task: Task) -> Tensor:
-        return start_labels(task.data, ipc=self.ipc, steps=1, factor=self.factor)[0]
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rates of the examples, the step size and learned labels."""
@@ -204,7 +188,7 @@ class TrajectoryMatching(Method):
         )
 
     def _labels(self, task: Task, learned: LearnedTensors) -> Tensor:
-        return probabilities(learned["labels"]) if self.labels_rate else self._hard(task)
+        return probabilities(learned["labels"]) if self.labels_rate else self.classes(task)
 
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples, with hard or learned labels, and the program."""
