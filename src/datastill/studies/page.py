@@ -21,8 +21,10 @@ Every number on this page comes from a file in `results/`, which was made by the
 
 ## Distilled sets
 
-| set | data | network | examples | labels | n | accuracy, % | bytes | seconds | made by |
-|---|---|---|---|---|---|---|---|---|---|
+`datastill distill SET` makes a set of the table. The accuracy is the mean over networks, with their standard deviation.
+
+| set | accuracy, % | networks | examples | labels | measured on | network | bytes | seconds |
+|---|---|---|---|---|---|---|---|---|
 """
 
 BESIDE = """## Beside random real images under the same program
@@ -79,15 +81,14 @@ def _rows(path: Path, distilled: DistilledSet) -> Iterator[str]:
     spread = f" ± {100 * found['sd']:.1f}" if found["n"] > 1 else ""
     cells = (
         f"`{path.parent.name}`",
-        header.data,
-        f"{header.network}, {header.start.kind} initial weights",
+        f"{100 * found['mean']:.2f}{spread}",
+        found["n"],
         distilled.size,
         labels_measured(distilled, found["protocol"]),
-        found["n"],
-        f"{100 * found['mean']:.2f}{spread} ({found['images']} {found['split']} images)",
+        f"{found['images']} {found['split']} {header.space.nouns} of {header.data}",
+        f"{found['protocol']['network']}, {header.start.kind} initial weights",
         distilled.nbytes + distilled.initial_nbytes,
         f"{header.provenance.get('seconds', 0):.0f}, {header.provenance.get('hardware', '')}",
-        f"`datastill distill {path.parent.name}`",
     )
     yield "| " + " | ".join(map(str, cells)) + " |"
 
