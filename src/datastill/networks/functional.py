@@ -247,8 +247,11 @@ class Network:
     def _logits(self, theta: Tensor, images: Tensor, channels_last: bool) -> Tensor:
         def prepared(tensor: Tensor) -> Tensor:
             tensor = tensor.to(self.dtype) if self.dtype else tensor
-            wanted = channels_last and tensor.dim() == 4
-            return tensor.contiguous(memory_format=torch.channels_last) if wanted else tensor
+            if not channels_last or tensor.dim() != 4:
+                return tensor
+            if tensor.shape[1] > 1:
+                return tensor.contiguous(memory_format=torch.channels_last)
+            return tensor.clone(memory_format=torch.channels_last)  # one channel is contiguous both ways: strides decide
 
         named = {name: prepared(weights) for name, weights in self._all(theta).items()}
         buffers = {key: self.module.get_buffer(key).to(self.dtype or theta.dtype) for key in self._buffers}
