@@ -108,7 +108,7 @@ def test_training_from_the_exported_files_alone_gives_the_weights_of_fit(
 
 PROGRAMS: dict[str, Program] = {
     "shuffled": Program(order=Shuffled(epochs=4, batch=4), clip=0.5),
-    "cosine": Program(order=Shuffled(epochs=3, batch=2, schedule="cosine"), loss=SquaredError()),
+    "cosine": Program(order=Shuffled(epochs=3, batch=2, schedule="cosine"), loss=SquaredError(scale=3.0)),
     "augmented": Program(order=Shuffled(epochs=3, batch=4), augmentation=Siamese(shared=False, one=False)),
     "shifted": Program(order=Ordered(step_sizes=torch.full((2, 2), 0.05)), augmentation=ShiftFlip()),
 }

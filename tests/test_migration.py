@@ -223,3 +223,12 @@ def test_a_baseline_of_an_earlier_version_has_the_settings_of_a_run() -> None:
     assert config.method == KMeans(ipc=4, steps=2, nearest=True)
     made = {"kind": "average", "ipc": 4, "steps": 2, "seed": 0}
     assert from_dict(migration.header({**stored, "config": {"baseline": made}})["config"]).method == Average()
+
+
+def test_the_squared_error_of_an_earlier_set_makes_hard_targets_as_large_as_the_learned_ones() -> None:
+    old = {"program": {"loss": {"kind": "squared-error"}}, "config": {"method": {"name": "kernel-ridge", "scale": 20.0}}}
+    assert migration.header(old)["program"]["loss"] == {"kind": "squared-error", "scale": 20.0}
+    new = {**old, "program": {"loss": {"kind": "squared-error", "scale": 1.0}}}
+    assert migration.header(new) == new
+    other = {**old, "config": {"method": {"name": "random"}}}
+    assert migration.header(other) == other

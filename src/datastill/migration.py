@@ -160,7 +160,8 @@ def header(plain: Any) -> Any:
     """Return the header of a set as this version reads it.
 
     Earlier ones have ``initial``, ``initialiser`` and ``weights`` instead of the start, ``attack``, a pair of classes
-    or nothing, instead of the objective, and a baseline has ``baseline`` instead of the settings of a run.
+    or nothing, instead of the objective, a baseline has ``baseline`` instead of the settings of a run, and the squared
+    error has no scale.
 
     Raises:
         UserError: one of these has a value that it cannot have.
@@ -168,7 +169,18 @@ def header(plain: Any) -> Any:
     if not isinstance(plain, Mapping):
         return plain
     new = _header_with_start(plain) if plain.keys() & {"initial", "initialiser", "weights"} else dict(plain)
-    return _with_run(_header_with_objective(new) if "attack" in new else new)
+    return _with_scale(_with_run(_header_with_objective(new) if "attack" in new else new))
+
+
+def _with_scale(new: dict[str, Any]) -> dict[str, Any]:
+    """Return a header whose squared error makes hard targets as large as the learned ones of the set.
+
+    Earlier ones do not say it: hard targets were not scaled.
+    """
+    scale, loss = _inside(new, "config", "method", "scale"), _inside(new, "program", "loss")
+    if _inside(loss, "kind") != "squared-error" or "scale" in loss or not isinstance(scale, float):
+        return new
+    return new | {"program": {**new["program"], "loss": {**loss, "scale": scale}}}
 
 
 def _header_with_objective(new: dict[str, Any]) -> dict[str, Any]:

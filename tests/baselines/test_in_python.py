@@ -30,7 +30,7 @@ def test_a_baseline_has_the_size_and_network_of_the_set_and_holds_real_images() 
 
 def test_only_a_selection_is_a_baseline() -> None:
     data = toy_data()
-    with pytest.raises(datastill.UserError, match="kernel-ridge is no selection of images; take one of k-center"):
+    with pytest.raises(datastill.UserError, match="kernel-ridge is no selection of images; take one of average"):
         datastill.baseline("kernel-ridge", toy_set(data), data)
 
 

@@ -87,6 +87,8 @@ def test_the_squared_error_is_half_the_squared_distance_from_centred_targets():
     assert SquaredError()(logits[None], torch.tensor([0])).item() == pytest.approx(2.0)
     assert SquaredError()(target[None], torch.tensor([0])).item() == 0
     assert SquaredError()(logits[None], logits[None]).item() == 0, "soft targets are taken as they are"
+    assert SquaredError(scale=3.0)(3 * target[None], torch.tensor([0])).item() == 0
+    assert SquaredError(scale=3.0)(logits[None], logits[None]).item() == 0
 
 
 def test_what_a_loss_cannot_take_is_refused():

@@ -73,7 +73,8 @@ class KernelRidge(InClassOrder):
     """Kernel fully-connected: hidden layers of the network."""
     scale: float = 30.0
     """With a program that uses the squared error, the labels of the finished set are scale x targets: networks learn
-    large targets in fewer steps, and their size does not change which class is predicted (docs/LOG.md)."""
+    large targets in fewer steps, and their size does not change which class is predicted (docs/LOG.md). Classes, as
+    random real images beside the set have them, are made as large by its program."""
     sharpness: float = 4.0
     """With any other program, the labels of the finished set are the probabilities softmax(sharpness x targets)."""
     mirror: bool = True
@@ -208,9 +209,12 @@ class KernelRidge(InClassOrder):
     def result(self, task: Task, state: State) -> SyntheticData:
         """Return the examples in normalised pixels, with labels that suit the loss of the program."""
         program, targets = PROGRAMS[self.program], state.learned["labels"]
-        squared = isinstance(program.loss, SquaredError)
+        if isinstance(program.loss, SquaredError):
+            program, targets = replace(program, loss=SquaredError(scale=self.scale)), self.scale * targets
+        else:
+            targets = (self.sharpness * targets).softmax(1)
         return SyntheticData(
             **basis(task.data, self.coordinates, self.factor).made(state.learned["examples"]),
-            targets=self.scale * targets if squared else (self.sharpness * targets).softmax(1),
+            targets=targets,
             program=suited(program, task.data.shape, mirror=self.mirror),
         )

@@ -101,15 +101,22 @@ class Divergence(Loss):
 class SquaredError(Loss):
     """Half the squared distance of logits and targets, 1/2 sum_c (logit_c - y_c)^2 (Nguyen et al. 2021, 2011.00050).
 
-    A hard target becomes its centred vector: 1 - 1 / C for its class and -1 / C for all others, with C classes. Soft
-    targets are taken as they are; learned ones are centred already.
+    A hard target becomes `scale` times its centred vector: 1 - 1 / C for its class and -1 / C for all others, with C
+    classes. Soft targets are taken as they are; learned ones are centred already, and as large as they should be.
     """
+
+    scale: Annotated[float, number(1e-6, 1e6)] = 1.0
+    """How large hard targets are: networks learn large targets in fewer steps (docs/LOG.md)."""
+
+    def __post_init__(self) -> None:
+        must_have_types(self)
 
     def __call__(
         self, logits: Float[Tensor, "b classes"], targets: Shaped[Tensor, "b *classes"]
     ) -> Float[Tensor, " b"]:
         """Return the squared error of each example."""
-        return (logits - centred(targets, logits.shape[1]).to(logits)).square().sum(1) / 2
+        scale = 1.0 if targets.is_floating_point() else self.scale
+        return (logits - scale * centred(targets, logits.shape[1]).to(logits)).square().sum(1) / 2
 
     @property
     def words(self) -> str:

@@ -190,7 +190,8 @@ def loss_of(program: dict[str, Any], logits: torch.Tensor, targets: torch.Tensor
         return cross_entropy(logits, targets)
     if settings["kind"] == "squared-error":
         classes = logits.shape[1]
-        wanted = targets if targets.is_floating_point() else one_hot(targets, classes).to(torch.float64) - 1 / classes
+        hard = not targets.is_floating_point()
+        wanted = settings["scale"] * (one_hot(targets, classes).to(torch.float64) - 1 / classes) if hard else targets
         return ((logits - wanted.to(logits)).square().sum(1) / 2).mean()
     heat = settings["temperature"]
     teacher, ours = (log_softmax(each / heat, 1) for each in (targets, logits))
