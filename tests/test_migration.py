@@ -226,7 +226,8 @@ def test_a_baseline_of_an_earlier_version_has_the_settings_of_a_run() -> None:
 
 
 def test_the_squared_error_of_an_earlier_set_makes_hard_targets_as_large_as_the_learned_ones() -> None:
-    old = {"program": {"loss": {"kind": "squared-error"}}, "config": {"method": {"name": "kernel-ridge", "scale": 20.0}}}
+    method = {"name": "kernel-ridge", "scale": 20.0}
+    old = {"program": {"loss": {"kind": "squared-error"}}, "config": {"method": method}}
     assert migration.header(old)["program"]["loss"] == {"kind": "squared-error", "scale": 20.0}
     new = {**old, "program": {"loss": {"kind": "squared-error", "scale": 1.0}}}
     assert migration.header(new) == new

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .artifact import DistilledSet
+from .artifact import DistilledSet, Teacher, TeacherOnce
 from .config import Config
 from .data import DataSettings, RealData
 from .errors import UserError
@@ -11,6 +11,7 @@ from .evaluation import NOTHING, Grid, matched
 from .making import make
 from .methods import METHODS, find_method
 from .methods.selection import Selection, Sized
+from .methods.teacher_labels import TeacherLabels
 from .program import Ordered, Program
 from .trust import check_network, check_start
 
@@ -109,6 +110,22 @@ class Beside:
         return make(config, self.data, program=own, tune=tune, taught_like=self.taught_like)
 
 
+def labelled_like(method: Selection, like: DistilledSet) -> Selection:
+    """Return a method that labels its images as those of a set are labelled.
+
+    If a teacher gives the labels of the set at use, `Beside` gives them to the images, too.
+
+    Raises:
+        UserError: a teacher gave the labels of the set once, but the method names no teacher.
+    """
+    source, labels = like.header.labels, method.teacher_labels
+    if isinstance(source, Teacher):
+        return replace(method, teacher_labels=TeacherLabels())
+    if isinstance(source, TeacherOnce):
+        return replace(method, teacher_labels=labels.as_given(source, like.program.loss))
+    return method
+
+
 def baseline(
     method: str | Selection,
     like: DistilledSet,
@@ -133,10 +150,10 @@ def baseline(
 
     Raises:
         UserError: there is no such method, or it learns; a class has too few images; the network of `like` needs trust;
-            or its labels come from a teacher that is not there.
+            its labels come from a teacher that is not there; or they did, and `method` names no teacher.
     """
     kind = find_method(method) if isinstance(method, str) else type(method)
     if not issubclass(kind, Selection):
         raise UserError(f"the method {kind.name} is no selection of images; take one of {', '.join(BASELINES)}")
-    chosen = kind() if isinstance(method, str) else method
+    chosen = labelled_like(kind() if isinstance(method, str) else method, like)
     return Beside.of(like.with_trust(trust), data).made(chosen, seed=seed, candidates=candidates)

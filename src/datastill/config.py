@@ -64,7 +64,8 @@ class Config:
     without outer iterations."""
     random_sets: int = 0
     """How many sets of random real images, equal in size, to compare the score with; 0: none.
-    The step size of each set is chosen by validation accuracy."""
+    They are trained on by the program of the set if it has shuffled batches; if it has ordered steps, by one step size,
+    which is chosen for each set by validation accuracy."""
     seed: int = 0
     """Seed of all random numbers in the run, except --data.seed (splits) and --protocol.seed (evaluation)."""
     device: str = "auto"

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 import datastill
+from datastill.artifact import TeacherOnce
 from datastill.baselines import Beside
 from datastill.methods.selection import RandomReal
 from datastill.program import Program, Shuffled
@@ -32,6 +34,16 @@ def test_only_a_selection_is_a_baseline() -> None:
     data = toy_data()
     with pytest.raises(datastill.UserError, match="kernel-ridge is no selection of images; take one of average"):
         datastill.baseline("kernel-ridge", toy_set(data), data)
+
+
+def test_a_baseline_has_labels_of_the_teacher_that_gave_those_of_the_set_or_asks_for_it() -> None:
+    data = toy_data()
+    given = TeacherOnce(network="mlp", sha256="0" * 64, where="a pool")
+    hard = toy_set(data)
+    soft = one_hot(hard.targets, data.classes).float()
+    once = replace(hard, targets=soft, header=replace(hard.header, labels=given))
+    with pytest.raises(datastill.UserError, match="a teacher gave the labels of this set, the network 'mlp'"):
+        datastill.baseline("random", once, data)
 
 
 def test_a_file_that_names_a_module_needs_trust() -> None:

@@ -8,9 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from torch.nn.functional import one_hot
 
 from datastill.errors import UserError
 from datastill.evaluation import Grid, Protocol, Score, comparable, compare, difference, score
+from datastill.evaluation.tune import tuned
+from datastill.objectives import parse_objective
 
 from ..sets import ordered
 from ..toys import toy_data, toy_set
@@ -138,6 +141,20 @@ def test_settings_that_the_table_or_the_grid_replaces_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         list(compare({"one": [SET]}, DATA, replace(FEW, **protocol), networks=networks, grid=grid))
+
+
+def test_a_grid_is_searched_by_the_answers_that_the_set_asks_for_whatever_the_order_of_the_classes() -> None:
+    attack = replace(SET, header=replace(SET.header, objective=parse_objective("misread(0,1)")))
+    grid, reversed_order = Grid(step_sizes=(1e-6, 0.3), epochs=(1, 3)), DATA.with_classes(DATA.class_names[::-1])
+    assert tuned(attack, reversed_order, FEW, grid) == tuned(attack, DATA, FEW, grid)
+
+
+def test_sets_with_other_kinds_of_labels_make_no_row() -> None:
+    soft = replace(SET, targets=one_hot(SET.targets, 3).float())
+    with pytest.raises(UserError, match=r"sets in both cannot be .* some have hard labels, some soft labels; put each"):
+        list(compare({"both": [SET, soft]}, DATA, FEW))
+    hard = replace(FEW, labels="hard")
+    assert next(compare({"both": [SET, soft]}, DATA, hard)).sets == 2
 
 
 def test_an_empty_group_is_refused() -> None:

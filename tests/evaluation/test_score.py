@@ -1,6 +1,8 @@
 """Scores: closed forms, paired networks, and what may not be mixed up."""
 
+import math
 import statistics
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,9 +14,11 @@ from datastill.data import Split, load_data
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, packed, score, verify
 from datastill.evaluation.answers import Answers
+from datastill.evaluation.checking import must_be_measurable
 from datastill.evaluation.fit import NETWORKS_PER_BATCH, unseen
 from datastill.networks import build
 from datastill.networks.start import Fixed, Random
+from datastill.program import Program, Shuffled
 from datastill.rng import generator
 
 from ..sets import ordered
@@ -67,6 +71,21 @@ def test_networks_whose_training_diverged_answer_nothing_and_are_named(capsys: p
     assert found.accuracies == [0.0] * 5
     assert not torch.tensor(found.confusion).any()
     assert "5 of 5 networks answer no example right, so their training has probably diverged" in capsys.readouterr().err
+
+
+def normalising(*, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A network with batch normalisation of single numbers, which needs two examples."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 4), nn.BatchNorm1d(4), nn.Linear(4, classes))
+
+
+def test_a_last_batch_that_the_network_cannot_take_is_refused_before_a_set_is_learned_for_hours() -> None:
+    network = Protocol(network=f"{__name__}:normalising")
+    for batch, fits in ((3, True), (2, False)):
+        shuffled = SET.with_program(Program(order=Shuffled(epochs=2, batch=batch)))
+        with (
+            nullcontext() if fits else pytest.raises(UserError, match=r"cannot take 1 example, which the last .* of 2")
+        ):
+            must_be_measurable(shuffled, network, torch.device("cpu"))
 
 
 def test_a_score_of_one_network_has_no_spread() -> None:

@@ -236,7 +236,9 @@ def test_all_is_collected_on_one_page(tmp_path: Path) -> None:
     (results / "digits").mkdir()
     (results / "digits/distilled.safetensors").write_bytes((RESULTS / "digits/distilled.safetensors").read_bytes())
     text = collect(results, tmp_path / "docs/page.md").read_text()
-    assert "| `digits` | 91.66 ± 2.2 | 200 | 10 | hard | 359 test images of digits | mlp, random initial weights |" in text
+    assert (
+        "| `digits` | 91.66 ± 2.2 | 200 | 10 | hard | 359 test images of digits | mlp, random initial weights" in text
+    )
     assert "![it](../results/counted/figure.svg)" in text
     assert main(["report", str(results), "--to", str(tmp_path / "again.md")]) == 0
     assert "(results/counted/figure.svg)" in (tmp_path / "again.md").read_text()

@@ -10,8 +10,8 @@ import tyro
 from rich.text import Text
 from tyro.conf import Positional
 
-from ..artifact import DistilledSet, Header, Teacher, TeacherOnce
-from ..baselines import BASELINES, Beside
+from ..artifact import DistilledSet, Header
+from ..baselines import BASELINES, Beside, labelled_like
 from ..bundled import load
 from ..config import Config, as_dict
 from ..data import DataSettings, load_data
@@ -22,7 +22,6 @@ from ..identity import must_match
 from ..making import prepare
 from ..methods import METHODS, find_method
 from ..methods.selection import RandomReal, Selection, Sized
-from ..methods.teacher_labels import TeacherLabels
 from ..networks.start import Start
 from ..report import plural
 from ..runlog import say
@@ -79,7 +78,7 @@ class MakeBaseline(Computing):
         at_least("sets", self.sets, 1)
         at_least("candidates", self.candidates, 1)
         like = self._with_teacher(load(self.like, trust=self.trust)) if self.like else None
-        beside, method = self._beside(like), self._method(like)
+        beside, method = self._beside(like), labelled_like(self.method, like) if like else self.method
         folder = self.out or Path("runs") / f"{method.name}-{Path(beside.config.data.name).name}"
         must_be_writable(folder / "0.safetensors")
         count = self.sets if method.varies else 1
@@ -119,16 +118,6 @@ class MakeBaseline(Computing):
         """Return the set of ``--like``; if its labels come from a teacher, with the one that the command names."""
         teacher = self.method.teacher_labels.teacher
         return with_teacher(like, teacher) if teacher else like
-
-    def _method(self, like: DistilledSet | None) -> Selection:
-        """Return the method; if a teacher gives the labels of ``--like``, with labels given as they are."""
-        source = like.header.labels if like else None
-        labels = self.method.teacher_labels
-        if isinstance(source, Teacher):
-            labels = TeacherLabels()  # those of the set
-        if like and isinstance(source, TeacherOnce):
-            labels = labels.as_given(source, like.program.loss)
-        return replace(self.method, teacher_labels=labels)
 
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]

@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..artifact import DistilledSet
-from ..errors import UserError
+from ..errors import UserError, counted
+from ..networks import Network
+from ..program import Shuffled
+from ..user_modules import one_line
 from .fit import along, unseen
 from .protocol import Protocol
-
-MOST_STEPS = 100_000
-"""The largest number of gradient steps of a protocol."""
 
 
 def must_be_measurable(
@@ -30,11 +31,24 @@ def must_be_measurable(
             f"a run is scored with networks, not by {resolved.network!r}; leave --{name}.network out, and score the "
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
-    steps = resolved.program_of(distilled).length(distilled.size)
-    if steps > MOST_STEPS:
-        raise UserError(
-            f"{name}.epochs is {resolved.epochs}, which makes {steps} gradient steps, but at most {MOST_STEPS} are "
-            "allowed; use fewer epochs"
-        )
+    order = resolved.program_of(distilled).order
+    try:
+        order.length(distilled.size)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     network, thetas = unseen(distilled, resolved, "test networks", device)
     next(along(distilled, resolved, network, thetas))
+    if isinstance(order, Shuffled) and (rest := distilled.size % order.batch):
+        _must_take(network, thetas[0], distilled.inputs[:rest].to(thetas), order.batch)
+
+
+@torch.no_grad()
+def _must_take(network: Network, theta: Tensor, rest: Tensor, batch: int) -> None:
+    """Raise a `UserError` if a network cannot take the last batch of an epoch, as with batch normalisation of one."""
+    try:
+        network.apply(theta, rest)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"network {network.name!r} cannot take {counted(len(rest), 'example')}, which the last of the batches of "
+            f"{batch} has: {one_line(error)}; take another number of examples, or a network without batch normalisation"
+        ) from error

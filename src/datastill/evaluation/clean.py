@@ -1,4 +1,4 @@
-"""A defence against poisoned sets: correctly labelled real images are added to every batch."""
+"""A defence against poisoned sets: correctly labelled real images are added to every step."""
 
 from dataclasses import replace
 
@@ -14,7 +14,9 @@ from .matching import matched
 
 
 def with_clean(distilled: DistilledSet, data: RealData, ipc: int, seed: int = 0) -> DistilledSet:
-    """Return the set with `ipc` correctly labelled real images of each class added to every batch, always equal ones.
+    """Return the set with `ipc` correctly labelled real images of each class added to every step, always equal ones.
+
+    If a program shuffles the examples, the images are added to the set once, and come in other batches in each epoch.
 
     Args:
         distilled: a set with hard labels.

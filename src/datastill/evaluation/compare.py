@@ -44,7 +44,8 @@ def difference(one: Sequence[Score], other: Sequence[Score], confidence: float =
 
     If network i starts from the same initial weights on both sides, this is Student's interval of the mean of paired
     differences; the accuracy of network i is its mean over the sets of a kind. Otherwise it is Welch's interval. The
-    interval is over networks: it does not contain what another seed of the distillation would change. Only if every
+    interval is over networks: it does not contain what another seed of the distillation would change, nor other draws
+    of the order and the augmentation, which all networks of a score share. Only if every
     set was measured with one network, as for nearest neighbours, it is over sets.
 
     Args:

@@ -108,6 +108,13 @@ def compare(
     for name, group in groups.items():
         if not group:
             raise UserError(f"there is no distilled set in {name}")
+        measured = {"labels": protocol.labels}
+        kinds = dict.fromkeys(column(labels_measured(one, measured), pixels_of(one)) for one in group)
+        if len(kinds) > 1:
+            raise UserError(
+                f"the sets in {name} cannot be compared with each other: some have {', some '.join(kinds)}; put each "
+                "kind into a folder of its own"
+            )
     for network in networks or [protocol.network]:
         asked, first = replace(protocol, network=network), None
         for name, group in groups.items():

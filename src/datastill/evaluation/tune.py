@@ -9,6 +9,7 @@ from ..data import RealData
 from ..errors import UserError, at_least
 from ..program import OptimiserName, Program, known_name
 from ..storage.records import must_have_types
+from .matching import matched
 from .protocol import Protocol
 from .score import score
 
@@ -84,7 +85,7 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
         UserError: the protocol has a value for what the grid chooses, or trains no network.
     """
     must_leave_open(protocol)
-    grid, data = grid or Grid(), data.relabelled(distilled.header.objective.wanted)
+    grid, data = grid or Grid(), matched(distilled, data).relabelled(distilled.header.objective.wanted)
 
     def accuracy(one: Protocol) -> float:
         return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -137,7 +137,8 @@ class Method(abc.ABC):
     def planned(self, task: Task, iterations: int) -> "Method":  # noqa: ARG002
         """Return the settings with every choice made that is left open and needs measuring on this machine.
 
-        Methods that unroll call the planner here. The settings are stored with the run, which a resumed run reads.
+        Methods that unroll call the planner here. As it is, the SHA-256 of the teacher is noted, if there is one. The
+        settings are stored with the run, which a resumed run reads.
 
         Args:
             task: what will be run; `check` has passed.
@@ -146,7 +147,8 @@ class Method(abc.ABC):
         Raises:
             UserError: every choice needs more memory than there is.
         """
-        return self
+        labels = self.teacher_labels
+        return replace(self, teacher_labels=labels.identified(task)) if labels.teacher else self  # type: ignore[type-var]
 
     def trial(self, task: Task) -> Trial:
         """Return an outer iteration for a plan to measure; where nothing is iterated, it is the making of all."""

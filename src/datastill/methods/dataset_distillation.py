@@ -240,7 +240,10 @@ class DatasetDistillation(Method):
             self._must_fit(task, task.warm_start)
 
     def _must_fit(self, task: Task, start: SyntheticData) -> None:
-        """Raise a `UserError` if the warm start has another program, number of examples, or other labels."""
+        """Raise a `UserError` if the warm start has another inner optimiser, order or number of examples, or labels.
+
+        The rest of its program is not kept: networks are trained as the settings of this run say.
+        """
         count = self.count(task.data.classes)
         must_have_optimiser(start, self.optimiser)
         must_have_factor(start, self.factor)

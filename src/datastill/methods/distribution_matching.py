@@ -26,7 +26,8 @@ class DistributionMatching(InClassOrder):
     """Learn examples whose features in new random networks have the class means of the features of real images.
 
     Real and synthetic images are changed by one draw of the siamese augmentation; rows and sentences are not. No
-    network is trained, and labels are hard. Deviation: fewer real images of each class by default (the paper: 256).
+    network is trained, and labels are hard. Deviations: fewer real images of each class by default (the paper: 256),
+    and one draw of the augmentation for all classes of an iteration (the authors' code: one for each class).
     """
 
     name: ClassVar[str] = "distribution-matching"
@@ -39,7 +40,8 @@ class DistributionMatching(InClassOrder):
     """What is compared, for each class:
     - means: the mean features.
     - characteristic-functions: the characteristic functions of the features at random frequencies, which tell all
-      moments of their distribution (arXiv 2502.20653, without its sampling network)."""
+      moments of their distribution (after arXiv 2502.20653, but with the mean squared distance without its root, new
+      random networks only, no network that chooses frequencies, and no term for the classes)."""
     frequencies: int = 1024
     """With characteristic-functions: random frequencies for each network."""
     examples_rate: float = 1.0

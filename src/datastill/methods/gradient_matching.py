@@ -36,7 +36,10 @@ class GradientMatching(InClassOrder):
     Gradients are compared class by class and layer by layer, by the cosine of the weights of each output. They are
     those of one network, which trains on the examples between the outer iterations and is drawn anew after `turns`.
     With the siamese augmentation (DSA), one draw changes the real and the synthetic images of a class. Labels are hard.
-    Deviations: fewer real images per class and fewer gradient steps of the network by default (the papers: 256, 50).
+    Deviations: fewer real images per class and fewer gradient steps of the network by default (the papers: 256, 50);
+    the network trains by plain gradient descent (the authors' code: momentum 0.5, kept from one outer iteration to the
+    next); and batch normalisation takes the statistics of each batch, which has one class (theirs: of real images of
+    all classes), so instance normalisation, the default of the ConvNet, is better here.
     """
 
     name: ClassVar[str] = "gradient-matching"

@@ -88,10 +88,6 @@ class TeacherCrops(Method):
             )
         task.data.must_have(self.real_per_class)
 
-    def planned(self, task: Task, iterations: int) -> "TeacherCrops":  # noqa: ARG002
-        """Return the settings with the SHA-256 of the teacher."""
-        return replace(self, teacher_labels=self.teacher_labels.identified(task))
-
     def rates(self) -> Mapping[str, OuterRate]:
         """Return nothing: no tensor is learned."""
         return {}

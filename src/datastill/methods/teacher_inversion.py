@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
@@ -77,10 +77,6 @@ class TeacherInversion(InClassOrder):
                 f"the teacher {self.teacher_labels.teacher} has no batch normalisation, whose statistics the method "
                 f"{self.name} needs; pretrain one that has, such as --network 'convnet(norm=batch)'"
             )
-
-    def planned(self, task: Task, iterations: int) -> "TeacherInversion":  # noqa: ARG002
-        """Return the settings with the SHA-256 of the teacher."""
-        return replace(self, teacher_labels=self.teacher_labels.identified(task))
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return the outer learning rate of the examples."""

@@ -1,4 +1,4 @@
-"""Labels that a trained network gives to examples: an option of every method that does not learn labels."""
+"""Labels that a trained network gives to examples: an option of selections, and part of methods with a teacher."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -74,7 +74,7 @@ class TrajectoryMatching(InClassOrder):
     """How steps are differentiated: stored keeps everything in memory; recomputed keeps weights only."""
     program: Literal["learned", ShuffledName] = "shuffled-300-adam"  # type: ignore[bad-override] (result reads it)
     """How networks are trained on the finished set (datastill list programs); learned: gradient descent for 300
-    epochs with the learned step size, in the second half a tenth of it, and siamese augmentation."""
+    epochs with the learned step size, in the second half a tenth of it, and the augmentation of `augment`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

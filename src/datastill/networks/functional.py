@@ -251,7 +251,8 @@ class Network:
                 return tensor
             if tensor.shape[1] > 1:
                 return tensor.contiguous(memory_format=torch.channels_last)
-            return tensor.clone(memory_format=torch.channels_last)  # one channel is contiguous both ways: strides decide
+            # One channel is contiguous in both layouts, so the strides decide, and only a copy sets them.
+            return tensor.clone(memory_format=torch.channels_last)
 
         named = {name: prepared(weights) for name, weights in self._all(theta).items()}
         buffers = {key: self.module.get_buffer(key).to(self.dtype or theta.dtype) for key in self._buffers}

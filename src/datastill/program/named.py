@@ -52,7 +52,8 @@ PROGRAMS: Mapping[str, Program] = {
 """``shuffled-300``: how most papers since 2020 use a set with a ConvNet (Zhao and Bilen 2021, arXiv 2102.08259), with
 300 epochs where they take 300 to 1000. ``shuffled-300-adam``: Adam in small batches, which is better for sets of a
 hundred examples (docs/LOG.md). ``shuffled-300-squared``: the squared error, for learned targets of any sign, in batches
-of 5; hard targets are made as large as those of kernel ridge regression. Siamese augmentation mirrors images: with digits, take siamese-no-flip."""
+of 5; hard targets are made as large as those of kernel ridge regression. Siamese augmentation mirrors images: with
+digits, take siamese-no-flip."""
 
 
 def suited(program: Program, shape: tuple[int, ...], *, mirror: bool) -> Program:

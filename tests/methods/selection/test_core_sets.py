@@ -1,9 +1,11 @@
 """Core-sets: what is chosen, by brute force; and the features by which images are compared."""
 
 import itertools
+import math
 
 import pytest
 import torch
+from torch import nn
 
 from datastill.errors import UserError
 from datastill.methods import must_take
@@ -58,6 +60,22 @@ def test_features_are_what_the_last_layer_of_a_trained_network_is_given() -> Non
     means = torch.stack([found[DATA.train.labels == label].mean(0) for label in range(3)])
     right = torch.cdist(found, means).argmin(1) == DATA.train.labels
     assert right.float().mean() > 0.8, "features of one class lie together"
+
+
+def dropping(*, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A network with dropout and batch normalisation."""
+    first = nn.Linear(math.prod(shape), 8)
+    return nn.Sequential(nn.Flatten(), first, nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, classes))
+
+
+def test_features_follow_from_the_seed_and_the_global_generator_is_left_alone() -> None:
+    spec = f"{__name__}:dropping"
+    torch.manual_seed(0)
+    before, found = torch.get_rng_state(), features(DATA, spec, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert torch.equal(features(DATA, spec, 0), found)
+    assert not torch.equal(features(DATA, spec, 1), found)
 
 
 def test_a_feature_network_of_another_input_size_is_refused_before_anything_is_computed() -> None:

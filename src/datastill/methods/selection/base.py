@@ -67,10 +67,6 @@ class Selection(Method, abc.ABC):
         """True if step size, epochs and optimiser are still to be chosen."""
         return self.program == "open"
 
-    def planned(self, task: Task, iterations: int) -> "Selection":  # noqa: ARG002
-        """Return the settings with the SHA-256 of the teacher."""
-        return replace(self, teacher_labels=self.teacher_labels.identified(task))
-
     def init(self, task: Task) -> State:
         """Return the state that holds the images."""
         return State(learned={}, carried={"images": self.images(task)})

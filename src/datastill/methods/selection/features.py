@@ -3,14 +3,15 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ...data import RealData
 from ...errors import UserError
 from ...networks import build
 from ...networks.passes import images_for
+from ...program import OPTIMISERS, gradient_of
 from ...rng import generator
 from ...runlog import ProgressLine
+from ...training import real_loss
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
@@ -53,18 +54,24 @@ def _last(model: nn.Module, spec: str) -> nn.Module:
 
 
 def trained(data: RealData, spec: str, seed: int) -> nn.Module:
-    """A network trained on the train split with Adam, in evaluation mode."""
-    network = build(spec, shape=data.shape, classes=data.classes)
-    theta = network.init("kaiming", [generator(seed, "feature network")])[0]
-    model = network.factory().to(data.device).train()
-    model.load_state_dict(network.named(theta), strict=False)
-    optimiser, draw = torch.optim.Adam(model.parameters(), RATE), generator(seed, "feature batches")
-    batches = -(-len(data.train) // BATCH) * EPOCHS
-    with ProgressLine(f"features of {spec}", total=batches, unit="batch") as line:
-        for i in range(batches):
-            images, labels = data.batch(draw, min(BATCH, len(data.train)))
-            optimiser.zero_grad()
-            cross_entropy(model(images), labels).backward()
-            optimiser.step()
-            line.update(i + 1)
-    return model.eval()
+    """Return a network trained on the train split with Adam, in evaluation mode.
+
+    Each pass takes the images in a new random order, without the incomplete last batch.
+    """
+    network = build(spec, shape=data.shape, classes=data.classes).to(data.device)
+    gradient = gradient_of(real_loss(network), network.images_of_training(data.device))
+    rule, rate = OPTIMISERS["adam"], torch.tensor(RATE, device=data.device)
+    state = rule.start(network.init("kaiming", [generator(seed, "feature network")]).to(data.device))
+    size = min(BATCH, len(data.train))
+    batches = len(data.train) // size
+    with ProgressLine(f"features of {spec}", total=EPOCHS * batches, unit="batch") as line:
+        for epoch in range(EPOCHS):
+            order = torch.randperm(len(data.train), generator=generator(seed, "feature batches", epoch))
+            for i, which in enumerate(order[: batches * size].split(size), epoch * batches):
+                images, labels = data.train.images[which.to(data.device)], data.train.labels[which.to(data.device)]
+                found = gradient(state[0], data.normalise(images)[None], labels[None])
+                state = rule.update(state, found, rate, i)
+                line.update(i + 1)
+    theta, images = state[0][0].detach(), data.normalise(data.train.spaced(1000).tensor)
+    measured = network.statistics(theta, images) if network.has_statistics else None
+    return network.with_weights(theta, measured).to(data.device)
