@@ -259,13 +259,13 @@ def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path, monkeyp
     """All rows are the networks held out, and the pool is trained again if it is lost."""
     monkeypatch.setattr("datastill.pretraining.faster", lambda *_: 1)  # which is faster decides how weights are rounded
     source = PoolSettings(
-        data=DataSettings(name="digits", seed=1), network="mlp", count=3, held_out=2, epochs=1, rate=1e-4
+        data=DataSettings(name="digits", seed=1), network="mlp", count=3, held_out=2, epochs=1, rate=1e-4, snapshots=2
     )
     method = DatasetDistillation(ipc=1, steps=1, epochs=2, real_batch=64, step_size=0.1, unroll=Unroll(networks=2))
     target = Config(network="mlp", method=method, loop=LoopSettings(iterations=4, validate_every=2))
     study = Adaptation(
         name="adaptation", title="Digits to digits", source=source, target=target, sets=2, fine_tuning=3,
-        paper=("1", "2", "3"),
+        paper=("1", "2", "3"), onward=1,
     )  # fmt: skip
     text = run(study, tmp_path / "study").read_text()
     assert "| no adaptation | 2 x 1 |" in text
@@ -278,6 +278,8 @@ def test_networks_of_one_data_set_are_adapted_to_another(tmp_path: Path, monkeyp
     assert len(held_out) == 2
     kept = DistilledSet.load(tmp_path / "study/random-pretrained.safetensors")
     assert kept.header.score == records["random-pretrained"]["scores"][0]
+    assert str(kept.header.start).endswith("@1+")
+    assert "at snapshots 1 to 2\nof its training" in text
     (tmp_path / "study/parts/average.json").unlink()
     (tmp_path / "study/work/pool.safetensors").unlink()
     run(study, tmp_path / "study")

@@ -29,12 +29,16 @@ class Adaptation(OnPool):
 
     fine_tuning: int = 2
     """Number of passes over all target data in the last row."""
+    onward: int | None = None
+    """Snapshot from which on every one of a network is a further network to distil the set for any network with; None:
+    trained networks only."""
     paper: Sequence[str] = ("", "", "")
     """Accuracies of the paper: before adaptation, random pretrained, fixed pretrained."""
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the expected seconds and the paper's numbers."""
-        return super().settings() | {"fine_tuning": self.fine_tuning}
+        later = {} if self.onward is None else {"onward": self.onward}
+        return super().settings() | {"fine_tuning": self.fine_tuning} | later
 
     def parts(self) -> list[Part]:
         """Return a part for each row."""
@@ -42,11 +46,14 @@ class Adaptation(OnPool):
             {
                 "before": self._before,
                 **{kind: lambda folder, kind=kind: self._baseline(kind, folder) for kind in KINDS},
-                "random-pretrained": lambda folder: {"scores": [self.distilled(None, folder).header.score]},
+                "random-pretrained": self._any,
                 "fixed-pretrained": lambda folder: {"scores": [self.distilled(0, folder).header.score]},
                 "fine-tuning": self._fine_tuned,
             }
         )
+
+    def _any(self, folder: Path) -> dict[str, Any]:
+        return {"scores": [self.distilled(None, folder, self.onward).header.score]}
 
     def _before(self, folder: Path) -> dict[str, Any]:
         plain = self._plain(self.pool(folder)[1])
@@ -90,7 +97,7 @@ class Adaptation(OnPool):
             rows.append(f"| {title} | {count_and_accuracy(scores)} | {claim} | {better} |")
         table, pool, method = "\n".join(rows), records["before"]["pool"], self.method
         seconds = sum(record["part_seconds"] for record in records.values())
-        changed = _changed(self.source.augmentation)
+        changed = _changed(self.source.augmentation) + self._later()
         own = statistics.fmean(pool["accuracies"]["held_out"])
         return f"""## {self.title}
 
@@ -113,6 +120,15 @@ the pool again if the file is missing, in about {pool["seconds"] / 60:.0f} minut
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].hardware}).
 """
+
+    def _later(self) -> str:
+        """Say which snapshots are networks to distil with, on a new line, if there are any."""
+        if self.onward is None:
+            return ""
+        last = self.source.snapshots
+        return f"""
+The set for random pretrained networks was distilled with each of these networks at snapshots {self.onward} to {last}
+of its training, of which the last one is the trained network; the held-out networks are trained."""
 
 
 def _laid(data: DataSettings) -> str:
@@ -140,11 +156,20 @@ def _pair(
     held_out: int = 20,
     step_size: float = 0.003,
     augmentation: AugmentationName = "none",
+    onward: int | None = None,
 ) -> Adaptation:
     return Adaptation(
         name=f"adapt-{source.name}-{target.name}".replace("_", "-"),
         title=f"Adaptation: {source.name} to {target.name}",
-        source=PoolSettings(data=source, count=count, held_out=held_out, epochs=epochs, augmentation=augmentation),
+        onward=onward,
+        source=PoolSettings(
+            data=source,
+            count=count,
+            held_out=held_out,
+            epochs=epochs,
+            augmentation=augmentation,
+            snapshots=0 if onward is None else epochs,
+        ),
         target=Config(
             data=target,
             network="lenet",
@@ -177,10 +202,11 @@ PAIRS = (
         DataSettings(name="usps", resize=20, pad=4),
         ("90.4 ± 3.0 (†)", "95.4 ± 1.8 (†)", "97.9 (†)"),
         1000,
-        count=120,
-        epochs=2,
+        count=40,
+        epochs=6,
         step_size=0.0005,
         augmentation="affine",
+        onward=3,
     ),
     _pair(
         DataSettings(name="mnist", channels="colour"),

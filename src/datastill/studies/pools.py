@@ -76,15 +76,17 @@ class OnPool(Study):
         pool, _ = self.pool(folder)
         return {name: pool.header[name] for name in ("seconds", "accuracies")} | {"sha256": pool.sha256}
 
-    def distilled(self, which: int | None, folder: Path) -> DistilledSet:
+    def distilled(self, which: int | None, folder: Path, onward: int | None = None) -> DistilledSet:
         """Distil a set for any network of the pool, or for one of them, and save it beside the parts.
 
         Args:
             which: number of the network; None for any network.
             folder: the folder of the run.
+            onward: snapshot from which on every one of a network is a further network to distil with; None: none is.
         """
         _, start = self.pool(folder)
-        config = replace(self.target, recipe=self.name, start=replace(start, which=which))
+        start = replace(start, which=which, snapshot=onward, onward=onward is not None)
+        config = replace(self.target, recipe=self.name, start=start)
         found = distill(config, folder, resume=(folder / CONFIG).exists())
         found.save(folder.parent.parent / f"{folder.name}.safetensors")
         return found
