@@ -215,7 +215,7 @@ def imagenette_alexnet() -> Config:
 
 def kernel_mnist() -> Config:
     """MNIST, ConvNet, kernel ridge regression with a pool, from a set of distribution matching, 100 examples."""
-    method = KernelRidge(mirror=False, examples_rate=0.004, program="shuffled-300-adam")
+    method = KernelRidge(mirror=False, examples_rate=0.004)
     return replace(_kernel("kernel-mnist", "mnist", method, iterations=800), warm_start="mnist-100-matching")
 
 
