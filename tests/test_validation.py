@@ -41,7 +41,6 @@ def test_an_iterate_is_judged_by_it_and_the_set_by_the_other() -> None:
     [
         ({"network": "lenett"}, "lenett"),
         ({"network": "nearest-neighbours(k=1,norm=2)"}, "leave --validation.network out"),
-        ({"epochs": 90_000}, "validation.epochs is 90000, which makes 180000 gradient steps"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_the_run(settings: dict, message: str, tmp_path: Path) -> None:
