@@ -32,10 +32,6 @@ def must_be_measurable(
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
     order = resolved.program_of(distilled).order
-    try:
-        order.length(distilled.size)
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from error
     network, thetas = unseen(distilled, resolved, "test networks", device)
     next(along(distilled, resolved, network, thetas))
     if isinstance(order, Shuffled) and (rest := distilled.size % order.batch):
