@@ -19,6 +19,15 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_for_a_merge() -> None:
+    """Random tensors are other ones in each run of a test here, and the same ones where a merge is judged."""
+    if os.environ.get("CI"):
+        import torch
+
+        torch.manual_seed(0)
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what importing made: looking at it takes a tenth of a second each time."""
     gc.collect()

@@ -77,8 +77,11 @@ def test_an_archive_holds_rows_signals_images_or_sentences_in_splits(tmp_path: P
     np.savez(tmp_path / "b.npz", signals=wave, labels=kinds)
     assert load_data(tmp_path / "b.npz").shape == (2, 12)
     pixels = (np.arange(90 * 16) % 251).astype(np.uint8).reshape(90, 4, 4)
-    np.savez(tmp_path / "c.npz", x=pixels, y=kinds)
-    assert load_data(tmp_path / "c.npz").space.words == "images of 1 × 4 × 4"
+    for examples in ({"x": pixels}, {"images": pixels / 255}):  # numbers that are called images are no signals
+        np.savez(tmp_path / "c.npz", y=kinds, **examples)
+        found = load_data(tmp_path / "c.npz")
+        assert found.space.words == "images of 1 × 4 × 4"
+        assert torch.equal(found.train.images[:9].flatten(1).diff(dim=1) % 251, torch.ones(9, 15))
     np.savez(tmp_path / "d.npz", sentences=[f"word {i} {i}" for i in range(90)], y=kinds)
     assert load_data(tmp_path / "d.npz").space.noun == "sentence"
 
@@ -169,7 +172,8 @@ def test_images_of_five_channels_are_learned_shown_and_exported(tmp_path: Path) 
             [[1, 0.5], [2, 1]],
             r"0\.5 at 0; give one class per example \(numbers to predict are not supp",
         ),
-        (["a", "label"], [[1, 0], [2, 0], [3, 0], [4, 1]], "class '1' has 1 rows in train, but must have at least 3"),
+        (["a", "label"], [[1, 0], [2, 0], [3, 0], [4, 1]], "class '1' has 1 row in train, but must have at least 3"),
+        (["a", "y", "b"], [[i, i, 0] for i in range(9)], r"there are 9 classes: .* right one \(--data.label-column\)"),
         (["a", "label"], [["nan", 0], [2, 1]], "are missing or not finite, in 'a'; fill or remove them first"),
         (["a", "label"], [[1, "x"], [2, ""]], "a class is called '', but its name must have characters"),
         (["text", "label"], [["a b", 0], ["", 1]], "sentence 1 of train is '', which has no words; leave it out"),

@@ -38,7 +38,7 @@ def test_the_named_optimiser_is_the_one_that_sets_are_distilled_for(name):
     code = eval(optimiser_code(OPTIMISERS[name]), {"torch": torch, "model": model, "step_size": 0.1})
     assert code.defaults == ours.defaults | {"lr": 0.1}
     for t, gradient in enumerate(gradients):
-        state = rule.update(state, gradient, torch.tensor(0.1).double(), t)
+        state = rule.update(state, gradient, torch.tensor(0.1, dtype=torch.float64), t)
         ours.param_groups[0]["lr"] = 0.1
         parameter.grad = gradient[0]
         ours.step()

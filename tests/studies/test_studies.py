@@ -196,7 +196,7 @@ def test_crops_stand_beside_random_real_images_under_the_labels_of_one_teacher(t
     teacher = PoolSettings(
         data=DataSettings(name="digits"), network=network, start=Pretrained(), count=1, held_out=0, epochs=10, rate=0.03
     )
-    study = Crops(teacher=teacher, network=network, epochs={1: 60, 2: 60}, sets=2)
+    study = Crops(teacher=teacher, network=network, epochs={1: 60, 2: 60}, sets={1: 1, 2: 2})
     text = run(study, tmp_path / "study").read_text()
     parts = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "study/parts").iterdir()}
     crops, random = ([each["mean"] for each in parts[f"{kind}-2"]["scores"]] for kind in ("crops", "random"))

@@ -38,7 +38,7 @@ class ImportSet:
     to: Path
     """The file to write."""
     labels: Path | None = None
-    """The file of the labels, if FILE holds only images."""
+    """The file of the labels, if the first file holds images alone."""
     number: int = 0
     """Which set of a file with several, from 0."""
     values: Values = "auto"

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+from ..errors import UserError
 from .on_disk import OnDisk
 from .real import PIECE, Split
 
@@ -33,6 +34,16 @@ def groups(split: Split, least: int) -> Int64[Tensor, " n"]:
     alone = torch.arange(len(first))
     choices = split.labels[first == alone].bincount(minlength=int(split.labels.max()) + 1)
     return torch.where(choices[split.labels] < least, alone, first)
+
+
+def must_differ(name: str, train: Split, noun: str) -> None:
+    """Raise a `UserError` if all examples of train are identical, so that nothing can be learned from them."""
+    first, few = train.images[:1], 10  # usually, the first few differ
+    if len(train) > 1 and not any(bool((piece != first).any()) for piece in train.images.split(few)):
+        raise UserError(
+            f"{name!r}: all {len(train)} {noun}s of train are identical, so there is nothing to learn from them; look "
+            "at how they were written"
+        )
 
 
 def warn_of_shared(name: str, splits: Mapping[str, Split], noun: str = "image") -> None:

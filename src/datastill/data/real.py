@@ -40,6 +40,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<Split: {len(self)} examples of shape {tuple(self.images.shape[1:])}>"
+
     def take(self, index: Int64[Tensor, " m"]) -> "Split":
         """Return the images and labels at these indices."""
         images = self.images.only(index) if isinstance(self.images, OnDisk) else self.images[index]
@@ -101,6 +104,10 @@ class RealData:
     principal_precision: Literal["float32", "float64"] = "float64"
     """The type in which `principal` computes. float32 is for runs that an earlier version began: directions along which
     images vary little are then mixed with each other, on each machine in another way."""
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(getattr(self, role))} {role}" for role in ("train", "validation", "test"))
+        return f"<RealData {self.name!r}: {self.classes} classes; {counts} {self.space.nouns} of shape {self.shape}>"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..errors import UserError, unknown
+from ..errors import UserError, counted, unknown
 from ..rng import generator
 from .duplicates import groups, warn_of_shared
 from .kinds import IMAGES, Kind, must_have_effect
@@ -278,7 +278,10 @@ def _require_all(splits: dict[str, Split], names: tuple[str, ...], noun: str) ->
         for name, count in zip(names, counts, strict=True):
             if count < least:
                 also = f" (one each for {', '.join(['train', *missing])})" if least > 1 else ""
+                many = ""
+                if noun != "image" and 2 * len(names) > len(split):
+                    many = f"; there are {len(names)} classes: is their column the right one (--data.label-column)?"
                 raise UserError(
-                    f"class {name!r} has {count} {noun}s in {role}, but must have at least {least}{also}; "
-                    f"add {noun}s or leave the class out"
+                    f"class {name!r} has {counted(count, noun)} in {role}, but must have at least {least}{also}; "
+                    f"add {noun}s or leave the class out{many}"
                 )

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data import RealData
+from ..data.duplicates import must_differ
 from ..errors import UserError
 from ..networks import Network
 from ..networks.head import features_of
@@ -38,6 +39,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.network.must_see_images()
+        must_differ(self.data.name, self.data.train, self.data.space.noun)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return what `make` returned when this task was first asked for `key`, e.g. compiled steps.

@@ -53,8 +53,8 @@ class Crops(Study):
     """The network that is trained on the sets, from the weights that it comes with."""
     epochs: Mapping[int, int] = field(default_factory=lambda: {1: 300, 10: 30})
     """Images per class -> epochs of the training on a set: as many images in all for each size."""
-    sets: int = 5
-    """Number of sets of each kind, each of which one network is trained on."""
+    sets: Mapping[int, int] = field(default_factory=lambda: {1: 15, 10: 5})
+    """Images per class -> number of sets of each kind, each of which one network is trained on."""
     seconds: float = 400.0
     """Expected seconds of a part on two CPU cores."""
 
@@ -87,7 +87,7 @@ class Crops(Study):
         if not _file(folder).exists():
             self._teach(folder)
         return {"scores": [kept(folder / f"{seed}.json", lambda seed=seed: self._score(kind, ipc, seed, folder))
-                           for seed in range(self.sets)]}  # fmt: skip
+                           for seed in range(self.sets[ipc])]}  # fmt: skip
 
     def _score(self, kind: str, ipc: int, seed: int, folder: Path) -> dict[str, Any]:
         _, method = METHODS[kind]
