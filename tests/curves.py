@@ -34,6 +34,7 @@ from .toys import unrolled
 ROOT = Path(os.environ.get("DATASTILL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 ITERATIONS = 3
 
+SHORT = {"steps": 2, "unroll": Unroll(window=2), "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 LONG = {"epochs": 6, "unroll": Unroll(window=3), "real_batch": 64, "start_from": "noise", "coordinates": "pixels"}
 POOL = {"ipc": 2, "real_batch": 16, "pool": 2, "age": 3, "coordinates": "pixels"}
 FIXED = {"epochs": 1, "steps": 2, "ipc": 2, "real_batch": 8, "coordinates": "pixels"}
@@ -47,13 +48,8 @@ SHUFFLED = {
     "coordinates": "pixels",
 }
 SMALLER = {
-    "mnist-random": {
-        "steps": 2,
-        "unroll": Unroll(window=2),
-        "real_batch": 64,
-        "start_from": "noise",
-        "coordinates": "pixels",
-    },
+    "mnist-random": SHORT,
+    "mnist-random-decoded": SHORT,
     "mnist-random-long": LONG,
     "mnist-random-10": LONG,
     "fashion-random": LONG,

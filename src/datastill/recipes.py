@@ -51,6 +51,18 @@ def mnist_random() -> Config:
     )
 
 
+def mnist_random_decoded() -> Config:
+    """MNIST, LeNet, random initial weights, 100 stored images with 4 examples of half the size in each; 30 steps."""
+    config = mnist_random()
+    return replace(
+        config,
+        recipe="mnist-random-decoded",
+        method=replace(config.method, factor=2),
+        loop=replace(config.loop, iterations=3000),
+        validation=Protocol(networks=50),
+    )
+
+
 def mnist_random_long() -> Config:
     """MNIST, LeNet, random initial weights, 100 examples in one step x 60 epochs, windows of 30 steps."""
     return _long("mnist-random-long", "mnist", ipc=10, iterations=2000)
@@ -369,8 +381,8 @@ RECIPES: dict[str, Callable[[], Config]] = {each.__name__.replace("_", "-"): eac
     cifar10_random_long, digits, fashion_random, imagenette_alexnet, kernel_cifar10, kernel_cifar10_1,
     kernel_cifar10_1_decoded, kernel_cifar10_decoded, kernel_cifar10_whitened, kernel_fashion, kernel_mnist,
     kernel_mnist_1_decoded, kernel_mnist_decoded, matching_cifar10, matching_mnist, mnist_fixed, mnist_random,
-    mnist_random_10, mnist_random_long, taught_cifar10_1, taught_mnist_lenet, unrolled_cifar10, unrolled_mnist,
-    usps_random, usps_random_10,
+    mnist_random_10, mnist_random_decoded, mnist_random_long, taught_cifar10_1, taught_mnist_lenet, unrolled_cifar10,
+    unrolled_mnist, usps_random, usps_random_10,
 )}  # fmt: skip
 """The recipes by name, which is that of the function."""
 

@@ -35,9 +35,9 @@ def stopped_after(networks: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def counting(trained: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     original = fit.along
 
-    def along(distilled: object, protocol: object, network: object, thetas: Tensor) -> Iterator[Tensor]:
+    def along(distilled: object, protocol: object, network: object, thetas: Tensor, purpose: str) -> Iterator[Tensor]:
         trained.append(len(thetas))
-        return original(distilled, protocol, network, thetas)
+        return original(distilled, protocol, network, thetas, purpose)
 
     monkeypatch.setattr(fit, "along", along)
 

@@ -54,6 +54,18 @@ def test_fit_and_evaluation_end_at_equal_weights_under_every_protocol(protocol: 
         torch.testing.assert_close(model.get_parameter(name).detach(), value, rtol=1e-4, atol=1e-5)
 
 
+def test_what_is_drawn_for_the_final_score_was_not_drawn_on_validation() -> None:
+    one = torch.device("cpu")
+    for name, same in (("own", True), ("shuffled-300", False)):  # ordered steps draw nothing
+        resolved = Protocol(networks=1, program=name, epochs=1).resolved(SET)
+        network, thetas = unseen(SET, resolved, "test networks", one)
+        final, choosing = (
+            next(trained(SET, resolved, network, thetas, purpose))
+            for purpose in ("test networks", "validation networks")
+        )
+        assert torch.equal(final, choosing) is same
+
+
 @pytest.mark.parametrize(
     "program",
     [

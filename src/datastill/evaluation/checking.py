@@ -8,6 +8,7 @@ from torch import Tensor
 from ..artifact import DistilledSet
 from ..errors import UserError, counted
 from ..networks import Network
+from ..networks.pool import TEST_NETWORKS
 from ..program import Shuffled
 from ..user_modules import one_line
 from .fit import along, unseen
@@ -32,7 +33,7 @@ def must_be_measurable(
             f'finished set with: datastill evaluate FILE --network "{resolved.network}"'
         )
     order = resolved.program_of(distilled).order
-    network, thetas = unseen(distilled, resolved, "test networks", device)
+    network, thetas = unseen(distilled, resolved, TEST_NETWORKS, device)
     next(along(distilled, resolved, network, thetas))
     if isinstance(order, Shuffled) and (rest := distilled.size % order.batch):
         _must_take(network, thetas[0], distilled.inputs[:rest].to(thetas), order.batch)

@@ -11,7 +11,9 @@ from torch import Tensor
 from ..artifact import DistilledSet, Header
 from ..errors import UserError
 from ..networks import Network, build
+from ..networks.pool import TEST_NETWORKS
 from ..program import labels_from, train_stack
+from ..rng import derive
 from ..training import inner_loss
 from .protocol import Protocol
 
@@ -68,20 +70,17 @@ def _must_have_recorded_weights(header: Header, network: Network) -> None:
 
 
 def trained(
-    distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
+    distilled: DistilledSet,
+    protocol: Protocol,
+    network: Network,
+    thetas: Float[Tensor, "networks size"],
+    purpose: str = TEST_NETWORKS,
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time.
-
-    Args:
-        distilled: the set.
-        protocol: a resolved protocol.
-        network: the architecture.
-        thetas: the initial weights, one row per network.
-    """
+    """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time; see `along`."""
     if not len(thetas):  # one of several processes may have no network
         return
     for some in thetas.split(_together(network, thetas)):
-        steps = along(distilled, protocol, network, some)
+        steps = along(distilled, protocol, network, some, purpose)
         yield deque(steps, maxlen=1).pop()  # keep only the last step, as all steps would fill the memory
 
 
@@ -101,7 +100,11 @@ def _together(network: Network, thetas: Float[Tensor, "networks size"]) -> int:
 
 
 def along(
-    distilled: DistilledSet, protocol: Protocol, network: Network, thetas: Float[Tensor, "networks size"]
+    distilled: DistilledSet,
+    protocol: Protocol,
+    network: Network,
+    thetas: Float[Tensor, "networks size"],
+    purpose: str = TEST_NETWORKS,
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of all networks after each gradient step.
 
@@ -110,6 +113,8 @@ def along(
         protocol: a resolved protocol.
         network: the architecture.
         thetas: the initial weights, one row per network.
+        purpose: a name for the draws of shuffled batches and augmentations, as for `unseen`: those of the final score
+            are not those by which anything was chosen.
     """
     program = protocol.program_of(distilled)
     targets = protocol.targets_of(distilled)
@@ -117,4 +122,5 @@ def along(
     loss, inputs = inner_loss(network, program.loss), distilled.inputs.to(thetas)
     teacher = None if protocol.labels == "hard" else distilled.teacher_of_labels()
     labels, most = labels_from(teacher, thetas.device), network.images_of_training(thetas.device)
-    return train_stack(loss, thetas, inputs, targets, program, protocol.seed, labels, most)
+    seed = protocol.seed if purpose == TEST_NETWORKS else derive(protocol.seed, purpose)
+    return train_stack(loss, thetas, inputs, targets, program, seed, labels, most)

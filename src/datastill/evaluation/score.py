@@ -197,7 +197,7 @@ def _measured(
     of_groups = counts
     stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if both else []
     left = thetas[len(after) :]
-    stages.append((after, fit.trained(distilled, protocol, network, left) if trained else [left]))
+    stages.append((after, fit.trained(distilled, protocol, network, left, purpose) if trained else [left]))
     total = len(thetas) * len(stages)
     with ProgressLine("evaluate", total=total, done=len(after), unit="network", quiet=quiet) as line:
         for rows, stacks in stages:
@@ -235,13 +235,14 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     data = matched(distilled, data)
     resolved = (protocol or Protocol()).resolved(distilled)
     resolved.must_train("accuracy after each step")
-    network, thetas = unseen(distilled, resolved, "validation networks", data.device)
+    purpose = "validation networks"
+    network, thetas = unseen(distilled, resolved, purpose, data.device)
     length = resolved.program_of(distilled).length(distilled.size)
     networks, images = LONG_CURVE if length > LONG_STEPS else CURVE
     thetas, real = thetas[:networks], data.validation.spaced(images)
     answers, accuracy = Answers(network, distilled, real), Accuracy()
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
-    stages = itertools.chain([thetas], along(distilled, resolved, network, thetas))
+    stages = itertools.chain([thetas], along(distilled, resolved, network, thetas, purpose))
     rows = [
         [accuracy(answers(theta), real.labels) for theta in stage] for step, stage in enumerate(stages) if step in shown
     ]
