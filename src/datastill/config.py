@@ -53,7 +53,7 @@ class Config:
     """The outer optimisation, which learns the synthetic examples."""
     validation: Protocol = field(default_factory=lambda: Protocol(networks=20))
     """How sets are evaluated on validation images while distilling; the best iterate is kept. A setting that is empty
-    or 0 is that of --protocol, and the seed is --seed. There are at most as many networks as --protocol.networks."""
+    or 0 is that of --protocol; a seed of 0 is --seed. There are at most as many networks as --protocol.networks."""
     protocol: Protocol = field(default_factory=Protocol)
     """How the finished set is evaluated."""
     tune: Grid = NOTHING

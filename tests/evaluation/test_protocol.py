@@ -3,15 +3,19 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from datastill import Config, load_rows
 from datastill.artifact import Signed
 from datastill.data import Split
 from datastill.errors import UserError
 from datastill.evaluation import Protocol, curve, score, verify
 from datastill.label_source import TeacherOnce
+from datastill.making import make
+from datastill.methods.selection import RandomReal
 from datastill.networks.start import Random
 from datastill.program import PROGRAMS, AdamW, Divergence, ShiftFlip, Shuffled, SquaredError
 
@@ -31,6 +35,23 @@ def test_left_to_itself_a_protocol_changes_nothing() -> None:
     assert (program.optimiser, program.loss) == (SET.program.optimiser, SET.program.loss)
     assert (program.augmentation, program.clip) == (None, 0)
     assert torch.equal(resolved.targets_of(SET), SET.targets)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 8)], ids=["rows", "signals"])
+def test_a_named_program_is_for_examples_that_are_no_images_too(shape: tuple[int, ...]) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    values = draw.normal(size=(90, *shape)) + 3 * labels.reshape(-1, *[1] * len(shape))
+    data = load_rows({"train": (values[:60], labels[:60]), "test": (values[60:], labels[60:])})
+    config = Config(
+        recipe="", data=data.settings, network="mlp(width=8)", method=RandomReal(ipc=5, program="shuffled-300")
+    )
+    distilled = make(config, data)
+    resolved = Protocol(program="shuffled-300-adam", networks=2, step_size=0.03).resolved(distilled)
+    assert resolved.augmentation == "none"
+    assert score(distilled, data, resolved).mean > 0.8
+    with pytest.raises(UserError, match="augmentation is 'shift', which changes images, but the set holds "):
+        score(distilled, data, Protocol(program="shuffled-300", augmentation="shift"))
 
 
 def test_step_sizes_and_epochs_are_those_asked_for() -> None:

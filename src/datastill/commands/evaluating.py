@@ -60,7 +60,7 @@ class Evaluate(Computing):
     """
 
     files: Positional[tuple[Path, ...]]
-    """Files of distilled sets, or folders that hold them."""
+    """Files of distilled sets, folders that hold them, or names of sets in the package."""
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = field(default_factory=Protocol)
     """How networks are trained on each set; equal for all sets."""
     on: tuple[str, ...] = ()

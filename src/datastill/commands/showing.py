@@ -41,7 +41,8 @@ class Show:
     file: Positional[Path]
     """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     to: Path | None = None
-    """Write a picture to this file (.png, .jpg or .webp): one row per step, one column per class."""
+    """Write a picture to this file (.png, .jpg or .webp): one column per class, and for each step as many
+    rows as it has examples of a class."""
     json: bool = False
     """Print the summary as JSON."""
 
@@ -74,7 +75,7 @@ class Export:
     file: Positional[Path]
     """The distilled set: a file, the folder of a finished run, or the name of a set in the package."""
     kind: Literal["png", "npz", "parquet", "csv"] = "png"
-    """File format; png, parquet and csv (for rows of a table) write a folder, npz writes one file."""
+    """File format; png, parquet and csv (rows, signals or sentences) write a folder, npz writes one file."""
     to: Path
     """File or folder to write; it must not exist yet, or be an empty folder."""
     teacher: TeacherName = ""

@@ -24,6 +24,7 @@ from ..program import (
     augmentation_name,
     known_name,
     optimiser,
+    suited,
 )
 from ..storage.files import as_read
 from ..storage.records import must_have_types, optional
@@ -95,10 +96,16 @@ class Protocol:
         Raises:
             UserError: the set was read from a file that is not trusted, and its network or its initial weights would
                 import a module or open another file; the protocol asks for soft labels, but the set has hard labels;
-                or it trains no network, but has a setting of training.
+                it has an augmentation, but the set holds no images; or it trains no network, but has a setting of
+                training.
         """
         if self.labels == "soft" and distilled.hard:
             raise UserError("labels is 'soft', but the set has hard labels; leave labels out")
+        if AUGMENTATIONS.get(self.augmentation) and len(distilled.shape) != 3:
+            raise UserError(
+                f"augmentation is {self.augmentation!r}, which changes images, but the set holds "
+                f"{distilled.header.space.nouns}; leave augmentation out"
+            )
         header = distilled.header
         start = self._start(distilled)
         if not distilled.trusted:
@@ -159,7 +166,8 @@ class Protocol:
 
         Nothing of the set is changed or copied.
         """
-        base = PROGRAMS.get(self.program) or distilled.program
+        named = PROGRAMS.get(self.program)
+        base = suited(named, distilled.shape, mirror=True) if named else distilled.program
         if self.labels == "hard" and isinstance(base.loss, Divergence):
             base = replace(base, loss=CrossEntropy())  # the divergence needs logits
         elif self.labels != "hard" and isinstance(distilled.header.labels, Signed | TeacherOnce):
