@@ -40,26 +40,31 @@ def digits() -> Config:
 
 def mnist_random() -> Config:
     """MNIST, LeNet, random initial weights, 100 examples in 10 steps x 3 epochs (the paper: 79.5 %)."""
-    return Config(
-        recipe="mnist-random",
-        data=DataSettings(name="mnist"),
-        network="lenet",
-        method=DatasetDistillation(
-            ipc=10, steps=10, epochs=3, optimiser="adam", step_size=0.004, examples_rate=0.03, step_sizes_rate=0.008
-        ),
-        loop=LoopSettings(iterations=6000, schedule="exponential", average=0.998, validate_every=250),
-    )
+    return _mnist_random("mnist-random", factor=1, iterations=6000)
 
 
 def mnist_random_decoded() -> Config:
     """MNIST, LeNet, random initial weights, 100 stored images with 4 examples of half the size in each; 30 steps."""
-    config = mnist_random()
-    return replace(
-        config,
-        recipe="mnist-random-decoded",
-        method=replace(config.method, factor=2),
-        loop=replace(config.loop, iterations=3000),
-        validation=Protocol(networks=50),
+    config = _mnist_random("mnist-random-decoded", factor=2, iterations=3000)
+    return replace(config, validation=Protocol(networks=50))
+
+
+def _mnist_random(name: str, factor: int, iterations: int) -> Config:
+    return Config(
+        recipe=name,
+        data=DataSettings(name="mnist"),
+        network="lenet",
+        method=DatasetDistillation(
+            ipc=10,
+            factor=factor,
+            steps=10,
+            epochs=3,
+            optimiser="adam",
+            step_size=0.004,
+            examples_rate=0.03,
+            step_sizes_rate=0.008,
+        ),
+        loop=LoopSettings(iterations=iterations, schedule="exponential", average=0.998, validate_every=250),
     )
 
 
