@@ -89,7 +89,7 @@ rounding: real images are full of ties, principal coordinates along which real i
 the first step of Adam is nearly a jump where a gradient is nearly 0, which most windows leave out."""
 CLASSES = {"cifar10": 3, "imagenette": 3}
 """Only the first classes of these data are taken."""
-SIDE = {"imagenette": 64, "digits": 4, "kernel-cifar10-whitened": 16}
+SIDE = {"imagenette": 64, "digits": 4, "kernel-cifar10-whitened": 16, "kernel-cifar10-decoded": 16}
 """Height and width that the images of these data, or of this recipe, are resized to. Every pixel of 4x4 digits varies,
 so that their principal coordinates are well defined; the whitening of 32x32 takes a minute."""
 

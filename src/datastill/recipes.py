@@ -260,9 +260,13 @@ def kernel_cifar10_1() -> Config:
 
 
 def kernel_cifar10_decoded() -> Config:
-    """CIFAR-10, ConvNet, kernel ridge regression; 100 stored images with 4 examples of half the size in each."""
-    method = KernelRidge(factor=2, examples_rate=0.04)
-    return _kernel("kernel-cifar10-decoded", "cifar10", method, iterations=2000)
+    """CIFAR-10, whitened (ZCA), ConvNet, kernel ridge regression; 100 stored images of 4 examples of half the size."""
+    config = _kernel("kernel-cifar10-decoded", "cifar10", KernelRidge(factor=2, examples_rate=0.04), iterations=1900)
+    return replace(
+        config,
+        data=replace(config.data, whiten=0.1),
+        validation=Protocol(networks=1, network="convnet(width=32)", epochs=30),  # 24,000 steps take minutes otherwise
+    )
 
 
 def kernel_cifar10_1_decoded() -> Config:
