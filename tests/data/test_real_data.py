@@ -19,6 +19,14 @@ def digits():
     return load_data("digits")
 
 
+def test_data_are_told_in_one_line(digits):
+    assert (
+        repr(digits)
+        == "<RealData 'digits': 10 classes; 1294 train, 144 validation, 359 test images of shape (1, 8, 8)>"
+    )
+    assert repr(digits.test) == "<Split: 359 examples of shape (1, 8, 8)>"
+
+
 def test_digits_are_whole(digits):
     assert digits.name == "digits"
     assert digits.shape == (1, 8, 8)

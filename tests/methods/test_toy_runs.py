@@ -18,11 +18,18 @@ from datastill.objectives import Misread
 from datastill.resuming import stored_config
 from datastill.run import prepare
 
-from ..toys import toy_config, toy_data, toy_set
+from ..toys import toy_config, toy_data, toy_set, toy_task
 from .toy_methods import TOYS, Chosen, Teaching, TeachingShuffled, Wandering
 
 DATA = toy_data()
 QUICK = ["--loop.iterations", "4", "--protocol.networks", "2", "--random-sets", "0"]
+
+
+def test_identical_real_images_are_the_cause_that_is_named() -> None:
+    """Every gradient is zero then, for which the network would be blamed."""
+    train = replace(DATA.train, images=DATA.train.images[:1].expand_as(DATA.train.images))
+    with pytest.raises(UserError, match=r"^'toy': all 144 images of train are identical, so there is nothing to learn"):
+        toy_task(data=replace(DATA, train=train))
 
 
 def toy_run(method: Method, folder: Path, *, resume: bool = False) -> DistilledSet:

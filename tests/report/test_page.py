@@ -229,6 +229,12 @@ def test_a_missing_folder_or_set_says_what_to_do(tmp_path):
         write_report(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no distilled\.safetensors; finish the run"):
         write_report(tmp_path)
+    (tmp_path / "snapshots.safetensors").touch()  # of a run that is not finished
+    with pytest.raises(UserError, match="finish the run first"):
+        write_report(tmp_path)
+    (tmp_path / "0.safetensors").touch()
+    with pytest.raises(UserError, match=r"holds sets, but no run, .*; datastill evaluate .* compares sets"):
+        write_report(tmp_path)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome to open the page with")

@@ -153,8 +153,7 @@ def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
     """Load the set in a file, or every set in a folder of files or of finished runs."""
     if not path.is_dir():
         return [load(path, trust=trust)]
-    files = sorted(file for file in path.glob("*.safetensors") if file.name != snapshots.FILE)
-    files = files or sorted(path.glob(f"*/{NAME}"))
+    files = snapshots.sets_in(path) or sorted(path.glob(f"*/{NAME}"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
     return [load(file, trust=trust) for file in files]

@@ -19,7 +19,7 @@ from .splits import ROLES, Labelled, role_of, roles
 EXAMPLES = ("x", "inputs", "images", "rows", "signals", "sentences", "data")
 """The names of arrays of examples, in upper or lower case."""
 IMAGES = ("image", "images")
-"""Names of arrays that hold images, whatever their type."""
+"""Names of arrays that hold images, whatever their type: without channels, they get one."""
 LARGE_BYTES = 2**26
 """Arrays of more bytes in an npz file that is not compressed are memory-mapped."""
 LABELS = ("y", "labels", "label", "targets", "target")
@@ -88,14 +88,11 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
     labels = LABELS if not reading.label else (reading.label.lower(),)
     wanted = EXAMPLES if not reading.image else (reading.image.lower(),)
     found: dict[str, dict[str, np.ndarray]] = {}
-    pictures = set()
     for name, array in arrays.items():
         split, word = _split_and_word(name)
         part = "labels" if word in labels else "examples" if word in wanted else ""
         if part:
-            found.setdefault(split, {})[part] = array
-        if part == "examples" and word in IMAGES:
-            pictures.add(split)
+            found.setdefault(split, {})[part] = array[:, None] if word in IMAGES and array.ndim == 3 else array
     whole = {split: parts for split, parts in found.items() if len(parts) == 2}
     if not whole:
         raise UserError(
@@ -109,10 +106,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
             f"{str(path)!r} holds the {part} of split {split!r} alone (arrays found: {', '.join(arrays)}); give "
             f"examples and labels of it, such as x_{split} and y_{split}, or leave the split out"
         )
-    return {
-        role: _labelled(whole[split], split, reading, images=split in pictures)
-        for role, split in roles(whole, reading.splits).items()
-    }
+    return {role: _labelled(whole[split], split, reading) for role, split in roles(whole, reading.splits).items()}
 
 
 def _split_and_word(name: str) -> tuple[str, str]:
@@ -122,12 +116,12 @@ def _split_and_word(name: str) -> tuple[str, str]:
     return (splits or [ROLES["train"][0]])[0], "_".join(word for word in words if word not in splits)
 
 
-def _labelled(parts: Mapping[str, Any], split: str, reading: Reading, *, images: bool) -> Labelled:
-    """Return a split: texts, images (bytes, four dimensions, or called so), or other numbers: rows, signals."""
+def _labelled(parts: Mapping[str, Any], split: str, reading: Reading) -> Labelled:
+    """Return a split: texts, bytes or four dimensions are sentences or images; other numbers are rows or signals."""
     where, examples = f"split {split!r}", parts["examples"]
     labels = check_labels(parts["labels"], None, where)
     if examples.dtype.kind == "U":
         return Labelled(examples=examples.tolist(), labels=labels, kind=SENTENCES)
-    if examples.ndim == 4 or (examples.ndim == 3 and (images or examples.dtype == np.uint8)):
+    if examples.ndim == 4 or (examples.ndim == 3 and examples.dtype == np.uint8):
         return Labelled(examples=from_array(examples, where, reading), labels=labels)
     return Labelled(examples=examples, labels=labels, kind=kind_of(examples))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, counted
 from ..parts import reduced
 from ..runlog import say
 from ..space import Space
@@ -216,12 +216,13 @@ class RealData:
 
     def must_have(self, count: int) -> None:
         """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images."""
-        nouns = self.space.nouns
-        at_least(f"{nouns} per class", count, 1)
+        noun = self.space.noun
+        at_least(f"{self.space.nouns} per class", count, 1)
         for name, members in zip(self.class_names, self._members, strict=True):
             if len(members) < count:
                 raise UserError(
-                    f"{count} {nouns} per class wanted, but class {name!r} has {len(members)} train {nouns}"
+                    f"{counted(count, noun)} per class wanted, but class {name!r} has "
+                    f"{counted(len(members), f'train {noun}')}"
                 )
 
     @property

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..runlog import METRICS, read_lines
 from ..storage.files import read_json
 from ..storage.records import TEXT, Rule, must_be_json, record
-from .snapshots import FILE as SNAPSHOTS
+from .snapshots import sets_in
 
 CONFIG = "config.json"
 """Name of the first file that a run writes: its settings, and how it computes."""
@@ -53,7 +53,7 @@ def _read_run(folder: Path) -> Run:
             raise UserError(f"{folder} is a file, not the folder of a run or of results; give the folder")
         raise UserError(f"there is no run folder at {folder}; make one with: datastill distill --out {folder}")
     if not (folder / ARTIFACT).is_file():
-        if any(file.name != SNAPSHOTS for file in folder.glob("*.safetensors")):
+        if sets_in(folder):
             raise UserError(
                 f"{folder} holds sets, but no run, of which a page could be made; datastill evaluate {folder} compares "
                 "sets in one table"

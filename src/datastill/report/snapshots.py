@@ -27,6 +27,11 @@ MOST_COLUMNS = 12
 """The largest number of examples side by side."""
 
 
+def sets_in(folder: Path) -> list[Path]:
+    """Return the files of sets in a folder, in the order of their names: the snapshots of a run are none."""
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != FILE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """The examples after an outer iteration, with 8 bits for each value."""
