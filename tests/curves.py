@@ -66,6 +66,14 @@ SMALLER = {
         "start_from": "noise",
         "coordinates": "pixels",
     },
+    "cifar10-random-decoded": {
+        "epochs": 1,
+        "unroll": Unroll(window=1),
+        "ipc": 5,
+        "real_batch": 8,
+        "start_from": "noise",
+        "coordinates": "pixels",
+    },
     "cifar10-fixed": FIXED,
     "cifar10-fixed-long": FIXED,
     "cifar10-fixed-momentum": FIXED,
@@ -76,6 +84,7 @@ SMALLER = {
     "kernel-cifar10-1": {**POOL, "ipc": 1},
     "kernel-cifar10-1-decoded": {**POOL, "ipc": 1},
     "kernel-cifar10-decoded": POOL,
+    "kernel-cifar10-decoded-wide": POOL,
     "kernel-cifar10-whitened": POOL,
     "kernel-mnist-1-decoded": {**POOL, "ipc": 1},
     "kernel-mnist-decoded": POOL,
@@ -89,7 +98,8 @@ rounding: real images are full of ties, principal coordinates along which real i
 the first step of Adam is nearly a jump where a gradient is nearly 0, which most windows leave out."""
 CLASSES = {"cifar10": 3, "imagenette": 3}
 """Only the first classes of these data are taken."""
-SIDE = {"imagenette": 64, "digits": 4, "kernel-cifar10-whitened": 16, "kernel-cifar10-decoded": 16}
+WHITENED = ("kernel-cifar10-whitened", "kernel-cifar10-decoded", "kernel-cifar10-decoded-wide")
+SIDE = {"imagenette": 64, "digits": 4, **dict.fromkeys(WHITENED, 16)}
 """Height and width that the images of these data, or of this recipe, are resized to. Every pixel of 4x4 digits varies,
 so that their principal coordinates are well defined; the whitening of 32x32 takes a minute."""
 

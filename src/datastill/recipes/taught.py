@@ -27,14 +27,23 @@ def taught_cifar10_1() -> Config:
 
     The floor of Qin et al. 2024 (arXiv 2406.10485), with Adam in the place of momentum.
     """
-    labels = TeacherLabels(teacher="pools/cifar10-teacher.safetensors@1")
+    return _floor("taught-cifar10-1", 1, "pools/cifar10-teacher.safetensors@1", step_size=0.001, epochs=3000)
+
+
+def taught_cifar10_10() -> Config:
+    """CIFAR-10, whitened, ConvNet, 100 random real images; an early snapshot of pools/cifar10-slow-teacher, once."""
+    return _floor("taught-cifar10-10", 10, "pools/cifar10-slow-teacher.safetensors@1", step_size=0.003, epochs=300)
+
+
+def _floor(name: str, ipc: int, teacher: str, *, step_size: float, epochs: int) -> Config:
+    """Return a configuration of random real images with labels that a teacher gave once (docs/LOG.md)."""
     return Config(
-        recipe="taught-cifar10-1",
+        recipe=name,
         data=DataSettings(name="cifar10", whiten=0.1),
         network="convnet",
         start=Random("kaiming"),
-        method=RandomReal(ipc=1, program="shuffled-300-adam", teacher_labels=labels),
+        method=RandomReal(ipc=ipc, program="shuffled-300-adam", teacher_labels=TeacherLabels(teacher=teacher)),
         protocol=Protocol(networks=5),
         validation=Protocol(networks=1),
-        tune=Grid(step_sizes=(0.001,), epochs=(3000,), optimisers=()),  # as docs/LOG.md found them
+        tune=Grid(step_sizes=(step_size,), epochs=(epochs,), optimisers=()),
     )

@@ -40,15 +40,17 @@ The others are marked "not run"; nothing is estimated.
 real data first: a teacher, or experts. The numbers of outer iterations were fixed from processor times of single
 iterations on CIFAR-10 (one thread of an AMD EPYC processor with AVX2), not from accuracies. They are equal for all
 data, and so are all settings but mirroring: digits are not mirrored. The table has the seconds that passed: of the
-outer iterations, with one short validation, and of the networks that were trained first. Memory is the largest of the
-process, with the real data.
+outer iterations, with one short validation, and of the networks that were trained first; "GPU" stands behind those of a
+set that was made on a GPU, with the same settings and number of iterations. Memory is the largest of the process, with
+the real data, and without the memory of a GPU.
 
 **Evaluation**: each row is one set (seed 0), from the last iteration of its run. Networks that no run has seen
 ({networks} for each column) are trained on it and measured on the test split, which is read once. The spread is the
 standard deviation over these networks, not over sets. `shuffled-300` is one program for all sets: ConvNet-3 of width
 128, 300 epochs, SGD with momentum, siamese augmentation, cross-entropy also for labels of a teacher. The own program is
 the program of the set: learned step sizes for dataset distillation, `shuffled-300-adam` for all others. The network of
-the third column was not used to make any set; it is trained by `shuffled-300`. Sets are made with narrower ConvNets.
+the third column was not used to make any set; it is trained by `shuffled-300`. Sets are made with narrower ConvNets. An
+accuracy below that of guessing is of networks whose training diverged: their answers count as wrong.
 
 **Labels**: rows with different kinds of labels are in groups of their own and are not to be compared with each other. A
 teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
@@ -158,6 +160,7 @@ def _accuracy(score: dict[str, Any]) -> str:
 
 def _seconds(row: Row, record: dict[str, Any]) -> str:
     """Write the seconds of the outer iterations, and those of the networks that are trained first."""
-    parts = [f"{record['seconds']:.0f}"] if row.iterations else []
+    where = "" if record["hardware"].endswith("CPU") else " GPU"
+    parts = [f"{record['seconds']:.0f}{where}"] if row.iterations else []
     parts += [f"{record['pool_seconds']:.0f} ({row.pool})"] if row.pool else []
     return " + ".join(parts)
