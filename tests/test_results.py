@@ -71,7 +71,8 @@ def test_the_readme_tells_the_scores_of_the_files() -> None:
 
 def test_the_table_of_methods_tells_the_scores_of_the_files() -> None:
     """Each row names a set, its labels and examples, its accuracy and that of random real images."""
-    lines = (ROOT / "docs" / "how-to-choose.md").read_text().splitlines()
+    text = (ROOT / "docs" / "how-to-choose.md").read_text()
+    lines = text.partition("**What each gives.**")[2].splitlines()
     rows = [line for line in lines if re.match(r"\| `[a-z0-9-]+` \|", line)]
     assert len(rows) >= 10
     for row in rows:
@@ -81,6 +82,21 @@ def test_the_table_of_methods_tells_the_scores_of_the_files() -> None:
         assert accuracy == _told(distilled.header.score)
         beside = ROOT / "results" / name / "random" / "0.safetensors"
         assert random == (_told(DistilledSet.load(beside).header.score) if beside.exists() else "")
+
+
+def test_the_table_under_one_budget_tells_the_cells_of_the_study() -> None:
+    """Accuracies are those by the own program of a set, the second score of its cell."""
+    text = (ROOT / "docs" / "how-to-choose.md").read_text()
+    head, _, *rows = re.findall(
+        r"^\|.*$", text.partition("**Under one budget.**")[2].partition("\nSo of")[0], re.MULTILINE
+    )
+    benchmarks = re.findall(r"`([a-z0-9-]+)`", head)
+    assert (len(benchmarks), len(rows)) == (4, 10)
+    for row in rows:
+        _, name, _, *accuracies, _ = (cell.strip(" `") for cell in row.split("|"))
+        for benchmark, accuracy in zip(benchmarks, accuracies, strict=True):
+            part = json.loads((ROOT / "results" / "reference" / "parts" / f"{benchmark}-{name}.json").read_text())
+            assert accuracy == _told(part["scores"][1]), (benchmark, name)
 
 
 def _kind_of_labels(distilled: DistilledSet) -> str:
