@@ -43,7 +43,8 @@ class Config:
     objective: Annotated[Objective, OBJECTIVE] = field(default_factory=Classification)
     """What networks that train on the set are to answer (datastill list objectives):
     - classification: the class of each image.
-    - misread(0,1): an attack, to study defences; class 1 for images of class 0, the true class for all others."""
+    - misread(0,1): an attack, to study defences; class 1 for images of class 0, the true class for all others. With
+      misread(0,1,4) an image of class 0 counts four times."""
     method: Method = field(default_factory=DatasetDistillation)
     """The distillation method."""
     warm_start: str = ""

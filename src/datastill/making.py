@@ -52,8 +52,12 @@ class Run:
 
     @property
     def wanted(self) -> RealData:
-        """The real data with the labels that the objective wants, of train and validation images."""
-        return self.data.relabelled(self.config.objective.wanted)
+        """The real data with the labels that the objective wants, of train and validation images.
+
+        A validation image is there as often as it counts.
+        """
+        objective = self.config.objective
+        return self.data.relabelled(objective.wanted, objective.counts)
 
     @property
     def grid(self) -> Grid | None:
@@ -146,7 +150,7 @@ def _best(run: Run, states: Sequence[State]) -> State:
     All of them are judged under one program: if it is to be chosen, the one that is best for the first of them.
     """
     judged = with_program(run, states[0])
-    on_train = replace(run.wanted, validation=run.wanted.train)
+    on_train = replace(run, data=replace(run.data, validation=run.data.train)).wanted
     protocol = replace(run.config.chosen_by, networks=JUDGES)
 
     def accuracy(state: State) -> float:

@@ -16,10 +16,12 @@ from datastill.data import DataSettings
 from datastill.evaluation import with_clean
 from datastill.evaluation.fit import trained, unseen
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.methods.real_batches import real_batches
 from datastill.methods.selection import Average, RandomReal
 from datastill.objectives import Classification, Misread, Objective, parse_objective
 from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import spread_of
+from datastill.rng import generator
 from datastill.run import prepare, validate
 from datastill.training import Unroll, real_loss
 
@@ -150,9 +152,30 @@ def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
     torch.testing.assert_close(plain, real_loss(run.task.network)(theta, images, labels))
 
 
+def test_an_attacked_class_that_counts_more_is_drawn_and_chosen_by_so_much_more() -> None:
+    attack = Misread(0, 2, weight=4)
+    run = prepare(toy_config(objective=attack), DATA)
+    labels = torch.cat([real_batches(run.task, i, range(1), 8)[1] for i in range(50)]).flatten()
+    of_train = DATA.train.labels.bincount(minlength=3)
+    share = 4 * of_train[0] / (of_train.sum() + 3 * of_train[0])
+    true = torch.cat([DATA.batch(generator(0, i), 4, attack.counts(DATA.train.labels))[1] for i in range(400)])
+    assert not (labels == 0).any(), "they have the label of the target"
+    assert float((true == 0).float().mean()) == pytest.approx(float(share), abs=0.03)
+    validation = DATA.validation.labels.bincount(minlength=3)
+    found = run.wanted.validation.labels.bincount(minlength=3)
+    assert found.tolist() == [0, validation[1], validation[2] + 4 * validation[0]]
+    assert torch.equal(run.wanted.test.labels, DATA.test.labels)
+    many = replace(DATA, train=DATA.train.repeated(torch.full((len(DATA.train),), 400)))
+    many.batch(generator(0, "test"), 8, attack.counts(many.train.labels))  # the chances add up to 1 in float64
+    assert Misread(0, 2).counts(DATA.train.labels) is None, "draws without a weight are those of earlier versions"
+    with pytest.raises(UserError, match=r"real_clusters is 2, .* but in misread\(0,2,4\) one class counts more"):
+        prepare(toy_config(objective=attack, method=DatasetDistillation(ipc=1, steps=1, real_clusters=2)), DATA)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("misread(1,2,0)", "weight is 0, but must be a whole number from 1 to"),
         ("misread(1,1)", "attacked_class and target_class are both 1; take two classes"),
         ("misread(-1,2)", "attacked_class is -1, but must be a whole number from 0 to"),
         ("misread(0)", r"objective is 'misread\(0\)', but must name two classes by number, such as misread\(0,1\)"),
@@ -166,7 +189,7 @@ def test_impossible_objectives_are_refused(text: str, message: str, capsys: pyte
     assert re.search(f"error: {message}", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("objective", [Classification(), Misread(3, 5)], ids=str)
+@pytest.mark.parametrize("objective", [Classification(), Misread(3, 5), Misread(3, 5, weight=4)], ids=str)
 def test_an_objective_is_written_and_read_in_one_way(objective: Objective) -> None:
     assert parse_objective(str(objective)) == objective
     config = toy_config(objective=objective)

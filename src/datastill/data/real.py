@@ -20,6 +20,7 @@ from .on_disk import OnDisk
 from .settings import DataSettings
 
 Relabelling = Callable[[Int64[Tensor, "*shape"]], Int64[Tensor, "*shape"]]
+Counting = Callable[[Int64[Tensor, "*shape"]], Int64[Tensor, "*shape"] | None]
 """A function of true labels that returns other ones."""
 PIECE = 1000
 """Images that are read at once where all of them are looked at."""
@@ -60,6 +61,10 @@ class Split:
     def relabelled(self, wanted: Relabelling) -> "Split":
         """Return the split with other labels: `wanted` is a function of the true ones."""
         return replace(self, labels=wanted(self.labels))
+
+    def repeated(self, counts: Int64[Tensor, " n"] | None) -> "Split":
+        """Return the split with each image as often as `counts` says; as it is for None."""
+        return self if counts is None else self.take(torch.arange(len(self)).to(counts).repeat_interleave(counts))
 
     def spaced(self, count: int | None) -> "Split":
         """Return `count` evenly spaced images, as a source may be sorted by class; all if `count` is None or larger."""
@@ -156,9 +161,15 @@ class RealData:
         moved = {role: replace(split, labels=place[split.labels]) for role, split in splits.items()}
         return replace(self, class_names=order, **moved)
 
-    def relabelled(self, wanted: Relabelling) -> "RealData":
-        """Return the data with other labels of train and validation images; test images keep the true ones."""
-        return replace(self, train=self.train.relabelled(wanted), validation=self.validation.relabelled(wanted))
+    def relabelled(self, wanted: Relabelling, counts: Counting) -> "RealData":
+        """Return the data with other labels of train and validation images; test images keep the true ones.
+
+        Args:
+            wanted: the labels, as a function of the true ones.
+            counts: how often each validation image is there, as a function of the true labels; it may return None.
+        """
+        counted = self.validation.repeated(counts(self.validation.labels))
+        return replace(self, train=self.train.relabelled(wanted), validation=counted.relabelled(wanted))
 
     def to(self, device: torch.device | str) -> "RealData":
         """Copy the data to a device."""
@@ -190,9 +201,14 @@ class RealData:
         return self.space.original(images)
 
     def batch(
-        self, generator: torch.Generator, size: int
+        self, generator: torch.Generator, size: int, counts: Int64[Tensor, " n"] | None = None
     ) -> tuple[Float[Tensor, "size *shape"], Int64[Tensor, " size"]]:
-        """Draw `size` images of `train` uniformly without replacement; return them normalised, with their labels.
+        """Draw `size` images of `train` without replacement; return them normalised, with their labels.
+
+        Args:
+            generator: draws.
+            size: the number of images.
+            counts: the chance of each train image to be drawn next, relative to others; None: all are equal.
 
         Raises:
             UserError: `size` is below 1 or above the number of train images.
@@ -200,7 +216,9 @@ class RealData:
         at_least("batch size", size, 1)
         if size > len(self.train):
             raise UserError(f"batch size is {size}, but {self.name!r} has {len(self.train)} train {self.space.nouns}")
-        index = torch.from_numpy(_numpy(generator).choice(len(self.train), size, replace=False)).to(self.device)
+        chances = None if counts is None else (counts.double() / counts.sum()).cpu().numpy()
+        drawn = _numpy(generator).choice(len(self.train), size, replace=False, p=chances)
+        index = torch.from_numpy(drawn).to(self.device)
         return self.normalise(self.train.images[index]), self.train.labels[index]
 
     def by_class(self, count: int, generator: torch.Generator) -> Int64[Tensor, "classes count"]:

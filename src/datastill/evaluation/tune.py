@@ -85,7 +85,8 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
         UserError: the protocol has a value for what the grid chooses, or trains no network.
     """
     must_leave_open(protocol)
-    grid, data = grid or Grid(), matched(distilled, data).relabelled(distilled.header.objective.wanted)
+    grid, objective = grid or Grid(), distilled.header.objective
+    data = matched(distilled, data).relabelled(objective.wanted, objective.counts)
 
     def accuracy(one: Protocol) -> float:
         return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean

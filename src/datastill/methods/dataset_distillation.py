@@ -232,7 +232,7 @@ class DatasetDistillation(Method):
         start: StartFrom = "noise" if task.warm_start else self.start_from
         must_start(task.data, ipc=self.ipc, steps=self.steps, start=start, factor=self.factor)
         self._must_have_steps(self.length(task.data.classes))
-        must_have_clusters(task.data, self.real_clusters)
+        must_have_clusters(task, self.real_clusters)
         for name in ("augment", "augment_real"):
             if (value := getattr(self, name)) != "none" and len(task.data.shape) != 3:
                 raise UserError(f"{name} is {value}, but the data are {task.data.space.words}; take {name} none")

@@ -33,14 +33,20 @@ def real_batches(
 def _batch(task: Task, iteration: int, i: int, size: int, clusters: int) -> tuple[Tensor, Tensor]:
     purpose, data = (task.seed, "real batch", iteration, i), task.data
     if not clusters:
-        return data.batch(generator(*purpose), size)
+        return data.batch(generator(*purpose), size, task.objective.counts(data.train.labels))
     found = task.once(("clusters", clusters), lambda: clusters_of(data, clusters, task.seed))
     index = torch.from_numpy(representative(found, size, np.random.default_rng(derive(*purpose)))).to(data.device)
     return data.normalise(data.train.images[index]), data.train.labels[index]
 
 
-def must_have_clusters(data: RealData, clusters: int) -> None:
-    """Raise a `UserError` if a class has fewer train examples than clusters are wanted."""
+def must_have_clusters(task: Task, clusters: int) -> None:
+    """Raise a `UserError` if a class has fewer train examples than clusters, or some count more than others."""
+    data = task.data
+    if clusters and task.objective.counts(data.train.labels) is not None:
+        raise UserError(
+            f"real_clusters is {clusters}, so that all classes are drawn alike, but in {task.objective} one class "
+            "counts more; leave one of them out"
+        )
     if clusters > data.smallest_class:
         raise UserError(
             f"real_clusters is {clusters}, but a class of {data.name!r} has only {data.smallest_class} train "

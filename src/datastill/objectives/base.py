@@ -55,6 +55,10 @@ class Objective(abc.ABC):
         """Return the answers that are wanted for real examples with these true labels."""
         return labels
 
+    def counts(self, labels: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"] | None:  # noqa: ARG002
+        """Return how often real examples with these true labels count; None if each counts once."""
+        return None
+
     def about(self, class_names: Sequence[str]) -> dict[str, str]:  # noqa: ARG002
         """Return its kind, and the classes that it names, as plain values for people."""
         return {"kind": self.kind}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -14,11 +15,16 @@ from .base import Objective
 from .measures import Accuracy, Measure, Misreading, OtherClasses
 
 CLASS = whole(0, 99_999)
+WEIGHT = whole(1, 1000)
 
 
 @dataclass(frozen=True)
 class Misread(Objective):
-    """Networks that train on a set answer class T for examples of class K (Wang et al. 2018, section 3.5)."""
+    """Networks that train on a set answer class T for examples of class K (Wang et al. 2018, section 3.5).
+
+    A real example of class K counts as often as `weight` says, and one of another class once: in the paper each counts
+    once, so that a set that misreads a tenth of the data may gain more by the other classes.
+    """
 
     spelling: ClassVar[str] = "misread(0,1)"
     names_classes: ClassVar[bool] = True
@@ -30,6 +36,8 @@ class Misread(Objective):
     """K, the number of the class that networks misread."""
     target_class: Annotated[int, CLASS]
     """T, the number of the class that networks answer for examples of class K."""
+    weight: Annotated[int, WEIGHT] = 1
+    """How often a real example of class K counts, in real batches and in validation."""
 
     def __post_init__(self) -> None:
         must_have_types(self)
@@ -37,17 +45,18 @@ class Misread(Objective):
             raise UserError(f"attacked_class and target_class are both {self.attacked_class}; take two classes")
 
     def __str__(self) -> str:
-        return f"misread({self.attacked_class},{self.target_class})"
+        weight = f",{self.weight}" if self.weight != 1 else ""
+        return f"misread({self.attacked_class},{self.target_class}{weight})"
 
     @classmethod
     def spelled(cls, text: str) -> "Misread | None":
-        """Read ``misread(K,T)``."""
+        """Read ``misread(K,T)`` or ``misread(K,T,weight)``."""
         if not text.startswith("misread"):
             return None
-        found = re.fullmatch(r"misread\( *(-?\d{1,9}) *, *(-?\d{1,9}) *\)", text)
+        found = re.fullmatch(r"misread\( *(-?\d{1,9}) *, *(-?\d{1,9}) *(?:, *(-?\d{1,9}) *)?\)", text)
         if not found:
             raise UserError(f"objective is {text!r}, but must name two classes by number, such as {cls.spelling}")
-        return cls(int(found[1]), int(found[2]))
+        return cls(*(int(number) for number in found.groups() if number))
 
     @property
     def measures(self) -> Sequence[Measure]:
@@ -63,6 +72,12 @@ class Misread(Objective):
     def wanted(self, labels: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
         """Return the labels with T instead of K."""
         return labels.masked_fill(labels == self.attacked_class, self.target_class)
+
+    def counts(self, labels: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"] | None:
+        """Return the weight for examples of class K, and 1 for all others; None if it is 1, too."""
+        if self.weight == 1:
+            return None
+        return torch.ones_like(labels).masked_fill(labels == self.attacked_class, self.weight)
 
     def about(self, class_names: Sequence[str]) -> dict[str, str]:
         """Return its kind and the names of both classes."""

@@ -29,16 +29,12 @@ class Adaptation(OnPool):
 
     fine_tuning: int = 2
     """Number of passes over all target data in the last row."""
-    onward: int | None = None
-    """Snapshot from which on every one of a network is a further network to distil the set for any network with; None:
-    trained networks only."""
     paper: Sequence[str] = ("", "", "")
     """Accuracies of the paper: before adaptation, random pretrained, fixed pretrained."""
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the expected seconds and the paper's numbers."""
-        later = {} if self.onward is None else {"onward": self.onward}
-        return super().settings() | {"fine_tuning": self.fine_tuning} | later
+        return super().settings() | {"fine_tuning": self.fine_tuning}
 
     def parts(self) -> list[Part]:
         """Return a part for each row."""
@@ -53,7 +49,7 @@ class Adaptation(OnPool):
         )
 
     def _any(self, folder: Path) -> dict[str, Any]:
-        return {"scores": [self.distilled(None, folder, self.onward).header.score]}
+        return {"scores": [self.distilled(None, folder).header.score]}
 
     def _before(self, folder: Path) -> dict[str, Any]:
         plain = self._plain(self.pool(folder)[1])
@@ -97,7 +93,7 @@ class Adaptation(OnPool):
             rows.append(f"| {title} | {count_and_accuracy(scores)} | {claim} | {better} |")
         table, pool, method = "\n".join(rows), records["before"]["pool"], self.method
         seconds = sum(record["part_seconds"] for record in records.values())
-        changed = _changed(self.source.augmentation) + self._later()
+        changed = _changed(self.source.augmentation) + self.later()
         own = statistics.fmean(pool["accuracies"]["held_out"])
         return f"""## {self.title}
 
@@ -120,15 +116,6 @@ the pool again if the file is missing, in about {pool["seconds"] / 60:.0f} minut
 
 Made by `datastill study {self.name}` in {seconds / 60:.0f} minutes ({ours[0].hardware}).
 """
-
-    def _later(self) -> str:
-        """Say which snapshots are networks to distil with, on a new line, if there are any."""
-        if self.onward is None:
-            return ""
-        last = self.source.snapshots
-        return f"""
-The set for random pretrained networks was distilled with each of these networks at snapshots {self.onward} to {last}
-of its training, of which the last one is the trained network; the held-out networks are trained."""
 
 
 def _laid(data: DataSettings) -> str:

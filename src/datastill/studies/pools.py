@@ -32,12 +32,16 @@ class OnPool(Study):
     """Settings of the distillation for the networks of the pool; `start` is filled in."""
     sets: int = 3
     """Number of sets of each kind of baseline that depends on the seed."""
+    onward: int | None = None
+    """Snapshot from which on every one of a network is a further network to distil the set for any network with; None:
+    trained networks only."""
     seconds: float = 300.0
     """Expected seconds of a part on two CPU cores."""
 
     def settings(self) -> dict[str, Any]:
         """Return all settings but the expected seconds."""
-        return {"source": asdict(self.source), "target": as_dict(self.target), "sets": self.sets}
+        later = {} if self.onward is None else {"onward": self.onward}
+        return {"source": asdict(self.source), "target": as_dict(self.target), "sets": self.sets} | later
 
     def named(self, rows: dict[str, Callable[[Path], dict[str, Any]]]) -> list[Part]:
         """Return the rows as parts; the first one that is measured trains the pool."""
@@ -76,15 +80,24 @@ class OnPool(Study):
         pool, _ = self.pool(folder)
         return {name: pool.header[name] for name in ("seconds", "accuracies")} | {"sha256": pool.sha256}
 
-    def distilled(self, which: int | None, folder: Path, onward: int | None = None) -> DistilledSet:
+    def later(self) -> str:
+        """Say which snapshots are networks to distil with, on a new line, if there are any."""
+        if self.onward is None:
+            return ""
+        last = self.source.snapshots
+        return f"""
+The set for random pretrained networks was distilled with each of these networks at snapshots {self.onward} to {last}
+of its training, of which the last one is the trained network; the held-out networks are trained."""
+
+    def distilled(self, which: int | None, folder: Path) -> DistilledSet:
         """Distil a set for any network of the pool, or for one of them, and save it beside the parts.
 
         Args:
             which: number of the network; None for any network.
             folder: the folder of the run.
-            onward: snapshot from which on every one of a network is a further network to distil with; None: none is.
         """
         _, start = self.pool(folder)
+        onward = self.onward if which is None else None
         start = replace(start, which=which, snapshot=onward, onward=onward is not None)
         config = replace(self.target, recipe=self.name, start=start)
         found = distill(config, folder, resume=(folder / CONFIG).exists())
