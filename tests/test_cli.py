@@ -246,6 +246,19 @@ def test_where_nothing_compiles_a_run_that_must_be_compiled_is_refused_in_one_li
     assert not any("Traceback" in line for line in said)
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["mnist-random"], "recipe: digits != mnist-random"), (["--loop.iterations", "600"], "4 != 600")],
+)
+def test_a_run_is_not_resumed_as_another_one(
+    words: list[str], named: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a setting equals that of the recipe."""
+    assert main(["distill", *words, "--resume", "--out", str(finished)]) == 2
+    assert named in capsys.readouterr().err
+    assert main(["distill", "digits", *QUICK, "--resume", "--out", str(finished)]) == 0
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

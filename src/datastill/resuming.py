@@ -1,5 +1,6 @@
 """Checking the folder of a run: whether it is free, begun, stopped or finished, and whether its settings are equal."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,15 @@ def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Conf
         raise UserError(f"{folder / 'config.json'} holds no settings of a run; begin a new run elsewhere") from error
     except UserError as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from error
+
+
+def first_words(folder: Path) -> list[str]:
+    """Return the words of the command that began the run in a folder; none if it was begun in Python."""
+    command = read_json(folder / CONFIG).get("command")
+    try:
+        return shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # an open quotation
+        return []
 
 
 def is_sealed_run(folder: Path) -> bool:

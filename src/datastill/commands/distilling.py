@@ -67,7 +67,8 @@ class Distill:
         """Distil, print the score, and return the exit code."""
         config, folder = self.config, self.out or Path("runs") / self.config.recipe
         if self.resume:
-            config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust))
+            words = shlex.split(self.command)
+            config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust, words=words))
         with event_files(self.tensorboard):
             distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
