@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,21 @@ def test_where_nothing_compiles_a_run_that_must_be_compiled_is_refused_in_one_li
     assert said[-1].startswith("datastill: error: steps cannot be compiled here (no C++ compiler was found")
     assert said[-1].endswith("take execution=eager, or auto")
     assert not any("Traceback" in line for line in said)
+
+
+def test_a_set_without_a_score_gets_one_by_the_command_that_is_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    loaded = DistilledSet.load(finished)
+    replace(loaded, header=replace(loaded.header, score=None)).save(old)
+    for words in (["show", str(old)], ["verify", str(old)]):
+        main(words)
+        said = capsys.readouterr()
+        assert "datastill pack FILE --to NEW" in " ".join((said.out + said.err).split())
+    assert main(["pack", str(old), "--to", str(new)]) == 0
+    assert "(before: not measured)" in capsys.readouterr().out
+    assert main(["verify", str(new), "--networks", "2"]) == 0
 
 
 @pytest.mark.parametrize(
