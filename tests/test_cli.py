@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,33 @@ def test_distil_without_arguments_is_the_digits_recipe_and_says_what_next(
     assert "runs/digits/report.html" in said
     assert "datastill verify runs/digits/distilled.safetensors" in said
     assert "± " in said
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of two classes, dark and bright."""
+    folder = tmp_path_factory.mktemp("mine") / "my photos"
+    draw = torch.Generator().manual_seed(0)
+    for i in range(120):
+        (folder / f"{i % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = (torch.rand(8, 8, generator=draw) * 100 + 100 * (i % 2)).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{i % 2}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*has no test split")
+def test_a_run_of_my_own_data_is_named_after_it_and_the_commands_that_it_prints_work(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "--data.name", str(photos), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith(("look:", "check:"))]
+    assert commands == [
+        ["datastill", "show", "runs/my photos/distilled.safetensors"],
+        ["datastill", "verify", "runs/my photos/distilled.safetensors", "--data", str(photos)],
+    ]
+    assert [main(command[1:]) for command in commands] == [0, 0]
 
 
 def test_json_output_is_json(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +165,7 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--data.name", "{folder}/unlabelled"], "label"),
         (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
         (["distill", "--out", "{folder}/unlabelled"], "already holds a run or other files"),
+        (["distill", "--network", "lenett", "--out", "{folder}/unlabelled"], "unknown network 'lenett'"),
         (["show", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["verify", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["export", "{folder}/unlabelled/0.png", "--to", "x"], "is not a whole safetensors file"),

@@ -29,7 +29,7 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
     """
     if not resume:
         if folder.exists() and not folder.is_dir():
-            raise _occupied(folder)
+            raise occupied(folder)
         return False
     if (folder / CHECKPOINT).exists():
         return False
@@ -40,16 +40,12 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
     return False
 
 
-def begun(folder: Path, resume: bool) -> RunState | None:
+def begun(folder: Path) -> RunState | None:
     """Return the state in the checkpoint of a run to resume; None if there is no checkpoint.
 
     Raises:
-        UserError: the checkpoint is broken, or a new run cannot begin because the folder holds other files.
+        UserError: the checkpoint is broken.
     """
-    if not resume:
-        if not is_free(folder):
-            raise _occupied(folder)
-        return None
     if not (folder / CHECKPOINT).exists():
         return None
     state = load(folder / CHECKPOINT)
@@ -115,7 +111,8 @@ def is_sealed_run(folder: Path) -> bool:
     return (folder / CONFIG).exists() and is_sealed(read_json(folder / CONFIG))
 
 
-def _occupied(folder: Path) -> UserError:
+def occupied(folder: Path) -> UserError:
+    """Return the error for a new run in a folder that holds other files."""
     return UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
 
 
