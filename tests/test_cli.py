@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,33 @@ def test_distil_without_arguments_is_the_digits_recipe_and_says_what_next(
     assert "runs/digits/report.html" in said
     assert "datastill verify runs/digits/distilled.safetensors" in said
     assert "± " in said
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of two classes, dark and bright."""
+    folder = tmp_path_factory.mktemp("mine") / "my photos"
+    draw = torch.Generator().manual_seed(0)
+    for i in range(120):
+        (folder / f"{i % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = (torch.rand(8, 8, generator=draw) * 100 + 100 * (i % 2)).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{i % 2}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*has no test split")
+def test_a_run_of_my_own_data_is_named_after_it_and_the_commands_that_it_prints_work(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "--data.name", str(photos), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith(("look:", "check:"))]
+    assert commands == [
+        ["datastill", "show", "runs/my photos/distilled.safetensors"],
+        ["datastill", "verify", "runs/my photos/distilled.safetensors", "--data", str(photos)],
+    ]
+    assert [main(command[1:]) for command in commands] == [0, 0]
 
 
 def test_json_output_is_json(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +165,7 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--data.name", "{folder}/unlabelled"], "label"),
         (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
         (["distill", "--out", "{folder}/unlabelled"], "already holds a run or other files"),
+        (["distill", "--network", "lenett", "--out", "{folder}/unlabelled"], "unknown network 'lenett'"),
         (["show", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["verify", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["export", "{folder}/unlabelled/0.png", "--to", "x"], "is not a whole safetensors file"),
@@ -244,6 +274,34 @@ def test_where_nothing_compiles_a_run_that_must_be_compiled_is_refused_in_one_li
     assert said[-1].startswith("datastill: error: steps cannot be compiled here (no C++ compiler was found")
     assert said[-1].endswith("take execution=eager, or auto")
     assert not any("Traceback" in line for line in said)
+
+
+def test_a_set_without_a_score_gets_one_by_the_command_that_is_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    loaded = DistilledSet.load(finished)
+    replace(loaded, header=replace(loaded.header, score=None)).save(old)
+    for words in (["show", str(old)], ["verify", str(old)]):
+        main(words)
+        said = capsys.readouterr()
+        assert "datastill pack FILE --to NEW" in " ".join((said.out + said.err).split())
+    assert main(["pack", str(old), "--to", str(new)]) == 0
+    assert "(before: not measured)" in capsys.readouterr().out
+    assert main(["verify", str(new), "--networks", "2"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["mnist-random"], "recipe: digits != mnist-random"), (["--loop.iterations", "600"], "4 != 600")],
+)
+def test_a_run_is_not_resumed_as_another_one(
+    words: list[str], named: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a setting equals that of the recipe."""
+    assert main(["distill", *words, "--resume", "--out", str(finished)]) == 2
+    assert named in capsys.readouterr().err
+    assert main(["distill", "digits", *QUICK, "--resume", "--out", str(finished)]) == 0
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

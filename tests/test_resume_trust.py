@@ -1,13 +1,17 @@
 """A run's folder imports and opens only what the command names, or what is trusted."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from datastill.cli import _options
+from datastill.commands import Distill, configuration
 from datastill.commands.resuming import resumed
 from datastill.config import Config, as_dict
 from datastill.errors import UserError
+from datastill.methods.kernel_ridge import KernelRidge
 from datastill.networks.start import FromPool, Pretrained
 from datastill.recipes import recipe
 from datastill.run import _begin
@@ -36,6 +40,41 @@ def test_what_is_outside_the_folder_is_asked_for(changes: dict, message: str, tm
     assert "\n" not in str(told.value)
     assert resumed(tmp_path, asked, trust=True) == stored
     assert resumed(tmp_path, stored, trust=False) == stored, "the command names it"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("mnist-random --out x --resume", "recipe: digits != mnist-random"),
+        ("--seed 0 --resume", "seed: 7 != 0"),
+        ("--loop.validate-every=100", "loop.validate_every: 3 != 100"),
+        ("--method dataset-distillation", "method.name: kernel-ridge != dataset-distillation"),
+        ("--method.ipc 10", "method.ipc: 2 != 10"),
+        ("digits --resume", ""),
+        ("--seed 7 --resume", ""),
+        ("digits --method kernel-ridge --method.real-batch 9999 --method.ipc 2 --resume", ""),
+    ],
+)
+def test_what_a_command_names_must_be_as_the_run_began(words: str, named: str, tmp_path: Path) -> None:
+    """Also if it equals the recipe; a setting that was fitted to the data is as the first command named it."""
+    stored = replace(recipe("digits"), seed=7, method=KernelRidge(ipc=2, real_batch=1000))
+    stored = replace(stored, loop=replace(stored.loop, validate_every=3))
+    began = "datastill distill digits --seed 7 --method kernel-ridge --method.real-batch 9999 --method.ipc 2"
+    write_json(tmp_path / "config.json", {"config": as_dict(stored), "command": began})
+    line = shlex.split(f"datastill distill {words}")
+    asked, rest = configuration(line[2:])
+    asked = _options(Distill, rest, "datastill", default=Distill(config=asked)).config
+    if not named:
+        assert resumed(tmp_path, asked, trust=False, words=line) == stored
+        return
+    with pytest.raises(UserError, match=rf"has other settings \({named}\); resume without them$"):
+        resumed(tmp_path, asked, trust=False, words=line)
+
+
+@pytest.mark.parametrize("command", ["", "datastill 'distill", 3, None])
+def test_a_first_command_that_is_none_is_passed_over(command: object, tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"config": as_dict(recipe("digits")), "command": command})
+    assert resumed(tmp_path, recipe("digits"), trust=False, words=["datastill", "distill", "digits"])
 
 
 def test_what_this_user_began_here_needs_no_trust_until_it_is_changed(

@@ -13,6 +13,7 @@ from datastill import DistilledSet, UserError, load_data
 from datastill.cli import main
 from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol, score
+from datastill.exporting import export
 from datastill.networks.start import Random
 from datastill.program import SquaredError
 from datastill.shared_sets import Found, distilled_from, read_shared
@@ -73,6 +74,22 @@ def test_normalised_values_are_turned_back_by_their_own_mean_and_deviation() -> 
     same(made(Found(images=DATA.space.renormalised(PIXELS), labels=CLASSES), values="normalised"))
     with pytest.raises(UserError, match="mean and std have no effect on values unit"):
         made(theirs, mean=(0.25,))
+
+
+def test_values_in_0_to_1_are_said_to_be_taken_as_normalised(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = "lie in 0..1 and are taken as normalised, (pixel - mean) / std; if they are pixels, take --values unit"
+    for images, values, said in ((PIXELS, "auto", True), (PIXELS, "unit", False), (PIXELS - 0.5, "auto", False)):
+        made(Found(images=images, labels=CLASSES), values=values)
+        assert (wanted in capsys.readouterr().err) is said
+
+
+def test_what_an_exported_archive_loses_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = made(Found(images=PIXELS, labels=CLASSES), program="shuffled-300-adam")
+    again = made(read_shared(export(first, tmp_path / "set.npz", "npz"), DATA), values="auto")
+    assert "was written by datastill export" in (said := capsys.readouterr().err)
+    assert "but not its program" in said
+    torch.testing.assert_close(again.inputs, first.inputs)
+    assert again.program != first.program
 
 
 def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_error() -> None:

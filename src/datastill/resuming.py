@@ -1,5 +1,6 @@
 """Checking the folder of a run: whether it is free, begun, stopped or finished, and whether its settings are equal."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
     """
     if not resume:
         if folder.exists() and not folder.is_dir():
-            raise _occupied(folder)
+            raise occupied(folder)
         return False
     if (folder / CHECKPOINT).exists():
         return False
@@ -39,16 +40,12 @@ def must_be_possible(folder: Path, resume: bool) -> bool:
     return False
 
 
-def begun(folder: Path, resume: bool) -> RunState | None:
+def begun(folder: Path) -> RunState | None:
     """Return the state in the checkpoint of a run to resume; None if there is no checkpoint.
 
     Raises:
-        UserError: the checkpoint is broken, or a new run cannot begin because the folder holds other files.
+        UserError: the checkpoint is broken.
     """
-    if not resume:
-        if not is_free(folder):
-            raise _occupied(folder)
-        return None
     if not (folder / CHECKPOINT).exists():
         return None
     state = load(folder / CHECKPOINT)
@@ -100,12 +97,22 @@ def stored_config(folder: Path, *, trust: bool = False, named: str = "") -> Conf
         raise UserError(f"{folder / 'config.json'}: {error}") from error
 
 
+def first_words(folder: Path) -> list[str]:
+    """Return the words of the command that began the run in a folder; none if it was begun in Python."""
+    command = read_json(folder / CONFIG).get("command")
+    try:
+        return shlex.split(command) if isinstance(command, str) else []
+    except ValueError:  # an open quotation
+        return []
+
+
 def is_sealed_run(folder: Path) -> bool:
     """Whether this user began the run in a folder on this machine, and nobody changed its settings since then."""
     return (folder / CONFIG).exists() and is_sealed(read_json(folder / CONFIG))
 
 
-def _occupied(folder: Path) -> UserError:
+def occupied(folder: Path) -> UserError:
+    """Return the error for a new run in a folder that holds other files."""
     return UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
 
 

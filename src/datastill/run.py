@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,12 +28,12 @@ from .modes import usual_modes
 from .report import write_report
 from .report.reading import SCORE
 from .report.snapshots import Keeper
-from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on
+from .resuming import CHECKPOINT, CONFIG, SET, begun, finished, must_be_possible, must_go_on, occupied
 from .run_state import RunState, must_be_of, placed, unusable
-from .runlog import Logger, ProgressLine, say
+from .runlog import Logger, ProgressLine, say, silent
 from .signals import signal_of
 from .space import Pixels
-from .storage.files import as_read, read_json, remove_leftovers, write_json
+from .storage.files import as_read, is_free, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
 from .tensorboard import open_events
 from .user_modules import out_of_memory
@@ -119,7 +119,7 @@ def learned(config: Config, data: RealData, *, log: Logger | None = None) -> Dis
 def _distil(
     config: Config, folder: Path, data: RealData | None, resume: bool, command: str, log: Logger | None
 ) -> DistilledSet:
-    state = distributed.on_first_rank(lambda: begun(folder, resume))
+    state = distributed.on_first_rank(lambda: begun(folder)) if resume else None
     then = state.identity if state else None
     if resume and state is None:
         say(f"the run in {folder} was stopped before its first checkpoint; it starts again at the first iteration")
@@ -128,7 +128,11 @@ def _distil(
         real = replace(real, principal_precision=(then or {}).get("principal_precision", "float32"))
     source = data_identity(real) | {"principal_precision": real.principal_precision}
     distributed.on_every_rank(lambda: must_go_on(folder, then, source))
-    run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
+    free = distributed.on_first_rank(lambda: resume or is_free(folder))
+    with nullcontext() if free else silent():  # wrong settings are named before a folder in use
+        run = distributed.on_every_rank(lambda: prepare(config, real, resume=resume))
+    if not free:
+        raise occupied(folder)
     config = run.config
     files = distributed.on_every_rank(lambda: files_identity(config.network, config.start))
     settings = {"config": as_read(as_dict(config)), **files}

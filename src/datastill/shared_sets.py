@@ -30,6 +30,7 @@ from .label_source import Signed, Stored
 from .networks import build
 from .networks.start import Start
 from .program import PROGRAMS, ShuffledName, SquaredError, suited
+from .runlog import say
 from .space import Pixels, Whitened
 from .storage.files import as_read
 from .storage.pickled import read_pickled
@@ -37,6 +38,8 @@ from .storage.pickled import read_pickled
 Values = Literal["auto", "normalised", "unit", "bytes"]
 IMAGE_NAMES = (*EXAMPLES, "image", "images_best", "x_train")
 LABEL_NAMES = (*LABELS, "labels_best", "y_train")
+EXPORTED = "program.json"
+"""The array that an archive has which `datastill export` wrote."""
 SUFFIXES = (".npz", ".pt", ".pth")
 
 
@@ -67,6 +70,11 @@ def read_shared(path: Path, data: RealData, labels: Path | None = None, number: 
     value = _content(path)
     if labels is not None:
         return Found(images=_only(value, path, IMAGE_NAMES), labels=_only(_content(labels), labels, LABEL_NAMES))
+    if isinstance(value, Mapping) and EXPORTED in value:
+        say(
+            f"{path} was written by datastill export: its images and labels are read, but not its program, network, "
+            "start and score; use the file of the set itself, or give them with --program, --network and --start"
+        )
     pairs = _pairs(value, path)
     if not 0 <= number < len(pairs):
         raise UserError(
@@ -211,6 +219,11 @@ def _channels_first(images: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _normalised(images: Tensor, space: Pixels, values: Values, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     if values == "auto":
         values = "normalised" if images.is_floating_point() else "bytes"
+        if values == "normalised" and 0 <= float(images.min()) <= float(images.max()) <= 1:
+            say(
+                "the values of the images lie in 0..1 and are taken as normalised, (pixel - mean) / std; "
+                "if they are pixels, take --values unit"
+            )
     if (mean or std) and values != "normalised":
         raise UserError(f"mean and std have no effect on values {values}; leave them out, or take values normalised")
     if values != "normalised":

@@ -95,6 +95,33 @@ def test_a_split_that_lacks_its_examples_or_labels_is_refused(alone: str, tmp_pa
         load_data(tmp_path / "a.npz")
 
 
+def test_arrays_that_are_called_almost_like_a_split_are_refused(tmp_path: Path) -> None:
+    values, labels = rows(120)
+    np.savez(tmp_path / "a.npz", x_train=values, y_train=labels, x_tst=values[:9] + 1, y_tst=labels[:9])
+    with pytest.raises(
+        UserError, match=r"^unknown split 'tst': did you mean 'test'\? known: .*; rename it or leave it"
+    ):
+        load_data(tmp_path / "a.npz")
+    assert len(load_data(tmp_path / "a.npz", test_split="tst").test) == 9
+
+
+def test_other_arrays_beside_the_splits_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values, labels = rows(120)
+    splits = {"x": values, "y": labels, "x_test": values[:9] + 1, "y_test": labels[:9]}
+    numbers = {
+        "x_mean": values.mean(0),
+        "y_mean": labels.mean(),
+        "label_names": np.array(["a", "b", "c"]),
+        "x_ids": labels,
+    }
+    np.savez(tmp_path / "a.npz", **splits, **numbers)
+    assert len(load_data(tmp_path / "a.npz").test) == 9
+    assert "left out" not in capsys.readouterr().err
+    np.savez(tmp_path / "a.npz", **splits, extra_x=values, extra_y=labels)
+    assert len(load_data(tmp_path / "a.npz").test) == 9
+    assert "left out: extra; splits used: train, test" in capsys.readouterr().err
+
+
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,a,kind\n1,2,x\n3,4,y\n")
     with pytest.raises(UserError, match="has several columns called 'a'; rename all but one"):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastill.data import load_data
+from datastill.data import load_data, load_rows
 from datastill.data.splits import roles, stratified
 from datastill.errors import UserError
 from datastill.rng import generator
@@ -178,3 +178,50 @@ def test_images_that_are_in_several_splits_of_the_source_are_counted():
 def test_the_first_usual_name_of_a_split_counts():
     assert roles(["eval", "test", "TRAIN"]) == {"train": "TRAIN", "test": "test"}
     assert roles(["Training", "evaluation"]) == {"train": "Training", "test": "evaluation"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "tst",
+            "unknown split 'tst': did you mean 'test'[?] known: dev, .*, val, valid, validation; rename it or leave",
+        ),
+        ("TRAIN", "the splits 'train' and 'TRAIN' are both train; leave one out"),
+        ("holdout", "unknown split 'holdout': .*known: dev"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_data, load_rows])
+def test_a_split_of_my_own_that_would_not_be_used_is_refused(load, name, message):
+    images, labels = numbered()
+    rows = images.reshape(90, 2).astype(float)
+    part = (images, labels) if load is load_data else (rows, labels)
+    with pytest.raises(UserError, match=f"^{message}") as told:
+        load({"train": part, name: part})
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*(no test split|are identical)")
+def test_a_split_that_is_named_is_used_and_others_may_be_there():
+    assert len(load_data({"train": numbered(), "tst": numbered(30), "x": numbered()}, test_split="tst").test) == 30
+
+
+@pytest.mark.filterwarnings("ignore:.*(no test split|are identical)")
+def test_splits_of_a_table_that_are_not_used_are_said(capsys):
+    import datasets
+
+    images, labels = numbered()
+    table = datasets.Dataset.from_dict({"a": images[..., 0].ravel(), "b": images[..., 1].ravel(), "label": labels})
+    load_data(datasets.DatasetDict(train=table, test=table, extra=table))
+    assert "left out: extra; splits used: train, test" in capsys.readouterr().err
+
+
+def test_a_validation_split_that_becomes_the_test_split_is_said():
+    images, labels = numbered(120)
+    parts = {"train": (images[:90], labels[:90]), "val": (images[90:], labels[90:])}
+    with pytest.warns(
+        UserWarning, match=r"^there is no test split: 'val' serves as test, and validation is cut off tr"
+    ):
+        assert indices(load_data(parts).test) == list(range(90, 120))
+    with pytest.warns(UserWarning, match=r"has no test split: \d+ of its 90 images were set apart"):
+        assert indices(load_data(parts, validation_split="val").validation) == list(range(90, 120))

@@ -152,6 +152,8 @@ def test_the_command_to_check_a_set_of_data_without_a_name_asks_for_the_data(tmp
     assert check_command(HONEST, file) == f"datastill verify {file}"
     assert check_command(replace(HONEST, header=given), file) == f"datastill verify {file} --data FOLDER"
     theirs = replace(HONEST, header=replace(given, network="their_module:network"))
+    named = replace(HONEST.header, config=HONEST.header.config | {"data": {"name": "./my photos"}})
+    assert check_command(replace(HONEST, header=named), file) == f"datastill verify {file} --data './my photos'"
     assert check_command(theirs, file) == f"datastill verify {file} --data FOLDER --trust"
     page = tmp_path / "page.html"
     (tmp_path / "run").mkdir()

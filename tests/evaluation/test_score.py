@@ -209,7 +209,7 @@ class TestVerify:
         assert verify(distilled.with_score(score(distilled, DATA).as_dict()), DATA)["largest_difference"] == 0
 
     def test_no_claim_and_too_many_networks_are_named(self) -> None:
-        with pytest.raises(UserError, match="claims no score"):
+        with pytest.raises(UserError, match=r"the set has no score; write it with one: datastill pack FILE --to NEW"):
             verify(SET, DATA)
         with pytest.raises(UserError, match="networks is 9, but the score is of 5"):
             verify(self.claimed, DATA, networks=9)
@@ -228,8 +228,12 @@ def test_a_packed_set_has_a_score_of_its_own_by_the_same_protocol() -> None:
     assert small.header.score["protocol"] == claimed.header.score["protocol"]
     assert small.header.score["accuracies"] == score(small, DATA, protocol).accuracies
     assert verify(small, DATA)["holds"]
-    with pytest.raises(UserError, match="the set claims no score"):
-        packed(SET, DATA)
+
+
+def test_packing_gives_a_score_to_a_set_without_one() -> None:
+    small = packed(SET, DATA)
+    assert (small.header.score["split"], small.header.score["n"]) == ("test", Protocol().networks)
+    assert verify(small, DATA, networks=2)["holds"]
 
 
 def test_it_is_said_if_fewer_networks_can_be_measured_than_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

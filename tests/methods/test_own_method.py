@@ -59,9 +59,9 @@ def test_the_pages_method_is_distilled_with_stored_and_resumed(
         patch.setenv("XDG_STATE_HOME", str(folder / "another user"))
         assert main(["distill", "--resume", "--out", "parts"]) == 2
     assert "--trust" in capsys.readouterr().err
-    assert main(["distill", "--resume", "--method", method, "--method.rate", "0.1", "--out", "parts"]) == 0, (
-        "its default"
-    )
+    assert main(["distill", "--resume", "--method", method, "--method.rate", "0.1", "--out", "parts"]) == 2
+    assert "method.rate: 0.05 != 0.1" in capsys.readouterr().err, "its default is another value"
+    assert main(["distill", "--resume", "--method", method, "--method.rate", "0.05", "--out", "parts"]) == 0
     parts = DistilledSet.load(folder / "parts" / "distilled.safetensors")
     assert parts.inputs.equal(whole.inputs)
 
@@ -80,6 +80,15 @@ def test_the_pages_selection_is_distilled_with_and_made_beside_a_set(
     assert [one["n"] for one in json.loads(capsys.readouterr().out)["scores"]] == [2], "another seed changes nothing"
     beside = DistilledSet.load(folder / "runs" / "brightest-digits" / "0.safetensors")
     assert beside.inputs.equal(made.inputs)
+
+
+@pytest.mark.usefixtures("one_program_to_choose")
+def test_the_pages_selection_has_a_factor(folder: Path) -> None:
+    words = ["--method.ipc", "1", "--method.factor", "2", "--protocol.networks", "2", "--random-sets", "0"]
+    assert (
+        main(["distill", "--method", method_of(folder, "Brightest"), *words, "--tune.epochs", "1", "--out", "run"]) == 0
+    )
+    assert DistilledSet.load(folder / "run").inputs.shape == (40, 1, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def test_the_summary_says_what_is_needed_to_use_the_set(make, score_of):
 
 
 def test_a_set_without_a_score_says_how_to_get_one(make):
-    assert "not measured yet; datastill evaluate FILE" in shown(make(), colours=False)
+    text = shown(make(), colours=False)
+    assert "not measured yet; datastill pack FILE --to NEW writes" in text
+    assert "verify" not in text
 
 
 def test_the_picture_needs_colours_and_width(make):

@@ -14,6 +14,7 @@ from rich.text import Text
 from .. import distributed
 from ..artifact import NAME, DistilledSet, Teacher
 from ..config import Config
+from ..data.names import SUFFIXES
 from ..errors import UserError
 from ..evaluation import check_command
 from ..methods import find_method
@@ -50,7 +51,7 @@ class Distill:
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The settings of the run. The defaults shown are the settings of the recipe."""
     out: Path | None = None
-    """Folder of the run; if not given: runs/RECIPE."""
+    """Folder of the run; if not given: runs/RECIPE, or runs/DATA if --data.name names other data."""
     resume: bool = False
     """Continue the unfinished run in the folder, with the settings that are stored there."""
     trust: bool = False
@@ -65,9 +66,10 @@ class Distill:
 
     def run(self) -> int:
         """Distil, print the score, and return the exit code."""
-        config, folder = self.config, self.out or Path("runs") / self.config.recipe
+        config, folder = self.config, self.out or Path("runs") / _run_name(self.config)
         if self.resume:
-            config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust))
+            words = shlex.split(self.command)
+            config = distributed.on_first_rank(lambda: resumed(folder, self.config, trust=self.trust, words=words))
         with event_files(self.tensorboard):
             distilled = distill(config, folder, resume=self.resume, command=self.command)
         if self.json:
@@ -130,6 +132,14 @@ class Plan:
         for line in found.lines(iterations):
             out.print(line)
         return 0
+
+
+def _run_name(config: Config) -> str:
+    """Return the name of the folder of a run: its recipe, or its data if that is not the data of the recipe."""
+    if config.data.name == recipe(config.recipe).data.name:
+        return config.recipe
+    path = Path(config.data.name).resolve()
+    return (path.stem if path.suffix.lower() in SUFFIXES else path.name) or config.recipe
 
 
 def _say_next(folder: Path, distilled: DistilledSet) -> None:

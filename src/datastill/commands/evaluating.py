@@ -238,14 +238,14 @@ class Pack(Computing):
     """Make a set four times smaller: round its examples to 8 bits, and measure its score again.
 
     Real images have 8 bits already, and stay as they are. Initial weights that their seed draws again are left out,
-    too.
+    too. A set without a score gets one, on test images.
 
     Examples:
       datastill pack runs/mnist-random/distilled.safetensors --to mnist-100.safetensors
     """
 
     file: Positional[Path]
-    """The distilled set, with a score."""
+    """The distilled set."""
     to: Path
     """The file to write."""
     data: str = ""
@@ -264,12 +264,12 @@ class Pack(Computing):
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))
         small = packed(distilled, data, progress=True)
         small.save(self.to)
-        scores = [each.header.score or {} for each in (distilled, small)]
+        scores = [each.header.score for each in (distilled, small)]
         sizes = [each.nbytes + each.initial_nbytes for each in (distilled, small)]
         if self.json:
             named = (dict(zip(("before", "after"), values, strict=True)) for values in (scores, sizes))
             return print_json({"file": str(self.to), **dict(zip(("scores", "bytes"), named, strict=True))})
-        before, after = map(score_text, scores)
+        before, after = (score_text(each) if each else "not measured" for each in scores)
         out.print(f"{self.to}: {after} (before: {before}), {bytes_of(sizes[0])} before, {bytes_of(sizes[1])} after")
         return 0
 

@@ -46,7 +46,7 @@ class ImportSet:
     - normalised: (pixel - mean) / std; with --whiten, after whitening.
     - unit: pixels in 0..1.
     - bytes: pixels in 0..255.
-    - auto: bytes for pictures and whole numbers, otherwise normalised."""
+    - auto: bytes for pictures and whole numbers, otherwise normalised; said in one line if all lie in 0..1."""
     mean: tuple[float, ...] = ()
     """Mean of each channel by which the values are normalised; if not given: that of the real data."""
     std: tuple[float, ...] = ()

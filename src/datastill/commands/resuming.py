@@ -1,6 +1,6 @@
 """Checking the stored settings of a run before it is resumed: a stranger may have sent the file."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundled import names
@@ -8,12 +8,11 @@ from ..config import Config, differences
 from ..errors import UserError, untrusted
 from ..evaluation import Protocol
 from ..methods import name_of
-from ..recipes import recipe
-from ..resuming import is_sealed_run, stored_config
+from ..resuming import first_words, is_sealed_run, stored_config
 from ..trust import check_data, check_network, check_start
 
 
-def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
+def resumed(folder: Path, asked: Config, *, trust: bool, words: Sequence[str] = ()) -> Config:
     """Return the settings that are stored in the folder of a run.
 
     Args:
@@ -21,14 +20,17 @@ def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
         asked: the settings on the command line: the recipe, with the changes that the user gave.
         trust: let the stored settings name modules and other files that the command line does not name. Settings
             that this user sealed on this machine (`seal.sealed`) may do so without it.
+        words: the words of the command line. What they name must be as it is stored, or as in the command that began
+            the run, whose settings may have been fitted to the data.
 
     Raises:
         UserError: there is no run, the command line asks for other settings, or the stored settings need trust.
     """
     trust = trust or is_sealed_run(folder)
     stored = stored_config(folder, trust=trust, named=name_of(asked.method))
-    given = _given(asked)
-    conflicts = [line for line in differences(stored, asked) if line.partition(":")[0] in given]
+    then, now = _named(first_words(folder)), _named(words)
+    named = {name for name, value in now.items() if then.get(name) != value}
+    conflicts = [line for line in differences(stored, asked) if line.partition(":")[0] in named]
     if conflicts:
         raise UserError(f"the run in {folder} has other settings ({'; '.join(conflicts)}); resume without them")
     if not trust:
@@ -36,13 +38,18 @@ def resumed(folder: Path, asked: Config, *, trust: bool) -> Config:
     return stored
 
 
-def _given(asked: Config) -> set[str]:
-    """Return the names of the settings that the user changed from the recipe, or from the defaults of the method."""
-    standard = recipe(asked.recipe)
-    other = type(asked.method) is not type(standard.method)
-    if other:
-        standard = replace(standard, method=type(asked.method)())
-    return {line.partition(":")[0] for line in differences(standard, asked)} | ({"method.name"} if other else set())
+def _named(words: Sequence[str]) -> dict[str, list[str]]:
+    """Return the settings that the words of a command line name, each with the words of its value."""
+    found: dict[str, list[str]] = {}
+    name = "recipe"
+    for word in words[2:]:
+        option, equals, value = word.partition("=")
+        if option.startswith("--"):
+            name = "method.name" if option == "--method" else option[2:].replace("-", "_")
+            found[name] = [value] if equals else []
+        else:
+            found.setdefault(name, []).append(word)
+    return found
 
 
 def _must_be_named(stored: Config, asked: Config) -> None:

@@ -1,7 +1,8 @@
 """Reads one file with data: a table (.csv, .parquet) or arrays (.npz)."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .labels import check_labels
 from .names import SUFFIXES
 from .rows import kind_of
 from .sentences import SENTENCES
-from .splits import ROLES, Labelled, role_of, roles
+from .splits import ROLES, SPLIT_NAMES, Labelled, own_roles, role_of, roles, say_unused
 
 EXAMPLES = ("x", "inputs", "images", "rows", "signals", "sentences", "data")
 """The names of arrays of examples, in upper or lower case."""
@@ -22,6 +23,8 @@ IMAGES = ("image", "images")
 """Names of arrays that hold images, whatever their type: without channels, they get one."""
 LARGE_BYTES = 2**26
 """Arrays of more bytes in an npz file that is not compressed are memory-mapped."""
+SIMILAR = 0.8
+"""Least similarity, 0 to 1, of a word to the name of a split by which it is meant to be one."""
 LABELS = ("y", "labels", "label", "targets", "target")
 """The names of arrays of labels."""
 
@@ -89,11 +92,11 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
     wanted = EXAMPLES if not reading.image else (reading.image.lower(),)
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
-        split, word = _split_and_word(name)
+        split, word = _split_and_word(name, (*labels, *wanted))
         part = "labels" if word in labels else "examples" if word in wanted else ""
         if part:
             found.setdefault(split, {})[part] = array[:, None] if word in IMAGES and array.ndim == 3 else array
-    whole = {split: parts for split, parts in found.items() if len(parts) == 2}
+    whole = {split: parts for split, parts in found.items() if _is_split(split, parts)}
     if not whole:
         raise UserError(
             f"{str(path)!r} holds the arrays {', '.join(arrays) or '(none)'}, but must hold examples (x, rows, "
@@ -101,19 +104,42 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
             "x_test, y_test)"
         )
     for split in found.keys() - whole.keys():
-        (part,) = found[split]
-        raise UserError(
-            f"{str(path)!r} holds the {part} of split {split!r} alone (arrays found: {', '.join(arrays)}); give "
-            f"examples and labels of it, such as x_{split} and y_{split}, or leave the split out"
-        )
-    return {role: _labelled(whole[split], split, reading) for role, split in roles(whole, reading.splits).items()}
+        if role_of(split):
+            (part,) = found[split]
+            raise UserError(
+                f"{str(path)!r} holds the {part} of split {split!r} alone (arrays found: {', '.join(arrays)}); give "
+                f"examples and labels of it, such as x_{split} and y_{split}, or leave the split out"
+            )
+    # what is called like a split by mistake is refused, and pairs of any other name are left out
+    meant = [split for split in whole if role_of(split) or get_close_matches(split, SPLIT_NAMES, cutoff=SIMILAR)]
+    used = own_roles(meant, reading.splits) if meant and not any(reading.splits) else roles(whole, reading.splits)
+    say_unused(whole, used)
+    return {role: _labelled(whole[split], split, reading) for role, split in used.items()}
 
 
-def _split_and_word(name: str) -> tuple[str, str]:
-    """Return the split and the other word in the name of an array, such as ``x_train``; without a split, train."""
-    words = name.lower().split("_")
-    splits = [word for word in words if role_of(word)]
-    return (splits or [ROLES["train"][0]])[0], "_".join(word for word in words if word not in splits)
+def _split_and_word(name: str, known: Iterable[str]) -> tuple[str, str]:
+    """Return the split and the other word in the name of an array, such as ``x_train``; without a split, train.
+
+    Args:
+        name: the name of the array.
+        known: the words for examples and labels; what is beside one of them is a split, too, as in ``x_extra``.
+    """
+    name = name.lower()
+    words = name.split("_")
+    if (splits := [word for word in words if role_of(word)]) or name in known:
+        return (splits or [ROLES["train"][0]])[0], "_".join(word for word in words if word not in splits)
+    for word in known:
+        if name.startswith(f"{word}_") or name.endswith(f"_{word}"):
+            return name.removeprefix(f"{word}_").removesuffix(f"_{word}"), word
+    return ROLES["train"][0], name
+
+
+def _is_split(name: str, parts: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays are a split: examples with labels; beside a word that names no split, there may be anything."""
+    if len(parts) < 2:
+        return False
+    examples, labels = parts["examples"], parts["labels"]
+    return bool(role_of(name)) or (labels.ndim > 0 and (examples.ndim > 1 or examples.dtype.kind == "U"))
 
 
 def _labelled(parts: Mapping[str, Any], split: str, reading: Reading) -> Labelled:

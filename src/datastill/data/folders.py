@@ -114,10 +114,9 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
         UserError: there are no images or no folders of classes, or folders could be splits as well as classes.
     """
     splits = _splits(found.root)
-    say(_summary(found, splits))
-    return {
-        role: _read_split(splits[name].classes(), reading, name) for role, name in roles(splits, reading.splits).items()
-    }
+    used = roles(splits, reading.splits)
+    say(_summary(found, splits, used))
+    return {role: _read_split(splits[name].classes(), reading, name) for role, name in used.items()}
 
 
 def require_tables(found: Walk) -> None:
@@ -206,8 +205,7 @@ def _no_classes(root: Found) -> UserError:
     return UserError(f"{str(root.path)!r} holds neither images nor tables; {wanted}")
 
 
-def _summary(found: Walk, splits: Mapping[str, Found]) -> str:
-    used = roles(splits)
+def _summary(found: Walk, splits: Mapping[str, Found], used: Mapping[str, str]) -> str:
     parts = []
     for role, name in used.items():
         classes = splits[name].classes()

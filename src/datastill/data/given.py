@@ -16,7 +16,7 @@ from .images import Reading, match
 from .labels import check_labels
 from .on_disk import OnDisk
 from .sentences import SENTENCES
-from .splits import Labelled, roles
+from .splits import Labelled, own_roles, roles, say_unused
 
 ITEM = ("image", "label")
 """The names that a row of a streamed table must have, in the order of a pair."""
@@ -39,9 +39,12 @@ def read_given(source: Any, reading: Reading) -> dict[str, Labelled]:
     for name in source:
         if not isinstance(name, str):
             raise UserError(f"splits must be named by strings, e.g. 'train', but one is called {name!r}")
-    return {
-        role: _reader(source[name])(source[name], reading, name) for role, name in roles(source, reading.splits).items()
-    }
+    if type(source).__module__.startswith("datasets."):  # a DatasetDict has the splits of somebody else
+        used = roles(source, reading.splits)
+        say_unused(source, used)
+    else:
+        used = own_roles(source, reading.splits)
+    return {role: _reader(source[name])(source[name], reading, name) for role, name in used.items()}
 
 
 def _reader(source: Any) -> Callable[[Any, Reading, str], Labelled]:

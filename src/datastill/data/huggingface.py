@@ -25,7 +25,7 @@ from .labels import check_labels
 from .on_disk import OnDisk
 from .rows import Rows
 from .sentences import SENTENCES
-from .splits import Labelled, roles
+from .splits import Labelled, roles, say_unused
 
 IMAGE_COLUMNS = ("image", "img", "images", "pixel_values", "pixels", "picture", "photo", "png", "jpg", "jpeg", "webp")
 """Usual names of the column with the images, the most usual first."""
@@ -145,6 +145,7 @@ def read_tables(
         columns: names of the image and the label column; None to find them.
     """
     used = roles(tables, reading.splits)
+    say_unused(tables, used)
     return {role: read_table(tables[name], reading, columns, name) for role, name in used.items()}
 
 

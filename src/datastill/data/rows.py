@@ -20,7 +20,7 @@ from .kinds import Finish, Kind, Splits
 from .labels import check_labels
 from .real import RealData
 from .settings import DataSettings
-from .splits import Labelled, assemble, roles
+from .splits import Labelled, assemble, own_roles
 
 
 def load_rows(
@@ -54,7 +54,7 @@ def load_rows(
     settings = DataSettings(
         name=name, in_memory=True, validation=validation, seed=seed, categories=tuple(categories), missing=missing
     )
-    parts = {role: _labelled(pairs[split], split, tuple(columns)) for role, split in roles(pairs).items()}
+    parts = {role: _labelled(pairs[split], split, tuple(columns)) for role, split in own_roles(pairs).items()}
     return assemble(name, parts, settings)
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..errors import UserError, counted, unknown
 from ..rng import generator
+from ..runlog import say
 from .duplicates import groups, warn_of_shared
 from .kinds import IMAGES, Kind, must_have_effect
-from .labels import class_name
+from .labels import class_name, shown
 from .real import RealData, Split
 from .settings import DataSettings
 
@@ -31,6 +32,9 @@ ROLES = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 """Possible names of each split in a source, in upper or lower case. If several are there, the first one is used."""
+
+SPLIT_NAMES = tuple(name for known in ROLES.values() for name in known)
+"""All names in `ROLES`."""
 
 
 def role_of(name: str) -> str | None:
@@ -55,7 +59,7 @@ class Labelled:
 def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> dict[str, str]:
     """Return which split of the source is train, validation and test, if any; other splits are not used.
 
-    A single split of another name is train. Without a test split, validation is test.
+    A single split of another name is train. Without a test split, validation is test, with a warning.
 
     Args:
         names: the splits of the source.
@@ -77,7 +81,40 @@ def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> d
         )
     if "validation" in found and "test" not in found and not given["validation"]:
         found["test"] = found.pop("validation")
+        warnings.warn(
+            f"there is no test split: {found['test']!r} serves as test, and validation is cut off train; name it as "
+            "the validation split to have test cut off train instead",
+            stacklevel=3,
+        )
     return found
+
+
+def own_roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> dict[str, str]:
+    """Return `roles` of splits that the user named; unless the user says which to use, every split has a role.
+
+    Raises:
+        UserError: as `roles`; or a split has an unknown name, or the role of another one.
+    """
+    names = list(names)
+    used = roles(names, asked)
+    for name in [] if any(asked) else names:
+        if name not in used.values():
+            raise _without_role(name, list(used.values()))
+    return used
+
+
+def _without_role(name: str, used: list[str]) -> UserError:
+    if not (role := role_of(name)):
+        return UserError(f"{unknown('split', name, SPLIT_NAMES)}; rename it or leave it out")
+    other = next(each for each in used if role_of(each) == role)
+    return UserError(f"the splits {other!r} and {name!r} are both {role}; leave one out")
+
+
+def say_unused(names: Iterable[str], used: Mapping[str, str]) -> None:
+    """Say which splits of a source are not used, if any."""
+    if left := [name for name in names if name not in used.values()]:
+        kept = ", ".join(name if name == role else f"{name} as {role}" for role, name in used.items())
+        say(f"left out: {', '.join(map(shown, left))}; splits used: {kept}")
 
 
 def _must_be_splits(asked: list[str], names: list[str]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..artifact import DistilledSet, Teacher
 from ..data import RealData
+from ..data.names import is_known
 from ..errors import UserError, at_least
 from ..modes import usual_modes
 from ..storage.records import read
-from ..trust import check_data, check_network, check_start
+from ..trust import check_network, check_start
 from .claims import claims, require_recorded_data
 from .matching import matched
 from .protocol import Protocol
@@ -77,7 +78,10 @@ def claimed_protocol(distilled: DistilledSet) -> Protocol:
         UserError: the set has no score, or it is not trusted and the protocol would import a module or open a file.
     """
     if not distilled.header.score:
-        raise UserError("the set claims no score; measure one with: datastill evaluate")
+        raise UserError(
+            "the set has no score; write it with one: datastill pack FILE --to NEW (a run that was stopped before its "
+            "score goes on with: datastill distill --resume --out FOLDER)"
+        )
     protocol = read(Protocol, distilled.header.score["protocol"], "score.protocol")
     if not distilled.trusted:
         check_network(protocol.network)
@@ -90,19 +94,20 @@ def check_command(distilled: DistilledSet, path: Path) -> str:
     """Return the command that verifies the set in the file `path`, with the options that the set needs.
 
     ``--trust`` is for a set that names modules or other files; ``--teacher`` names the teacher that the labels come
-    from; ``--data FOLDER`` is for data that was given in Python, which has no name: FOLDER is to be replaced by a
-    folder that holds this data.
+    from; ``--data`` names data that is not in `$DATASTILL_DATA`. Data that was given in Python has no name: FOLDER is
+    to be replaced by a folder that holds this data.
     """
     header, command = distilled.header, f"datastill verify {shlex.quote(str(path))}"
     if isinstance(header.labels, Teacher):
         settings = header.config.get("method", {}).get("teacher_labels", {})
         command += f" --teacher {shlex.quote(settings.get('teacher') or 'TEACHER')}"
     data = header.config.get("data", {})
+    name = data.get("name", header.data)
     if data.get("in_memory"):
         command += " --data FOLDER"
+    elif not is_known(name):
+        command += f" --data {shlex.quote(name)}"
     try:
-        if not data.get("in_memory"):
-            check_data(data.get("name", header.data))
         check_network(header.network)
         if not distilled.theta_0:
             check_start(header.start)
@@ -114,9 +119,12 @@ def check_command(distilled: DistilledSet, path: Path) -> str:
 def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -> DistilledSet:
     """Return the set with its examples rounded to 8 bits and its score measured again by its protocol.
 
+    A set without a score is measured by the default protocol, on test images.
+
     Raises:
-        UserError: the set has no score, or the data does not fit the set.
+        UserError: the data does not fit the set, or the set is not trusted and its protocol needs trust.
     """
-    protocol, split = claimed_protocol(distilled), (distilled.header.score or {})["split"]
+    claim = distilled.header.score
+    protocol, split = (claimed_protocol(distilled), claim["split"]) if claim else (Protocol(), "test")
     small = distilled.packed()
     return small.with_score(score(small, data, protocol, split=split, confusion=True, progress=progress).as_dict())

@@ -218,7 +218,7 @@ def _charts(run: Run) -> Iterator[Chart]:
 
     sizes, nouns = run.distilled.step_sizes, run.distilled.header.space.nouns
     score = run.score or {}
-    unscored = "This run has no score yet; measure it with datastill evaluate."
+    unscored = "This run has no score yet; go on with datastill distill --resume."
     yield Chart(
         title="Step sizes",
         svg=_markup(charts.step_size_chart(sizes)),

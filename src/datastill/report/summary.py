@@ -40,7 +40,8 @@ def summary(distilled: DistilledSet) -> RenderableType:
         "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package", style="cyan"
     )
     table.add_row("use it", use)
-    table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
+    if distilled.header.score:
+        table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
     if shown := sentences.lines(distilled):
         return Group(table, sentences.table(shown))
     numbers = rows.values(distilled)
@@ -142,7 +143,7 @@ def _start_facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
 def _score(distilled: DistilledSet) -> str:
     score = distilled.header.score
     if score is None:
-        return "not measured yet; datastill evaluate FILE"
+        return "not measured yet; datastill pack FILE --to NEW writes the set with its score"
     nouns = distilled.header.space.nouns
     count = f", {number(score['images'])} {score.get('split', 'test')} {nouns}" if score.get("images") else ""
     return f"{score_text(score)} ({plural(score.get('n', 1), 'network')}{count})"

@@ -1,6 +1,7 @@
 """What every selection promises, asked of every kind that is found; random images and averages by closed forms."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -71,6 +72,28 @@ def test_a_named_program_is_used_with_or_without_mirrors(kind: Selection) -> Non
         assert isinstance(program.order, Shuffled)
         assert isinstance(program.augmentation, Siamese)
         assert ("flip" in program.augmentation.operations) == mirror
+
+
+@dataclass(frozen=True, kw_only=True)
+class First(Sized):
+    """The first images of each class, however many are wanted."""
+
+    name: ClassVar[str] = "first"
+
+    shape: tuple[int, ...] = (3, 2, 1, 4, 4)
+
+    def images(self, task: Task) -> torch.Tensor:
+        return torch.zeros(self.shape)
+
+
+def test_a_selection_that_gives_other_images_than_wanted_is_named() -> None:
+    assert First(ipc=2).init(toy_task()).carried["images"].shape == (3, 2, 1, 4, 4)
+    with pytest.raises(
+        UserError, match=r"the method first gave 2 images of each class, but 8 are wanted .ipc \* factor"
+    ):
+        First(ipc=2, factor=2).init(toy_task())
+    with pytest.raises(UserError, match=r"in the shape \(2, 4, 4\), but it must be \(3, each, 1, 4, 4\)$"):
+        First(ipc=2, shape=(2, 4, 4)).init(toy_task())
 
 
 def test_settings_without_effect_are_refused() -> None:

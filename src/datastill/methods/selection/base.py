@@ -54,6 +54,11 @@ class Selection(Method, abc.ABC):
         return 1
 
     @property
+    def chosen_per_class(self) -> int:
+        """How many images of each class `images` gives; 0: as many as it likes."""
+        return 0
+
+    @property
     def batches(self) -> int:
         """How many steps share the images."""
         return 1
@@ -68,8 +73,25 @@ class Selection(Method, abc.ABC):
         return self.program == "open"
 
     def init(self, task: Task) -> State:
-        """Return the state that holds the images."""
-        return State(learned={}, carried={"images": self.images(task)})
+        """Return the state that holds the images.
+
+        Raises:
+            UserError: `images` gives other images than wanted.
+        """
+        images = self.images(task)
+        self._must_be_wanted(images, task.data)
+        return State(learned={}, carried={"images": images})
+
+    def _must_be_wanted(self, images: Tensor, data: RealData) -> None:
+        shape, wanted, nouns = tuple(images.shape), self.chosen_per_class, data.space.nouns
+        if (shape[:1], shape[2:]) != ((data.classes,), data.shape):
+            expected = f"({data.classes}, each, {', '.join(map(str, data.shape))})"
+            raise UserError(f"the method {self.name} gave {nouns} in the shape {shape}, but it must be {expected}")
+        if wanted not in (0, shape[1]):
+            raise UserError(
+                f"the method {self.name} gave {shape[1]} {nouns} of each class, but {wanted} are wanted (ipc * factor "
+                "* factor); let its function images give self.chosen_per_class of them"
+            )
 
     def rates(self) -> Mapping[str, OuterRate]:
         """Return nothing: no tensor is learned."""
@@ -129,7 +151,7 @@ class Sized(Selection, abc.ABC):
 
     @property
     def chosen_per_class(self) -> int:
-        """How many images of each class are chosen."""
+        """How many images of each class `images` gives."""
         return self.ipc * self.factor**2
 
     def sized(self, ipc: int, steps: int) -> "Sized":
