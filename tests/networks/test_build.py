@@ -87,11 +87,16 @@ def test_arguments_reach_the_network():
         ("resnet18(width=30000)", "is too large"),
         ("convnet(depth=-1)", "network 'convnet(depth=-1)' cannot be made"),
         ("convnet(norm=group,width=6)", "must be divisible by num_groups"),
-        ("no_such_module:net", "cannot be imported: No module named 'no_such_module'; write module:callable"),
+        (
+            "no_such_module:net",
+            "'no_such_module:net' cannot be imported: there is no module 'no_such_module' (looked for in ",
+        ),
         ("tests.problems:no_such_network", "no_such_network"),
         (":net", "write module:callable"),
         (".relative:net", "write module:callable"),
         ("math:pi", "'math:pi' is a float, which cannot be called"),
+        ("os.no_such:net", "there is no module 'os.no_such' (looked for in "),
+        ("tests.problems:", "write module:callable"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(spec, message):

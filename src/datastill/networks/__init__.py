@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError, at_least, unknown, untrusted
-from ..importing import import_named
-from ..user_modules import one_line
+from ..user_modules import imported
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
 from .convnet import convnet
@@ -274,14 +273,12 @@ def _value(text: str, spec: str) -> Value:
 
 
 def _import(name: str) -> Callable[..., nn.Module]:
-    module, _, attribute = name.partition(":")
-    try:
-        with seeded(0):  # random numbers drawn during the import are equal in every process
-            found = functools.reduce(getattr, attribute.split("."), import_named(module))
-    except Exception as error:  # a user's module can raise anything
-        raise UserError(f"network {name!r} cannot be imported: {one_line(error)}; write module:callable") from error
+    with seeded(0):  # random numbers drawn during the import are equal in every process
+        found = imported(name, "network", "module:callable")
     if isinstance(found, nn.Module):
         raise UserError(f"network {name!r} is a finished module; name a class or a function that makes a module")
     if not callable(found):
-        raise UserError(f"network {name!r} is a {type(found).__name__}, which cannot be called; write module:callable")
+        raise UserError(
+            f"network {name!r} is a {type(found).__name__}, which cannot be called; name a function that makes a module"
+        )
     return found
