@@ -107,6 +107,10 @@ def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Map
     Its parameters are counted without storing them.
     """
     for name, least in (("width", 1), ("depth", 0)):
+        if not isinstance(arguments.get(name, least), int):
+            raise UserError(
+                f"network {spec!r} cannot be made: its {name} is {arguments[name]!r}, but must be a whole number"
+            )
         if isinstance(given := arguments.get(name, least), int | float) and given < least:
             raise UserError(f"network {spec!r} cannot be made: its {name} must be at least {least}")
     depth = arguments.get("depth", 0)
@@ -136,6 +140,8 @@ def _factory(
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in accepted.values())
     free = [key for key in accepted if key not in from_data]
     for key in given:
+        if not free and not takes_all:
+            raise UserError(f"network {name!r} takes no arguments; leave {key} out")
         if key in from_data or (key not in free and not takes_all):
             raise unknown(f"argument of network {name!r}:", key, free)
     wanted = {key: value for key, value in from_data.items() if key in accepted}
