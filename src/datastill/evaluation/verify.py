@@ -47,6 +47,7 @@ def verify(
         UserError: the set has no score, or one of fewer than `networks` networks; the set needs trust; or the data
             does not have the SHA-256 that the set holds.
     """
+    data = matched(distilled, data)
     distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     at_least("tolerance", tolerance, 0)
@@ -54,7 +55,6 @@ def verify(
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the score is of {claim['n']} networks; use 1 to {claim['n']}")
     protocol, split = replace(protocol, networks=count), claim["split"]
-    data = matched(distilled, data)
     require_recorded_data(distilled, data, split)
     found = score(distilled, data, protocol, split=split, progress=progress)
     all_claims = list(claims(distilled, data, found, tolerance))
@@ -117,6 +117,7 @@ def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -
     Raises:
         UserError: the set has no score, or the data does not fit the set.
     """
+    data = matched(distilled, data)
     protocol, split = claimed_protocol(distilled), (distilled.header.score or {})["split"]
     small = distilled.packed()
     return small.with_score(score(small, data, protocol, split=split, confusion=True, progress=progress).as_dict())
