@@ -16,6 +16,7 @@ from PIL import Image
 
 import datastill.planner
 from datastill import DistilledSet
+from datastill.bundled import FOLDER
 from datastill.cli import main
 from datastill.commands import COMMANDS
 
@@ -38,6 +39,13 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for i in range(3):
         Image.new("L", (8, 8), 40 * i).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
+    shutil.copy(FOLDER / "mnist-10.safetensors", folder)
     return folder
 
 
@@ -135,11 +143,13 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--resume", "--out", "{folder}/unlabelled"], "to resume (no config.json); give the folder of a"),
         (["distill", "--data.name", "{folder}/unlabelled"], "label"),
         (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
+        (["distill", "--data.name", "nothere.npz"], "there is no file 'nothere.npz' (looked from "),
         (["distill", "--out", "{folder}/unlabelled"], "already holds a run or other files"),
         (["show", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["verify", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["export", "{folder}/unlabelled/0.png", "--to", "x"], "is not a whole safetensors file"),
         (["show", "nothing.safetensors"], "there is no distilled set at nothing.safetensors"),
+        (["show", "{sets}"], "; name one of the files {sets}/mnist-10.safetensors"),
         (["show", "nothing"], "unknown file or set in the package 'nothing': known: "),
         (["report", "nothing"], "nothing"),
         (["report", "{folder}/unlabelled/0.png"], "0.png is a file, not the folder of a run or of results"),
@@ -185,12 +195,15 @@ def test_a_wrong_input_gives_one_line_and_exit_code_2(
     words: list[str],
     message: str,
     unlabelled: Path,
+    sets: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([word.format(folder=unlabelled.parent) for word in words]) == 2
+    places = {"folder": unlabelled.parent, "sets": sets}
+    message = message.replace("{sets}", str(sets))
+    assert main([word.format(**places) for word in words]) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert said.err.startswith("datastill: error: ")
