@@ -22,5 +22,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Show a figure of results/ where the site has it."""
+    """Show a figure of results/, and link to a page of the root, where the site has it."""
+    for page, name in ROOT_PAGES.items():
+        markdown = markdown.replace(f"](../{name})", f"]({page})")
     return re.sub(r"\]\(\.\./results/([\w.-]+)/figure\.svg\)", r"](figures/\1.svg)", markdown)

@@ -18,6 +18,7 @@ from PIL import Image
 
 import datastill.planner
 from datastill import DistilledSet
+from datastill.bundled import FOLDER
 from datastill.cli import main
 from datastill.commands import COMMANDS
 
@@ -40,6 +41,13 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for i in range(3):
         Image.new("L", (8, 8), 40 * i).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
+    shutil.copy(FOLDER / "mnist-10.safetensors", folder)
     return folder
 
 
@@ -164,19 +172,36 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--resume", "--out", "{folder}/unlabelled"], "to resume (no config.json); give the folder of a"),
         (["distill", "--data.name", "{folder}/unlabelled"], "label"),
         (["distill", "--data.name", "{folder}/unlabelled/none"], "none"),
+        (["distill", "--data.name", "nothere.npz"], "there is no file 'nothere.npz' (looked from "),
         (["distill", "--out", "{folder}/unlabelled"], "already holds a run or other files"),
         (["distill", "--network", "lenett", "--out", "{folder}/unlabelled"], "unknown network 'lenett'"),
         (["show", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["verify", "{folder}/unlabelled/0.png"], "is not a whole safetensors file"),
         (["export", "{folder}/unlabelled/0.png", "--to", "x"], "is not a whole safetensors file"),
         (["show", "nothing.safetensors"], "there is no distilled set at nothing.safetensors"),
+        (["show", "{sets}"], "; name one of the files {sets}/mnist-10.safetensors"),
         (["show", "nothing"], "unknown file or set in the package 'nothing': known: "),
         (["report", "nothing"], "nothing"),
         (["report", "{folder}/unlabelled/0.png"], "0.png is a file, not the folder of a run or of results"),
         (["evaluate", "mnist-10", "--network", "lenett", "--data", "nothing"], "unknown network 'lenett'"),
         (["evaluate", "mnist-10", "--on", "mlp", "lenett", "--data", "nothing"], "unknown network 'lenett'"),
-        (["distill", "--method.ipcc", "3"], "Unrecognized options: --method.ipcc, 3 (did you mean --method.ipc?)"),
-        (["distill", "--loop.iterations", "x"], "--loop.iterations: invalid literal for int() with base 10: 'x'"),
+        (["distill", "--method.ipcc", "3"], "error: unknown option --method.ipcc (did you mean --method.ipc?); see"),
+        (["distill", "--methd", "x"], "error: unknown option --methd (did you mean --method?); see datastill distill"),
+        (
+            ["distill", "--loop.iteratons=3", "--random-set", "3"],
+            "unknown option --loop.iteratons (did you mean --loop.iterations?), --random-set (did you mean --random-",
+        ),
+        (["distill", "--data.store", "disk", "memory"], "error: 'memory' belongs to no option; leave it out"),
+        (["evaluate", "x", "--networks", "3", "4", "--json", "true"], "'4', 'true' belong to no option; leave them"),
+        (["distill", "--out", "x", "digits"], "'digits' belongs to no option; a recipe is the first word: datastill d"),
+        (["distill", "--loop.iterations", "x"], "error: --loop.iterations takes a whole number, not 'x'; see"),
+        (["verify", "x", "--tolerance", "x"], "error: --tolerance takes a number, not 'x'; see datastill verify"),
+        (
+            ["evaluate", "mnist-10", "--on"],
+            "error: --on has no value; write --on VALUE, or leave it out; see datastill",
+        ),
+        (["evaluate", "mnist-10", "--on", "--networks", "2"], "error: --on has no value"),
+        (["distill", "--seed"], "error: --seed has no value; write --seed VALUE; see datastill distill --help"),
         (
             ["distill", "--start", "foo"],
             "error: start is 'foo', but must be random(xavier), fixed(xavier), pretrained, pool:FILE",
@@ -200,12 +225,15 @@ def test_a_wrong_input_gives_one_line_and_exit_code_2(
     words: list[str],
     message: str,
     unlabelled: Path,
+    sets: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([word.format(folder=unlabelled.parent) for word in words]) == 2
+    places = {"folder": unlabelled.parent, "sets": sets}
+    message = message.replace("{sets}", str(sets))
+    assert main([word.format(**places) for word in words]) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert said.err.startswith("datastill: error: ")

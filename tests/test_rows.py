@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from datastill import DistilledSet, UserError, distill, load_rows, score, verify
+from datastill import DistilledSet, UserError, distill, load_data, load_rows, score, verify
 from datastill.artifact import Vectors
 from datastill.baselines import BASELINES, Beside
 from datastill.cli import main
@@ -203,6 +203,11 @@ def test_impossible_rows_are_refused_in_one_line(change: Any, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         load_rows((change(values), labels), columns=COLUMNS)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_given_as_images_are_told_of_load_rows() -> None:
+    with pytest.raises(UserError, match=r"load_rows takes rows of numbers \(n, columns\)$"):
+        load_data(rows())
 
 
 def test_a_set_of_rows_that_contradicts_itself_cannot_be_made(run: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from .artifact import DistilledSet, Teacher, TeacherOnce
 from .config import Config
 from .data import DataSettings, RealData
-from .errors import UserError
+from .errors import UserError, must_be
 from .evaluation import NOTHING, Grid, matched
 from .making import make
 from .methods import METHODS, find_method
@@ -152,6 +152,8 @@ def baseline(
         UserError: there is no such method, or it learns; a class has too few images; the network of `like` needs trust;
             its labels come from a teacher that is not there; or they did, and `method` names no teacher.
     """
+    must_be("like", like, DistilledSet, "load one: datastill.load(name or file)")
+    must_be("data", data, RealData, "load it: datastill.load_data(name)")
     kind = find_method(method) if isinstance(method, str) else type(method)
     if not issubclass(kind, Selection):
         raise UserError(f"the method {kind.name} is no selection of images; take one of {', '.join(BASELINES)}")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from .artifact import DistilledSet
-from .errors import unknown
+from .errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "sets"
 """The folder of the package that holds the sets."""
@@ -25,6 +25,10 @@ def load(name: str | Path, *, trust: bool = False) -> DistilledSet:
     Raises:
         UserError: no set has this name, or the file is missing or not a whole set.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise UserError(
+            f"name is {name!r}, but must be the name of a set, or the path of its file: datastill.list_sets()"
+        )
     path = Path(name)
     if path.suffix or os.path.lexists(path) or path.parent != Path():
         return DistilledSet.load(path, trust=trust)

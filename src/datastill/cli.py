@@ -4,13 +4,10 @@ Exit codes: 0 done; 1 a claim does not hold (``verify``); 2 wrong input, a file 
 another process has ended; 130 or 143 stopped by a signal, and can be resumed; 141 the reader of the output has ended.
 """
 
-import ast
 import contextlib
 import inspect
 import io
-import itertools
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, all_commands, configuration, first_line, out, selection
+from .commands.refusals import WITHOUT_VALUES, one_line
 from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
@@ -154,7 +152,8 @@ def _options(command: type[Any], words: list[str], prog: str, **default: Any) ->
         if stop.code != 2:
             raise
         refused.seek(0)
-        raise UserError(f"{_one_line(refused.read())}; see {prog.partition(' [')[0]} --help") from None
+        started = prog.partition(" [")[0]
+        raise UserError(f"{one_line(refused.read(), started)}; see {started} --help") from None
 
 
 def _completion(words: list[str]) -> int:
@@ -166,7 +165,7 @@ def _completion(words: list[str]) -> int:
 
 
 SPELLED = ConstructorRegistry()
-"""How an option takes a start or an objective: by its spelling."""
+"""How an option takes a start or an objective: by its spelling; and texts: at least one, if the option is given."""
 
 
 @SPELLED.primitive_rule
@@ -186,6 +185,26 @@ def _option_of(kind: type, parse: Callable[[str], Any], *, needed: bool) -> Prim
     )
 
 
+@SPELLED.primitive_rule
+def _texts_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if option.type != tuple[str, ...]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[STR [STR ...]]",
+        instance_from_str=_some,
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
+        str_from_instance=list,
+    )
+
+
+def _some(words: list[str]) -> tuple[str, ...]:
+    """Return the values of an option; none at all are a slip of who typed the command."""
+    if not words:
+        raise ValueError(WITHOUT_VALUES)
+    return tuple(words)
+
+
 @contextlib.contextmanager
 def _unframed() -> Iterator[None]:
     """Let tyro write its errors without colours and without breaking lines, as if there were no terminal."""
@@ -198,30 +217,6 @@ def _unframed() -> Iterator[None]:
         del os.environ["COLUMNS"]
         if before is not None:
             os.environ["COLUMNS"] = before
-
-
-def _one_line(frame: str) -> str:
-    """Return tyro's framed error message as one line, with the nearest option if tyro suggests one."""
-    plain = re.sub(r"\x1b\[[\d;]*m", "", frame)  # colours
-    lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()[1:]]
-    parts = [list(part) for rule, part in itertools.groupby(lines, lambda line: not line.strip("─-")) if not rule]
-    near = [f"(did you mean {part[1].split()[0]}?)" for part in parts if part[0] == "Perhaps you meant:"]
-    said = " ".join(parts[0] + near).removesuffix(".")
-    return _OWN_ERROR.sub("", _WRONG_TYPE.sub(r"\1 takes \2, not \3", _WRONG_CHOICE.sub(_unknown_choice, said)))
-
-
-def _unknown_choice(found: re.Match[str]) -> str:
-    value, argument, choices = found.groups()
-    return str(unknown(argument, value, filter(None, ast.literal_eval(f"({choices},)"))))
-
-
-_OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?(?:start|objective)): ")
-"""The words that tyro puts before an error of our records; the error already names the setting."""
-_WRONG_TYPE = re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]")
-"""The error of tyro for a value that is of none of the types of an option."""
-
-_WRONG_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \(([^()]*)\)")
-"""The error of tyro for a value that is not one of the names that an option takes."""
 
 
 def _overview() -> int:

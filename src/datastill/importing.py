@@ -29,7 +29,7 @@ def import_named(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _current_folder_last() -> Iterator[None]:
-    folder = _current_folder()
+    folder = current_folder()
     if folder in ("", *sys.path):
         yield
         return
@@ -67,11 +67,11 @@ def at_first_use(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[
 
 def leave_out_current_folder() -> None:
     """Remove the current folder from the front of ``sys.path``, where ``python -m datastill`` puts it."""
-    if _started_as_module() and not sys.flags.safe_path and sys.path[0] == _current_folder():
+    if _started_as_module() and not sys.flags.safe_path and sys.path[0] == current_folder():
         del sys.path[0]
 
 
-def _current_folder() -> str:
+def current_folder() -> str:
     """Return the path of the current folder; empty if the folder was removed."""
     try:
         return os.getcwd()  # noqa: PTH109

@@ -63,7 +63,7 @@ class Plan:
         rate = self.operations / best.seconds / 1e9
         yield f"best                      {best.way}: {rate:.0f} GFLOP/s"
         total = duration(best.first + best.seconds * iterations)
-        yield f"time                      {total} for {iterations} iterations"
+        yield f"time                      {total} for {counted(iterations, 'iteration')}"
         yield "                          besides validation and the final evaluation"
 
 

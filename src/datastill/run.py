@@ -14,7 +14,7 @@ from .baselines import Beside
 from .config import Config, as_dict, method_as_dict, method_from_dict
 from .data import RealData, load_data
 from .effects import must_use_given_data
-from .errors import UserError
+from .errors import UserError, must_be
 from .evaluation import curve, score
 from .evaluation.kept import FILE as EVALUATION
 from .evaluation.kept import kept_for
@@ -77,7 +77,9 @@ def distill(
             has ended. Finished iterations up to the last checkpoint are kept.
         Stopped: SIGINT or SIGTERM came; the run can be resumed. Without a folder: KeyboardInterrupt.
     """
+    must_be("config", config, Config, "take a recipe: datastill.recipe(name)")
     if data is not None:
+        must_be("data", data, RealData, "load it: datastill.load_data(name)")
         if not resume:
             must_use_given_data(config, data)
         config = replace(config, data=data.settings)

@@ -1,7 +1,9 @@
 """Handle modules of users: wrapped for several devices or by the compiler, or with layers of unknown size."""
 
+import functools
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,36 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from .errors import UserError
+from .importing import current_folder, import_named
+
+
+def imported(name: str, kind: str, form: str) -> Any:
+    """Return what a name such as ``module:callable`` names, after its module was imported.
+
+    Args:
+        name: the name.
+        kind: the kind of thing that it names, e.g. ``network``.
+        form: how the name is written, e.g. ``module:callable``.
+
+    Raises:
+        UserError: there is no such module or nothing of this name in it, or it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    if not (module and attribute) or module.startswith("."):
+        raise UserError(f"{kind} {name!r} is no name of a module and of something in it; write {form}")
+    try:
+        return functools.reduce(getattr, attribute.split("."), import_named(module))
+    except Exception as error:  # a user's module can raise anything
+        raise UserError(f"{kind} {name!r} cannot be imported: {_why(error, module)}") from error
+
+
+def _why(error: Exception, module: str) -> str:
+    """Return why a module cannot be imported: there is none of this name, or what it says itself."""
+    if not (isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")):
+        return one_line(error)
+    places = " and ".join(filter(None, (current_folder(), "in the folders of sys.path")))
+    fix = "start from the folder that holds it, or install it"
+    return f"there is no module {error.name!r} (looked for in {places}); {fix}"
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

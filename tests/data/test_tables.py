@@ -57,8 +57,23 @@ def test_a_table_like_that_of_the_set_is_used_with_its_categories(path: Path, ta
     assert torch.equal(found, space.normalise(pd.concat([table[["floor", "age"]], wide], axis=1)))
     with pytest.raises(UserError, match="unknown value of column 'colour' 'reed': did you mean 'red'"):
         space.normalise(table.assign(colour="reed"))
-    with pytest.raises(UserError, match="the table lacks the column 'colour=blue' of the set"):
+    with pytest.raises(UserError, match=r"the table lacks the column 'colour' \(or 'colour=blue', of 0 and 1\) of"):
         space.normalise(table.drop(columns="colour"))
+    for change, words in (
+        ({"age": "old"}, "must be numbers: column 'age' holds 'old'"),
+        ({"age": np.nan}, "missing or not finite, in 'age'"),
+        ({"colour": None}, "missing or not finite, in 'colour'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            space.normalise(table.assign(**change))
+
+
+def test_a_column_of_words_or_without_a_value_is_named_as_the_user_names_it(table: pd.DataFrame) -> None:
+    rows, labels = table.drop(columns="kind"), table["kind"]
+    with pytest.raises(UserError, match=r"column 'colour' holds '.*'; name a column of words in categories"):
+        load_rows((rows, labels))
+    with pytest.raises(UserError, match="missing or not finite, in 'colour'"):
+        load_rows((rows.assign(colour=[None, *rows["colour"][1:]]), labels), categories=("colour",))
 
 
 def test_missing_values_become_the_mean_of_the_column_in_train(path: Path, table: pd.DataFrame) -> None:

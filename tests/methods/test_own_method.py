@@ -95,15 +95,33 @@ def test_the_pages_selection_has_a_factor(folder: Path) -> None:
     ("name", "message"),
     [
         ("dataset-destillation", "unknown method 'dataset-destillation': did you mean 'dataset-distillation'"),
-        ("no_such_module:Mine", "method 'no_such_module:Mine' cannot be used: .*; write module:Class"),
+        (
+            "no_such_module:Mine",
+            "'no_such_module:Mine' cannot be imported: there is no module 'no_such_module' .looked",
+        ),
         ("json:dumps", "method 'json:dumps' is not a frozen dataclass"),
         ("datastill.methods:Method", "is not a frozen dataclass with the functions init"),
-        (":", "cannot be used"),
+        ("tests.methods.test_own_method:Mine", "has no attribute 'Mine'$"),
+        (":", "write module:Class"),
     ],
 )
 def test_what_is_no_method_is_refused_in_one_line(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_method(name)
+
+
+def test_a_method_whose_setting_has_no_default_is_refused_with_its_name(folder: Path) -> None:
+    module = f"no_default_{abs(hash(folder))}"
+    lines = (
+        "from dataclasses import dataclass",
+        "from datastill.methods.selection import RandomReal",
+        "@dataclass(frozen=True, kw_only=True)",
+        "class Sized(RandomReal):",
+        "    size: int",
+    )
+    (folder / f"{module}.py").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot be used without settings: .*'size'; give every setting a default"):
+        find_method(f"{module}:Sized")
 
 
 def test_a_file_imports_no_method() -> None:

@@ -77,7 +77,8 @@ def test_arguments_reach_the_network():
         ("convnet(norm=bach)", "unknown norm 'bach': did you mean 'batch'?"),
         ("mlp(classes=3)", "unknown argument of network 'mlp': 'classes'"),
         ("mlp(shape=3)", "unknown argument of network 'mlp': 'shape'"),
-        ("mlp(width=wide)", "network 'mlp(width=wide)' cannot be made"),
+        ("mlp(width=wide)", "'mlp(width=wide)' cannot be made: its width is 'wide', but must be a whole number"),
+        ("lenet(width=3)", "network 'lenet' takes no arguments; leave width out"),
         ("mlp(depth=100000)", "network 'mlp(depth=100000)' is too large: its depth must be at most 50"),
         ("mlp(width=1000000)", "is too large: it has 1000068000002 parameters, at most 268435456 are allowed"),
         ("convnet(width=100000,depth=2)", "is too large"),
@@ -87,11 +88,16 @@ def test_arguments_reach_the_network():
         ("resnet18(width=30000)", "is too large"),
         ("convnet(depth=-1)", "network 'convnet(depth=-1)' cannot be made"),
         ("convnet(norm=group,width=6)", "must be divisible by num_groups"),
-        ("no_such_module:net", "cannot be imported: No module named 'no_such_module'; write module:callable"),
+        (
+            "no_such_module:net",
+            "'no_such_module:net' cannot be imported: there is no module 'no_such_module' (looked for in ",
+        ),
         ("tests.problems:no_such_network", "no_such_network"),
         (":net", "write module:callable"),
         (".relative:net", "write module:callable"),
         ("math:pi", "'math:pi' is a float, which cannot be called"),
+        ("os.no_such:net", "there is no module 'os.no_such' (looked for in "),
+        ("tests.problems:", "write module:callable"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(spec, message):

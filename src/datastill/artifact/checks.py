@@ -1,11 +1,12 @@
 """The checks of the tensors of a set: every one that is made or read fits the others and its header."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, must_be
 from ..label_source import FLOAT_TYPES, LabelSource, Teacher, TeacherOnce
 from ..parts import decoded
 from ..program import CrossEntropy, Divergence, Loss, Ordered, Program
@@ -88,3 +89,9 @@ def _check_values(values: Tensor, what: str) -> None:
         raise UserError(f"{what} are of type {values.dtype}, but must be floating-point numbers, e.g. float32")
     if values.numel() and not float(values.detach().abs().max()) <= LARGEST_VALUE:  # NaN fails, too
         raise UserError(f"{what} hold values that are not finite or are above {LARGEST_VALUE:g}")
+
+
+def a_program(value: object) -> Program:
+    """Return a program that a user gave, or raise a `UserError` if it is of another kind, such as a name."""
+    must_be("program", value, Program, "take a named one: datastill.program.PROGRAMS[name]")
+    return cast(Program, value)

@@ -26,7 +26,7 @@ from ..program import Ordered, Program, labels_from
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_read, digest, write_whole
-from .checks import check_stored, check_tensors
+from .checks import a_program, check_stored, check_tensors
 from .conveniences import Conveniences
 from .decode import examples_of
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
@@ -107,7 +107,7 @@ class DistilledSet(Conveniences):
         Raises:
             UserError: the program does not fit the set.
         """
-        return replace(self, program=program, header=replace(self.header, score=None))
+        return replace(self, program=a_program(program), header=replace(self.header, score=None))
 
     @property
     def size(self) -> int:
@@ -208,7 +208,7 @@ class DistilledSet(Conveniences):
             fitting.must_have(core, self.header.start.required_sha256, self.header.network)
         fitting.train(
             core,
-            program or self.program,
+            a_program(program or self.program),
             self.inputs,
             self.targets,
             classes=self.classes,

@@ -47,7 +47,7 @@ def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     with contextlib.suppress(OSError):  # read_tensors reports it
         if not path.exists():
-            raise UserError(f"there is no distilled set at {path}")
+            raise UserError(f"there is no distilled set at {path}{_others(path)}")
     metadata, tensors = read_tensors(path)
     if metadata.get("format") not in (FORMAT, FIRST_FORMAT):
         raise _of_another_format(path, metadata)
@@ -59,8 +59,20 @@ def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return metadata, tensors
 
 
+def _others(path: Path) -> str:
+    """Return the words that name the sets in a folder in which one is missing; empty if there are none."""
+    if not path.parent.is_dir() or path.parent == Path():
+        return ""
+    patterns = ("*.safetensors", "*/distilled.safetensors")
+    found = sorted(str(file) for pattern in patterns for file in path.parent.glob(pattern))
+    more = ", ..." if len(found) > 3 else ""
+    return f"; name one of the files {', '.join(found[:3])}{more}" if found else ""
+
+
 def _of_another_format(path: Path, metadata: Mapping[str, str]) -> UserError:
     found, needs = metadata.get("format", "none"), metadata.get("needs", "")
+    if "pool" in found:
+        return UserError(f"{path} is a pool of networks, not a distilled set; give it with --start pool:{path}")
     if not re.fullmatch(r"datastill/\d{1,9}", found):
         return UserError(f"{path} is not a distilled set of format {FORMAT} (format found: {found[:100]!r})")
     version = f"datastill {needs} or later" if VERSION.fits(needs) else "a later version of datastill"

@@ -198,7 +198,8 @@ class Verify(Computing):
     networks: int | None = None
     """How many networks of the score to measure again, counted from the first; if not given: all of them."""
     tolerance: float = 0.5
-    """Largest difference to the mean accuracy that is claimed, in percentage points; machines round differently."""
+    """Largest difference to a mean, a standard deviation or a single accuracy that is claimed, in percentage points;
+    machines round differently."""
     data: str = ""
     """Name or folder of the real data; if not given: the data that the set names."""
     teacher: TeacherName = ""

@@ -67,7 +67,10 @@ def _channels_first(images: object, where: str) -> np.ndarray:
     elif array.ndim == 4 and _channels_are_last(shape):
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4:
-        raise UserError(f"images of {where} have shape {shape}, but must be (n, h, w), (n, c, h, w) or (n, h, w, c)")
+        rows = "; load_rows takes rows of numbers (n, columns)" if array.ndim == 2 else ""
+        raise UserError(
+            f"images of {where} have shape {shape}, but must be (n, h, w), (n, c, h, w) or (n, h, w, c){rows}"
+        )
     if array.size == 0:
         raise UserError(f"{where} has no images: shape {shape}")
     return array

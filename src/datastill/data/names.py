@@ -89,8 +89,8 @@ def folder_of(name: str) -> Path | None:
 
 def not_found(name: str) -> UserError:
     """Return the error for a name of unknown data."""
-    if not _is_bare(name):
-        is_file = Path(name).suffix.lower() in SUFFIXES
+    is_file = Path(name).suffix.lower() in SUFFIXES
+    if is_file or not _is_bare(name):
         kind, wanted = ("file", "the file") if is_file else ("folder", "the folder with the images")
         return UserError(
             f"there is no {kind} {name!r} (looked from {Path.cwd()}); name {wanted}, or known data, with "

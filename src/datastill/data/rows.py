@@ -14,8 +14,8 @@ from .. import space
 from ..errors import UserError, unknown
 from ..runlog import say
 from ..space import Space, Vectors
-from ..space.categories import column_name, one_hot, values_of
-from ..space.vectors import real_numbers
+from ..space.categories import column_name, one_hot, user_column, values_of
+from ..space.vectors import not_numbers, real_numbers
 from .kinds import Finish, Kind, Splits
 from .labels import check_labels
 from .real import RealData
@@ -78,7 +78,8 @@ class Rows(Kind):
         names, filled = self._columns(next(iter(parts.values()))), settings.missing == "mean"
         if settings.categories:
             names, parts = _with_categories(parts, names, settings.categories)
-        values = [self._numbers(each, names, role, filled=filled) for role, each in parts.items()]
+        shown = tuple(user_column(name, settings.categories) for name in names)
+        values = [self._numbers(each, names, role, shown, filled=filled) for role, each in parts.items()]
         _must_have_equal_shapes({role: tuple(each.shape[1:]) for role, each in zip(parts, values, strict=True)}, self)
         return values, functools.partial(self._with, names)
 
@@ -96,9 +97,12 @@ class Rows(Kind):
         return tuple(map(str, examples.columns))
 
     def _numbers(
-        self, examples: Any, columns: tuple[str, ...], role: str, *, filled: bool = False
+        self, examples: Any, columns: tuple[str, ...], role: str, shown: tuple[str, ...], *, filled: bool = False
     ) -> Float[Tensor, "n *shape"]:
-        """Return examples as float32; a data frame gives its columns by name. NaN is left if it is filled later."""
+        """Return examples as float32; a data frame gives its columns by name, which errors call `shown`.
+
+        NaN is left if it is filled later.
+        """
         what = f"the {self.noun}s of {role}"
         if hasattr(examples, "columns") and hasattr(examples, "to_numpy"):
             if missing := [name for name in columns if name not in list(examples.columns)]:
@@ -107,14 +111,16 @@ class Rows(Kind):
         try:
             values = torch.as_tensor(real_numbers(examples)).float()
         except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{what} are no numbers: {str(error).splitlines()[0]}") from error
+            why = not_numbers(examples, columns, error)
+            fix = "; name a column of words in categories, or leave it out" if why.startswith("column") else ""
+            raise UserError(f"{what} are no numbers: {why}{fix}") from error
         if values.dim() != self.dimensions or values.shape[1] != len(columns) or not values.numel():
             wanted = self.layout.replace(self.counted, str(len(columns) or self.counted))
             raise UserError(f"{what} have the shape {tuple(values.shape)}, but must be {wanted}")
         usable = values.isfinite() | values.isnan() if filled else values.isfinite()
         wrong = ~usable.all(0).reshape(len(columns), -1).all(1)
         if bool(wrong.any()):
-            where = f"in {columns[int(wrong.nonzero()[0])]!r}"
+            where = f"in {shown[int(wrong.nonzero()[0])]!r}"
             fillable = "missing" in self.settings and not values.isinf().any()
             fix = ", or fill missing ones with --data.missing mean" if fillable else ""
             raise UserError(

@@ -2,7 +2,7 @@
 
 from ..artifact import DistilledSet
 from ..data import RealData
-from ..errors import UserError
+from ..errors import UserError, must_be
 
 MOST_NAMES = 5
 """The largest number of names in a message."""
@@ -14,6 +14,8 @@ def matched(distilled: DistilledSet, data: RealData) -> RealData:
     Raises:
         UserError: the data has examples of another kind or shape, or other classes than the set.
     """
+    must_be("distilled", distilled, DistilledSet, "load one: datastill.load(name or file)")
+    must_be("data", data, RealData, "load it: datastill.load_data(name)")
     space = distilled.header.space
     if distilled.shape != data.shape or distilled.classes != data.classes:
         raise UserError(

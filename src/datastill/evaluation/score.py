@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
+from ..errors import must_be, unknown
 from ..modes import usual_modes
 from ..networks import Network
 from ..objectives import Accuracy, Measure
@@ -116,6 +117,9 @@ def score(
     """
     began = time.perf_counter()
     data = matched(distilled, data)
+    must_be("protocol", protocol or Protocol(), Protocol, "make one: datastill.Protocol(networks=20)")
+    if split not in ("test", "validation"):
+        raise unknown("split", str(split), ("test", "validation"))
     distilled = distilled.with_trust(trust)
     resolved = (protocol or Protocol()).resolved(distilled)
     real = getattr(data, split).spaced(images)

@@ -48,6 +48,7 @@ def verify(
         UserError: the set has no score, or one of fewer than `networks` networks; the set needs trust; or the data
             does not have the SHA-256 that the set holds.
     """
+    data = matched(distilled, data)
     distilled = distilled.with_trust(trust)
     protocol, claim = claimed_protocol(distilled), distilled.header.score or {}
     at_least("tolerance", tolerance, 0)
@@ -55,7 +56,6 @@ def verify(
     if not 1 <= count <= claim["n"]:
         raise UserError(f"networks is {count}, but the score is of {claim['n']} networks; use 1 to {claim['n']}")
     protocol, split = replace(protocol, networks=count), claim["split"]
-    data = matched(distilled, data)
     require_recorded_data(distilled, data, split)
     found = score(distilled, data, protocol, split=split, progress=progress)
     all_claims = list(claims(distilled, data, found, tolerance))
@@ -124,6 +124,7 @@ def packed(distilled: DistilledSet, data: RealData, *, progress: bool = False) -
     Raises:
         UserError: the data does not fit the set, or the set is not trusted and its protocol needs trust.
     """
+    data = matched(distilled, data)
     claim = distilled.header.score
     protocol, split = (claimed_protocol(distilled), claim["split"]) if claim else (Protocol(), "test")
     small = distilled.packed()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..artifact import INITIAL, DistilledSet, Plain
-from ..errors import UserError, unknown
+from ..errors import UserError, must_be, unknown
 from ..storage.files import write_folder, write_json, write_whole
 from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
@@ -50,6 +50,7 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
             given, or are other ones in each step; whitened images cannot be shown or used before their data was loaded
             here once; or the path cannot be written.
     """
+    must_be("distilled", distilled, DistilledSet, "load one: datastill.load(name or file)")
     if kind not in get_args(Kind):
         raise unknown("export format", kind, get_args(Kind))
     _must_suit(distilled, kind)

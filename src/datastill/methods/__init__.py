@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 
 from ..errors import UserError, unknown, untrusted
-from ..importing import import_named
 from ..synthetic import SyntheticData
+from ..user_modules import imported, one_line
 from .base import (
     Carried,
     LearnedTensors,
@@ -57,19 +57,19 @@ def find_method(name: str, *, trust: bool = True) -> type[Method]:
 
 
 def _import(name: str) -> type[Method]:
-    module, _, attribute = name.partition(":")
+    found = imported(name, "method", "module:Class")
+    if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(found)) or inspect.isabstract(found):
+        raise UserError(
+            f"method {name!r} is not a frozen dataclass with the functions init, rates and result of Method; see "
+            "docs/adding-a-method.md"
+        )
     try:
-        found = getattr(import_named(module), attribute)
-        usable = isinstance(found, type) and issubclass(found, Method) and is_dataclass(found)
-        if usable and not inspect.isabstract(found):
-            found()  # every setting must have a default
-            return found
-    except Exception as error:  # a module can raise anything
-        raise UserError(f"method {name!r} cannot be used: {error}; write module:Class") from error
-    raise UserError(
-        f"method {name!r} is not a frozen dataclass with the functions init, rates and result of Method; see "
-        "docs/adding-a-method.md"
-    )
+        found()
+    except Exception as error:  # a class of a user can raise anything
+        raise UserError(
+            f"method {name!r} cannot be used without settings: {one_line(error)}; give every setting a default"
+        ) from error
+    return found
 
 
 def name_of(method: Method) -> str:

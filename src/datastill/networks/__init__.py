@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError, at_least, unknown, untrusted
-from ..importing import import_named
-from ..user_modules import one_line
+from ..user_modules import imported
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
 from .convnet import convnet
@@ -108,6 +107,10 @@ def _must_be_bounded(spec: str, factory: Callable[[], nn.Module], arguments: Map
     Its parameters are counted without storing them.
     """
     for name, least in (("width", 1), ("depth", 0)):
+        if not isinstance(arguments.get(name, least), int):
+            raise UserError(
+                f"network {spec!r} cannot be made: its {name} is {arguments[name]!r}, but must be a whole number"
+            )
         if isinstance(given := arguments.get(name, least), int | float) and given < least:
             raise UserError(f"network {spec!r} cannot be made: its {name} must be at least {least}")
     depth = arguments.get("depth", 0)
@@ -137,6 +140,8 @@ def _factory(
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in accepted.values())
     free = [key for key in accepted if key not in from_data]
     for key in given:
+        if not free and not takes_all:
+            raise UserError(f"network {name!r} takes no arguments; leave {key} out")
         if key in from_data or (key not in free and not takes_all):
             raise unknown(f"argument of network {name!r}:", key, free)
     wanted = {key: value for key, value in from_data.items() if key in accepted}
@@ -274,14 +279,12 @@ def _value(text: str, spec: str) -> Value:
 
 
 def _import(name: str) -> Callable[..., nn.Module]:
-    module, _, attribute = name.partition(":")
-    try:
-        with seeded(0):  # random numbers drawn during the import are equal in every process
-            found = functools.reduce(getattr, attribute.split("."), import_named(module))
-    except Exception as error:  # a user's module can raise anything
-        raise UserError(f"network {name!r} cannot be imported: {one_line(error)}; write module:callable") from error
+    with seeded(0):  # random numbers drawn during the import are equal in every process
+        found = imported(name, "network", "module:callable")
     if isinstance(found, nn.Module):
         raise UserError(f"network {name!r} is a finished module; name a class or a function that makes a module")
     if not callable(found):
-        raise UserError(f"network {name!r} is a {type(found).__name__}, which cannot be called; write module:callable")
+        raise UserError(
+            f"network {name!r} is a {type(found).__name__}, which cannot be called; name a function that makes a module"
+        )
     return found

@@ -60,5 +60,5 @@ def recipe(name: str) -> Config:
         UserError: there is no such recipe.
     """
     if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+        raise unknown("recipe", str(name), RECIPES)
     return RECIPES[name]()

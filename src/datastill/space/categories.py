@@ -52,6 +52,11 @@ def split_name(name: str, columns: Iterable[str]) -> tuple[str, str] | None:
     return None if column is None else (column, name[len(column_name(column, "")) :])
 
 
+def user_column(name: str, columns: Iterable[str]) -> str:
+    """Return the column of `columns` that a made column stands for; the name itself if it was made of none of them."""
+    return (split_name(name, columns) or (name,))[0]
+
+
 def _as_text(cell: Any) -> str:
     """Return the value of a cell as text; empty if it is missing."""
     if cell is None or cell != cell or type(cell).__name__ in ("NAType", "NaTType"):

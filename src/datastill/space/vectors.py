@@ -1,6 +1,7 @@
 """The space of rows of numbers."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError, counted
 from ..storage.records import list_of, text
 from .base import MOST_VALUES, Scaled, Space
-from .categories import column_name, one_hot, split_name
+from .categories import column_name, one_hot, split_name, user_column
 
 SHOWN = 3.0
 """The normalised value of a row that is shown white in a picture; its negative is shown black."""
@@ -72,7 +73,10 @@ class Vectors(Scaled):
             found = f"{self.nouns} have the shape {tuple(rows.shape)}"
             raise UserError(f"{found}, but those of the set have {self.layout} = {self.shape}")
         if not bool(rows.isfinite().all()):
-            raise UserError(f"{self.nouns} hold values that are missing or not finite; fill or remove them first")
+            raise UserError(
+                f"{self.nouns} hold values that are missing or not finite{self._place(rows, values)}; fill or remove "
+                "them first"
+            )
         return self.renormalised(rows)
 
     def scaled(self, stored: Float[Tensor, "... columns"], dtype: torch.dtype) -> Float[Tensor, "... columns"]:
@@ -124,14 +128,23 @@ class Vectors(Scaled):
         try:
             return real_numbers(values)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.nouns} must be numbers: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{self.nouns} must be numbers: {not_numbers(values, self.columns, error)}") from error
+
+    def _place(self, rows: Float[Tensor, "... columns"], values: Any) -> str:
+        """Return the words for the first column, as the user calls it, with values that are not finite."""
+        usable = rows.isfinite().reshape(-1, *self.shape).all(0)
+        name = self.columns[int((~usable.reshape(len(self.columns), -1).all(1)).nonzero()[0])]
+        there = list(getattr(values, "columns", ()))
+        return f", in {user_column(name, () if name in there else there)!r}"
 
     def _of_frame(self, frame: Any) -> Any:
         """Return the columns of a data frame; a column of categories gives its columns of 0 and 1."""
         there = list(frame.columns)
         made = {name: split_name(name, there) for name in self.columns if name not in there}
         if missing := [name for name, parts in made.items() if parts is None]:
-            raise UserError(f"the table lacks the column {missing[0]!r} of the set")
+            category = missing[0].partition("=")[0]
+            made_of = f" (or {missing[0]!r}, of 0 and 1)" if category != missing[0] else ""
+            raise UserError(f"the table lacks the column {category!r}{made_of} of the set")
         if not made:
             return frame[list(self.columns)].to_numpy()
         values: dict[str, list[str]] = {}
@@ -154,6 +167,24 @@ def real_numbers(values: Any) -> Tensor | np.ndarray:
     if given.is_complex() if isinstance(given, Tensor) else given.dtype.kind == "c":
         raise TypeError("complex ones have two parts; give each part as a column or a channel of its own")
     return given if isinstance(given, Tensor) else given.astype(np.float32, copy=False)
+
+
+def not_numbers(values: Any, columns: Sequence[str], error: Exception) -> str:
+    """Return why rows are no numbers: the first column with such a value, or what NumPy says if none is found."""
+    cells = np.asarray(values, dtype=object)
+    if cells.ndim == 2 and cells.shape[1] == len(columns):
+        for name, column in zip(columns, cells.T, strict=True):
+            if wrong := [cell for cell in column if isinstance(cell, str) and not _is_number(cell)]:
+                return f"column {name!r} holds {wrong[0]!r}"
+    return str(error).splitlines()[0]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def scale_words(low: float, high: float, part: str) -> str:

@@ -1,0 +1,76 @@
+"""Values of another kind than the functions of the package take: one line that says what to give."""
+
+from collections.abc import Callable, Iterator
+
+import jaxtyping
+import pytest
+import torch
+
+import datastill
+from datastill import RealData, UserError
+
+
+@pytest.fixture(scope="module")
+def digits() -> RealData:
+    return datastill.load_data("digits")
+
+
+@pytest.fixture(autouse=True)
+def without_checks_of_types() -> Iterator[None]:
+    """As for a user: nothing but the package itself looks at the values."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+SET = datastill.load("mnist-10")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: datastill.score(SET, "mnist"), r"data is 'mnist', but must be a RealData; load it: datastill.load_"),
+        (lambda _: datastill.verify(SET, "mnist"), "data is 'mnist', but must be a RealData"),
+        (lambda _: datastill.pack(SET, "mnist"), "data is 'mnist', but must be a RealData"),
+        (lambda _: datastill.distill(datastill.recipe("digits"), data="digits"), "data is 'digits', but must be a Re"),
+        (lambda real: datastill.score("mnist-10", real), "distilled is 'mnist-10', but must be a DistilledSet; load"),
+        (lambda real: datastill.verify("mnist-10", real), "distilled is 'mnist-10', but must be a DistilledSet"),
+        (lambda real: datastill.pack("mnist-10", real), "distilled is 'mnist-10', but must be a DistilledSet"),
+        (lambda _: datastill.export("mnist-10", "x", "npz"), "distilled is 'mnist-10', but must be a DistilledSet"),
+        (lambda real: datastill.baseline("random", "mnist-10", real), "like is 'mnist-10', but must be a DistilledSet"),
+        (
+            lambda _: datastill.distill("digits"),
+            r"config is 'digits', but must be a Config; take a recipe: datastill.r",
+        ),
+        (lambda _: datastill.recipe(None), "unknown recipe 'None'"),
+        (lambda _: datastill.load(None), "name is None, but must be the name of a set"),
+        (lambda _: SET.with_program("shuffled-300"), "program is 'shuffled-300', but must be a Program; take a named"),
+        (
+            lambda _: SET.fit(
+                datastill.build_network("lenet", shape=SET.shape, classes=10).factory(), program="shuffled-300"
+            ),
+            "program is 'shuffled-300', but must be a Program",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_in_one_line(
+    call: Callable[[RealData], object], message: str, digits: RealData
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        call(digits)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_of_another_name_is_refused_with_the_known_ones(digits: RealData) -> None:
+    like = datastill.DistilledSet(
+        inputs=torch.zeros(10, 1, 8, 8),
+        targets=torch.arange(10),
+        program=datastill.program.PROGRAMS["shuffled-300"],
+        header=datastill.Header(
+            data="digits", class_names=digits.class_names, space=digits.space, network="mlp",
+            start=datastill.parse_start("random(xavier)"),
+        ),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="unknown split 'tst': did you mean 'test'"):
+        datastill.score(like, digits, split="tst")
