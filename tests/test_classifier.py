@@ -136,3 +136,10 @@ def test_wrong_settings_are_one_line() -> None:
         DistilledClassifier(method=Means(), network=NETWORK).fit(np.full((20, 2), 1e300), np.arange(20) % 2)
     with pytest.raises(UserError, match="ipc is 3, but the method wandering has no such setting; leave ipc out"):
         DistilledClassifier(method=Wandering(), network=NETWORK, ipc=3).fit(rows, names)
+
+
+def test_a_column_of_texts_is_named_in_one_line() -> None:
+    rows, classes = [["red", 1.0], ["blue", 2.0]] * 10, ["a", "b"] * 10
+    with pytest.raises(UserError, match=r"^the rows hold the text 'red', but must be numbers; .*get_dummies") as told:
+        DistilledClassifier(iterations=2).fit(np.array(rows, dtype=object), classes)
+    assert "\n" not in str(told.value)

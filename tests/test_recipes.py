@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from datastill.config import Config, as_dict, differences, from_dict
 from datastill.data import DataSettings
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.networks.teacher import architecture
 from datastill.recipes import RECIPES, recipe
 
 
@@ -60,3 +62,14 @@ def test_differences_name_the_settings() -> None:
 def test_a_network_itself_is_no_setting_but_its_name_is(network: Any) -> None:
     with pytest.raises(UserError, match=r"network is a \w+, but must be a name .* such as '[\w.]+:\w+'$"):
         Config(network=network)
+
+
+@pytest.mark.parametrize("name", ["taught-mnist-lenet", "taught-cifar10-1"])
+def test_a_missing_teacher_of_a_recipe_names_the_command_of_the_page(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "methods" / "teacher-labels.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no teacher at pools/") as told:
+        architecture(recipe(name).method.teacher_labels.teacher)
+    assert str(told.value).partition("to make one: ")[2] in page

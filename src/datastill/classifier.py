@@ -1,6 +1,9 @@
 """A classifier in the manner of scikit-learn: it learns a few synthetic rows, and a network learns from them alone."""
 
+import contextlib
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -34,6 +37,8 @@ FEWEST_TO_CUT = 10
 """Rows of the smallest class from which validation rows are set apart; with fewer, all rows serve for both."""
 FOR_ROWS = DatasetDistillation(steps=1, epochs=10, step_size=0.3)
 """The settings of the default method: its own are for images, and learn slowly from few rows."""
+TEXT = re.compile("could not convert string to float: (.*)")
+"""The error of NumPy for a text among numbers."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -91,7 +96,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: the rows are no finite numbers; there is one class only; or a setting is impossible.
         """
-        X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
+        with _named_texts():
+            X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
         check_classification_targets(y)
         self.classes_, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(self.classes_) < 2:
@@ -118,7 +124,8 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
             X: rows of numbers (n, columns).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=(np.float32, np.float64))
+        with _named_texts():
+            X = validate_data(self, X, reset=False, dtype=(np.float32, np.float64))
         with torch.no_grad():
             outputs = self.model_(self.distilled_.normalise(_in_range(X)))
         return outputs.double().softmax(1).numpy()
@@ -188,6 +195,20 @@ class DistilledClassifier(ClassifierMixin, BaseEstimator):
 def _named(name: str) -> Method:
     """Return a method of this name, with settings for rows."""
     return FOR_ROWS if name == FOR_ROWS.name else find_method(name)()
+
+
+@contextlib.contextmanager
+def _named_texts() -> Iterator[None]:
+    """Turn the error of scikit-learn for a column of texts into one that says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if not (found := TEXT.search(str(error))):
+            raise
+        raise UserError(
+            f"the rows hold the text {found[1]}, but must be numbers; write each category as a column of 0 and 1 "
+            "(pandas.get_dummies), or take load_rows with categories="
+        ) from None
 
 
 def _in_range(rows: Any) -> Float[np.ndarray, "n columns"]:

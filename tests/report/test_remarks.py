@@ -37,6 +37,12 @@ def test_a_set_that_was_chosen_without_iterations_is_not_advised_to_iterate_more
     assert "a method that learns" in " ".join(remarks(chosen))
 
 
+def test_where_networks_diverged_the_one_advice_is_a_smaller_step_size(make):
+    found = remarks(make(classes=10), {"mean": 0.05, "accuracies": [0.0, 0.1]})
+    assert "smaller step size (--method.step-size" in found[-1]
+    assert "more" not in " ".join(found)
+
+
 def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):
     score = {"mean": 0.09, "sd": 0.0, "n": 1}
     assert not remarks(make(steps=1, classes=100, score=score))

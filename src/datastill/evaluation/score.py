@@ -172,7 +172,7 @@ def _say_if_diverged(accuracies: Sequence[float]) -> None:
     if wrong := accuracies.count(0):
         say(
             f"{wrong} of {len(accuracies)} networks answer no example right, so their training has probably diverged "
-            "(outputs that are not finite count as wrong); try a smaller --step-size"
+            "(outputs that are not finite count as wrong); try a smaller step size"
         )
 
 

@@ -19,6 +19,16 @@ from .weights import read
 
 MAKE = "datastill pretrain DATA --network NETWORK --count 1 --held-out 0 --snapshots 20"
 """The command that makes a teacher."""
+MAKERS = {
+    "pools/mnist-teacher.safetensors": (
+        'datastill pretrain mnist --network "convnet(width=64)" --count 1 --held-out 0 --epochs 3'
+    ),
+    "pools/cifar10-teacher.safetensors": (
+        'datastill pretrain cifar10 --data.whiten 0.1 --network "convnet(width=64,norm=batch)" --start '
+        '"random(kaiming)" --count 1 --held-out 0 --epochs 10 --snapshots 10 --augmentation siamese'
+    ),
+}
+"""The commands that make the teachers of recipes, by file, without ``--out``."""
 
 
 def read_teacher(
@@ -97,7 +107,7 @@ def _parts(name: str) -> tuple[Path, int | None, int | None]:
     """Return file, network and snapshot that a name stands for; a file with this very name goes first."""
     file, which, snapshot = (name, None, None) if Path(name).is_file() else named_in(name)
     if not os.path.lexists(file):
-        raise UserError(f"there is no teacher at {file}; to make one: {MAKE} --out {file}")
+        raise UserError(f"there is no teacher at {file}; to make one: {MAKERS.get(str(file), MAKE)} --out {file}")
     must_be_file(Path(file))
     return Path(file), which, snapshot
 

@@ -15,6 +15,11 @@ ADVICE_WITHOUT_ITERATIONS = (
     "that the labels of the data are right."
 )
 
+ADVICE_IF_DIVERGED = (
+    "Networks that answer no example right have probably diverged: take a smaller step size (--method.step-size, or "
+    "--tune.step-sizes to choose one)."
+)
+
 
 def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> list[str]:
     """Return sentences about a score near chance or below the baseline; an empty list for a better score.
@@ -30,6 +35,8 @@ def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> 
         *_near_chance(measured["mean"], distilled.classes),
         *_below_baseline(measured, distilled.header.space.nouns),
     ]
+    if found and 0 in measured.get("accuracies", ()):
+        return [*found, ADVICE_IF_DIVERGED]
     iterated = distilled.header.provenance.get("iterations") != 0
     return [*found, ADVICE if iterated else ADVICE_WITHOUT_ITERATIONS] if found else []
 
