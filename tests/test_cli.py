@@ -164,6 +164,7 @@ def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
         (["distill", "--method.ipc", "900"], "900 images per class wanted, but class"),
         (["distill", "--loop.iterations", "-1"], "iterations is -1, but must be at least 1"),
         (["plan", "nosuch"], "unknown recipe 'nosuch'"),
+        (["plan", "--method", "k-means"], "the method k-means learns nothing, so there are no iterations to plan"),
         (["plan", "--method.engine.mode", "sotred"], "unknown --method.engine.mode 'sotred': did you mean 'stored'?"),
         (["distill", "--method.engine.keep-every", "0"], "keep_every is 0, but must be at least 1"),
         (["distill", "--method.optimiser", "lion"], "unknown --method.optimiser 'lion': known: adam, adamw, momentum"),

@@ -125,7 +125,12 @@ class Plan:
         until = time.perf_counter() + PLAN_SECONDS
         say(f"loading {self.config.data.name}")
         run = prepare(self.config)
-        iterations = self.config.loop.iterations if run.method.rates() else 1
+        if not run.method.rates():
+            raise UserError(
+                f"the method {run.method.name} learns nothing, so there are no iterations to plan; datastill distill "
+                "makes its set at once"
+            )
+        iterations = self.config.loop.iterations
         found = plan(run.method.trial(run.task), iterations, until=until)
         if self.json:
             return print_json(asdict(found))

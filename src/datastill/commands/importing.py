@@ -61,7 +61,7 @@ class ImportSet:
     program: ShuffledName = "shuffled-300"
     """How networks are trained on it (datastill list programs)."""
     mirror: bool = True
-    """Whether the program may mirror images left to right; not for digits or letters."""
+    """mirror: the program may mirror images left to right. no-mirror, for digits and letters: it does not."""
     source: str = ""
     """Where the set comes from, such as an address; kept with it."""
     json: bool = False

@@ -28,7 +28,8 @@ class InClassOrder(Method):
     start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1)."""
     mirror: bool = True
-    """Whether images may be mirrored left to right, while the set is learned and at use; not for digits or letters."""
+    """mirror: images may be mirrored left to right, while the set is learned and at use. no-mirror, for digits and
+    letters: they are not."""
     program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the finished set (datastill list programs)."""
 

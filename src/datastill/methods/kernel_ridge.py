@@ -78,8 +78,8 @@ class KernelRidge(InClassOrder):
     sharpness: float = 4.0
     """With any other program, the labels of the finished set are the probabilities softmax(sharpness x targets)."""
     mirror: bool = True
-    """Whether images may be mirrored left to right; not for digits or letters. If so, half of the real images are
-    mirrored, the kernel has a mirrored copy of each example beside it, and images are mirrored at use."""
+    """mirror: half of the real images are mirrored left to right, the kernel has a mirrored copy of each example beside
+    it, and images are mirrored at use. no-mirror, for digits and letters: none of this."""
     program: ShuffledName = "shuffled-300-squared"
     """How networks are trained on the finished set (datastill list programs)."""
 

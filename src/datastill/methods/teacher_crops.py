@@ -54,7 +54,8 @@ class TeacherCrops(Method):
     crops: int = 5
     """Random crops of each real image. With factor 1 there is only one, the whole image."""
     mirror: bool = True
-    """Whether the siamese augmentation of the program mirrors images left to right; not for digits or letters."""
+    """mirror: the siamese augmentation of the program mirrors images left to right. no-mirror, for digits and letters:
+    it does not."""
     program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the set (datastill list programs), with the loss of the teacher's labels."""
     teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(

@@ -21,9 +21,9 @@ Every number on this page comes from a file in `results/`, which was made by the
 
 ## Distilled sets
 
-`datastill distill SET` makes a set of the table. Three need a file first: cifar10-fixed-long the set of
-cifar10-fixed-momentum (`datastill distill cifar10-fixed-momentum`), taught-mnist-lenet and taught-cifar10-1 a teacher,
-by the command that is named where it is missing. The accuracy is the mean over networks, with their standard deviation.
+`datastill distill SET` makes a set of the table. Four need a file first: cifar10-fixed-long the set of
+cifar10-fixed-momentum (`datastill distill cifar10-fixed-momentum`), and taught-* a teacher, by the command that is
+named where it is missing. The accuracy is the mean over networks, with their standard deviation.
 
 | set | accuracy, % | networks | examples | labels | measured on | network | bytes | seconds |
 |---|---|---|---|---|---|---|---|---|

@@ -34,7 +34,8 @@ class Selection(Method, abc.ABC):
     """How networks are trained on the set (datastill list programs). open: in ordered steps of one step size; the step
     size, the number of epochs and the optimiser are chosen on validation images (--tune)."""
     mirror: bool = True
-    """Whether the siamese augmentation of a named program mirrors images left to right; not for digits or letters."""
+    """mirror: the siamese augmentation of a named program mirrors images left to right. no-mirror, for digits and
+    letters: it does not."""
     teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(default=TeacherLabels())
     """The trained network that gives the labels (Qin et al. 2024); without one, labels are classes."""
 
