@@ -122,15 +122,14 @@ class Plan:
 
     def run(self) -> int:
         """Print the estimate, and return the exit code."""
+        if not (method := self.config.method).rates():
+            raise UserError(
+                f"the method {method.name} learns nothing, so there are no iterations to plan; datastill distill makes "
+                "its set at once"
+            )
         until = time.perf_counter() + PLAN_SECONDS
         say(f"loading {self.config.data.name}")
-        run = prepare(self.config)
-        if not run.method.rates():
-            raise UserError(
-                f"the method {run.method.name} learns nothing, so there are no iterations to plan; datastill distill "
-                "makes its set at once"
-            )
-        iterations = self.config.loop.iterations
+        run, iterations = prepare(self.config), self.config.loop.iterations
         found = plan(run.method.trial(run.task), iterations, until=until)
         if self.json:
             return print_json(asdict(found))
