@@ -68,6 +68,12 @@ def test_a_folder_of_pictures_for_each_class(tmp_path: Path, names: list[str]) -
         read_shared(tmp_path, DATA)
 
 
+def test_a_folder_without_pictures_is_named_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "table.parquet").touch()
+    with pytest.raises(UserError, match="the folder '.*' has no folders with images"):
+        read_shared(tmp_path, DATA)
+
+
 def test_normalised_values_are_turned_back_by_their_own_mean_and_deviation() -> None:
     theirs = Found(images=(PIXELS - 0.25) / 0.5, labels=CLASSES)
     same(made(theirs, values="normalised", mean=(0.25,), std=(0.5,)))

@@ -116,7 +116,7 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
     splits = _splits(found.root)
     used = roles(splits, reading.splits)
     say(_summary(found, splits, used))
-    return {role: _read_split(splits[name].classes(), reading, name) for role, name in used.items()}
+    return {role: _read_split(splits[name].classes(), reading, f"split {name!r}") for role, name in used.items()}
 
 
 def require_tables(found: Walk) -> None:
@@ -143,16 +143,16 @@ def class_folders(path: Path) -> tuple[UInt8[Tensor, "n c h w"], list[str]]:
     Raises:
         UserError: there are no folders with images, or an image cannot be read.
     """
-    found = _read_split(walk(path).root.classes(), Reading(store="memory"), path.name)
+    found = _read_split(walk(path).root.classes(), Reading(store="memory"), f"folder {str(path)!r}")
     return found.examples, [str(label) for label in found.labels]
 
 
-def _read_split(classes: Mapping[str, list[str]], reading: Reading, name: str) -> Labelled:
+def _read_split(classes: Mapping[str, list[str]], reading: Reading, what: str) -> Labelled:
     if not classes:
-        raise UserError(f"split {name!r} has no folders with images; put a folder for each class into it")
+        raise UserError(f"the {what} has no folders with images; put a folder for each class into it")
     paths = [path for some in classes.values() for path in some]
     labels = np.repeat(class_names(classes), [len(some) for some in classes.values()])
-    decoded = decode(paths, f"split {name!r}", reading)
+    decoded = decode(paths, what, reading)
     return Labelled(examples=decoded.images, labels=labels[decoded.kept])
 
 
