@@ -70,7 +70,7 @@ def test_a_folder_of_pictures_for_each_class(tmp_path: Path, names: list[str]) -
 
 def test_a_folder_without_pictures_is_named_as_a_folder(tmp_path: Path) -> None:
     (tmp_path / "table.parquet").touch()
-    with pytest.raises(UserError, match="the folder '.*' has no folders with images"):
+    with pytest.raises(UserError, match=r"the folder '.*' has no folders with images"):
         read_shared(tmp_path, DATA)
 
 
