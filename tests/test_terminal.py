@@ -210,7 +210,7 @@ def test_errors_on_a_terminal_are_single_clear_lines() -> None:
         errors,
         (
             "--data.resize takes {None}|INT, not 'abc'; see datastill distill --help",
-            "Unrecognized options: --netwrok, lenet (did you mean --network?); see datastill distill --help",
+            "unknown option --netwrok (did you mean --network?); see datastill distill --help",
             f"unknown --method.engine.mode '{LONG}': known: auto, recomputed, stored; ",
             "Missing from datastill export: --to PATH",
         ),

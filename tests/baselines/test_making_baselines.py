@@ -83,8 +83,8 @@ def test_a_pool_that_is_no_file_is_refused_in_one_line(place: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["average", "digits", "--ipc", "3"], "Unrecognized options: --ipc"),
-        (["random", "digits", "--nearest"], "Unrecognized options: --nearest"),
+        (["average", "digits", "--ipc", "3"], "unknown option --ipc"),
+        (["random", "digits", "--nearest"], "unknown option --nearest"),
         (["k-maens", "digits"], "unknown baseline 'k-maens': did you mean 'k-means'?"),
         (
             ["distribution-matching", "digits"],

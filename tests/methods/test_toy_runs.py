@@ -134,8 +134,8 @@ def test_each_command_that_distils_or_plans_takes_a_method_with_its_settings(
     assert main(["plan", "--method", wandering, "--method.real-batch", "16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (list(found["memory"]), len(found["timings"])) == (["an iteration"], 1)
-    assert main(["plan", "--method", chosen]) == 0
-    assert "for 1 iteration" in capsys.readouterr().out
+    assert main(["plan", "--method", chosen]) == 2
+    assert "chosen learns nothing, so there are no iterations to plan" in capsys.readouterr().err
     assert main(["distill", "--method", chosen, "--method.ipc", "1", *QUICK[2:], "--out", "run"]) == 0
     assert DistilledSet.load(tmp_path / "run").size == 10
     assert main(["distill", "--method", wandering, *QUICK, "--out", "other"]) == 0
