@@ -115,7 +115,7 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
 
     monkeypatch.setattr(datastill.pretraining, "train", counted)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
+        pretrain(SETTINGS, DATA, str(tmp_path / "pool.safetensors"))
     with pytest.raises(UserError, match=r"there is no pool at .*one is unfinished; repeat its command to finish it"):
         Pool.load(tmp_path / "pool.safetensors")
     with pytest.raises(UserError, match="changed since it began: setting seed was 0 and is 1; delete that folder"):

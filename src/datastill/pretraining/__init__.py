@@ -38,7 +38,7 @@ RECORD_FILE = "settings.json"
 
 
 @usual_modes()
-def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
+def pretrain(settings: PoolSettings, data: RealData, path: str | Path) -> Pool:
     """Train a pool, or continue one that was stopped; finished networks are not trained again.
 
     Args:
@@ -49,7 +49,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: Path) -> Pool:
     Raises:
         UserError: the file or folder holds a pool of other settings, or the network cannot take the images.
     """
-    settings = replace(settings, data=data.settings)
+    settings, path = replace(settings, data=data.settings), Path(path)
     if settings.batch > len(data.train):
         say(f"batch is {settings.batch}, but there are {len(data.train)} train images: each gradient step takes all")
     distributed.on_first_rank(lambda: must_be_writable(path))
