@@ -168,8 +168,8 @@ class RealData:
             wanted: the labels, as a function of the true ones.
             counts: how often each validation image is there, as a function of the true labels; it may return None.
         """
-        counted = self.validation.repeated(counts(self.validation.labels))
-        return replace(self, train=self.train.relabelled(wanted), validation=counted.relabelled(wanted))
+        validation = self.validation.repeated(counts(self.validation.labels))
+        return replace(self, train=self.train.relabelled(wanted), validation=validation.relabelled(wanted))
 
     def to(self, device: torch.device | str) -> "RealData":
         """Copy the data to a device."""

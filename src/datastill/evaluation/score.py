@@ -117,11 +117,12 @@ def score(
     """
     began = time.perf_counter()
     data = matched(distilled, data)
-    must_be("protocol", protocol or Protocol(), Protocol, "make one: datastill.Protocol(networks=20)")
+    protocol = protocol or Protocol()
+    must_be("protocol", protocol, Protocol, "make one: datastill.Protocol(networks=20)")
     if split not in ("test", "validation"):
         raise unknown("split", str(split), ("test", "validation"))
     distilled = distilled.with_trust(trust)
-    resolved = (protocol or Protocol()).resolved(distilled)
+    resolved = protocol.resolved(distilled)
     real = getattr(data, split).spaced(images)
     chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
     counts = none_yet(distilled.classes) if confusion else None
@@ -140,7 +141,7 @@ def score(
         resolved = replace(resolved, networks=len(found["after"]))  # a pool may have fewer networks
     accuracies = [values[0] for values in found["after"]]
     if progress:
-        _say_if_fewer(len(accuracies), (protocol or Protocol()).networks)
+        _say_if_fewer(len(accuracies), protocol.networks)
         _say_if_diverged(accuracies)
     return Score(
         split=split,

@@ -4,52 +4,14 @@ from collections.abc import Callable
 
 from ..config import Config
 from ..errors import unknown
-from .convnets import (
-    kernel_cifar10,
-    kernel_cifar10_1,
-    kernel_cifar10_1_decoded,
-    kernel_cifar10_decoded,
-    kernel_cifar10_decoded_wide,
-    kernel_cifar10_whitened,
-    kernel_fashion,
-    kernel_mnist,
-    kernel_mnist_1_decoded,
-    kernel_mnist_decoded,
-    matching_cifar10,
-    matching_mnist,
-    unrolled_cifar10,
-    unrolled_mnist,
-)
-from .dataset_distillation import (
-    cifar10_fixed,
-    cifar10_fixed_long,
-    cifar10_fixed_momentum,
-    cifar10_random,
-    cifar10_random_10,
-    cifar10_random_decoded,
-    cifar10_random_long,
-    digits,
-    fashion_random,
-    imagenette_alexnet,
-    mnist_fixed,
-    mnist_random,
-    mnist_random_10,
-    mnist_random_decoded,
-    mnist_random_long,
-    usps_random,
-    usps_random_10,
-)
-from .taught import taught_cifar10_1, taught_cifar10_10, taught_mnist_lenet
+from . import convnets, dataset_distillation, taught
 
-RECIPES: dict[str, Callable[[], Config]] = {each.__name__.replace("_", "-"): each for each in (
-    cifar10_fixed, cifar10_fixed_long, cifar10_fixed_momentum, cifar10_random, cifar10_random_10,
-    cifar10_random_decoded, cifar10_random_long, digits, fashion_random, imagenette_alexnet, kernel_cifar10,
-    kernel_cifar10_1, kernel_cifar10_1_decoded, kernel_cifar10_decoded, kernel_cifar10_decoded_wide,
-    kernel_cifar10_whitened, kernel_fashion, kernel_mnist, kernel_mnist_1_decoded, kernel_mnist_decoded,
-    matching_cifar10, matching_mnist, mnist_fixed, mnist_random, mnist_random_10, mnist_random_decoded,
-    mnist_random_long, taught_cifar10_1, taught_cifar10_10, taught_mnist_lenet, unrolled_cifar10, unrolled_mnist,
-    usps_random, usps_random_10,
-)}  # fmt: skip
+RECIPES: dict[str, Callable[[], Config]] = {
+    each.__name__.replace("_", "-"): each
+    for each in sorted(
+        (*convnets.RECIPES, *dataset_distillation.RECIPES, *taught.RECIPES), key=lambda each: each.__name__
+    )
+}
 """The recipes by name, which is that of the function."""
 
 

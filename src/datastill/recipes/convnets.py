@@ -148,3 +148,11 @@ def _convnet(name: str, data: str, network: str, method: Method, loop: LoopSetti
         protocol=Protocol(networks=5, network="convnet"),
         validation=Protocol(networks=1, network="convnet"),
     )
+
+
+RECIPES = (
+    kernel_cifar10, kernel_cifar10_1, kernel_cifar10_1_decoded, kernel_cifar10_decoded, kernel_cifar10_decoded_wide,
+    kernel_cifar10_whitened, kernel_fashion, kernel_mnist, kernel_mnist_1_decoded, kernel_mnist_decoded,
+    matching_cifar10, matching_mnist, unrolled_cifar10, unrolled_mnist,
+)  # fmt: skip
+"""The recipes of this file."""

@@ -242,3 +242,11 @@ def imagenette_alexnet() -> Config:
         loop=LoopSettings(iterations=200, average=0.95, validate_every=20),
         random_sets=5,
     )
+
+
+RECIPES = (
+    cifar10_fixed, cifar10_fixed_long, cifar10_fixed_momentum, cifar10_random, cifar10_random_10,
+    cifar10_random_decoded, cifar10_random_long, digits, fashion_random, imagenette_alexnet, mnist_fixed,
+    mnist_random, mnist_random_10, mnist_random_decoded, mnist_random_long, usps_random, usps_random_10,
+)  # fmt: skip
+"""The recipes of this file."""

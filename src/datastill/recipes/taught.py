@@ -47,3 +47,9 @@ def _floor(name: str, ipc: int, teacher: str, *, step_size: float, epochs: int) 
         validation=Protocol(networks=1),
         tune=Grid(step_sizes=(step_size,), epochs=(epochs,), optimisers=()),
     )
+
+
+RECIPES = (
+    taught_cifar10_1, taught_cifar10_10, taught_mnist_lenet,
+)  # fmt: skip
+"""The recipes of this file."""
