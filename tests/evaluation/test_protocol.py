@@ -79,14 +79,20 @@ def test_hard_labels_are_the_most_probable_ones() -> None:
         score(SET, DATA, Protocol(networks=2, labels="soft"))
 
 
-def test_labels_of_any_sign_keep_the_squared_error_under_every_named_program() -> None:
-    """Cross-entropy has no meaning for them; hard labels are classes, and are trained with the loss of the program."""
-    program = replace(SOFT.program, loss=SquaredError())
-    signed = replace(SOFT, targets=SOFT.targets - 0.5, program=program, header=replace(SOFT.header, labels=Signed()))
-    for name in PROGRAMS:
-        assert Protocol(program=name).program_of(signed).loss == SquaredError()
-        assert Protocol(program=name, labels="hard").program_of(signed).loss == PROGRAMS[name].loss
-        assert Protocol(program=name).program_of(SOFT).loss == PROGRAMS[name].loss
+def test_labels_of_any_sign_become_probabilities_unless_the_named_program_has_the_squared_error() -> None:
+    """Hard labels are classes, and are trained with the loss of the program."""
+    targets = torch.tensor([[9.0, -4.5, -4.5], [0.0, 0.0, 0.0], [-4.5, 9.0, -4.5]])
+    program = replace(SOFT.program, loss=SquaredError(scale=10.0))
+    signed = replace(SOFT, targets=targets, program=program, header=replace(SOFT.header, labels=Signed()))
+    for name, named in PROGRAMS.items():
+        squared = isinstance(named.loss, SquaredError)
+        assert Protocol(program=name).program_of(signed).loss == (program.loss if squared else named.loss)
+        wanted = targets if squared else (8 * targets / 10).softmax(1)
+        assert torch.allclose(Protocol(program=name).targets_of(signed), wanted)
+        assert Protocol(program=name, labels="hard").program_of(signed).loss == named.loss
+        assert Protocol(program=name).program_of(SOFT).loss == named.loss
+        assert Protocol(program=name).targets_of(SOFT) is SOFT.targets
+    assert Protocol().targets_of(signed) is targets
 
 
 def test_logits_of_a_teacher_keep_the_divergence_under_every_named_program_and_classes_have_cross_entropy() -> None:

@@ -21,6 +21,7 @@ from ..program import (
     OptimiserName,
     Program,
     ProgramName,
+    SquaredError,
     augmentation_name,
     known_name,
     optimiser,
@@ -170,8 +171,10 @@ class Protocol:
         base = suited(named, distilled.shape, mirror=True) if named else distilled.program
         if self.labels == "hard" and isinstance(base.loss, Divergence):
             base = replace(base, loss=CrossEntropy())  # the divergence needs logits
-        elif self.labels != "hard" and isinstance(distilled.header.labels, Signed | TeacherOnce):
-            base = replace(base, loss=distilled.program.loss)  # cross-entropy needs probabilities
+        elif self.labels != "hard" and isinstance(distilled.header.labels, TeacherOnce):
+            base = replace(base, loss=distilled.program.loss)  # its labels may be logits
+        elif self.labels != "hard" and isinstance(distilled.header.labels, Signed) and squared(base):
+            base = replace(base, loss=distilled.program.loss)  # its targets have a scale of their own
         order = base.order.with_epochs(self.epochs) if self.epochs else base.order
         return replace(
             base,
@@ -184,13 +187,23 @@ class Protocol:
     def targets_of(self, distilled: DistilledSet) -> Shaped[Tensor, "*epochs_n_classes"]:
         """Return the labels of the set, as this protocol asks for them: hard labels are the most probable classes.
 
+        Targets of the squared error become probabilities for a program with another loss.
+
         Raises:
             UserError: the labels come from a teacher, and the protocol does not ask for hard ones.
         """
         if self.labels == "hard":
             return distilled.class_of_each
         distilled.teacher_of_labels()
+        own, signed = distilled.program.loss, isinstance(distilled.header.labels, Signed)
+        if signed and isinstance(own, SquaredError) and not squared(self.program_of(distilled)):
+            return own.probabilities(distilled.targets)
         return distilled.targets
+
+
+def squared(program: Program) -> bool:
+    """Return whether networks are trained by the squared error, which takes targets of any sign."""
+    return isinstance(program.loss, SquaredError)
 
 
 def start_words(plain: Any) -> str:

@@ -130,7 +130,7 @@ class KernelRidge(InClassOrder):
             return start.parts, start.targets
         loss = start.program.loss
         if isinstance(loss, SquaredError):
-            return start.parts, start.targets / self.scale
+            return start.parts, start.targets / loss.scale
         if isinstance(loss, Divergence):
             logits = start.targets / loss.temperature
         else:
