@@ -6,7 +6,7 @@ from rich.table import Table
 from datastill.costs import Peak
 from datastill.networks import build
 from datastill.planner import free_bytes, size
-from datastill.training import OnReal, hypergradient, inner_loss, real_loss
+from datastill.training import OnReal, hypergradient, mean_loss
 
 LENGTHS = (10, 30, 100, 300)
 
@@ -43,8 +43,8 @@ def peak(length: int, mode: str, every: int, device: torch.device) -> int:
     examples = torch.randn(10, 10, 3, 32, 32, generator=draw)
     labels, sizes = torch.arange(10).repeat(10, 1), torch.full((length // 10, 10), 0.01)
     images, truth = torch.randn(1, 64, 3, 32, 32, generator=draw), torch.randint(10, (1, 64), generator=draw)
-    objective = OnReal(real_loss(network), images.to(device), truth.to(device), network.images_of_training(device))
+    objective = OnReal(mean_loss(network), images.to(device), truth.to(device), network.images_of_training(device))
     given = (each.to(device) for each in (thetas, examples, labels, sizes))
     with Peak() as follower:
-        hypergradient(inner_loss(network), objective, *given, mode=mode, keep_every=every)
+        hypergradient(mean_loss(network), objective, *given, mode=mode, keep_every=every)
     return follower.peak

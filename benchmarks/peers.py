@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from datastill.errors import UserError
 from datastill.networks import Network, build
-from datastill.training import Engine, OnReal, hypergradient, inner_loss, real_loss
+from datastill.training import Engine, OnReal, hypergradient, mean_loss
 
 from .speed import Run, seconds
 
@@ -41,8 +41,8 @@ def problem(device: torch.device) -> tuple[Network, dict[str, Tensor]]:
 def ours(engine: Engine, device: torch.device) -> Run:
     """Return a function that computes the hypergradient with the library."""
     network, given = problem(device)
-    steps, rule = engine.steps(inner_loss(network)), engine.optimiser("adam")
-    objective = OnReal(real_loss(network), given["images"], given["truth"], network.images_of_training(device))
+    steps, rule = engine.steps(mean_loss(network)), engine.optimiser("adam")
+    objective = OnReal(mean_loss(network), given["images"], given["truth"], network.images_of_training(device))
     sizes = torch.full((PLAIN + WINDOW, 1), STEP_SIZE, device=device)
 
     def once() -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from datastill.networks import Network, build
-from datastill.training import Engine, OnReal, hypergradient, inner_loss, real_loss
+from datastill.training import Engine, OnReal, hypergradient, mean_loss
 
 from . import naive
 
@@ -115,7 +115,7 @@ def run(name: str, engine: Engine, networks: int, device: torch.device, first: i
     """Return a function that computes a hypergradient with the library."""
     network, given = problem(name, networks, device, first)
     network = network.computing(engine.layers)
-    steps, objective = engine.steps(inner_loss(network)), real_loss(network)
+    steps, objective = engine.steps(mean_loss(network)), mean_loss(network)
     most = network.images_of_training(device)
 
     def once() -> tuple[Tensor, Tensor]:

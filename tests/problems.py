@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from datastill.networks import build
 from datastill.program import GradientDescent, Optimiser, Ordered, Program, Rule, train_stack
-from datastill.training import Hypergradient, inner_loss
+from datastill.training import Hypergradient, mean_loss
 
 SMALL = {  # name, image shape: each network and norm at the smallest size where it is itself
     "lenet": (1, 28, 28),
@@ -262,7 +262,7 @@ def classify(
         return torch.stack([cross_entropy(network.apply(theta, real), truth) for theta in finals])
 
     return Problem(
-        loss=inner_loss(network),
+        loss=mean_loss(network),
         objective=objective,
         thetas=thetas,
         examples=normal(steps, batch, *shape),

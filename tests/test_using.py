@@ -15,7 +15,7 @@ from datastill.errors import UserError
 from datastill.evaluation import Protocol, score
 from datastill.modes import usual_modes
 from datastill.networks import build
-from datastill.training import hypergradient, inner_loss
+from datastill.training import hypergradient, mean_loss
 
 from .sets import ordered
 from .test_artifact import HEADER, make, toy_model
@@ -355,13 +355,13 @@ def test_data_hypergradients_and_scores_are_the_same_in_any_mode(mode: str) -> N
         distilled = replace(made, inputs=made.inputs.clone(), program=ordered(made.step_sizes.clone()))
         thetas = network.init("own", [torch.Generator("cpu").manual_seed(0)])
         found = hypergradient(
-            inner_loss(network), lambda t: t.square().sum(1), thetas, distilled.inputs[None], distilled.targets[None],
+            mean_loss(network), lambda t: t.square().sum(1), thetas, distilled.inputs[None], distilled.targets[None],
             distilled.step_sizes,
         )  # fmt: skip
         scored = score(distilled, data, Protocol(networks=2))
     assert scored.accuracies == score(made, data, Protocol(networks=2)).accuracies
     expected = hypergradient(
-        inner_loss(network), lambda t: t.square().sum(1), thetas.clone(), made.inputs[None], made.targets[None],
+        mean_loss(network), lambda t: t.square().sum(1), thetas.clone(), made.inputs[None], made.targets[None],
         made.step_sizes,
     )  # fmt: skip
     torch.testing.assert_close(found.examples, expected.examples)

@@ -242,7 +242,8 @@ class _Loop:
         recent = {name: [*state.norms.get(name, []), *norm[norm.isfinite()].tolist()][-NORMS_KEPT:]
                   for name, norm in norms.items()}  # fmt: skip
         each = {name: limited(g, mine[name], self._limit(name, recent[name])) for name, g in update.gradients.items()}
-        moved = self.outer.step(distributed.mean(each), self.settings.factor(state.iteration))
+        means = {name: mean * _finite_share(norms[name]) for name, mean in distributed.mean(each).items()}
+        moved = self.outer.step(means, self.settings.factor(state.iteration))
         # The state is not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
         advice = f"the last good state is in {self.checkpoint}; lower the outer learning rates"
         _must_be_finite(moved, f"after iteration {state.iteration + 1}", advice)
@@ -327,6 +328,11 @@ def _shared(objective: float, norms: LearnedTensors) -> tuple[float, LearnedTens
     finite = [value for value, _ in found if math.isfinite(value)]
     together = {name: torch.cat([each[name] for _, each in found]) for name in norms}
     return (statistics.fmean(finite) if finite else math.nan), together
+
+
+def _finite_share(norms: Float[Tensor, " networks"]) -> float:
+    """Return by how much the mean over all networks is too small, in which gradients that are not finite are zeros."""
+    return len(norms) / int(norms.isfinite().sum())
 
 
 def rounded(value: float) -> float | None:

@@ -23,7 +23,7 @@ from datastill.pretraining import PoolSettings, pretrain
 from datastill.report import spread_of
 from datastill.rng import generator
 from datastill.run import prepare, validate
-from datastill.training import Unroll, real_loss
+from datastill.training import Unroll, mean_loss
 
 from ..toys import toy_config, toy_data, toy_set
 
@@ -145,11 +145,11 @@ def test_the_objective_is_cross_entropy_on_relabelled_data() -> None:
     theta = run.task.draws(0, 0, [0])
     images, labels = DATA.normalise(DATA.train.images[None, :32].flatten(0, 1))[None], DATA.train.labels[None, :32]
     found, plain = (
-        real_loss(one.task.network)(theta, images, one.task.objective.wanted(labels)) for one in (attacking, run)
+        mean_loss(one.task.network)(theta, images, one.task.objective.wanted(labels)) for one in (attacking, run)
     )
     changed = labels.where(labels != 0, 2)
-    torch.testing.assert_close(found, real_loss(run.task.network)(theta, images, changed))
-    torch.testing.assert_close(plain, real_loss(run.task.network)(theta, images, labels))
+    torch.testing.assert_close(found, mean_loss(run.task.network)(theta, images, changed))
+    torch.testing.assert_close(plain, mean_loss(run.task.network)(theta, images, labels))
 
 
 def test_an_attacked_class_that_counts_more_is_drawn_and_chosen_by_so_much_more() -> None:

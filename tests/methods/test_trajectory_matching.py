@@ -15,7 +15,7 @@ from datastill.methods.trajectory_matching import TrajectoryMatching
 from datastill.program import Program, Shuffled, train_stack
 from datastill.rng import derive
 from datastill.synthetic import basis, raw
-from datastill.training import inner_loss
+from datastill.training import mean_loss
 
 from ..toys import toy_data, toy_task
 
@@ -44,7 +44,7 @@ def test_an_expert_that_trained_on_the_examples_is_reached(monkeypatch: pytest.M
     examples = basis(DATA, "principal").examples(state.learned["examples"])
     labels = torch.arange(3).repeat_interleave(2)
     program = Program(order=Shuffled(epochs=3, batch=4, step_size=0.1, schedule="constant"))
-    weights = train_stack(inner_loss(task.network), begin[None], examples, labels, program, derive(0, "training", 7))
+    weights = train_stack(mean_loss(task.network), begin[None], examples, labels, program, derive(0, "training", 7))
     end = [theta for (theta,) in weights][method.steps - 1]
     with_path(monkeypatch, begin, end)
     update = method.step(task, state, 7)

@@ -11,7 +11,7 @@ from datastill.networks.blocks import Blocks, _pooled
 from datastill.networks.convolution import convolution
 from datastill.networks.instance_norm import InstanceNorm
 from datastill.training import EagerSteps, ForwardSteps, Steps, TracedSteps
-from datastill.training.inner import inner_loss
+from datastill.training.inner import mean_loss
 
 from ..training.cases import close, derivatives, shared
 
@@ -58,7 +58,7 @@ def test_steps_of_every_kind_are_those_of_the_layers_of_torch(
     network = build("convnet(width=16,depth=2)", shape=shape, classes=3)
     thetas = network.init("own", [torch.Generator().manual_seed(i) for i in range(networks)]).double()
     u, x = (each.detach() for each in drawn(thetas.shape, (networks, count, *shape)))
-    batch, loss = shared(x, torch.arange(count)), inner_loss(network)
+    batch, loss = shared(x, torch.arange(count)), mean_loss(network)
 
     def found(kind: type[Steps]) -> list[Tensor]:
         gradient, back = kind(loss).linearise(thetas, batch)

@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 from datastill.errors import UserError
 from datastill.networks import INITIALISERS, build
-from datastill.training import OnReal, hypergradient, inner_loss, real_loss
+from datastill.training import OnReal, hypergradient, mean_loss
 
 from ..problems import assert_same, unroll
 
@@ -60,21 +60,21 @@ def test_hypergradients_are_those_of_a_network_with_buffers_in_their_place(mode:
         network, theta, examples, labels, (images, classes) = given(spec)
         if spec == BUFFERS:
             network.module.double()
-        real = OnReal(real_loss(network), images, classes)
+        real = OnReal(mean_loss(network), images, classes)
         sizes = torch.full((2, 2), 0.3, dtype=torch.float64)
-        found.append(hypergradient(inner_loss(network), real, theta, examples, labels, sizes, mode=mode))
+        found.append(hypergradient(mean_loss(network), real, theta, examples, labels, sizes, mode=mode))
     assert found[0].examples.abs().max() > 0
     assert_same(*found)
 
 
 def test_hypergradients_through_frozen_layers_are_finite_differences() -> None:
     network, theta, examples, labels, (images, classes) = given(FROZEN)
-    real, sizes = OnReal(real_loss(network), images, classes), torch.full((2, 2), 0.3, dtype=torch.float64)
-    found = hypergradient(inner_loss(network), real, theta, examples, labels, sizes)
+    real, sizes = OnReal(mean_loss(network), images, classes), torch.full((2, 2), 0.3, dtype=torch.float64)
+    found = hypergradient(mean_loss(network), real, theta, examples, labels, sizes)
     along = torch.randn(examples.shape, generator=torch.Generator().manual_seed(3)).double()
 
     def value(step: float) -> torch.Tensor:
-        *_, final = unroll(inner_loss(network), theta, examples + step * along, labels, sizes)
+        *_, final = unroll(mean_loss(network), theta, examples + step * along, labels, sizes)
         return real(final)[0]
 
     slope = (value(1e-5) - value(-1e-5)) / 2e-5

@@ -13,7 +13,7 @@ from datastill.networks import build, must_keep_weights
 from datastill.networks.alexnet import alexnet
 from datastill.networks.squeezenet import squeezenet
 from datastill.networks.weights import WEIGHTS_FOLDER, find
-from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, mean_loss
 
 from ..training.cases import derivatives
 
@@ -287,7 +287,7 @@ def test_all_ways_to_compute_a_step_agree(name: str, adapt: str, file: Path, tmp
     y, u = torch.tensor([0, 1]), torch.randn(theta.shape, generator=draw).double()
     expected = None
     for kind in (EagerSteps, ForwardSteps, TracedSteps):
-        gradient, back = kind(inner_loss(network)).linearise(theta, Batch(x, y[None]))
+        gradient, back = kind(mean_loss(network)).linearise(theta, Batch(x, y[None]))
         found = (gradient, *derivatives(back, u))
         for a, b in zip(found, expected or found, strict=True):
             assert b.abs().max() > 0

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from datastill.errors import UserError
 from datastill.networks import Network
 from datastill.networks.twice import TwiceDifferentiable
-from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, inner_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, TracedSteps, mean_loss
 
 from ..training.cases import derivatives, shared
 
@@ -82,7 +82,7 @@ class Attention(nn.Module):
 def test_every_way_to_compute_a_step_differentiates_attention_twice(kind: str, networks: int) -> None:
     network = network_of(lambda: Attention(kind))
     thetas, batch, u = given(network, networks)
-    loss, h = inner_loss(network), 1e-5
+    loss, h = mean_loss(network), 1e-5
     gradient = EagerSteps(loss).gradient
     along = (gradient(thetas + h * u, batch) - gradient(thetas - h * u, batch)) / (2 * h)
     for steps in (EagerSteps(loss), TracedSteps(loss), ForwardSteps(loss)):
@@ -121,7 +121,7 @@ def test_attention_leaves_the_settings_of_the_process_alone() -> None:
     thetas, batch, u = given(network)
 
     def work() -> None:
-        found.extend(EagerSteps(inner_loss(network_of(lambda: Attention("function")))).linearise(thetas, batch)[1](u))
+        found.extend(EagerSteps(mean_loss(network_of(lambda: Attention("function")))).linearise(thetas, batch)[1](u))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -168,7 +168,7 @@ def test_a_module_under_several_names_has_one_set_of_weights() -> None:
     torch.testing.assert_close(network.predictor(thetas[0], x[0])(x[0]), expected)
     found = [
         derivatives(steps.linearise(thetas, batch)[1], u)
-        for steps in (EagerSteps(inner_loss(network)), TracedSteps(inner_loss(network)))
+        for steps in (EagerSteps(mean_loss(network)), TracedSteps(mean_loss(network)))
     ]
     torch.testing.assert_close(found[0], found[1])
     assert all(isinstance(p, nn.Parameter) for p in network.module.parameters())
@@ -212,8 +212,8 @@ def test_a_module_in_a_usual_wrapping_works_like_the_plain_one(kind: str) -> Non
     logits = network.apply_many(thetas, x)
     torch.testing.assert_close(logits[0], module(x[0]), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(network.predictor(thetas[0], x[0])(x[0]), logits[0])
-    back = EagerSteps(inner_loss(network)).linearise(thetas, batch)[1]
-    h, gradient = 1e-5, EagerSteps(inner_loss(network)).gradient
+    back = EagerSteps(mean_loss(network)).linearise(thetas, batch)[1]
+    h, gradient = 1e-5, EagerSteps(mean_loss(network)).gradient
     along = (gradient(thetas + h * u, batch) - gradient(thetas - h * u, batch)) / (2 * h)
     torch.testing.assert_close(back(u)[0], along, rtol=1e-4, atol=1e-7)
 

@@ -10,7 +10,7 @@ from datastill.networks import build
 from datastill.networks.functional import Network
 from datastill.networks.passes import CACHE, MOST, images_in_one_pass
 from datastill.program import PROGRAMS, gradient_of, train_stack
-from datastill.training import inner_loss
+from datastill.training import mean_loss
 
 CPU = torch.device("cpu")
 
@@ -74,7 +74,7 @@ def test_a_gradient_of_a_few_images_at_a_time_is_that_of_the_batch(most: int, ne
     thetas = network.init("kaiming", draws, torch.float64)
     examples = torch.randn(networks, 7, 1, 8, 8, generator=draws[0], dtype=torch.float64)
     targets = torch.randn(networks, 7, 3, generator=draws[0], dtype=torch.float64).softmax(2)
-    whole, few = (gradient_of(inner_loss(network), each)(thetas, examples, targets) for each in (0, most))
+    whole, few = (gradient_of(mean_loss(network), each)(thetas, examples, targets) for each in (0, most))
     torch.testing.assert_close(few, whole, rtol=1e-12, atol=1e-14)
 
 
@@ -84,7 +84,7 @@ def test_a_training_in_pieces_ends_where_a_training_at_once_ends() -> None:
     thetas = network.init("kaiming", [draw], torch.float64)
     examples = torch.randn(9, 1, 8, 8, generator=draw, dtype=torch.float64)
     targets, program = torch.arange(9) % 3, PROGRAMS["shuffled-300"]
-    loss = inner_loss(network, program.loss)
+    loss = mean_loss(network, program.loss)
     once, apart = (
         deque(train_stack(loss, thetas, examples, targets, program, most=most), maxlen=1).pop() for most in (0, 4)
     )

@@ -9,7 +9,7 @@ CRASHING = """
 import torch
 from torch import nn
 from datastill.networks import Network, build
-from datastill.training import Batch, EagerSteps, inner_loss
+from datastill.training import Batch, EagerSteps, mean_loss
 
 class Strided(nn.Module):
     def __init__(self):
@@ -29,7 +29,7 @@ for network in networks:
     thetas = network.init("xavier", [torch.Generator().manual_seed(0)])
     x = torch.randn(1, 10, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     for _ in range(4):
-        gradient, back = EagerSteps(inner_loss(network)).linearise(thetas, Batch(x, torch.arange(10)[None]))
+        gradient, back = EagerSteps(mean_loss(network)).linearise(thetas, Batch(x, torch.arange(10)[None]))
         assert back(gradient)[0].isfinite().all()
 print("whole")
 """

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from datastill.networks import Network, build
 from datastill.networks.resnet import Block
-from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, inner_loss, real_loss
+from datastill.training import Batch, EagerSteps, ForwardSteps, OnReal, TracedSteps, mean_loss
 
 from ..problems import SMALL, classify
 
@@ -52,7 +52,7 @@ def real(spec: str, thetas: Tensor, count: int) -> OnReal:
     g = torch.Generator().manual_seed(900)
     images = torch.randn(len(thetas), count, *shape_of(spec), generator=g, dtype=thetas.dtype)
     labels = torch.randint(3, (len(thetas), count), generator=g)
-    return OnReal(real_loss(build(spec, shape=shape_of(spec), classes=3)), images, labels)
+    return OnReal(mean_loss(build(spec, shape=shape_of(spec), classes=3)), images, labels)
 
 
 def block(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -82,4 +82,4 @@ def of_module(module: nn.Module, networks: int = 1):
     g = torch.Generator().manual_seed(3)
     thetas, u = 0.5 * torch.randn(2, networks, network.size, generator=g, dtype=torch.float64)
     x = torch.randn(networks, 5, 1, 4, 4, generator=g, dtype=torch.float64)
-    return inner_loss(network), (thetas, shared(x, torch.tensor([0, 1, 2, 1, 0]))), u
+    return mean_loss(network), (thetas, shared(x, torch.tensor([0, 1, 2, 1, 0]))), u

@@ -19,7 +19,7 @@ from datastill.training import (
     Hypergradient,
     TracedSteps,
     hypergradient,
-    inner_loss,
+    mean_loss,
 )
 
 from ..problems import classify, smooth
@@ -117,7 +117,7 @@ def test_layers_in_half_precision_take_and_give_single_and_round_in_between(netw
     close(half.apply_many(thetas, x), full.apply_many(thetas, x))
     assert full.dtype is None
     y = torch.tensor([0, 1, 2, 0])
-    close(*(EagerSteps(inner_loss(network)).gradient(thetas, shared(x, y)) for network in (half, full)))
+    close(*(EagerSteps(mean_loss(network)).gradient(thetas, shared(x, y)) for network in (half, full)))
 
 
 def test_computing_in_no_other_precision_changes_nothing():
@@ -137,7 +137,7 @@ def test_the_hypergradient_of_layers_in_half_precision_is_in_single_and_close_to
     full = build(spec, shape=(3, 8, 8), classes=3)
 
     def through(network) -> Hypergradient:
-        steps = Engine(execution=execution).steps(inner_loss(network))
+        steps = Engine(execution=execution).steps(mean_loss(network))
 
         def objective(finals: torch.Tensor) -> torch.Tensor:
             return double.objective(finals.double()).float()

@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from datastill.costs import Peak
 from datastill.errors import UserError
 from datastill.networks import build
-from datastill.training import hypergradient, inner_loss
+from datastill.training import hypergradient, mean_loss
 
 from ..problems import (
     CLOSED_FORM,
@@ -301,7 +301,7 @@ def test_a_window_is_the_program_that_begins_where_the_earlier_steps_end(mode):
     labels = torch.arange(3).expand(4, 3)
     sizes = torch.rand(1, 4, generator=draw, dtype=torch.float64) + 0.1
     thetas = torch.randn(2, network.size, generator=draw, dtype=torch.float64)
-    loss, objective = inner_loss(network), lambda final: final.square().sum(1)
+    loss, objective = mean_loss(network), lambda final: final.square().sum(1)
 
     found = hypergradient(loss, objective, thetas, examples, labels, sizes, mode=mode, window=range(1, 3))
     (begun, *_) = unroll(loss, thetas, examples, labels, sizes)
@@ -320,4 +320,4 @@ def test_a_window_outside_the_program_is_refused(window):
     network = build("mlp(width=2,depth=1)", shape=(1, 2, 2), classes=2)
     arguments = (torch.zeros(1, network.size), torch.zeros(4, 2, 1, 2, 2), torch.zeros(4, 2, dtype=torch.long))
     with pytest.raises(UserError, match=r"window .* is not within the 4 steps"):
-        hypergradient(inner_loss(network), lambda t: t.sum(1), *arguments, torch.ones(1, 4), window=window)
+        hypergradient(mean_loss(network), lambda t: t.sum(1), *arguments, torch.ones(1, 4), window=window)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from datastill.networks import build
 from datastill.program import AUGMENTATIONS, OPTIMISERS, Momentum, Ordered, Program, Shuffled, Siamese, train_stack
-from datastill.training import differentiated, inner_loss
+from datastill.training import differentiated, mean_loss
 
 from ..problems import CLOSED_FORM, unroll
 
@@ -22,9 +22,9 @@ def test_the_inner_loss_is_the_mean_cross_entropy_of_each_network_on_its_own_exa
     expected = torch.stack(
         [cross_entropy(network.apply(theta, x), labels) for theta, x in zip(thetas, examples, strict=True)]
     )
-    torch.testing.assert_close(inner_loss(network)(thetas, examples, labels.expand(3, -1)), expected)
+    torch.testing.assert_close(mean_loss(network)(thetas, examples, labels.expand(3, -1)), expected)
     soft = one_hot(labels, 3).float()
-    torch.testing.assert_close(inner_loss(network)(thetas, examples, soft.expand(3, -1, -1)), expected)
+    torch.testing.assert_close(mean_loss(network)(thetas, examples, soft.expand(3, -1, -1)), expected)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_unroll_is_an_ordinary_sgd_loop_step_by_step(spec):
         torch.randint(10, (2, 4), generator=g),
         0.01 + 0.05 * torch.rand(3, 2, generator=g, dtype=torch.float64),
     )
-    found = torch.stack(list(unroll(inner_loss(network), thetas, examples, labels, etas)), 1)
+    found = torch.stack(list(unroll(mean_loss(network), thetas, examples, labels, etas)), 1)
 
     for i, theta in enumerate(thetas):
         module = network.factory().double()
@@ -104,7 +104,7 @@ def problem_of(augmentation):
         optimiser=Momentum(decay=0.5, weight_decay=0.1),
         augmentation=augmentation,
     )
-    return inner_loss(network), objective, thetas, inputs, targets, program
+    return mean_loss(network), objective, thetas, inputs, targets, program
 
 
 EVERY = AUGMENTATIONS | {"all": Siamese(one=False)}

@@ -203,12 +203,13 @@ class RealData:
     def batch(
         self, generator: torch.Generator, size: int, counts: Int64[Tensor, " n"] | None = None
     ) -> tuple[Float[Tensor, "size *shape"], Int64[Tensor, " size"]]:
-        """Draw `size` images of `train` without replacement; return them normalised, with their labels.
+        """Draw `size` images of `train`; return them normalised, with their labels.
 
         Args:
             generator: draws.
             size: the number of images.
-            counts: the chance of each train image to be drawn next, relative to others; None: all are equal.
+            counts: how often each train image counts; then images are drawn with replacement, so that this holds in
+                large batches, too. None: all are equal, and none is drawn twice.
 
         Raises:
             UserError: `size` is below 1 or above the number of train images.
@@ -217,7 +218,7 @@ class RealData:
         if size > len(self.train):
             raise UserError(f"batch size is {size}, but {self.name!r} has {len(self.train)} train {self.space.nouns}")
         chances = None if counts is None else (counts.double() / counts.sum()).cpu().numpy()
-        drawn = _numpy(generator).choice(len(self.train), size, replace=False, p=chances)
+        drawn = _numpy(generator).choice(len(self.train), size, replace=counts is not None, p=chances)
         index = torch.from_numpy(drawn).to(self.device)
         return self.normalise(self.train.images[index]), self.train.labels[index]
 

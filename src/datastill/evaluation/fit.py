@@ -14,7 +14,7 @@ from ..networks import Network, build
 from ..networks.pool import TEST_NETWORKS
 from ..program import labels_from, train_stack
 from ..rng import derive
-from ..training import inner_loss
+from ..training import mean_loss
 from .protocol import Protocol
 
 Value = TypeVar("Value")
@@ -119,7 +119,7 @@ def along(
     program = protocol.program_of(distilled)
     targets = protocol.targets_of(distilled)
     targets = targets.to(thetas) if targets.is_floating_point() else targets.to(thetas.device)
-    loss, inputs = inner_loss(network, program.loss), distilled.inputs.to(thetas)
+    loss, inputs = mean_loss(network, program.loss), distilled.inputs.to(thetas)
     teacher = None if protocol.labels == "hard" else distilled.teacher_of_labels()
     labels, most = labels_from(teacher, thetas.device), network.images_of_training(thetas.device)
     seed = protocol.seed if purpose == TEST_NETWORKS else derive(protocol.seed, purpose)

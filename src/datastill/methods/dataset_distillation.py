@@ -41,7 +41,7 @@ from ..synthetic import (
     start_labels,
     through_softmax,
 )
-from ..training import Hypergradient, OnReal, Unroll, differentiated, inner_loss, real_loss
+from ..training import Hypergradient, OnReal, Unroll, differentiated, mean_loss
 from ..trial import Unrolled
 from .base import LearnedTensors, Method, OuterRate, State, Task, Update
 from .continuing import must_have_batches, must_have_factor, must_have_labels, must_have_optimiser, must_have_steps
@@ -331,8 +331,8 @@ class DatasetDistillation(Method):
             images = changed_alone(task, iteration, which, images, own)
         network = task.once(("network", engine.layers), lambda: task.network.computing(engine.layers))
         return differentiated(
-            task.once(("steps", engine), lambda: engine.steps(inner_loss(network))),  # compiling takes time
-            OnReal(real_loss(network), images, labels, most=task.network.images_of_training(images.device)),
+            task.once(("steps", engine), lambda: engine.steps(mean_loss(network))),  # compiling takes time
+            OnReal(mean_loss(network), images, labels, most=task.network.images_of_training(images.device)),
             thetas.to(learned["examples"]),  # device and type
             self._basis(data).examples(learned["examples"]).flatten(0, 1),
             self._labels(data, learned).flatten(0, 1),

@@ -1,7 +1,7 @@
 """Distribution matching (Zhao and Bilen 2021, arXiv 2110.04181): examples with the mean features of real images."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -11,31 +11,29 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from .. import distributed
-from ..data import RealData
 from ..errors import at_least
 from ..networks import Network
 from ..parts import enlarged
 from ..program import alike
 from ..rng import generator
-from .base import OuterRate, State, Task, Update
-from .in_class_order import InClassOrder
+from .base import State, Task, Update
+from .class_matching import ClassMatching
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistributionMatching(InClassOrder):
+class DistributionMatching(ClassMatching):
     """Learn examples whose features in new random networks have the class means of the features of real images.
 
     Real and synthetic images are changed by one draw of the siamese augmentation; rows and sentences are not. No
     network is trained, and labels are hard. Deviations: fewer real images of each class by default (the paper: 256),
-    and one draw of the augmentation for all classes of an iteration (the authors' code: one for each class).
+    one draw of the augmentation for all classes of an iteration (the authors' code: one for each class), and an outer
+    rate that falls along a cosine, unless the loop says otherwise (theirs: constant).
     """
 
     name: ClassVar[str] = "distribution-matching"
 
     networks: int = 1
     """Random networks in an outer iteration."""
-    real_per_class: int = 64
-    """Real images of each class per network (the paper: 256), or those of the smallest class if it has fewer."""
     compare: Literal["means", "characteristic-functions"] = "means"
     """What is compared, for each class:
     - means: the mean features.
@@ -46,27 +44,16 @@ class DistributionMatching(InClassOrder):
     """With characteristic-functions: random frequencies for each network."""
     examples_rate: float = 1.0
     """Outer learning rate of the examples, of gradient descent (the paper: 1). 10 is faster (docs/LOG.md)."""
-    momentum: float = 0.5
-    """Momentum of gradient descent on the examples, in [0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("networks", "real_per_class", "frequencies"):
+        for name in ("networks", "frequencies"):
             at_least(name, getattr(self, name), 1)
-        at_least("examples_rate", self.examples_rate, 0)
-
-    def fitted(self, data: RealData) -> "DistributionMatching":
-        """Return the settings with no more real images per class than the smallest class has."""
-        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""
         super().check(task)
         task.features()
-
-    def rates(self) -> Mapping[str, OuterRate]:
-        """Return the outer learning rate of the examples."""
-        return {"examples": OuterRate(rate=self.examples_rate, rule="sgd", momentum=self.momentum)}
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the squared distance for each network that this process computes."""

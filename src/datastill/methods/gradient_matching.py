@@ -1,7 +1,7 @@
 """Gradient matching (Zhao, Mopuri and Bilen 2021, arXiv 2006.05929; with augmentation: Zhao and Bilen, 2102.08259)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -9,7 +9,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from ..data import RealData
 from ..errors import at_least
 from ..parts import enlarged
 from ..program import (
@@ -24,13 +23,13 @@ from ..program import (
 )
 from ..program.train import StackLoss
 from ..rng import derive, generator
-from ..training import inner_loss
-from .base import OuterRate, State, Task, Update
-from .in_class_order import InClassOrder
+from ..training import mean_loss
+from .base import State, Task, Update
+from .class_matching import ClassMatching
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientMatching(InClassOrder):
+class GradientMatching(ClassMatching):
     """Learn examples on which the gradient of the loss for the weights has the direction of that on real images.
 
     Gradients are compared class by class and layer by layer, by the cosine of the weights of each output. They are
@@ -38,16 +37,15 @@ class GradientMatching(InClassOrder):
     With the siamese augmentation (DSA), one draw changes the real and the synthetic images of a class. Labels are hard.
     Deviations: fewer real images per class and fewer gradient steps of the network by default (the papers: 256, 50);
     the network trains by plain gradient descent (the authors' code: momentum 0.5, kept from one outer iteration to the
-    next); and batch normalisation takes the statistics of each batch, which has one class (theirs: of real images of
-    all classes), so instance normalisation, the default of the ConvNet, is better here.
+    next); batch normalisation takes the statistics of each batch, which has one class (theirs: of real images of all
+    classes), so instance normalisation, the default of the ConvNet, is better here; and the outer rate falls along a
+    cosine, unless the loop says otherwise (theirs: constant).
     """
 
     name: ClassVar[str] = "gradient-matching"
     version: ClassVar[int] = 2
 
     real_per_class: int = 32
-    """Real images of each class in an outer iteration (the papers: 256), or those of the smallest class if it has
-    fewer."""
     augment: Literal["siamese", "none"] = "siamese"
     """Whether real and synthetic images are changed alike (siamese: DSA; none: DC)."""
     turns: int = 10
@@ -57,24 +55,12 @@ class GradientMatching(InClassOrder):
     network_step_size: float = 0.01
     """Step size of the network, in batches of 256."""
     examples_rate: float = 0.1
-    """Outer learning rate of the examples, of gradient descent."""
-    momentum: float = 0.5
-    """Momentum of gradient descent on the examples, in [0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("real_per_class", "turns", "network_epochs"):
+        for name in ("turns", "network_epochs"):
             at_least(name, getattr(self, name), 1)
-        for name in ("examples_rate", "network_step_size"):
-            at_least(name, getattr(self, name), 0)
-
-    def fitted(self, data: RealData) -> "GradientMatching":
-        """Return the settings with no more real images per class than the smallest class has."""
-        return replace(self, real_per_class=min(self.real_per_class, data.smallest_class))
-
-    def rates(self) -> Mapping[str, OuterRate]:
-        """Return the outer learning rate of the examples."""
-        return {"examples": OuterRate(rate=self.examples_rate, rule="sgd", momentum=self.momentum)}
+        at_least("network_step_size", self.network_step_size, 0)
 
     def step(self, task: Task, state: State, iteration: int) -> Update:
         """Return the gradient of the distance, summed over the classes; the network is trained or drawn before."""
@@ -109,7 +95,7 @@ class GradientMatching(InClassOrder):
         seed = derive(task.seed, "training of the network", iteration)
         examples = enlarged(examples, self.factor)
         steps = train_stack(
-            inner_loss(task.network), weights[None], examples, self.classes(task), program, seed,
+            mean_loss(task.network), weights[None], examples, self.classes(task), program, seed,
             most=task.network.images_of_training(examples.device),
         )  # fmt: skip
         *_, (theta,) = steps
@@ -139,7 +125,7 @@ class GradientMatching(InClassOrder):
 def _real_gradient(task: Task) -> StackLoss:
     """Return the gradient of the mean cross-entropy for the weights, for as many images at once as are fast."""
     few = task.network.images_of_training(task.data.device)
-    return task.once("gradient on real images", lambda: gradient_of(inner_loss(task.network), few))
+    return task.once("gradient on real images", lambda: gradient_of(mean_loss(task.network), few))
 
 
 def weight_gradient(

@@ -40,8 +40,7 @@ class InClassOrder(Method):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the examples cannot start as the settings say."""
-        start = "noise" if task.warm_start else self.start_from
-        must_start(task.data, ipc=self.ipc, steps=1, start=start, factor=self.factor)
+        must_start(task.data, ipc=self.ipc, steps=1, start=self.start_from, factor=self.factor)
 
     def first(self, task: Task) -> Float[Tensor, "n *part"]:
         """Return the examples to start from, or the parts that they are enlarged from."""

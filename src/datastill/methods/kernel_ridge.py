@@ -100,10 +100,11 @@ class KernelRidge(InClassOrder):
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if images, network or program do not fit the settings."""
-        super().check(task)
         if task.warm_start:
             must_have_factor(task.warm_start, self.factor)
             must_have_count(task.warm_start, self.ipc * self.factor**2 * task.data.classes)
+        else:
+            super().check(task)
         must_have_coordinates(task.data, self.coordinates, self.factor)
         if self.kernel == "features":
             task.features()

@@ -25,9 +25,12 @@ from ..synthetic import (
     raw_labels,
     through_softmax,
 )
-from ..training import EagerSteps, Hypergradient, differentiated, inner_loss
+from ..training import EagerSteps, Hypergradient, differentiated, mean_loss
 from .base import LearnedTensors, OuterRate, State, Task, Update
 from .in_class_order import InClassOrder
+
+EXPERTS = "--count 20 --epochs 20 --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd"
+"""Options of datastill pretrain that train experts as in the paper, with fewer of them and fewer epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +40,17 @@ class TrajectoryMatching(InClassOrder):
     The path of training on real data is that of an expert: a network of a pool with snapshots. From the weights of one
     snapshot, the network trains on the examples, and the objective is its squared distance from a later snapshot of the
     expert, divided by the squared distance of the two snapshots (eq. 2). One step size is learned too. Deviations:
-    the outer optimiser is Adam, examples are learned in principal coordinates, and labels may be learned, as in DATM
-    (Guo et al. 2024, arXiv 2310.05773, whose choice of snapshots by difficulty is not here).
+    the outer optimiser is Adam, with rates that fall along a cosine, unless the loop says otherwise (the paper:
+    gradient descent at constant rates); examples are learned in principal coordinates; and labels may be learned, as in
+    DATM (Guo et al. 2024, arXiv 2310.05773, whose choice of snapshots by difficulty is not here).
     """
 
     name: ClassVar[str] = "trajectory-matching"
     less_memory: ClassVar[str] = "take --method.mode recomputed, a smaller --method.batch or fewer --method.steps"
 
     experts: str = ""
-    """File of a pool with snapshots: datastill pretrain DATA --network NETWORK --snapshots 20 --count 20."""
+    """File of a pool with snapshots, which datastill pretrain makes; with its options --count 20 --epochs 20
+    --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd, a snapshot is an epoch (the paper)."""
     experts_sha256: str = ""
     """SHA-256 of the pool; the run fills it in, and goes on with this pool only."""
     steps: int = 30
@@ -106,7 +111,7 @@ class TrajectoryMatching(InClassOrder):
         Raises:
             UserError: no file is named, it holds other networks or another pool, or it has too few snapshots.
         """
-        make = f"datastill pretrain {task.data.name} --network NETWORK --snapshots 20 --count 20"
+        make = f"datastill pretrain {task.data.name} --network NETWORK {EXPERTS}"
         if not self.experts:
             raise UserError(f"experts are missing; name a pool with --method.experts FILE (to make one: {make})")
         pool = load_pool(self.experts)
@@ -144,7 +149,7 @@ class TrajectoryMatching(InClassOrder):
         """Return the exact hypergradient of the distance from a later snapshot of one expert."""
         learned, pool = state.learned, task.once(("experts", self.experts), lambda: self._pool(task))
         draw = generator(task.seed, "expert", iteration)
-        which = int(torch.randint(len(pool.training), (), generator=draw))
+        which = int(torch.randint(len(pool.drawn), (), generator=draw))
         latest = min(self.latest, len(pool.steps) - 1 - self.apart)
         snapshot = int(torch.randint(latest + 1, (), generator=draw))
         ends = (pool.weights(which, each).to(task.data.like) for each in (snapshot, snapshot + self.apart))
@@ -175,7 +180,7 @@ class TrajectoryMatching(InClassOrder):
             augmentation=AUGMENTATIONS[self.augment],
         )
         return differentiated(
-            EagerSteps(inner_loss(task.network)),
+            EagerSteps(mean_loss(task.network)),
             lambda thetas: (thetas - end).square().sum(1) / whole,
             begin[None],
             inputs,

@@ -25,7 +25,11 @@ def normalisation(norm: str, width: int) -> nn.Module:
 def convnet(
     *, shape: tuple[int, int, int], classes: int, width: int = 128, depth: int = 3, norm: str = "instance"
 ) -> nn.Module:
-    """Make `depth` blocks of 3x3 convolution, normalisation, ReLU and 2x2 average pooling, then one linear layer."""
+    """Make `depth` blocks of 3x3 convolution, normalisation, ReLU and 2x2 average pooling, then one linear layer.
+
+    Images of 28x28 have 9 places before the linear layer; in the code of the papers on MNIST, whose first convolution
+    pads them to 32x32, there are 16.
+    """
     channels, height, small = shape[0], shape[1], min(shape[1:])
     if small >> depth < 1:
         raise UserError(

@@ -14,7 +14,7 @@ from ..networks.snapshots import places, sha256_of
 from ..objectives import Accuracy
 from ..program import AUGMENTATIONS, gradient_of, optimiser
 from ..rng import generator
-from ..training import real_loss
+from ..training import mean_loss
 from .settings import PoolSettings
 
 NETWORKS_PER_BATCH = 8
@@ -73,7 +73,7 @@ def train_steps(
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of the networks with these indices after each gradient step."""
     rule, device = optimiser(settings.optimiser), data.device
-    gradient = gradient_of(real_loss(network), network.images_of_training(device))
+    gradient = gradient_of(mean_loss(network), network.images_of_training(device))
     thetas = initial(settings, network, which).to(device)
     state, total = rule.start(thetas), total_steps(settings, data)
     for t, index in enumerate(_batches(settings, data, which)):

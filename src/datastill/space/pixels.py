@@ -62,7 +62,8 @@ class Pixels(Scaled):
     def scaled(self, stored: UInt8[Tensor, "... c h w"], dtype: torch.dtype) -> Float[Tensor, "... c h w"]:
         """Return images of bytes as floats."""
         mean, std = self.statistics(stored.device, dtype)
-        return stored.to(dtype).div_(255).sub_(mean).div_(std)
+        white = torch.tensor(255, dtype=dtype, device=stored.device)  # a GPU would multiply by 1 / 255 for a number
+        return stored.to(dtype).div_(white).sub_(mean).div_(std)
 
     def as_bytes(self, inputs: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"] | None:
         """Return the bytes of real images; None if not all examples are real images of 8 bits in float32."""

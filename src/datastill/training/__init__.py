@@ -2,7 +2,7 @@
 
 from .engine import PLAIN, Engine
 from .hypergradient import Hypergradient, differentiated, hypergradient
-from .inner import draw_window, inner_loss, real_loss
+from .inner import draw_window, mean_loss
 from .steps import Batch, EagerSteps, ForwardSteps, InnerLoss, OnReal, RealLoss, Steps
 from .traced import TracedSteps, Untraceable
 from .unroll import Unroll
@@ -24,6 +24,5 @@ __all__ = [
     "differentiated",
     "draw_window",
     "hypergradient",
-    "inner_loss",
-    "real_loss",
+    "mean_loss",
 ]

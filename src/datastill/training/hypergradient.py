@@ -149,6 +149,8 @@ def differentiated(
     if mode not in MODES:
         raise unknown("hypergradient mode", mode, MODES)
     at_least("keep_every", keep_every, 1)
+    length = program.length(len(inputs))
+    window = _within(window, length)
     run = Training(
         steps=loss if isinstance(loss, Steps) else EagerSteps(loss),
         rule=rule or program.rule,
@@ -156,9 +158,9 @@ def differentiated(
         inputs=trainable(inputs.detach()),
         targets=trainable(targets.detach()),
         networks=len(thetas),
+        stop=window.stop,
         seed=seed,
     )
-    window = _within(window, len(run.order))
     _must_have_derivatives(Batch(run.inputs, run.targets), wanted)
     state = run.rule.start(trainable(thetas.detach()))
     for t in range(window.start):
@@ -167,7 +169,7 @@ def differentiated(
     state, back = kept(run, state, window, wanted)
 
     values, v = run.steps.evaluate(objective, state[0])
-    batches, d_sizes, initial = _gone_back(run, back, (v, *(torch.zeros_like(v) for _ in state[1:])))
+    batches, d_sizes, initial = _gone_back(run, back, (v, *(torch.zeros_like(v) for _ in state[1:])), length)
     return Hypergradient(objective=values, batches=batches, step_sizes=d_sizes, initial=initial, final=state[0])
 
 
@@ -181,10 +183,12 @@ def _within(window: range | None, length: int) -> range:
     return window
 
 
-def _gone_back(run: Training, back: Reverse, cotangents: State) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Return the gradients for inputs and targets, for step sizes and for the weights before the first step."""
+def _gone_back(
+    run: Training, back: Reverse, cotangents: State, length: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Return the gradients for inputs and targets, for all step sizes and for the weights before the first step."""
     batches: dict[str, Tensor] = {}
-    d_sizes = cotangents[0].new_zeros(run.networks, len(run.order))
+    d_sizes = cotangents[0].new_zeros(run.networks, length)
     for t, before, gradient, through in back:
         cotangents, u, d_sizes[:, t] = run.rule.pull(before, gradient, run.order[t].size, t, cotangents)
         hessian_u, mixed = through(u)

@@ -1,6 +1,7 @@
 """The inner training of a stack of networks by a program, step by step, for whoever differentiates through it."""
 
 import functools
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,7 @@ from torch.func import vjp
 from ..errors import UserError
 from ..networks import Network
 from ..program import CrossEntropy, Loss, Program, Rule, State, Step
-from .steps import Batch, InnerLoss, Mixed, RealLoss, Steps
+from .steps import Batch, InnerLoss, Mixed, Steps
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,9 @@ class _MeanLoss:
         return self.each.means(self.network.apply_many(thetas, examples), targets)
 
 
-def inner_loss(network: Network, loss: Loss | None = None) -> InnerLoss:
-    """Return the loss of a gradient step: the mean of `loss` (None: cross-entropy) on one batch of examples."""
+def mean_loss(network: Network, loss: Loss | None = None) -> InnerLoss:
+    """Return the mean of `loss` (None: cross-entropy) of each network on a batch of its own, synthetic or real."""
     return _MeanLoss(network, loss or CrossEntropy())
-
-
-def real_loss(network: Network) -> RealLoss:
-    """Return the mean cross-entropy of each network on a batch of real data of its own (Wang et al. 2018, eq. 4)."""
-    return inner_loss(network)
 
 
 def draw_window(length: int, size: int, generator: torch.Generator) -> range:
@@ -58,12 +54,14 @@ class Training:
     inputs: Float[Tensor, "n *shape"]
     targets: Shaped[Tensor, "n *classes"]
     networks: int
+    stop: int
+    """How many gradient steps are made: a window may end before the program does."""
     seed: int = 0
 
     @functools.cached_property
     def order(self) -> list[Step]:
-        """Every gradient step t, with its step size on the device and of the type of the inputs."""
-        steps = self.program.steps(len(self.inputs), self.seed)
+        """Every gradient step t that is made, with its step size on the device and of the type of the inputs."""
+        steps = itertools.islice(self.program.steps(len(self.inputs), self.seed), self.stop)
         return [replace(step, size=step.size.to(self.inputs)) for step in steps]
 
     def batch(self, t: int) -> Batch:

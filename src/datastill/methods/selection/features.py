@@ -11,7 +11,7 @@ from ...networks.passes import images_for
 from ...program import OPTIMISERS, gradient_of
 from ...rng import generator
 from ...runlog import ProgressLine
-from ...training import real_loss
+from ...training import mean_loss
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
@@ -59,7 +59,7 @@ def trained(data: RealData, spec: str, seed: int) -> nn.Module:
     Each pass takes the images in a new random order, without the incomplete last batch.
     """
     network = build(spec, shape=data.shape, classes=data.classes).to(data.device)
-    gradient = gradient_of(real_loss(network), network.images_of_training(data.device))
+    gradient = gradient_of(mean_loss(network), network.images_of_training(data.device))
     rule, rate = OPTIMISERS["adam"], torch.tensor(RATE, device=data.device)
     state = rule.start(network.init("kaiming", [generator(seed, "feature network")]).to(data.device))
     size = min(BATCH, len(data.train))
