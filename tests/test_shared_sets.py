@@ -89,6 +89,13 @@ def test_values_in_0_to_1_are_said_to_be_taken_as_normalised(capsys: pytest.Capt
         assert (wanted in capsys.readouterr().err) is said
 
 
+def test_classes_without_an_image_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    made(Found(images=PIXELS, labels=CLASSES.where(CLASSES < 8, 0)))
+    assert "2 of 10 classes have no image in the set: 8, 9" in capsys.readouterr().err
+    made(Found(images=PIXELS, labels=CLASSES))
+    assert "have no image" not in capsys.readouterr().err
+
+
 def test_what_an_exported_archive_loses_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = made(Found(images=PIXELS, labels=CLASSES), program="shuffled-300-adam")
     again = made(read_shared(export(first, tmp_path / "set.npz", "npz"), DATA), values="auto")
@@ -115,6 +122,7 @@ def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_erro
         (PIXELS, CLASSES + 1, {}, "10 classes|0 to 9|between 0 and"),
         (PIXELS, CLASSES + 0.5, {}, "labels of the set"),
         (255 * PIXELS, CLASSES, {}, "which are not unit; take another --values"),
+        (255 * PIXELS, CLASSES, {"values": "auto"}, "are floats from .* to 255, which look like pixels in 0..255; say"),
         (PIXELS, CLASSES, {"values": "bytes"}, "which are not bytes; take another --values"),
         (PIXELS * torch.nan, CLASSES, {}, "finite"),
         (PIXELS, CLASSES, {"network": "mpl"}, "mpl"),

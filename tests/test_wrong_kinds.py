@@ -44,6 +44,14 @@ SET = datastill.load("mnist-10")
             r"config is 'digits', but must be a Config; take a recipe: datastill.r",
         ),
         (lambda _: datastill.recipe(None), "unknown recipe 'None'"),
+        (lambda _: datastill.distill(datastill.recipe("digits"), 3), "folder is 3, but must be a str or Path; give"),
+        (lambda _: datastill.export(SET, None, "npz"), "to is None, but must be a str or Path"),
+        (lambda _: SET.save(None), "path is None, but must be a str or Path"),
+        (
+            lambda _: datastill.build_network(3, shape=SET.shape, classes=10),
+            "network is 3, but must be a str; write na",
+        ),
+        (lambda _: datastill.parse_start(3), r"start is 3, but must be a str; write random\("),
         (lambda _: datastill.load(None), "name is None, but must be the name of a set"),
         (lambda _: SET.with_program("shuffled-300"), "program is 'shuffled-300', but must be a Program; take a named"),
         (

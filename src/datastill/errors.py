@@ -36,11 +36,12 @@ def untrusted(request: str, option: str) -> UserError:
     )
 
 
-def must_be(name: str, value: object, kind: type, fix: str) -> None:
+def must_be(name: str, value: object, kind: type | tuple[type, ...], fix: str) -> None:
     """Raise a `UserError` unless `value`, the argument `name`, is of a kind; `fix` says how such a value is made."""
     if not isinstance(value, kind):
         given = f"{value!r}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-        raise UserError(f"{name} is {given[:60]}, but must be a {kind.__name__}; {fix}")
+        kinds = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise UserError(f"{name} is {given[:60]}, but must be a {kinds}; {fix}")
 
 
 def counted(count: int, noun: str) -> str:

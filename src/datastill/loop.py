@@ -118,7 +118,7 @@ def optimise(
     outer = Outer(state.learned, method.rates(), settings.betas)
     if fresh:
         save(state, checkpoint)
-    else:
+    elif state.optimiser:  # there is none before the first iteration with a finite gradient
         try:
             outer.load(state.optimiser)
         except UserError as error:
@@ -203,7 +203,7 @@ class _Loop:
             self._apply(update, mine, norms)
         else:
             state.skipped += 1
-        if state.skipped in (MOST_SKIPPED, settings.iterations):
+        if state.skipped >= min(MOST_SKIPPED, settings.iterations):
             self._diverged(objective)
         state.iteration += 1
         state.seconds += time.perf_counter() - began
@@ -245,7 +245,7 @@ class _Loop:
         means = {name: mean * _finite_share(norms[name]) for name, mean in distributed.mean(each).items()}
         moved = self.outer.step(means, self.settings.factor(state.iteration))
         # The state is not saved: the optimiser's moments may be damaged too, and the last checkpoint is good.
-        advice = f"the last good state is in {self.checkpoint}; lower the outer learning rates"
+        advice = f"start a new run with lower outer learning rates; the last good state is in {self.checkpoint}"
         _must_be_finite(moved, f"after iteration {state.iteration + 1}", advice)
         _must_be_carried(self.method, update.carried)
         state.averaged = state.averaged | {name: self._averaged(name, value) for name, value in moved.items()}
@@ -300,8 +300,8 @@ class _Loop:
         save(self.state, self.checkpoint)
         raise DivergedError(
             f"the run diverged: the last {self.state.skipped} iterations up to {self.state.iteration + 1} gave no "
-            f"finite gradient (objective {objective}); the last good state is in {self.checkpoint}; lower the "
-            "outer learning rates or the starting step size"
+            f"finite gradient (objective {objective:.3g}); start a new run with lower outer learning rates or a "
+            f"smaller first step size; the last good state is in {self.checkpoint}"
         )
 
     @property

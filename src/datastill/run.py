@@ -33,7 +33,7 @@ from .run_state import RunState, must_be_of, placed, unusable
 from .runlog import Logger, ProgressLine, say, silent
 from .signals import signal_of
 from .space import Pixels
-from .storage.files import as_read, is_free, read_json, remove_leftovers, write_json
+from .storage.files import as_path, as_read, is_free, read_json, remove_leftovers, write_json
 from .storage.seal import sealed
 from .tensorboard import open_events
 from .user_modules import out_of_memory
@@ -87,7 +87,7 @@ def distill(
         if resume:
             raise UserError("resume is True, but there is no folder; give the folder of the run")
         return learned(config, data or load_data(config.data), log=log)
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if distributed.on_first_rank(lambda: must_be_possible(folder, resume)):
         say(f"the run in {folder} is finished")
         distributed.on_first_rank(lambda: remove_leftovers(folder))

@@ -40,6 +40,8 @@ IMAGE_NAMES = (*EXAMPLES, "image", "images_best", "x_train")
 LABEL_NAMES = (*LABELS, "labels_best", "y_train")
 EXPORTED = "program.json"
 """The array that an archive has which `datastill export` wrote."""
+LARGEST = 50.0
+"""Floats that are not negative and reach beyond this are pixels rather than normalised values."""
 SUFFIXES = (".npz", ".pt", ".pth")
 
 
@@ -119,6 +121,7 @@ def distilled_from(
     if not isinstance(data.space, Pixels):
         raise UserError(f"the data has {data.space.nouns}, but only sets of images can be read from other projects")
     labels = _labels(found.labels, len(found.images), data.classes)
+    _warn_of_empty_classes(labels, data.class_names)
     inputs = _normalised(_channels_first(found.images, data.shape), data.space, values, mean, std)
     signed = labels.is_floating_point() and bool((labels < 0).any())
     chosen = suited(PROGRAMS[program], data.shape, mirror=mirror)
@@ -219,7 +222,13 @@ def _channels_first(images: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _normalised(images: Tensor, space: Pixels, values: Values, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     if values == "auto":
         values = "normalised" if images.is_floating_point() else "bytes"
-        if values == "normalised" and 0 <= float(images.min()) <= float(images.max()) <= 1:
+        low, high = float(images.min()), float(images.max())
+        if values == "normalised" and low >= 0 and high > LARGEST:
+            raise UserError(
+                f"the values of the images are floats from {low:.3g} to {high:.3g}, which look like pixels in 0..255; "
+                "say what they are with --values bytes or --values normalised"
+            )
+        if values == "normalised" and 0 <= low <= high <= 1:
             say(
                 "the values of the images lie in 0..1 and are taken as normalised, (pixel - mean) / std; "
                 "if they are pixels, take --values unit"
@@ -244,6 +253,14 @@ def _must_reach(images: Tensor, highest: float, values: Values) -> None:
             f"the values of the images lie between {low:.3g} and {high:.3g}, which are not {values}; take another "
             "--values: normalised, unit or bytes"
         )
+
+
+def _warn_of_empty_classes(labels: Tensor, names: Sequence[str]) -> None:
+    """Say which classes have no image."""
+    present = set((labels.argmax(1) if labels.dim() == 2 else labels).tolist())
+    if missing := [name for i, name in enumerate(names) if i not in present]:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        say(f"{len(missing)} of {len(names)} classes have no image in the set: {', '.join(missing[:5])}{more}")
 
 
 def _labels(labels: Tensor, count: int, classes: int) -> Tensor:

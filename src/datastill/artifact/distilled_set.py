@@ -25,7 +25,7 @@ from ..networks.start import stored_weights
 from ..program import Ordered, Program, labels_from
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
-from ..storage.files import as_read, digest, write_whole
+from ..storage.files import as_path, as_read, digest, write_whole
 from .checks import a_program, check_stored, check_tensors
 from .conveniences import Conveniences
 from .decode import examples_of
@@ -342,7 +342,7 @@ class DistilledSet(Conveniences):
         saved = self._as_saved()
         tensors, header = saved.tensors(), json.dumps(saved.plain(), sort_keys=True)
         metadata = {"format": FORMAT, "needs": NEEDS, "header": header, "sha256": digest(header, tensors)}
-        write_whole(Path(path), save(tensors, metadata))
+        write_whole(as_path("path", path), save(tensors, metadata))
 
     @classmethod
     @usual_modes()
@@ -361,7 +361,7 @@ class DistilledSet(Conveniences):
             UserError: the file is missing, not readable, cut short, changed, not a distilled set, of a later format
                 (the message names the version to install), or holds a value of a wrong type or range.
         """
-        path = file_of(Path(path))
+        path = file_of(as_path("path", path))
         metadata, tensors = read_file(path)
         try:
             stored = parsed(metadata["header"])

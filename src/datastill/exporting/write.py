@@ -13,7 +13,7 @@ import torch
 
 from ..artifact import INITIAL, DistilledSet, Plain
 from ..errors import UserError, must_be, unknown
-from ..storage.files import write_folder, write_json, write_whole
+from ..storage.files import as_path, write_folder, write_json, write_whole
 from .augmentation_code import augmentation_code
 from .images import as_bytes, as_png, file_names
 from .network_code import STANDALONE, network_code, without_own_imports
@@ -55,7 +55,7 @@ def export(distilled: DistilledSet, to: str | Path, kind: Kind | str) -> Path:
         raise unknown("export format", kind, get_args(Kind))
     _must_suit(distilled, kind)
     distilled = distilled.with_stored_labels().with_weights()
-    path = _target(Path(to), kind)
+    path = _target(as_path("to", to), kind)
     if kind == "npz":
         write_whole(path, _as_npz(distilled))
     else:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError, at_least, unknown, untrusted
+from ..errors import UserError, at_least, must_be, unknown, untrusted
 from ..user_modules import imported
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
@@ -215,6 +215,7 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
     A value is a number, ``true`` or ``false``, a Python constant (text in quotes, a list or tuple of constants, None),
     or else text as it stands, e.g. ``weights=file.safetensors``. Commas within quotes or brackets belong to the value.
     """
+    must_be("network", spec, str, "write name or name(key=value,...), or module:callable for your own")
     name, bracket, inside = spec.strip().partition("(")
     if not bracket:
         return name, {}

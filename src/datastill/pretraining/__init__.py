@@ -26,7 +26,16 @@ from ..networks.pool_header import SPLITS
 from ..networks.snapshots import Snapshots, places
 from ..report import bytes_of
 from ..runlog import ProgressLine, say
-from ..storage.files import MOST_BYTES, as_read, must_be_writable, read_json, read_tensors, write_json, write_whole
+from ..storage.files import (
+    MOST_BYTES,
+    as_path,
+    as_read,
+    must_be_writable,
+    read_json,
+    read_tensors,
+    write_json,
+    write_whole,
+)
 from ..storage.streamed import read_piece
 from .experts import accuracy_of, faster, initial, running_statistics, snapshot_tensors, total_steps, train, train_steps
 from .settings import PoolSettings
@@ -49,7 +58,7 @@ def pretrain(settings: PoolSettings, data: RealData, path: str | Path) -> Pool:
     Raises:
         UserError: the file or folder holds a pool of other settings, or the network cannot take the images.
     """
-    settings, path = replace(settings, data=data.settings), Path(path)
+    settings, path = replace(settings, data=data.settings), as_path("path", path)
     if settings.batch > len(data.train):
         say(f"batch is {settings.batch}, but there are {len(data.train)} train images: each gradient step takes all")
     distributed.on_first_rank(lambda: must_be_writable(path))

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, must_be
 from .flock import NoLocksError, is_at, lock
 
 LEFTOVER = re.compile(r"\.datastill-[0-9a-f]{16}\.partial")
@@ -35,6 +35,16 @@ TENSOR_TYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I1
 """Types of tensors, as a safetensors file names them, that are read, with the bytes of a number."""
 LOCK = ".datastill-lock"
 """Name of the lock file in the folder of a run; see `locks`."""
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return a path that a user gave as the argument `name`.
+
+    Raises:
+        UserError: it is neither text nor a path.
+    """
+    must_be(name, value, (str, Path), "give the name of a file or folder")
+    return Path(value)  # type: ignore[arg-type]
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:

@@ -81,9 +81,10 @@ class First(Sized):
     name: ClassVar[str] = "first"
 
     shape: tuple[int, ...] = (3, 2, 1, 4, 4)
+    divisor: float = 1.0
 
     def images(self, task: Task) -> torch.Tensor:
-        return torch.zeros(self.shape)
+        return torch.ones(self.shape) / self.divisor
 
 
 def test_a_selection_that_gives_other_images_than_wanted_is_named() -> None:
@@ -94,6 +95,8 @@ def test_a_selection_that_gives_other_images_than_wanted_is_named() -> None:
         First(ipc=2, factor=2).init(toy_task())
     with pytest.raises(UserError, match=r"in the shape \(2, 4, 4\), but it must be \(3, each, 1, 4, 4\)$"):
         First(ipc=2, shape=(2, 4, 4)).init(toy_task())
+    with pytest.raises(UserError, match="the method first gave images with values that are not finite; let its fun"):
+        First(ipc=2, divisor=0.0).init(toy_task())
 
 
 def test_settings_without_effect_are_refused() -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data import RealData
-from ...errors import UserError, at_least
+from ...errors import UserError, at_least, must_be
 from ...parts import decoded, must_divide, reduced, together
 from ...program import PROGRAMS, Ordered, Program, ShuffledName, suited
 from ...space import Space
@@ -84,6 +84,7 @@ class Selection(Method, abc.ABC):
         return State(learned={}, carried={"images": images})
 
     def _must_be_wanted(self, images: Tensor, data: RealData) -> None:
+        must_be(f"what the method {self.name} gave", images, Tensor, "let its function images return one tensor")
         shape, wanted, nouns = tuple(images.shape), self.chosen_per_class, data.space.nouns
         if (shape[:1], shape[2:]) != ((data.classes,), data.shape):
             expected = f"({data.classes}, each, {', '.join(map(str, data.shape))})"
@@ -92,6 +93,11 @@ class Selection(Method, abc.ABC):
             raise UserError(
                 f"the method {self.name} gave {shape[1]} {nouns} of each class, but {wanted} are wanted (ipc * factor "
                 "* factor); let its function images give self.chosen_per_class of them"
+            )
+        if not bool(images.isfinite().all()):
+            raise UserError(
+                f"the method {self.name} gave {nouns} with values that are not finite; let its function images give "
+                "numbers"
             )
 
     def rates(self) -> Mapping[str, OuterRate]:

@@ -7,7 +7,7 @@ with its ``kind``. Everything else asks the record: see `Start`.
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import UserError, unknown
+from ...errors import UserError, must_be, unknown
 from ...storage.records import Rule, must_have_types, tagged
 from .base import Draws, Start, one_draw, stored_weights, weights_sha256
 from .drawn import Fixed, Random
@@ -40,6 +40,7 @@ def parse_start(text: str) -> Start:
     Raises:
         UserError: it spells no start.
     """
+    must_be("start", text, str, f"write {SPELLINGS}")
     for kind in KINDS.values():
         if (found := kind.spelled(text.strip())) is not None:
             return found
