@@ -49,7 +49,7 @@ SET = datastill.load("mnist-10")
         (lambda _: SET.save(None), "path is None, but must be a str or Path"),
         (
             lambda _: datastill.build_network(3, shape=SET.shape, classes=10),
-            "network is 3, but must be a str; write na",
+            "network is 3, but must be a str",
         ),
         (lambda _: datastill.parse_start(3), r"start is 3, but must be a str; write random\("),
         (lambda _: datastill.load(None), "name is None, but must be the name of a set"),
