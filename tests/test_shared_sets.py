@@ -103,6 +103,8 @@ def test_what_an_exported_archive_loses_is_said(tmp_path: Path, capsys: pytest.C
     assert "but not its program" in said
     torch.testing.assert_close(again.inputs, first.inputs)
     assert again.program != first.program
+    read_shared(export(first, tmp_path / "pictures", "png"), DATA)
+    assert "but not its program" in capsys.readouterr().err
 
 
 def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_error() -> None:

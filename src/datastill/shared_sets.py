@@ -39,7 +39,7 @@ Values = Literal["auto", "normalised", "unit", "bytes"]
 IMAGE_NAMES = (*EXAMPLES, "image", "images_best", "x_train")
 LABEL_NAMES = (*LABELS, "labels_best", "y_train")
 EXPORTED = "program.json"
-"""The array that an archive has which `datastill export` wrote."""
+"""The array of an archive, and the file of a folder, that `datastill export` wrote."""
 LARGEST = 50.0
 """Floats that are not negative and reach beyond this are pixels rather than normalised values."""
 SUFFIXES = (".npz", ".pt", ".pth")
@@ -68,15 +68,12 @@ def read_shared(path: Path, data: RealData, labels: Path | None = None, number: 
         UserError: the file cannot be read, or does not hold images and labels.
     """
     if path.is_dir():
+        _say_what_is_lost(path, exported=(path / EXPORTED).exists())
         return _from_folder(path, data)
     value = _content(path)
     if labels is not None:
         return Found(images=_only(value, path, IMAGE_NAMES), labels=_only(_content(labels), labels, LABEL_NAMES))
-    if isinstance(value, Mapping) and EXPORTED in value:
-        say(
-            f"{path} was written by datastill export: its images and labels are read, but not its program, network, "
-            "start and score; use the file of the set itself, or give them with --program, --network and --start"
-        )
+    _say_what_is_lost(path, exported=isinstance(value, Mapping) and EXPORTED in value)
     pairs = _pairs(value, path)
     if not 0 <= number < len(pairs):
         raise UserError(
@@ -143,6 +140,15 @@ def distilled_from(
         program=replace(chosen, loss=SquaredError()) if signed else chosen,
         header=header,
     )
+
+
+def _say_what_is_lost(path: Path, *, exported: bool) -> None:
+    """Say which parts of a set that `datastill export` wrote are not read."""
+    if exported:
+        say(
+            f"{path} was written by datastill export: its images and labels are read, but not its program, network, "
+            "start and score; use the file of the set itself, or give them with --program, --network and --start"
+        )
 
 
 def _content(path: Path) -> Any:

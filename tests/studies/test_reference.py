@@ -138,16 +138,16 @@ def test_a_teacher_is_trained_once_and_its_labels_have_groups_of_their_own(tmp_p
     assert once["pool_seconds"] == crops["pool_seconds"] > 0
     assert once["label_bytes"] == 10 * 10 * 4
     assert crops["label_bytes"] > 10 * 8 + 640 * 4, "the weights of the teacher count"
-    shown = [line for line in text.splitlines() if line.startswith(("| *", "| random", "| crops"))]
+    shown = [line for line in text.splitlines() if line.startswith(("| *", "| random", "| whole images"))]
     groups = [line.split("|")[1].strip() for line in shown]
     assert groups[:5] == [
         "*hard labels*", "*labels that a teacher gave once, stored*", "random real images",
-        "*labels of a teacher, of each batch*", "crops that a teacher is sure of (RDED)",
+        "*labels of a teacher, of each batch*", "whole images that a teacher is sure of (RDED, factor 1)",
     ]  # fmt: skip
     before = (folder / "work/digits-teacher.safetensors").stat().st_mtime_ns
     text = run(STUDY, folder, ["digits-teacher", "digits-all-data"]).read_text()
     assert (folder / "work/digits-teacher.safetensors").stat().st_mtime_ns == before
-    (whole,) = lines(text, "**all real images**")
+    (whole,) = lines(text, "**all real images, few epochs**")
     assert "| 1 |" in whole
     record = json.loads((folder / "parts/digits-all-data.json").read_text())
     assert record["scores"][0]["mean"] > 0.3, "all real images teach something in two passes"

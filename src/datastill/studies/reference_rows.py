@@ -237,7 +237,7 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         name="teacher-crops",
-        title="crops that a teacher is sure of (RDED)",
+        title="whole images that a teacher is sure of (RDED, factor 1)",
         labels="teacher",
         method=TeacherCrops(),
         pool="teacher",

@@ -34,7 +34,8 @@ def introduction(records: Records, *, parts: int, networks: int, full_epochs: in
     seconds = sum(record["part_seconds"] for record in records.values())
     took = f", in {seconds / 60:.0f} minutes ({', '.join(sorted(hardware))})" if hardware else ""
     return f"""{len(records)} of {parts} parts were measured{took}.
-The others are marked "not run"; nothing is estimated.
+A part is a row of a table, or the training of the teacher or the experts of some data. Rows that were not measured are
+marked "not run"; nothing is estimated.
 
 **Budget**: at most 20 minutes on two CPU cores for each set. This includes the networks that a method trains on the
 real data first: a teacher, or experts. The numbers of outer iterations were fixed from processor times of single
@@ -42,7 +43,8 @@ iterations on CIFAR-10 (one thread of an AMD EPYC processor with AVX2), not from
 data, and so are all settings but mirroring: digits are not mirrored. The table has the seconds that passed: of the
 outer iterations, with one short validation, and of the networks that were trained first; "GPU" stands behind those of a
 set that was made on a GPU, with the same settings and number of iterations. Memory is the largest of the process, with
-the real data, and without the memory of a GPU.
+the real data and PyTorch itself, and without the memory of a GPU: compare it only where "GPU" stands in both rows or in
+none, as PyTorch for a GPU takes a gigabyte more. Selections that have no seconds were measured on either.
 
 **Evaluation**: each row is one set (seed 0), from the last iteration of its run. Networks that no run has seen
 ({networks} for each column) are trained on it and measured on the test split, which is read once. The spread is the
@@ -58,15 +60,15 @@ whose draws moved the mean by another 0.8 to 1.7 points (standard deviation) in 
 teacher gives labels once at the snapshot that is as early in its training as that of Qin et al. 2024, and the labels of
 each batch when it is trained. Rows whose examples are parts of stored images, enlarged, are in groups of their own,
 too: they train on four times as many examples from equal bytes. Bytes are those of the file: a real pixel takes one
-byte and a learned one four (one after `datastill pack`); image bytes include step sizes, and label bytes the weights
-of a teacher that every training needs.
+byte; a learned one, or one of an average, four (one after `datastill pack`); image bytes include step sizes, and label
+bytes the weights of a teacher that every training needs. With one image per class k-means is the class average.
 
-**All real images**: one network, {counted(full_epochs, "epoch")} by the same evaluator: more do not fit into half
-an hour.
+**All real images**: one network, {counted(full_epochs, "epoch")} by the same evaluator, as more do not fit into half an
+hour. So this is no upper bound: sets are trained on for 300 epochs.
 
 **Published**: [F] read in a file of the authors' repository or in the text of a paper, [I] read off a picture of
-results, [T] from an issue thread. The number is of the named method, or of a later one of its kind, with another budget
-and another evaluation."""
+results, [T] from an issue thread. The number is of the method that it names, which may be an earlier or a later one of
+the same kind, with another budget and another evaluation. "–": none was found in these sources."""
 
 
 def table(
@@ -115,7 +117,7 @@ def _table(
         "| " + " | ".join(["set", *accuracies, *costs, "published, %"]) + " |",
         "|---" * COLUMNS + "|",
         *_groups(rows, records, published),
-        _line("**all real images**", "", whole, of_all),
+        _line("**all real images, few epochs**", "", whole, of_all),
     ]
 
 
