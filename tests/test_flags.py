@@ -66,6 +66,13 @@ def test_every_option_in_a_command_on_a_page_exists(page: str) -> None:
         assert given <= options_of(words), shlex.join(words)
 
 
+def test_messages_of_the_library_name_settings_of_data_as_python_does() -> None:
+    """Such a message is read in Python, too; whole commands are for the command line alone."""
+    for path in Path(datastill.__file__).parent.rglob("*.py"):
+        text = re.sub(r"datastill pretrain .*", "", path.read_text(encoding="utf-8"))
+        assert path.parent.name == "commands" or not re.findall(r"--data\.(?!name|seed)\S+", text), path
+
+
 OF_OTHERS = {"--method", "--help", "--version", "--tyro-print-completion", "--nproc-per-node", "--upgrade", "--logdir",
              "--protocol", "--chart", "--card"}  # fmt: skip
 """What begins with -- in the code and is in no list: options of every command or of other programs, groups, colours."""

@@ -271,7 +271,7 @@ def test_what_does_not_fit_is_refused_in_one_line(path: Path, tmp_path: Path) ->
     for config, message in [
         (
             toy_config(start=f"pool:{path}", network="mlp(width=9,depth=1)"),
-            "holds 'mlp.width=8,depth=1.' for examples of",
+            "holds 'mlp.width=8,depth=1.' for .*; take the network 'mlp.width=8,depth=1.', or pretrain a new pool$",
         ),
         (toy_config(start=f"pool:{path}", method=few), "networks is 5, but the pool has 4 to draw from"),
         (toy_config(start=f"pool:{path}#4"), "0 to 3 can be named, not 4; the 3 held out are for evaluation only"),

@@ -79,9 +79,7 @@ def test_a_column_of_words_or_without_a_value_is_named_as_the_user_names_it(tabl
 def test_missing_values_become_the_mean_of_the_column_in_train(path: Path, table: pd.DataFrame) -> None:
     table.loc[::7, "age"], table.loc[::9, "colour"] = np.nan, None
     table.to_csv(path, index=False)
-    with pytest.raises(
-        UserError, match=r"in 'age'; fill or remove them first, or fill missing ones with --data.missing"
-    ):
+    with pytest.raises(UserError, match=r"in 'age'; fill or remove them first, or set missing to mean to fill"):
         load_data(path, **NAMED)
     data = load_data(path, **NAMED, missing="mean")
     for column, values in (
@@ -111,7 +109,7 @@ def test_rows_with_categories_are_exported_by_their_columns(path: Path, tmp_path
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({}, {"categories": ("color",)}, "column 'colour' of split 'train' holds no numbers; .* --data.categories col"),
+        ({}, {"categories": ("color",)}, "column 'colour' of split 'train' holds no numbers; .* name it in categories"),
         ({"colour": 1}, {"categories": ("color",)}, "unknown column of categories 'color': did you mean 'colour'"),
         (
             {"colour": [str(i) for i in range(120)]},

@@ -122,7 +122,7 @@ class Rows(Kind):
         if bool(wrong.any()):
             where = f"in {shown[int(wrong.nonzero()[0])]!r}"
             fillable = "missing" in self.settings and not values.isinf().any()
-            fix = ", or fill missing ones with --data.missing mean" if fillable else ""
+            fix = ", or set missing to mean to fill missing ones" if fillable else ""
             raise UserError(
                 f"{what} hold values that are missing or not finite, {where}; fill or remove them first{fix}"
             )
