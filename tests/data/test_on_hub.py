@@ -76,7 +76,10 @@ def test_a_folder_in_the_layout_of_the_hub_is_read_alike(hub: str, pets: Path) -
     [
         ({"config": ""}, r"Config name is missing.*'large'.*; set config to one of its configurations$"),
         ({"config": "smal"}, r"'smal' not found.*; set config to one of its configurations$"),
-        ({"train_split": ""}, r"there is no train split among the splits one, two; .* set train_split to the one to use$"),
+        (
+            {"train_split": ""},
+            r"there is no train split among the splits one, two; .* set train_split to the one to use$",
+        ),
         ({"test_split": "tow"}, "^unknown split 'tow': did you mean 'two'"),
         ({"test_split": "one"}, "^the split 'one' is named twice"),
         ({"image_column": ""}, r"several image columns \(.*\); set image_column to the one to use$"),
