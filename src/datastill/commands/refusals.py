@@ -5,6 +5,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import unknown
 from ..recipes import RECIPES
@@ -88,10 +89,12 @@ _NEEDED_HELP = re.compile(r"^(?:(--\S+ [A-Z]+)|[A-Z]+) (\w)")
 """The beginning of this help: an option with its kind of value, or the kind of value of a word without an option."""
 _OWN_ERROR = re.compile(r"^Error parsing (?:[a-z][\w.]*|--(?:\S+\.)?(?:start|objective)): ")
 """The words that tyro puts before an error of our records; the error already names the setting."""
-_PLAINER = {
-    re.compile(
-        r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]"
-    ): r"\1 takes \2, not \3",
+_KINDS = {"{None}": "None", "INT": "a whole number", "FLOAT": "a number"}
+"""What tyro calls kinds of values, and what they become."""
+_PLAINER: dict[re.Pattern[str], Any] = {
+    re.compile(r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*)\]"): lambda found: (
+        f"{found[1]} takes {' or '.join(_KINDS.get(kind, kind) for kind in found[2].split('|'))}, not {found[3]}"
+    ),
     re.compile(
         r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)"
     ): r"\1 takes a whole number, not \2",
