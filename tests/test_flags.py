@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import datastill
+from datastill.cli import main
 from datastill.commands import COMMANDS
 
 from .docs.pages import PAGES, ROOT, ROOT_PAGES, text_of
@@ -64,6 +65,24 @@ def test_every_option_in_a_command_on_a_page_exists(page: str) -> None:
     for words in commands(TEXTS[page]):
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert given <= options_of(words), shlex.join(words)
+
+
+@pytest.mark.parametrize("command", ["import", "baseline random", "distill --method kernel-ridge"])
+def test_the_help_of_an_option_that_turns_something_off_says_what_is_the_default(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    said = capsys.readouterr().out
+    assert "mirror)" in said
+    assert "True)" not in said
+
+
+def test_messages_of_the_library_name_settings_of_data_as_python_does() -> None:
+    """Such a message is read in Python, too; whole commands are for the command line alone."""
+    for path in Path(datastill.__file__).parent.rglob("*.py"):
+        text = re.sub(r"datastill pretrain .*", "", path.read_text(encoding="utf-8"))
+        assert path.parent.name == "commands" or not re.findall(r"--data\.(?!name|seed)\S+", text), path
 
 
 OF_OTHERS = {"--method", "--help", "--version", "--tyro-print-completion", "--nproc-per-node", "--upgrade", "--logdir",

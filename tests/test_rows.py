@@ -192,6 +192,7 @@ def test_columns_of_a_data_frame_are_found_by_name(data: RealData) -> None:
     [
         (lambda x: x[:, :3], r"shape \(240, 3\), but must be \(n, 4\)"),
         (lambda x: np.where(x == 7, np.nan, x), "missing or not finite"),
+        (lambda x: x * np.array([1, 1, 1e300, 1]), rf"\(float32 ends at 3.4e38\), in column '{COLUMNS[2]}'"),
         (lambda x: x.astype(str).astype(object) + "m", "are no numbers"),
         (lambda x: x + 1j, "are no numbers: complex ones have two parts"),
         (lambda x: torch.complex(torch.from_numpy(x), torch.from_numpy(x)), "are no numbers: complex ones"),
@@ -203,6 +204,19 @@ def test_impossible_rows_are_refused_in_one_line(change: Any, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         load_rows((change(values), labels), columns=COLUMNS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*has no test split")
+@pytest.mark.parametrize(
+    ("shape", "message"), [((40, 3), "in column 2 .counted"), ((40, 3, 5), "in channel 2 .counted")]
+)
+def test_a_column_without_a_name_is_counted(shape: tuple[int, ...], message: str) -> None:
+    values, labels = np.random.default_rng(0).random(shape), np.arange(40) % 2
+    space, broken = load_rows((values, labels)).space, values.copy()
+    broken[3, 2] = np.nan
+    for use in (lambda: load_rows((broken, labels)), lambda: space.normalise(broken)):
+        with pytest.raises(UserError, match=message):
+            use()
 
 
 def test_rows_given_as_images_are_told_of_load_rows() -> None:

@@ -209,10 +209,10 @@ def test_errors_on_a_terminal_are_single_clear_lines() -> None:
     for line, wanted in zip(
         errors,
         (
-            "--data.resize takes {None}|INT, not 'abc'; see datastill distill --help",
+            "--data.resize takes None or a whole number, not 'abc'; see datastill distill --help",
             "unknown option --netwrok (did you mean --network?); see datastill distill --help",
             f"unknown --method.engine.mode '{LONG}': known: auto, recomputed, stored; ",
-            "Missing from datastill export: --to PATH",
+            "datastill export needs --to PATH",
         ),
         strict=True,
     ):

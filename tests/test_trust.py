@@ -86,8 +86,8 @@ HOSTILE = {
         "opens the weights file 'w'"),
     "a pool": ({"start": FromPool("/etc/passwd"), "score": protocol(start=asdict(FromPool("/etc/passwd")))},
                "the start 'pool:/etc/passwd', which opens the file '/etc/passwd'"),
-    "a folder": ({"data": "/", "config": {}}, "asks for the data '/'"),
-    "a folder in the configuration": ({"config": {"data": {"name": "/"}}}, "asks for the data '/'"),
+    "a folder": ({"data": "/", "config": {}}, "set.safetensors asks for the data '/'"),
+    "a folder in the configuration": ({"config": {"data": {"name": "/"}}}, "set.safetensors asks for the data '/'"),
     "the folder above": ({"config": {"data": {"name": ".."}}}, "the data '..'"),
     "a name of the hub": ({"config": {"data": {"name": "mnist"}}}, "the data 'mnist'"),
 }  # fmt: skip

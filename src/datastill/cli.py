@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import tyro
 from rich.text import Text
@@ -165,7 +165,7 @@ def _completion(words: list[str]) -> int:
 
 
 SPELLED = ConstructorRegistry()
-"""How an option takes a start or an objective: by its spelling; and texts: at least one, if the option is given."""
+"""How an option takes a start or an objective: by its spelling; and a list: at least one value, if it is given."""
 
 
 @SPELLED.primitive_rule
@@ -186,23 +186,29 @@ def _option_of(kind: type, parse: Callable[[str], Any], *, needed: bool) -> Prim
 
 
 @SPELLED.primitive_rule
-def _texts_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    if option.type != tuple[str, ...]:
+def _list_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    kind, *others = get_args(option.type) if get_origin(option.type) is tuple else (None,)
+    names = get_args(kind) if get_origin(kind) is Literal else ()
+    made = str if names else kind
+    if made not in (str, int, float):
         return None
+    word = f"{{{','.join(names)}}}" if names else made.__name__.upper()
+    fixed = None if others == [...] else 1 + len(others)
     return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="[STR [STR ...]]",
-        instance_from_str=_some,
-        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
-        str_from_instance=list,
+        nargs=fixed or "*",
+        metavar=" ".join([word] * fixed) if fixed else f"[{word} [{'' if names else f'{word} '}...]]",
+        instance_from_str=lambda words: _some(words, made),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda values: list(map(str, values)),
+        choices=names or None,
     )
 
 
-def _some(words: list[str]) -> tuple[str, ...]:
+def _some(words: list[str], kind: Callable[[str], Any]) -> tuple[Any, ...]:
     """Return the values of an option; none at all are a slip of who typed the command."""
     if not words:
         raise ValueError(WITHOUT_VALUES)
-    return tuple(words)
+    return tuple(map(kind, words))
 
 
 @contextlib.contextmanager

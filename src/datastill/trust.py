@@ -17,6 +17,6 @@ def check_start(start: Start | None) -> None:
         raise untrusted(f"the start {str(start)!r}, which opens the file {start.opens!r}", "--start")
 
 
-def check_data(name: str) -> None:
-    """Raise a `UserError` if data that a file names is a path, or is not on this machine and would be downloaded."""
-    require_known(name, "the file")
+def check_data(name: str, file: str) -> None:
+    """Raise a `UserError` if data that `file` names is a path, or is not on this machine and would be downloaded."""
+    require_known(name, file)

@@ -189,9 +189,13 @@ def test_images_of_five_channels_are_learned_shown_and_exported(tmp_path: Path) 
         (
             ["a", "b", "label"],
             [[1, "x", 0]],
-            "column 'b' of split 'train' holds no numbers; if its values are categories, name it with --data.categor",
+            "column 'b' of split 'train' holds no numbers; if its values are categories, name it in categories",
         ),
-        (["a", "b", "label"], [[1, "", 0], [1, 2, 1]], "missing or not finite, in 'b'; fill or remove them first"),
+        (
+            ["a", "b", "label"],
+            [[1, "", 0], [1, 2, 1]],
+            "missing or not finite .*, in column 'b'; fill or remove them first",
+        ),
         (["a", "b", "c"], [[1, 2, 0]], "has no labels among its columns a, b, c"),
         (["a", "b", "label"], [[1, 2]], "cannot read the table .*wrong.csv'"),
         (
@@ -200,8 +204,12 @@ def test_images_of_five_channels_are_learned_shown_and_exported(tmp_path: Path) 
             r"0\.5 at 0; give one class per example \(numbers to predict are not supp",
         ),
         (["a", "label"], [[1, 0], [2, 0], [3, 0], [4, 1]], "class '1' has 1 row in train, but must have at least 3"),
-        (["a", "y", "b"], [[i, i, 0] for i in range(9)], r"there are 9 classes: .* right one \(--data.label-column\)"),
-        (["a", "label"], [["nan", 0], [2, 1]], "are missing or not finite, in 'a'; fill or remove them first"),
+        (["a", "y", "b"], [[i, i, 0] for i in range(9)], r"there are 9 classes: .* wrong one, set label_column"),
+        (
+            ["a", "label"],
+            [["nan", 0], [2, 1]],
+            "are missing or not finite .*, in column 'a'; fill or remove them first",
+        ),
         (["a", "label"], [[1, "x"], [2, ""]], "a class is called '', but its name must have characters"),
         (["text", "label"], [["a b", 0], ["", 1]], "sentence 1 of train is '', which has no words; leave it out"),
         (

@@ -74,14 +74,17 @@ def test_a_folder_in_the_layout_of_the_hub_is_read_alike(hub: str, pets: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": ""}, r"Config name is missing.*'large'.*; choose one of its configurations with --data\.config$"),
-        ({"config": "smal"}, r"'smal' not found.*; choose one of its configurations with --data\.config$"),
-        ({"train_split": ""}, r"there is no train split among the splits one, two; .* with --data\.train-split$"),
+        ({"config": ""}, r"Config name is missing.*'large'.*; set config to one of its configurations$"),
+        ({"config": "smal"}, r"'smal' not found.*; set config to one of its configurations$"),
+        (
+            {"train_split": ""},
+            r"there is no train split among the splits one, two; .* set train_split to the one to use$",
+        ),
         ({"test_split": "tow"}, "^unknown split 'tow': did you mean 'two'"),
         ({"test_split": "one"}, "^the split 'one' is named twice"),
-        ({"image_column": ""}, r"several image columns \(.*\); name the one to use with --data\.image-column$"),
+        ({"image_column": ""}, r"several image columns \(.*\); set image_column to the one to use$"),
         ({"image_column": "frnt"}, "^unknown image column of split 'one' 'frnt': did you mean 'front'"),
-        ({"label_column": ""}, r"has no labels among its columns .* with --data\.label-column\)$"),
+        ({"label_column": ""}, r"has no labels among its columns .* which label_column is set to\)$"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_there_is(
@@ -107,7 +110,7 @@ def test_a_name_that_is_nowhere_is_said_in_one_line(monkeypatch: pytest.MonkeyPa
 
 def test_settings_for_tables_are_refused_where_there_is_none() -> None:
     for name in ("config", "image_column", "label_column", "train_split"):
-        with pytest.raises(UserError, match=f"^{name} is 'x', but has no effect: .*--data.{name.replace('_', '-')}$"):
+        with pytest.raises(UserError, match=f"^{name} is 'x', but has no effect: .*leave it out$"):
             load_data("digits", **{name: "x"})
 
 

@@ -109,7 +109,9 @@ def test_roles_of_splits(names, expected):
 
 @pytest.mark.parametrize("names", [["test"], ["a", "b"], []])
 def test_no_train_split_is_an_error(names):
-    with pytest.raises(UserError, match=r"^there is no train split among the splits .*; name one 'train', or say"):
+    with pytest.raises(
+        UserError, match=r"^there is no train split among the splits .*; name one 'train', or set train_split"
+    ):
         roles(names)
 
 

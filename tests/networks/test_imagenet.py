@@ -251,7 +251,7 @@ def test_a_full_head_needs_its_hidden_layers_and_colour_is_told(file: Path) -> N
     message = r"classifier\.1\.weight, .* are missing, .* of 4096x9216 .*take head=linear"
     with pytest.raises(UserError, match=message), torch.device("meta"):
         alexnet(shape=SHAPE, classes=2, weights=str(file), head="full")
-    with pytest.raises(UserError, match=r"takes images of 3 channels, not 1 .--data\.channels colour"):
+    with pytest.raises(UserError, match=r"takes images of 3 channels, not 1; set channels to colour"):
         alexnet(shape=(1, 63, 63), classes=2, weights=str(file))
 
 

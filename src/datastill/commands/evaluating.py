@@ -90,7 +90,8 @@ class Evaluate(Computing):
         """Load the sets, by name, and the real data to measure them on."""
         if not self.files:
             raise UserError("no set was given; name the file of a distilled set, or a folder of them")
-        found = {name: _sets(path, trust=self.trust) for name, path in _named(self.files).items()}
+        files = {name: _files(path) for name, path in _named(self.files).items()}
+        found = {name: [load(file, trust=self.trust) for file in some] for name, some in files.items()}
         each = iter(taught([*itertools.chain(*found.values())], self.teacher))
         groups = {name: [next(each) for _ in sets] for name, sets in found.items()}
         if self.curve and (self.tune or self._several(groups)):
@@ -102,7 +103,8 @@ class Evaluate(Computing):
             answerer(network).check(next(iter(groups.values()))[0])
         if not self.data:
             comparable({name: sets[0] for name, sets in groups.items()})
-        data = real_data(next(iter(groups.values()))[0], self.data)
+        first, file = next(iter(groups.values()))[0], next(iter(files.values()))[0]
+        data = real_data(first, file, self.data)
         for name, sets in groups.items():
             for one in sets:
                 _say_if_other(name, one, data, self.split)
@@ -149,14 +151,14 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     return dict(zip(short if unique else map(str, files), files, strict=True))
 
 
-def _sets(path: Path, *, trust: bool) -> list[DistilledSet]:
-    """Load the set in a file, or every set in a folder of files or of finished runs."""
+def _files(path: Path) -> list[Path]:
+    """Return the file of a set, or the files of all sets in a folder of files or of finished runs."""
     if not path.is_dir():
-        return [load(path, trust=trust)]
+        return [path]
     files = snapshots.sets_in(path) or sorted(path.glob(f"*/{NAME}"))
     if not files:
         raise UserError(f"there is no distilled set (*.safetensors, or finished runs) in the folder {path}")
-    return [load(file, trust=trust) for file in files]
+    return files
 
 
 def _as_table(network: str, rows: Sequence[Row]) -> Table:
@@ -214,7 +216,7 @@ class Verify(Computing):
         (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
         found = verify(
             distilled,
-            real_data(distilled, self.data),
+            real_data(distilled, self.file, self.data),
             networks=self.networks,
             tolerance=self.tolerance / 100,
             progress=True,
@@ -261,7 +263,7 @@ class Pack(Computing):
         """Write the smaller set, print both scores, and return the exit code."""
         must_be_new(self.to)
         (distilled,) = taught([load(self.file, trust=self.trust)], self.teacher)
-        data = real_data(distilled, self.data)
+        data = real_data(distilled, self.file, self.data)
         _say_if_other(str(self.file), distilled, data, (distilled.header.score or {}).get("split", "test"))
         small = packed(distilled, data, progress=True)
         small.save(self.to)
@@ -275,9 +277,9 @@ class Pack(Computing):
         return 0
 
 
-def real_data(distilled: DistilledSet, name: str = "") -> RealData:
-    """Load the real data that a set was made from, or the data called `name`, with the data settings of the set."""
-    return load_data(data_settings(distilled, name)).to(pick_device("auto"))
+def real_data(distilled: DistilledSet, file: Path, name: str = "") -> RealData:
+    """Load the real data that the set in a file was made from, or the data called `name`, with its data settings."""
+    return load_data(data_settings(distilled, file, name)).to(pick_device("auto"))
 
 
 def _say_if_other(name: str, distilled: DistilledSet, data: RealData, split: str) -> None:
@@ -286,8 +288,8 @@ def _say_if_other(name: str, distilled: DistilledSet, data: RealData, split: str
         say(f"{name}: {why}")
 
 
-def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
-    """Return the settings that load the real data of a set; with `name`, they load the data called `name` instead.
+def data_settings(distilled: DistilledSet, file: Path, name: str = "") -> DataSettings:
+    """Return the settings that load the real data of the set in a file, or the data called `name` instead.
 
     Raises:
         UserError: the set was read from a file that is not trusted, and names data that is not on this machine.
@@ -295,5 +297,5 @@ def data_settings(distilled: DistilledSet, name: str = "") -> DataSettings:
     stored = distilled.header.config.get("data", {"name": distilled.header.data})
     settings = read(DataSettings, stored, "config.data")
     if not (name or settings.in_memory or distilled.trusted):
-        check_data(settings.name)
+        check_data(settings.name, str(file))
     return settings.named(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ..data import DataSettings, load_data
+from ..methods.base import Mirror
 from ..networks.start import Random, Start
 from ..program import ShuffledName
 from ..shared_sets import Values, distilled_from, read_shared
@@ -60,7 +61,7 @@ class ImportSet:
     """The initial weights that it was made for (datastill list starts)."""
     program: ShuffledName = "shuffled-300"
     """How networks are trained on it (datastill list programs)."""
-    mirror: bool = True
+    mirror: Mirror = True
     """mirror: the program may mirror images left to right. no-mirror, for digits and letters: it does not."""
     source: str = ""
     """Where the set comes from, such as an address; kept with it."""

@@ -101,7 +101,7 @@ class MakeBaseline(Computing):
             raise UserError(
                 "no data was given; name the data (datastill list data), or a set with the settings to use: --like FILE"
             )
-        source = data_settings(like, self.data) if like else DataSettings().named(self.data)
+        source = data_settings(like, self.like, self.data) if like and self.like else DataSettings().named(self.data)
         data = load_data(source).to(pick_device("auto"))
         asked = {name: getattr(self, name) for name in ("network", "start")}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value}

@@ -1,7 +1,7 @@
 """The command that trains a pool of networks to start from: pretrain."""
 
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +11,26 @@ from tyro.conf import Positional
 from .. import distributed
 from ..data import DataSettings, load_data
 from ..device import pick_device
-from ..errors import UserError
 from ..pretraining import PoolSettings, pretrain
 from ..report import plural, spread_of
 from ..storage.files import must_be_writable
 from .computing import Computing
 from .output import out, print_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unnamed(DataSettings):
+    """The settings of real data: how images and splits are made."""
+
+    name: tyro.conf.Suppress[str] = DataSettings.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings(PoolSettings):
+    """How the networks of a pool are trained, on data that the first word of the command names."""
+
+    data: _Unnamed = field(default_factory=_Unnamed)
+    """The real data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +50,7 @@ class Pretrain(Computing):
 
     name: Positional[str]
     """Name or folder of the real data."""
-    settings: Annotated[PoolSettings, tyro.conf.arg(name="")] = field(default_factory=PoolSettings)
+    settings: Annotated[_Settings, tyro.conf.arg(name="")] = field(default_factory=_Settings)
     """Training settings."""
     out: Path | None = None
     """File of the pool; if not given: pools/DATA-NETWORK.safetensors."""
@@ -45,10 +59,9 @@ class Pretrain(Computing):
 
     def compute(self) -> int:
         """Train the pool, print its accuracies, and return the exit code."""
-        named = self.settings.data.name
-        if named not in (DataSettings.name, self.name):
-            raise UserError(f"the data are named twice, {self.name!r} and --data.name {named!r}; leave the latter out")
-        settings = replace(self.settings, data=replace(self.settings.data, name=self.name))
+        settings = PoolSettings(
+            **vars(self.settings) | {"data": DataSettings(**vars(self.settings.data) | {"name": self.name})}
+        )
         path = self.out or Path("pools") / f"{Path(self.name).name}-{settings.network}.safetensors"
         distributed.on_first_rank(lambda: must_be_writable(path))
         data = distributed.on_every_rank(lambda: load_data(settings.data).to(pick_device("auto")))

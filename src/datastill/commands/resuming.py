@@ -62,7 +62,7 @@ def _must_be_named(stored: Config, asked: Config) -> None:
     if stored.warm_start != asked.warm_start:
         _check_warm_start(stored.warm_start)
     if stored.data.name != asked.data.name and not stored.data.in_memory:
-        check_data(stored.data.name)
+        check_data(stored.data.name, "the run")
 
 
 def _measured_by(config: Config) -> tuple[Config | Protocol, ...]:

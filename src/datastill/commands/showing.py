@@ -50,7 +50,7 @@ class Show:
         """Print the summary, write the picture, and return the exit code."""
         distilled = load(self.file)
         if self.to:
-            _ready(distilled)
+            _ready(distilled, self.file)
             write_whole(self.to, picture_bytes(grid(distilled), self.to))
         if self.json:
             return print_json(as_json(distilled))
@@ -84,7 +84,7 @@ class Export:
 
     def run(self) -> int:
         """Write the files, print where they are, and return the exit code."""
-        (distilled,) = taught([_ready(load(self.file))], self.teacher)
+        (distilled,) = taught([_ready(load(self.file), self.file)], self.teacher)
         made = export(distilled, self.to, self.kind)
         loss = png_loss(distilled) if self.kind == "png" else None
         if self.json:
@@ -123,7 +123,7 @@ class Report(Computing):
             raise UserError("no folder was given; name the folder of a run, or of results")
         for folder in self.folders:
             if os.path.isfile(folder / NAME):  # noqa: PTH113 (pathlib raises for names that are too long)
-                _ready(load(folder))
+                _ready(load(folder), folder / NAME)
         if self.data and len(self.folders) > 1:
             raise UserError("--data is for the page of one run; leave it out, or name one run")
         made = write_comparison(self.folders, self.to) if len(self.folders) > 1 else self._one(self.folders[0])
@@ -136,7 +136,7 @@ class Report(Computing):
             raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
         if self.data and not one:
             raise UserError(f"--data is for the page of a run, but {folder} holds results; leave --data out")
-        data = real_data(read_run(folder).distilled, self.data) if self.data else None
+        data = real_data(read_run(folder).distilled, folder / NAME, self.data) if self.data else None
         return write_report(folder, self.to, data=data) if one else collect(folder, self.to or folder / "results.md")
 
 
@@ -206,10 +206,10 @@ class List:
         return 0
 
 
-def _ready(distilled: DistilledSet) -> DistilledSet:
-    """Return a set after its real data was loaded, if its examples cannot be shown without numbers of that data."""
+def _ready(distilled: DistilledSet, file: Path) -> DistilledSet:
+    """Return the set in a file, after loading its real data if its examples cannot be shown without it."""
     if distilled.header.space.needs_data:
-        real_data(distilled)
+        real_data(distilled, file)
     return distilled
 
 

@@ -188,9 +188,7 @@ def _report_unreadable(lines: list[str], total: int, where: str, reading: Readin
     more = f" and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
     listed = f"{len(lines)} of {total} images of {where} cannot be read: {', '.join(lines[:MAX_LISTED])}{more}"
     if not reading.skip_unreadable:
-        raise UserError(
-            f"{listed}; mend or remove them, or skip them with --data.skip-unreadable (skip_unreadable=True)"
-        )
+        raise UserError(f"{listed}; mend or remove them, or set skip_unreadable to leave them out")
     if len(lines) == total:
         raise UserError(f"{listed}; there is no image left")
     say(f"skipped: {listed}")
@@ -215,8 +213,8 @@ def _read(item: bytes | str | Image.Image, side: int | None) -> np.ndarray:
         large = image.width * image.height > SHRINK_ABOVE
         if large and side is None:
             raise UserError(
-                f"has {image.width}x{image.height} pixels, too many to keep; set resize to one side in pixels, e.g. "
-                "resize=32"
+                f"has {image.width}x{image.height} pixels, too many to keep; set resize to one side in pixels, "
+                "such as 32"
             )
         if large and side is not None:
             least = SHRINK_MARGIN * side

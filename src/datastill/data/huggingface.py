@@ -42,11 +42,11 @@ NUMBER = re.compile(r"(u?int|float|bool)\d*$")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
 """Usual names of the column with the labels, the most usual first."""
 
-CHOOSE = "choose one of its configurations with --data.config"
+CHOOSE = "set config to one of its configurations"
 """What to do where data has several configurations."""
 LAYOUT = (
     "a folder per class (train/cat/1.png, train/dog/2.png, test/cat/3.png) or a column called 'label' "
-    "(or another one, with --data.label-column)"
+    "(or of another name, which label_column is set to)"
 )
 
 
@@ -197,7 +197,7 @@ def _image_column(features: datasets.Features, where: str) -> str:
         return typed[0]
     if name is None:
         found = f"several image columns ({', '.join(typed)})" if typed else f"no image column among {_list(features)}"
-        raise UserError(f"{where} has {found}; name the one to use with --data.image-column")
+        raise UserError(f"{where} has {found}; set image_column to the one to use")
     return name
 
 
@@ -226,8 +226,8 @@ def _row_columns(features: datasets.Features, label: str, where: str, categories
         return []
     if wrong := [name for name in others if name not in numbers and name.lower() not in TEXT_COLUMNS]:
         raise UserError(
-            f"column {wrong[0]!r} of {where} holds no numbers; if its values are categories, name it with "
-            f"--data.categories {wrong[0]}, otherwise leave it out, or write its values as numbers"
+            f"column {wrong[0]!r} of {where} holds no numbers; if its values are categories, name it in "
+            "categories, otherwise leave it out, or write its values as numbers"
         )
     return numbers if len(numbers) == len(others) else []
 
@@ -243,7 +243,7 @@ def _label_column(features: datasets.Features, where: str, asked: str = "") -> s
         return typed[0]
     if name is None and typed:
         found = f"several label columns ({', '.join(typed)})"
-        raise UserError(f"{where} has {found}; name the one to use with --data.label-column")
+        raise UserError(f"{where} has {found}; set label_column to the one to use")
     if name is None:
         raise UserError(f"{where} has no labels among its columns {_list(features)}; wanted: {LAYOUT}")
     return name

@@ -83,7 +83,7 @@ def must_be_converted(images: UInt8[Tensor, "n c h w"] | OnDisk, channels: Chann
     if channels != "keep" and images.shape[1] not in (1, 3):
         raise UserError(
             f"channels is {channels!r}, but the images have {images.shape[1]} channels, and only images with 1 (grey) "
-            "or 3 (colour) can be converted; leave out --data.channels"
+            "or 3 (colour) can be converted; leave channels out"
         )
 
 
@@ -108,7 +108,7 @@ def common_channels(pieces: Sequence[Tensor | OnDisk]) -> Channels:
         (h1, w1), (h2, w2) = sizes[:2]
         raise UserError(
             f"images have different sizes, e.g. {h1}x{w1} and {h2}x{w2} (height x width); "
-            "set resize to one side in pixels, e.g. resize=32"
+            "set resize to one side in pixels, such as 32"
         )
     colour = any(piece.shape[1] == 3 for piece in pieces)
     channels = sorted({3 if colour and piece.shape[1] == 1 else piece.shape[1] for piece in pieces})

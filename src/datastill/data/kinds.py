@@ -111,6 +111,5 @@ def must_have_effect(kind: Kind, settings: DataSettings, name: str) -> None:
         changed = getattr(settings, setting) != getattr(usual, setting)
         if changed and setting not in kind.settings:
             raise UserError(
-                f"{setting} is set, but has no effect: it is for {noun}, and {name!r} has {kind.noun}s; leave out "
-                f"--data.{setting.replace('_', '-')}"
+                f"{setting} is set, but has no effect: it is for {noun}, and {name!r} has {kind.noun}s; leave it out"
             )

@@ -15,7 +15,7 @@ from ..errors import UserError, unknown
 from ..runlog import say
 from ..space import Space, Vectors
 from ..space.categories import column_name, one_hot, user_column, values_of
-from ..space.vectors import not_numbers, real_numbers
+from ..space.vectors import UNUSABLE, column_words, made_names, not_numbers, real_numbers
 from .kinds import Finish, Kind, Splits
 from .labels import check_labels
 from .real import RealData
@@ -68,8 +68,6 @@ class Rows(Kind):
     counted: ClassVar[str] = "columns"
     """The dimension of the layout with as many values as there are names."""
     dimensions: ClassVar[int] = 2
-    first: ClassVar[str] = "x"
-    """The letter of made names: ``x0``, ``x1`` and so on."""
     columns: tuple[str, ...] = ()
     """Names of the columns; empty: those of the data frame, or ``x0``, ``x1`` and so on."""
 
@@ -93,7 +91,7 @@ class Rows(Kind):
         if self.columns or not hasattr(examples, "columns"):
             shape = np.shape(examples)
             count = shape[1] if len(shape) == self.dimensions else 0
-            return self.columns or tuple(f"{self.first}{i}" for i in range(count))
+            return self.columns or made_names(self.counted, count)
         return tuple(map(str, examples.columns))
 
     def _numbers(
@@ -111,7 +109,7 @@ class Rows(Kind):
         try:
             values = torch.as_tensor(real_numbers(examples)).float()
         except (TypeError, ValueError, RuntimeError) as error:
-            why = not_numbers(examples, columns, error)
+            why = not_numbers(examples, columns, self.counted, error)
             fix = "; name a column of words in categories, or leave it out" if why.startswith("column") else ""
             raise UserError(f"{what} are no numbers: {why}{fix}") from error
         if values.dim() != self.dimensions or values.shape[1] != len(columns) or not values.numel():
@@ -120,12 +118,10 @@ class Rows(Kind):
         usable = values.isfinite() | values.isnan() if filled else values.isfinite()
         wrong = ~usable.all(0).reshape(len(columns), -1).all(1)
         if bool(wrong.any()):
-            where = f"in {shown[int(wrong.nonzero()[0])]!r}"
+            where = column_words(shown, int(wrong.nonzero()[0]), self.counted)
             fillable = "missing" in self.settings and not values.isinf().any()
-            fix = ", or fill missing ones with --data.missing mean" if fillable else ""
-            raise UserError(
-                f"{what} hold values that are missing or not finite, {where}; fill or remove them first{fix}"
-            )
+            fix = ", or set missing to mean to fill missing ones" if fillable else ""
+            raise UserError(f"{what} hold {UNUSABLE}, in {where}; fill or remove them first{fix}")
         return values
 
 
@@ -138,7 +134,6 @@ class Signals(Rows):
     layout = "(n, channels, length)"
     counted = "channels"
     dimensions = 3
-    first = "c"
 
     def _with(self, columns: tuple[str, ...], splits: Splits) -> tuple[Splits, Space]:
         signals = splits["train"].tensor
@@ -194,9 +189,9 @@ def _filled(splits: Splits, columns: tuple[str, ...]) -> Splits:
         return splits
     mean = splits["train"].tensor.double().nanmean(0).float()
     if bool(mean.isnan().any()):
-        name = columns[int(mean.isnan().nonzero()[0])]
-        raise UserError(f"column {name!r} has no value in train; leave it out")
-    say(f"{missing} missing values were filled with the means of their columns in train")
+        column = column_words(columns, int(mean.isnan().nonzero()[0]), Rows.counted)
+        raise UserError(f"{column} has no value in train; leave it out")
+    say(f"missing values filled with the means of their columns in train: {missing}")
     filled = {role: split.tensor.where(~split.tensor.isnan(), mean) for role, split in splits.items()}
     return {role: replace(split, images=filled[role]) for role, split in splits.items()}
 

@@ -125,8 +125,8 @@ def _must_be_no_table(settings: DataSettings, *more: str) -> None:
     for setting in ("config", "image_column", "label_column", *more):
         if value := getattr(settings, setting):
             raise UserError(
-                f"{setting} is {value!r}, but has no effect: it is for tables, and {settings.name!r} is none; leave "
-                f"out --data.{setting.replace('_', '-')}"
+                f"{setting} is {value!r}, but has no effect: it is for tables, and {settings.name!r} is none; leave it "
+                "out"
             )
 
 

@@ -76,8 +76,8 @@ def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> d
         found["train"] = names[0]
     if "train" not in found:
         raise UserError(
-            f"there is no train split among the splits {', '.join(names) or '(none)'}; name one 'train', or say which "
-            "one it is with --data.train-split"
+            f"there is no train split among the splits {', '.join(names) or '(none)'}; name one 'train', or set "
+            "train_split to the one to use"
         )
     if "validation" in found and "test" not in found and not given["validation"]:
         found["test"] = found.pop("validation")
@@ -317,7 +317,7 @@ def _require_all(splits: dict[str, Split], names: tuple[str, ...], noun: str) ->
                 also = f" (one each for {', '.join(['train', *missing])})" if least > 1 else ""
                 many = ""
                 if noun != "image" and 2 * len(names) > len(split):
-                    many = f"; there are {len(names)} classes: is their column the right one (--data.label-column)?"
+                    many = f"; there are {len(names)} classes: if their column is the wrong one, set label_column"
                 raise UserError(
                     f"class {name!r} has {counted(count, noun)} in {role}, but must have at least {least}{also}; "
                     f"add {noun}s or leave the class out{many}"

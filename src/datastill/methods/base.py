@@ -3,9 +3,10 @@
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+import tyro
 from torch import Tensor
 
 from ..data import RealData
@@ -17,6 +18,8 @@ from ..trial import Trial
 from .task import Task
 from .teacher_labels import TeacherLabels
 
+Mirror = Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: mirror)")]
+"""A setting that is True unless its option turns it off: --no-mirror."""
 LearnedTensors = dict[str, Tensor]
 """The tensors that a method learns, by name; plain tensors without gradients."""
 Carried = dict[str, Any]

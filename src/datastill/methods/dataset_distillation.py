@@ -61,7 +61,7 @@ class DatasetDistillation(Method):
     Deviations from the papers, measured in docs/LOG.md: examples start as real images, and are learned in principal
     coordinates. Labels can be learned too (Sucholutsky and Schonlau 2019, arXiv 1910.02551); there they are any numbers
     that start as one-hot vectors, here they are probabilities. With shuffled batches: batches instead of the whole set
-    in each step, and a learned step size. The data is whitened (ZCA) only with --data.whiten.
+    in each step, and a learned step size. The data is whitened (ZCA) only if the data is loaded with whiten.
     """
 
     name: ClassVar[str] = "dataset-distillation"

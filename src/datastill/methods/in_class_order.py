@@ -9,7 +9,7 @@ from ..errors import at_least
 from ..program import PROGRAMS, ShuffledName, suited
 from ..storage.records import must_have_types
 from ..synthetic import StartFrom, SyntheticData, basis, must_start, start_labels
-from .base import Method, State, Task
+from .base import Method, Mirror, State, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class InClassOrder(Method):
     height and width, which are enlarged before use (IDC, arXiv 2205.14959); ipc then counts stored images."""
     start_from: StartFrom = "real"
     """How the examples start: as real images, or as noise from N(0, 1)."""
-    mirror: bool = True
+    mirror: Mirror = True
     """mirror: images may be mirrored left to right, while the set is learned and at use. no-mirror, for digits and
     letters: they are not."""
     program: ShuffledName = "shuffled-300-adam"

@@ -20,7 +20,7 @@ from ..synthetic import (
     choose_coordinates,
     must_have_coordinates,
 )
-from .base import Carried, OuterRate, State, Task, Update
+from .base import Carried, Mirror, OuterRate, State, Task, Update
 from .continuing import must_have_count, must_have_factor
 from .in_class_order import InClassOrder
 from .kernels import fully_connected, ridge_predictions
@@ -77,7 +77,7 @@ class KernelRidge(InClassOrder):
     random real images beside the set have them, are made as large by its program."""
     sharpness: float = 4.0
     """With any other program, the labels of the finished set are the probabilities softmax(sharpness x targets)."""
-    mirror: bool = True
+    mirror: Mirror = True
     """mirror: half of the real images are mirrored left to right, the kernel has a mirrored copy of each example beside
     it, and images are mirrored at use. no-mirror, for digits and letters: none of this."""
     program: ShuffledName = "shuffled-300-squared"

@@ -18,7 +18,7 @@ from ..program.augmentation import picked
 from ..rng import generator
 from ..storage.records import must_have_types
 from ..synthetic import SyntheticData, start_labels
-from .base import Method, OuterRate, State, Task
+from .base import Method, Mirror, OuterRate, State, Task
 from .teacher_labels import TeacherLabels
 
 PIECE = 50
@@ -53,7 +53,7 @@ class TeacherCrops(Method):
     """Real images of each class that crops are made of, or all of the smallest class if it has fewer."""
     crops: int = 5
     """Random crops of each real image. With factor 1 there is only one, the whole image."""
-    mirror: bool = True
+    mirror: Mirror = True
     """mirror: the siamese augmentation of the program mirrors images left to right. no-mirror, for digits and letters:
     it does not."""
     program: ShuffledName = "shuffled-300-adam"

@@ -11,7 +11,7 @@ def alexcifarnet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
     channels, height, width = shape
     if (height, width) != (32, 32):
         raise UserError(
-            f"network 'alexcifarnet' takes images of 32x32, not {height}x{width}; resize the data (resize=32)"
+            f"network 'alexcifarnet' takes images of 32x32, not {height}x{width}; set resize to one side in pixels, 32"
         )
 
     def norm() -> nn.Module:

@@ -12,7 +12,7 @@ def lenet(*, shape: tuple[int, int, int], classes: int) -> nn.Module:
     if (height, width) not in ((28, 28), (32, 32)):
         raise UserError(
             f"network 'lenet' takes images of 28x28 or 32x32, not {height}x{width}; "
-            "resize the data (resize=28) or take 'mlp' or 'convnet'"
+            "set resize to one side in pixels, such as 28, or take 'mlp' or 'convnet'"
         )
     return PooledFirst(
         nn.Conv2d(channels, 6, 5, padding=2 if height == 28 else 0),

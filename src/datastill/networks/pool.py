@@ -239,19 +239,21 @@ class Pool(Networks):
         if theirs != space.kind:
             raise UserError(
                 f"the networks of the pool were trained on {theirs}, but the data has {space.kind}; pretrain on data "
-                "with the settings of this data, such as --data.whiten"
+                "with the settings of this data, such as whiten"
             )
 
     def _must_fit(self, network: Network) -> None:
         ours = {name: list(shape) for name, shape in zip(network.names, network.shapes, strict=True)}
         if self.header["parameters"] == ours:
             return
-        settings, shape = self.header["settings"], "x".join(map(str, self.header["shape"]))
+        theirs, shape = self.header["settings"]["network"], "x".join(map(str, self.header["shape"]))
         mine = "x".join(map(str, network.shape))
+        of_equal_data = (shape, self.header["classes"]) == (mine, network.classes)
+        fix = f"take the network {theirs!r}" if of_equal_data else "take a pool of networks for these examples"
         raise UserError(
-            f"the pool holds {settings['network']!r} for examples of {shape} in {self.header['classes']} classes, and "
-            f"its weights do not fit {network.name!r} for {mine} in {network.classes}; pretrain a new pool, or change "
-            "--network, --data.resize or --data.channels"
+            f"the pool holds {theirs!r} for examples of {shape} in {self.header['classes']} classes, and "
+            f"its weights do not fit {network.name!r} for {mine} in {network.classes}; {fix}, or pretrain a "
+            "new pool"
         )
 
 

@@ -23,13 +23,13 @@ def must_take(network: str, shape: tuple[int, int, int], *, least: int, channels
     """Raise a `UserError` if images are smaller than `least` pixels, or do not have `channels` channels (None: any)."""
     if channels and shape[0] != channels:
         raise UserError(
-            f"network {network!r} with weights takes images of {channels} channels, not {shape[0]} "
-            "(--data.channels colour)"
+            f"network {network!r} with weights takes images of {channels} channels, not {shape[0]}; "
+            "set channels to colour"
         )
     if min(shape[1:]) < least:
         raise UserError(
-            f"network {network!r} takes images of at least {least}x{least}, not {shape[1]}x{shape[2]}; resize the data "
-            "(resize=224)"
+            f"network {network!r} takes images of at least {least}x{least}, not {shape[1]}x{shape[2]}; set resize to "
+            "one side in pixels, such as 224"
         )
 
 

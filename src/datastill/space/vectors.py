@@ -15,6 +15,10 @@ from ..storage.records import list_of, text
 from .base import MOST_VALUES, Scaled, Space
 from .categories import column_name, one_hot, split_name, user_column
 
+MADE = {"columns": "x", "channels": "c"}
+"""The letter of names that are made for columns or channels without names: ``x0``, ``x1`` and so on."""
+UNUSABLE = "values that are missing or not finite (float32 ends at 3.4e38)"
+"""The words for values that no set can hold."""
 SHOWN = 3.0
 """The normalised value of a row that is shown white in a picture; its negative is shown black."""
 
@@ -73,10 +77,7 @@ class Vectors(Scaled):
             found = f"{self.nouns} have the shape {tuple(rows.shape)}"
             raise UserError(f"{found}, but those of the set have {self.layout} = {self.shape}")
         if not bool(rows.isfinite().all()):
-            raise UserError(
-                f"{self.nouns} hold values that are missing or not finite{self._place(rows, values)}; fill or remove "
-                "them first"
-            )
+            raise UserError(f"{self.nouns} hold {UNUSABLE}, in {self._place(rows, values)}; fill or remove them first")
         return self.renormalised(rows)
 
     def scaled(self, stored: Float[Tensor, "... columns"], dtype: torch.dtype) -> Float[Tensor, "... columns"]:
@@ -128,14 +129,16 @@ class Vectors(Scaled):
         try:
             return real_numbers(values)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.nouns} must be numbers: {not_numbers(values, self.columns, error)}") from error
+            raise UserError(
+                f"{self.nouns} must be numbers: {not_numbers(values, self.columns, self.parts, error)}"
+            ) from error
 
     def _place(self, rows: Float[Tensor, "... columns"], values: Any) -> str:
-        """Return the words for the first column, as the user calls it, with values that are not finite."""
+        """Return the words for the first column with values that are not finite."""
         usable = rows.isfinite().reshape(-1, *self.shape).all(0)
-        name = self.columns[int((~usable.reshape(len(self.columns), -1).all(1)).nonzero()[0])]
         there = list(getattr(values, "columns", ()))
-        return f", in {user_column(name, () if name in there else there)!r}"
+        names = [user_column(name, () if name in there else there) for name in self.columns]
+        return column_words(names, int((~usable.reshape(len(names), -1).all(1)).nonzero()[0]), self.parts)
 
     def _of_frame(self, frame: Any) -> Any:
         """Return the columns of a data frame; a column of categories gives its columns of 0 and 1."""
@@ -157,6 +160,18 @@ class Vectors(Scaled):
         return np.stack([found[name] for name in self.columns], axis=1)
 
 
+def made_names(parts: str, count: int) -> tuple[str, ...]:
+    """Return names for columns or channels that have none."""
+    return tuple(f"{MADE[parts]}{i}" for i in range(count))
+
+
+def column_words(names: Sequence[str], which: int, parts: str) -> str:
+    """Return the words for a column or a channel: its name, or its number if names were made."""
+    part = parts.removesuffix("s")
+    made = tuple(names) == made_names(parts, len(names))
+    return f"{part} {which} (counted from 0)" if made else f"{part} {names[which]!r}"
+
+
 def real_numbers(values: Any) -> Tensor | np.ndarray:
     """Return a tensor as it is, and other numbers as an array in float32.
 
@@ -166,16 +181,17 @@ def real_numbers(values: Any) -> Tensor | np.ndarray:
     given = values if isinstance(values, Tensor) else np.asarray(values)
     if given.is_complex() if isinstance(given, Tensor) else given.dtype.kind == "c":
         raise TypeError("complex ones have two parts; give each part as a column or a channel of its own")
-    return given if isinstance(given, Tensor) else given.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        return given if isinstance(given, Tensor) else given.astype(np.float32, copy=False)
 
 
-def not_numbers(values: Any, columns: Sequence[str], error: Exception) -> str:
+def not_numbers(values: Any, columns: Sequence[str], parts: str, error: Exception) -> str:
     """Return why rows are no numbers: the first column with such a value, or what NumPy says if none is found."""
     cells = np.asarray(values, dtype=object)
     if cells.ndim == 2 and cells.shape[1] == len(columns):
-        for name, column in zip(columns, cells.T, strict=True):
+        for i, column in enumerate(cells.T):
             if wrong := [cell for cell in column if isinstance(cell, str) and not _is_number(cell)]:
-                return f"column {name!r} holds {wrong[0]!r}"
+                return f"{column_words(columns, i, parts)} holds {wrong[0]!r}"
     return str(error).splitlines()[0]
 
 

@@ -103,8 +103,8 @@ class Whitened(Pixels):
         if found is None:
             raise UserError(
                 f"the images are whitened with the train images of SHA-256 {self.sha256[:12]}, and the matrix is not "
-                "on this computer; load the data that the set was made from first, which computes it: "
-                f"load_data(NAME, whiten={self.ridge:g})"
+                "on this computer; load the data that the set was made from first, which computes it (in Python: "
+                f"load_data(NAME, whiten={self.ridge:g}))"
             )
         if not found.agrees(self.probe):
             raise UserError(
@@ -121,5 +121,5 @@ def must_be_whitened(shape: tuple[int, ...]) -> None:
     if values > MOST_VALUES:
         raise UserError(
             f"images of {' × '.join(map(str, shape))} have {values} values, and whitening is for at most "
-            f"{MOST_VALUES}; make them smaller with --data.resize, or leave out --data.whiten"
+            f"{MOST_VALUES}; make them smaller with resize, or leave whiten out"
         )

@@ -17,7 +17,7 @@ from ...program import PROGRAMS, Ordered, Program, ShuffledName, suited
 from ...space import Space
 from ...storage.records import must_have_types
 from ...synthetic import SyntheticData, by_step, must_share_evenly, start_labels
-from ..base import Method, OuterRate, State, Task
+from ..base import Method, Mirror, OuterRate, State, Task
 from ..teacher_labels import TeacherLabels
 
 PROVISIONAL_STEP_SIZE = 0.01
@@ -33,7 +33,7 @@ class Selection(Method, abc.ABC):
     program: Literal["open", ShuffledName] = "open"
     """How networks are trained on the set (datastill list programs). open: in ordered steps of one step size; the step
     size, the number of epochs and the optimiser are chosen on validation images (--tune)."""
-    mirror: bool = True
+    mirror: Mirror = True
     """mirror: the siamese augmentation of a named program mirrors images left to right. no-mirror, for digits and
     letters: it does not."""
     teacher_labels: Annotated[TeacherLabels, tyro.conf.arg(name="")] = field(default=TeacherLabels())
