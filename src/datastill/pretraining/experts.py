@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from ..data import RealData
@@ -12,9 +12,9 @@ from ..evaluation.answers import answered, answers
 from ..networks import Network
 from ..networks.snapshots import places, sha256_of
 from ..objectives import Accuracy
-from ..program import AUGMENTATIONS, gradient_of, optimiser
+from ..program import AUGMENTATIONS, optimiser
 from ..rng import generator
-from ..training import mean_loss
+from ..training import images_of_statistics, shuffled, trained_on
 from .settings import PoolSettings
 
 NETWORKS_PER_BATCH = 8
@@ -25,7 +25,7 @@ def running_statistics(network: Network, thetas: Float[Tensor, "places size"], d
     """Return the running statistics of a network at each place as a tensor of its file; nothing if it has none."""
     if not network.has_statistics:
         return {}
-    images = _images_of_statistics(data)
+    images = images_of_statistics(data)
     return {"statistics": torch.stack([network.statistics(theta.to(data.device), images) for theta in thetas])}
 
 
@@ -72,17 +72,21 @@ def train_steps(
     settings: PoolSettings, network: Network, data: RealData, which: list[int]
 ) -> Iterator[Float[Tensor, "networks size"]]:
     """Yield the weights of the networks with these indices after each gradient step."""
-    rule, device = optimiser(settings.optimiser), data.device
-    gradient = gradient_of(mean_loss(network), network.images_of_training(device))
-    thetas = initial(settings, network, which).to(device)
-    state, total = rule.start(thetas), total_steps(settings, data)
-    for t, index in enumerate(_batches(settings, data, which)):
-        images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
-        images = _changed(settings, images, which, t)
-        rate = torch.tensor(settings.rate * (1 - t / total if settings.schedule == "linear" else 1), device=device)
-        with torch.no_grad():
-            state = rule.update(state, gradient(state[0], images, data.train.labels[index]), rate, t)
-        yield state[0]
+    total, seed = total_steps(settings, data), settings.seed
+    return trained_on(
+        data,
+        network,
+        initial(settings, network, which).to(data.device),
+        shuffled(
+            data,
+            settings.batch,
+            settings.epochs,
+            lambda epoch: (generator(seed, "pool batches", i, epoch) for i in which),
+        ),
+        rule=optimiser(settings.optimiser),
+        rate=lambda t: settings.rate * (1 - t / total if settings.schedule == "linear" else 1),
+        change=lambda images, t: _changed(settings, images, which, t),
+    )
 
 
 def _changed(
@@ -102,15 +106,6 @@ def initial(settings: PoolSettings, network: Network, which: list[int]) -> Float
     return settings.start.first(network, seed=settings.seed, which=which, counts=counts)
 
 
-def _batches(settings: PoolSettings, data: RealData, which: list[int]) -> Iterator[Int64[Tensor, "networks b"]]:
-    """Yield indices of train images, in a new random order per network and pass, without the incomplete last batch."""
-    size = min(settings.batch, len(data.train))
-    for epoch in range(settings.epochs):
-        draws = [generator(settings.seed, "pool batches", i, epoch) for i in which]
-        orders = torch.stack([torch.randperm(len(data.train), generator=draw) for draw in draws]).to(data.device)
-        yield from orders[:, : size * _steps(settings, data)].split(size, dim=1)
-
-
 def total_steps(settings: PoolSettings, data: RealData) -> int:
     """Return the gradient steps of the whole training."""
     return _steps(settings, data) * settings.epochs
@@ -124,11 +119,6 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 @torch.no_grad()
 def accuracy_of(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
-    predict, few = network.predictor(theta, _images_of_statistics(data)), network.images_in_one_pass(data.device)
+    predict, few = network.predictor(theta, images_of_statistics(data)), network.images_in_one_pass(data.device)
     found = answers(lambda images: answered(predict(data.normalise(images))), data.validation, few)
     return Accuracy()(found, data.validation.labels)
-
-
-def _images_of_statistics(data: RealData) -> Float[Tensor, "b *shape"]:
-    """Return the train images, normalised, on which statistics of batch normalisation are measured."""
-    return data.normalise(data.train.spaced(1000).tensor)

@@ -8,10 +8,10 @@ from ...data import RealData
 from ...errors import UserError
 from ...networks import build
 from ...networks.passes import images_for
-from ...program import OPTIMISERS, gradient_of
+from ...program import OPTIMISERS
 from ...rng import generator
 from ...runlog import ProgressLine
-from ...training import mean_loss
+from ...training import images_of_statistics, shuffled, trained_on
 
 PIXELS = "pixels"
 EPOCHS, BATCH, RATE = 3, 128, 1e-3
@@ -59,19 +59,13 @@ def trained(data: RealData, spec: str, seed: int) -> nn.Module:
     Each pass takes the images in a new random order, without the incomplete last batch.
     """
     network = build(spec, shape=data.shape, classes=data.classes).to(data.device)
-    gradient = gradient_of(mean_loss(network), network.images_of_training(data.device))
-    rule, rate = OPTIMISERS["adam"], torch.tensor(RATE, device=data.device)
-    state = rule.start(network.init("kaiming", [generator(seed, "feature network")]).to(data.device))
-    size = min(BATCH, len(data.train))
-    batches = len(data.train) // size
-    with ProgressLine(f"features of {spec}", total=EPOCHS * batches, unit="batch") as line:
-        for epoch in range(EPOCHS):
-            order = torch.randperm(len(data.train), generator=generator(seed, "feature batches", epoch))
-            for i, which in enumerate(order[: batches * size].split(size), epoch * batches):
-                images, labels = data.train.images[which.to(data.device)], data.train.labels[which.to(data.device)]
-                found = gradient(state[0], data.normalise(images)[None], labels[None])
-                state = rule.update(state, found, rate, i)
-                line.update(i + 1)
-    theta, images = state[0][0].detach(), data.normalise(data.train.spaced(1000).tensor)
-    measured = network.statistics(theta, images) if network.has_statistics else None
+    first = network.init("kaiming", [generator(seed, "feature network")]).to(data.device)
+    batches = [*shuffled(data, BATCH, EPOCHS, lambda epoch: [generator(seed, "feature batches", epoch)])]
+    steps = trained_on(data, network, first, batches, rule=OPTIMISERS["adam"], rate=lambda _: RATE)
+    with ProgressLine(f"features of {spec}", total=len(batches), unit="batch") as line:
+        for done in range(1, len(batches) + 1):
+            thetas = next(steps)
+            line.update(done)
+    theta = thetas[0].detach()
+    measured = network.statistics(theta, images_of_statistics(data)) if network.has_statistics else None
     return network.with_weights(theta, measured).to(data.device)
