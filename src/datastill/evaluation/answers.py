@@ -12,12 +12,16 @@ from torch.nn.functional import pad
 
 from ..artifact import DistilledSet
 from ..data import Split
+from ..data.on_disk import OnDisk
 from ..networks import Network
+from ..space import Whitened
 from ..training.traced import traced
 
 COMPILE_FROM = 500_000
 """Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
+PIECE = 1000
+"""Images that are whitened at once."""
 NO_ANSWER = -1
 """The answer of a network that has no finite output for an example: it counts as wrong, whatever the class is."""
 
@@ -33,7 +37,12 @@ class Answers:
     """
 
     def __init__(self, network: Network, distilled: DistilledSet, real: Split, networks: int = 1) -> None:
-        self.network, self.distilled, self.real = network, distilled, real
+        self.network, self.distilled = network, distilled
+        self.images, self._normalise = real.images, distilled.normalise
+        if isinstance(distilled.header.space, Whitened) and isinstance(self.images, Tensor):
+            # a product of matrices for each image: once, and not for each network
+            self.images = torch.cat([distilled.normalise(piece) for piece in self.images.split(PIECE)])
+            self._normalise = lambda images: images
         self.batch = network.images_in_one_pass(real.images.device)
         self._compiled = None
         if real.images.device.type == "cpu" and networks * len(real) >= COMPILE_FROM and not network.has_statistics:
@@ -45,12 +54,12 @@ class Answers:
 
         A network whose training diverged answers `NO_ANSWER`.
         """
-        return answers(self._classifier(theta), self.real, self.batch)
+        return answers(self._classifier(theta), self.images, self.batch)
 
     def _classifier(self, theta: Tensor) -> Callable[[Tensor], Int64[Tensor, " b"]]:
         if (compiled := self._compiled) is None:
             predict = self.network.predictor(theta, self.distilled.inputs.to(theta))
-            return lambda images: answered(predict(self.distilled.normalise(images)))
+            return lambda images: answered(predict(self._normalise(images)))
 
         def classify(images: Tensor) -> Tensor:
             # the compiled code takes only this batch size
@@ -79,9 +88,9 @@ class Answers:
 
     def _compile(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         def classes(theta: Tensor, images: Tensor) -> Int64[Tensor, " b"]:
-            return answered(self.network.apply(theta, self.distilled.normalise(images)))
+            return answered(self.network.apply(theta, self._normalise(images)))
 
-        arguments = torch.zeros(self.network.size), self.real.images[: self.batch]
+        arguments = torch.zeros(self.network.size), self.images[: self.batch]
         try:
             with torch.no_grad(), one_thread():  # compiled for the number of threads that `each` uses
                 # Traced first, the code reads no module: training changes modules meanwhile, in another thread.
@@ -97,9 +106,11 @@ def answered(outputs: Float[Tensor, "b classes"]) -> Int64[Tensor, " b"]:
     return outputs.argmax(1).where(outputs.isfinite().all(1), NO_ANSWER)
 
 
-def answers(classify: Callable[[Tensor], Int64[Tensor, " b"]], real: Split, batch: int) -> Int64[Tensor, " n"]:
-    """Return the classes that a classifier answers for a split, with `batch` images in each forward pass."""
-    return torch.cat([classify(images) for images in real.images.split(batch)])
+def answers(
+    classify: Callable[[Tensor], Int64[Tensor, " b"]], images: Tensor | OnDisk, batch: int
+) -> Int64[Tensor, " n"]:
+    """Return the classes that a classifier answers for images, with `batch` of them in each forward pass."""
+    return torch.cat([classify(piece) for piece in images.split(batch)])
 
 
 @contextmanager

@@ -120,5 +120,5 @@ def _steps(settings: PoolSettings, data: RealData) -> int:
 def accuracy_of(network: Network, theta: Tensor, data: RealData) -> float:
     """Return the accuracy on the validation split; batch statistics are measured on train images."""
     predict, few = network.predictor(theta, images_of_statistics(data)), network.images_in_one_pass(data.device)
-    found = answers(lambda images: answered(predict(data.normalise(images))), data.validation, few)
+    found = answers(lambda images: answered(predict(data.normalise(images))), data.validation.images, few)
     return Accuracy()(found, data.validation.labels)
