@@ -137,6 +137,13 @@ def test_evaluate_on_another_network(finished: Path, capsys: pytest.CaptureFixtu
     assert "n = 2" in capsys.readouterr().out
 
 
+def test_one_network_has_no_spread(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(finished / "distilled.safetensors"), "--networks", "1", "--curve"]) == 0
+    said = capsys.readouterr().out
+    assert "% of 144 validation images" in said
+    assert "±" not in said
+
+
 def test_show_and_export_and_report(finished: Path, tmp_path: Path) -> None:
     file = str(finished / "distilled.safetensors")
     assert main(["show", file, "--to", str(tmp_path / "grid.png")]) == 0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastill.errors import UserError, at_least, unknown
+from datastill.errors import UserError, at_least, counted, unknown
 
 
 def test_a_user_error_is_a_value_error():
@@ -17,6 +17,12 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one_and_all_of_them():
 
 def test_a_name_like_no_other_gets_no_guess():
     assert str(unknown("mode", "zzz", {"stored"})) == "unknown mode 'zzz': known: stored"
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert [counted(count, noun) for noun in ("step", "epoch", "class", "batch") for count in (1, 2)] == [
+        "1 step", "2 steps", "1 epoch", "2 epochs", "1 class", "2 classes", "1 batch", "2 batches",
+    ]  # fmt: skip
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))

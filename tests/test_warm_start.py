@@ -53,8 +53,8 @@ def test_a_warm_start_in_another_normalisation_has_the_same_pixels(tmp_path: Pat
     [
         ({"class_names": ("a", "b", "c")}, {}, "has classes .'a', 'b', 'c'., but this run has .'0'"),
         ({"rule": "adam"}, {}, "has inner optimiser adam, but this run has sgd"),
-        ({}, {"epochs": 3}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 3 in 1 x 3"),
-        ({}, {"ipc": 2}, "has 3 examples in 1 steps x 2 epochs, but the settings ask for 6 in 1 x 2"),
+        ({}, {"epochs": 3}, "has 3 examples in 1 step x 2 epochs, but the settings ask for 3 in 1 x 3"),
+        ({}, {"ipc": 2}, "has 3 examples in 1 step x 2 epochs, but the settings ask for 6 in 1 x 2"),
     ],
 )
 def test_a_warm_start_that_does_not_fit_is_refused(tmp_path: Path, header: dict, settings: dict, message: str) -> None:

@@ -45,8 +45,8 @@ def must_be(name: str, value: object, kind: type | tuple[type, ...], fix: str) -
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a count with its noun for a message: ``1 way``, ``2 ways``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """Write a count with its noun for a message: ``1 way``, ``2 ways``, ``2 classes``."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith(('ss', 'tch')) else 's'}"
 
 
 def at_least(name: str, value: int | float, limit: int | float) -> None:

@@ -87,7 +87,7 @@ def test_what_is_left_out_is_counted(make, said):
     data = load_data(path)
     assert sizes(data) == (12, 12)
     assert said[0].split("Left out: ")[1] == (
-        "the folders extra with 6 images, 2 images that are in no class, 1 empty classes (bird), 2 files of other "
+        "the folders extra with 6 images, 2 images in no class, 1 empty class (bird), 2 files of other "
         "kinds (.npy, .txt), 1 broken links, 1 hidden files or folders, 1 pipes or devices"
     )
 
@@ -126,7 +126,7 @@ def test_a_table_that_names_files_is_read_as_a_table(make):
         (("test/a", "test/b"), "^there is no train split among the splits test"),
         (("pets/a", "pets/b"), "^all images of '.*' are in its folder 'pets', .* give '.*pets'$"),
         (("train/a", "train/b", "b\nus"), r"^'.*' has the folder 'train', which .* beside b\\nus; rename"),
-        (("loose.png",), "^1 images are directly in '.*', without a class"),
+        (("loose.png",), "^'.*' holds 1 image without a class; put"),
         (("cat",), "^there is only one class"),
     ],
 )

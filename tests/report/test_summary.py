@@ -26,7 +26,7 @@ def test_the_summary_says_what_is_needed_to_use_the_set(make, score_of):
     text = shown(make(epochs=2, score=score_of(), fixed=True), colours=False)
     for said in (
         "digits, 4 classes",
-        "12 (3 per class) of 1 × 8 × 8",
+        "12 (3 per class): images of 1 × 8 × 8",
         "hard",
         "3 steps × 2 epochs, ordered, batches of 4",
         "mlp",

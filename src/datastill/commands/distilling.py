@@ -20,7 +20,7 @@ from ..evaluation import check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import recipe
-from ..report import measure_rows, measure_text, remarks
+from ..report import accuracy_text, measure_rows, measure_text, plural, remarks
 from ..run import distill, prepare
 from ..runlog import say
 from ..tensorboard import event_files
@@ -151,8 +151,8 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
     typed, written = shlex.quote(str(file)), json.dumps(str(file), ensure_ascii=False)
     out.print(
         Text.assemble(
-            (f"{score['mean']:.2%}" + (f" ± {score['sd'] * 100:.2f}" if score["n"] > 1 else ""), "bold"),
-            f" (n = {score['n']} unseen networks, {score['images']} test {distilled.header.space.nouns})",
+            (accuracy_text(score["mean"], score["sd"], score["n"]), "bold"),
+            f" (n = {plural(score['n'], 'unseen network')}, {score['images']} test {distilled.header.space.nouns})",
         )
     )
     for row in measure_rows(distilled, score):

@@ -31,7 +31,7 @@ from ..evaluation import (
     score,
     verify,
 )
-from ..report import bytes_of, measure_rows, measure_text, score_text, snapshots, spread
+from ..report import accuracy_text, bytes_of, measure_rows, measure_text, plural, score_text, snapshots, spread
 from ..runlog import say
 from ..storage.files import must_be_new
 from ..storage.records import read
@@ -124,7 +124,8 @@ class Evaluate(Computing):
             out.print(measure_text(*row))
         if along:
             for step, mean, sd in zip(along["steps"], along["mean"], along["sd"], strict=True):
-                out.print(f"  after step {step:3d}: {mean:7.2%} ± {sd * 100:.2f}")
+                text = accuracy_text(mean, sd, along["networks"])
+                out.print(f"  after step {step:3d}: {text} of {along['images']} validation {data.space.nouns}")
         return 0
 
     def _table(self, groups: Mapping[str, list[DistilledSet]], data: RealData) -> int:
@@ -227,8 +228,8 @@ class Verify(Computing):
             verdict = "holds" if found["holds"] else "DOES NOT HOLD"
             unchecked = [each["name"] for each in found["claims"] if each["verdict"] == "not checked"]
             out.print(
-                f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
-                f"{found['n']} networks: {verdict} (tolerance {self.tolerance} points; "
+                f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on "
+                f"{plural(found['n'], 'equal network')}: {verdict} (tolerance {self.tolerance} points; "
                 f"not checked: {', '.join(unchecked) or 'nothing'})",
             )
             for each in found["claims"]:

@@ -23,7 +23,7 @@ from ..making import prepare
 from ..methods import METHODS, find_method
 from ..methods.selection import RandomReal, Selection, Sized
 from ..networks.start import Start
-from ..report import plural
+from ..report import accuracy_text, plural
 from ..runlog import say
 from ..storage.files import as_read, must_be_writable
 from .computing import Computing
@@ -122,14 +122,15 @@ class MakeBaseline(Computing):
     def _print_result(self, folder: Path, scores: list[Any]) -> int:
         accuracies = [accuracy for one in scores for accuracy in one["accuracies"]]
         sd = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-        count = scores[0]["images"]
+        networks, sets = plural(len(accuracies), "network"), plural(len(scores), "set")
+        examples = plural(scores[0]["images"], "test example")
         if self.json:
             return print_json({"folder": str(folder), "mean": statistics.fmean(accuracies), "sd": sd, "scores": scores})
         out.print(
             Text.assemble(
                 f"{folder}: ",
-                (f"{statistics.fmean(accuracies):.2%} ± {100 * sd:.2f}", "bold"),
-                f" (n = {len(accuracies)} networks on {plural(len(scores), 'set')}, {count} test examples)",
+                (accuracy_text(statistics.fmean(accuracies), sd, len(accuracies)), "bold"),
+                f" (n = {networks} on {sets}, {examples})",
             )
         )
         return 0

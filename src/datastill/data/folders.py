@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..runlog import say
 from .decoding import IMAGE_SUFFIXES, decode
 from .images import Reading
@@ -201,7 +201,7 @@ def _require_one_each(named: Mapping[str, Found], path: Path) -> None:
 def _no_classes(root: Found) -> UserError:
     wanted = "put the images into a folder for each class (cat/1.png, dog/2.png, or train/cat/1.png, test/cat/2.png)"
     if root.images:
-        return UserError(f"{len(root.images)} images are directly in {str(root.path)!r}, without a class; {wanted}")
+        return UserError(f"{str(root.path)!r} holds {counted(len(root.images), 'image')} without a class; {wanted}")
     return UserError(f"{str(root.path)!r} holds neither images nor tables; {wanted}")
 
 
@@ -210,7 +210,9 @@ def _summary(found: Walk, splits: Mapping[str, Found], used: Mapping[str, str]) 
     for role, name in used.items():
         classes = splits[name].classes()
         called = f"{role} ({name})" if splits[name] is not found.root and name != role else role
-        parts.append(f"{called} with {len(classes)} classes, {sum(map(len, classes.values()))} images")
+        parts.append(
+            f"{called} with {counted(len(classes), 'class')}, {counted(sum(map(len, classes.values())), 'image')}"
+        )
     left = ", ".join(_left_out(found, {name: splits[name] for name in used.values()}))
     split = f"{len(parts)} splits" if len(parts) > 1 else "one split"
     return f"{shown(str(found.root.path))}: image folder, {split}: {'; '.join(parts)}. Left out: {left or 'nothing'}"
@@ -223,14 +225,15 @@ def _left_out(found: Walk, used: Mapping[str, Found]) -> Iterator[str]:
         loose += len(found.root.images)
         apart = [name for name in found.root.classes() if name not in used]
         if apart:
-            yield f"the folders {_few(apart)} with {sum(len(found.root.classes()[n]) for n in apart)} images"
+            images = sum(len(found.root.classes()[name]) for name in apart)
+            yield f"the folders {_few(apart)} with {counted(images, 'image')}"
     if loose:
-        yield f"{loose} images that are in no class"
+        yield f"{counted(loose, 'image')} in no class"
     empty = sorted({name for split in inside for name in split.folders if name not in split.classes()})
     if empty:
-        yield f"{len(empty)} empty classes ({_few(empty)})"
+        yield f"{counted(len(empty), 'empty class')} ({_few(empty)})"
     if found.kinds:
-        yield f"{found.kinds.total()} files of other kinds ({_few(sorted(found.kinds))})"
+        yield f"{counted(found.kinds.total(), 'file')} of other kinds ({_few(sorted(found.kinds))})"
     for what, count in sorted(found.others.items()):
         yield f"{count} {what}"
 

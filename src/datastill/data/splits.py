@@ -149,8 +149,8 @@ def assemble(name: str, parts: dict[str, Labelled], settings: DataSettings, *, t
     tensors, finish = kind.read({role: part.examples for role, part in parts.items()}, settings)
     for role, values, classes in zip(parts, tensors, labels, strict=True):
         if len(values) != len(classes):
-            count = f"{len(values)} {kind.noun}s"
-            raise UserError(f"{role} has {count}, but {len(classes)} labels; give one per {kind.noun}")
+            count = counted(len(values), kind.noun)
+            raise UserError(f"{role} has {count}, but {counted(len(classes), 'label')}; give one per {kind.noun}")
     splits = {
         role: Split(images=values, labels=classes) for role, values, classes in zip(parts, tensors, labels, strict=True)
     }

@@ -79,17 +79,19 @@ def _figures(claim: Mapping[str, Any], found: Score, tolerance: float) -> Iterat
     if whole := found.n == count == len(claim["accuracies"]):
         yield _near("mean", claim["mean"], found.mean, tolerance, "measured")
         yield _sd(claim, found, tolerance)
-    yield _near(f"accuracies of {found.n} networks", statistics.fmean(first), found.mean, tolerance, "measured")
+    yield _near(
+        f"accuracies of {counted(found.n, 'network')}", statistics.fmean(first), found.mean, tolerance, "measured"
+    )
     yield _single_accuracies(first, measured, tolerance)
     if whole:
-        yield Claim(name="n", verdict="holds", text=f"{found.n} networks, all of them measured")
+        yield Claim(name="n", verdict="holds", text=f"{counted(found.n, 'network')}, all measured")
         return
     if len(claim["accuracies"]) != count:
         text = f"{count} claimed, but there are {len(claim['accuracies'])} accuracies"
         yield Claim(name="n", verdict="does not hold", text=text)
         return
     for name in ("mean", "sd", "n"):
-        text = f"{claim[name]:.6g} claimed for {count} networks, only {found.n} of them were measured"
+        text = f"{claim[name]:.6g} claimed for {counted(count, 'network')}, of which {found.n} measured"
         yield Claim(name=name, verdict="not checked", text=text)
 
 
@@ -189,4 +191,4 @@ def _stage(name: str, claimed: Sequence[float], measured: Sequence[float] | None
     if measured is None:
         return Claim(name=name, verdict="not checked", text="verify does not measure it")
     first, mean = statistics.fmean(claimed[: len(measured)]), statistics.fmean(measured)
-    return _near(name, first, mean, tolerance, f"measured with {len(measured)} networks")
+    return _near(name, first, mean, tolerance, f"measured with {counted(len(measured), 'network')}")

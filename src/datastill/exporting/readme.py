@@ -3,6 +3,7 @@
 import html
 
 from ..artifact import DistilledSet
+from ..errors import counted
 from ..parts import in_words
 from ..program import Ordered, optimiser_code
 from ..space import Space
@@ -117,8 +118,9 @@ def _steps(distilled: DistilledSet) -> str:
         return f"{order.words}."
     epochs, steps = order.step_sizes.shape
     return (
-        f"each step is one gradient step on its {batch} examples. Take the {steps} step(s) in order, and repeat them "
-        f"for {epochs} epoch(s). Shuffled examples or a constant learning rate give a lower accuracy."
+        f"each step is one gradient step on its {counted(batch, 'example')}. Each epoch has "
+        f"{counted(steps, 'step')}, in order; train for {counted(epochs, 'epoch')}. "
+        "Shuffled examples or a constant learning rate give a lower accuracy."
     )
 
 

@@ -3,7 +3,7 @@
 from jaxtyping import Int64
 from torch import Tensor, equal
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..program import CrossEntropy, Ordered, known_name
 from ..synthetic import SyntheticData
 
@@ -38,8 +38,8 @@ def must_have_count(start: SyntheticData, count: int) -> None:
     """Raise a `UserError` if the warm start has other than `count` examples."""
     if len(start.inputs) != count:
         raise UserError(
-            f"the warm start has {len(start.inputs)} examples, but the settings ask for {count}; take ipc of the warm "
-            "start"
+            f"the warm start has {counted(len(start.inputs), 'example')}, but the settings ask for {count}; "
+            "take ipc of the warm start"
         )
 
 
@@ -52,9 +52,10 @@ def must_have_steps(start: SyntheticData, count: int, steps: int, epochs: int) -
         )
     their_epochs, their_steps = order.step_sizes.shape
     if (len(start.inputs), their_steps, their_epochs) != (count, steps, epochs):
+        theirs = f"{counted(their_steps, 'step')} x {counted(their_epochs, 'epoch')}"
         raise UserError(
-            f"the warm start has {len(start.inputs)} examples in {their_steps} steps x {their_epochs} epochs, but the "
-            f"settings ask for {count} in {steps} x {epochs}; take ipc, steps and epochs of the warm start"
+            f"the warm start has {counted(len(start.inputs), 'example')} in {theirs}, but the settings ask "
+            f"for {count} in {steps} x {epochs}; take ipc, steps and epochs of the warm start"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import distributed
 from ..data import RealData
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, counted
 from ..planner import choose
 from ..program import (
     AUGMENTATIONS,
@@ -162,12 +162,13 @@ class DatasetDistillation(Method):
             )
         if self.unroll.window > length:
             raise UserError(
-                f"window is {self.unroll.window}, but the program has {length} gradient steps "
+                f"window is {self.unroll.window}, but the program has {counted(length, 'gradient step')} "
                 f"({self._steps_in_words(length)}); take a window of at most {length}"
             )
 
     def _steps_in_words(self, length: int) -> str:
-        return f"{length // self.epochs} {'batches' if self.batch else 'steps'} x {self.epochs} epochs"
+        noun = "batch" if self.batch else "step"
+        return f"{counted(length // self.epochs, noun)} x {counted(self.epochs, 'epoch')}"
 
     def count(self, classes: int) -> int:
         """Return the number of examples, given the number of classes."""

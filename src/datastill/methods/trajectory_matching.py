@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data import RealData
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, counted
 from ..networks.pool import Pool, load_pool
 from ..program import AUGMENTATIONS, PROGRAMS, Program, Shuffled, ShuffledName, suited
 from ..rng import derive, generator
@@ -125,8 +125,8 @@ class TrajectoryMatching(InClassOrder):
             )
         if len(pool.steps) <= self.apart:
             raise UserError(
-                f"the pool {self.experts} has {len(pool.steps)} snapshots, but apart is {self.apart}, which needs at "
-                f"least {self.apart + 1}; make one with more: {make}"
+                f"the pool {self.experts} has {counted(len(pool.steps), 'snapshot')}, but apart is {self.apart}, which "
+                f"needs at least {self.apart + 1}; make one with more: {make}"
             )
         return pool
 

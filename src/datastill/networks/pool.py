@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..space import Space
 from ..storage.files import digest, must_be_unchanged, parse_json, read_tensors, write_whole
 from ..storage.streamed import Streamed, file_pieces, shapes
@@ -149,9 +149,11 @@ class Pool(Networks):
     def _must_have(self, network: int) -> None:
         if not 0 <= network < len(self.training):
             held = f"; the {len(self.held_out)} held out are for evaluation only" if len(self.held_out) else ""
+            last = len(self.training) - 1
+            known = f"0 to {last}" if last else "only 0"
             raise UserError(
-                f"the pool has {len(self.training)} networks to distil with, so 0 to {len(self.training) - 1} can be "
-                f"named, not {network}{held}"
+                f"the pool has {counted(last + 1, 'network')} to distil with, so {known} can "
+                f"be named, not {network}{held}"
             )
 
     def _row(self, split: str, network: int, snapshot: int | None) -> Float[Tensor, " size"]:

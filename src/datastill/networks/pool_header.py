@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, counted
 from ..space import SPACE
 from ..storage.records import (
     FINITE,
@@ -135,4 +135,4 @@ def _must_hold_networks(name: str, value: Tensor, size: int, accuracies: int) ->
     if name == "training" and not len(value):
         raise UserError("it holds no networks to distil with")
     if accuracies != len(value):
-        raise UserError(f"it has {accuracies} accuracies of {name} for {len(value)} networks")
+        raise UserError(f"it has {accuracies} accuracies of {name} for {counted(len(value), 'network')}")

@@ -7,10 +7,11 @@ from .notebook import card
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, facts, summary
-from .words import bytes_of, measure_rows, measure_text, plural, score_text, spread, spread_of
+from .words import accuracy_text, bytes_of, measure_rows, measure_text, plural, score_text, spread, spread_of
 
 __all__ = [
     "Line",
+    "accuracy_text",
     "as_json",
     "banner",
     "bytes_of",

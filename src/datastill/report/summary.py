@@ -97,7 +97,7 @@ def facts(distilled: DistilledSet) -> Iterator[tuple[str, str]]:
     yield "data", f"{header.data}, {number(distilled.classes)} classes"
     each = distilled.size / distilled.classes
     shape = " × ".join(map(str, distilled.shape))
-    yield "examples", f"{number(distilled.size)} ({each:.3g} per class) of {shape}"
+    yield "examples", f"{number(distilled.size)} ({each:.3g} per class): {header.space.words}"
     if words := in_words(distilled.size, len(distilled.images)):
         yield "stored as", f"{words} to {shape}"
     yield "labels", "hard" if distilled.hard else header.labels.words

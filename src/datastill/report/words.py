@@ -25,6 +25,11 @@ def spread(mean: int | float, sd: int | float | None = None) -> str:
     return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
 
 
+def accuracy_text(mean: float, sd: float, count: int) -> str:
+    """Write an accuracy as ``93.45% ± 0.80``, or as ``93.45%`` if only one network was measured."""
+    return f"{mean:.2%}" + (f" ± {100 * sd:.2f}" if count > 1 else "")
+
+
 def spread_of(values: Sequence[float]) -> str:
     """Write the mean and standard deviation of some fractions as ``93.5 ± 0.8`` (percent)."""
     return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
