@@ -228,8 +228,8 @@ class Verify(Computing):
             verdict = "holds" if found["holds"] else "DOES NOT HOLD"
             unchecked = [each["name"] for each in found["claims"] if each["verdict"] == "not checked"]
             out.print(
-                f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on "
-                f"{plural(found['n'], 'equal network')}: {verdict} (tolerance {self.tolerance} points; "
+                f"{self.file}: claimed {found['claimed']:.2%}, measured {found['measured']:.2%} on the same "
+                f"{plural(found['n'], 'network')}: {verdict} (tolerance {self.tolerance} points; "
                 f"not checked: {', '.join(unchecked) or 'nothing'})",
             )
             for each in found["claims"]:
