@@ -55,7 +55,7 @@ def thinned(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def pack(folder: Path) -> None:
     """Round the set in a folder to 8 bits, measure its score and its curve again, and keep it if the score holds."""
     whole = DistilledSet.load(folder / NAME)
-    claimed, data = dict(whole.header.score or {}), real_data(whole)
+    claimed, data = dict(whole.header.score or {}), real_data(whole, folder / NAME)
     small = packed(whole, data, progress=True)
     measured = dict(small.header.score or {})
     if not holds(claimed, measured):

@@ -77,8 +77,8 @@ def rewritten(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"more": 1, "provenance": {"datastill": "9.9"}}, r"unknown name in header 'more': .*by datastill 9\.9"),
-        ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "heat": 1}}}, "name in header.score.protocol 'heat'"),
+        ({"more": 1, "provenance": {"datastill": "9.9"}}, r"unknown name 'more' in header: .*by datastill 9\.9"),
+        ({"score": {**SCORE, "protocol": {**SCORE["protocol"], "heat": 1}}}, "name 'heat' in header.score.protocol"),
         ({"score": {**SCORE, "mean": 0.9}}, "score.mean is 0.9, but header.score.accuracies give 0.3"),
         ({"score": {**SCORE, "n": 10**9}}, "score.n is 1000000000, but must be a whole number from 1 to 100000"),
         ({"score": {**SCORE, "split": "train"}}, "score.split is 'train', but must be 'test' or 'validation'"),

@@ -111,8 +111,8 @@ def test_a_later_format_is_refused_with_the_version_to_install(metadata: dict, m
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"decode": {"kind": "plain"}}, "unknown name in header 'decode'"),
-        ({"program": {}}, "unknown name in header 'program'"),
+        ({"decode": {"kind": "plain"}}, "unknown name 'decode' in header"),
+        ({"program": {}}, "unknown name 'program' in header"),
         ({"order": "shuffled"}, "header.order is 'shuffled', but must be 'ordered'"),
         ({"optimiser": "lion"}, "header.optimiser is 'lion', but must be 'sgd' or"),
         ({"std": [0.0]}, r"header.space.std\[0\] is 0.0, but must be a number from 1e-09"),
@@ -135,7 +135,7 @@ def test_a_file_of_format_1_holds_what_format_1_had(header: dict, message: str, 
         ({"labels": {"kind": "plain"}}, "unknown kind of header.labels"),
         ({"labels": {"kind": "signed"}}, "must be floating-point numbers, one for each class"),
         ({"decode": {"kind": "8-bits"}}, r"stored with inputs\.scale and inputs\.offset, which the file lacks"),
-        ({"heat": 1}, r"unknown name in header 'heat'.*may have written it \(the file was written by datastill"),
+        ({"heat": 1}, r"unknown name 'heat' in header.*may have written it \(the file was written by datastill"),
         ({"program": {"order": {"kind": "spiral"}}}, "header.program lacks 'optimiser'"),
     ],
 )

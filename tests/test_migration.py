@@ -105,7 +105,7 @@ def test_a_run_that_an_earlier_version_stopped_goes_on_to_the_end_of_a_whole_one
         ({"initialiser": []}, "initialiser is a list"),
         ({"version": 3}, "has version 3, but this version of datastill reads versions 1 to 2; update"),
         ({"version": [2]}, "has version .2., but"),
-        ({"start": {"kind": "fixed", "moon": 1}}, "unknown name in start 'moon'"),
+        ({"start": {"kind": "fixed", "moon": 1}}, "unknown name 'moon' in start"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_refused(old: dict, why: str) -> None:

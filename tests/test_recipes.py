@@ -44,7 +44,7 @@ def test_any_configuration_is_the_same_again_from_its_json(
 def test_unknown_names_are_told_with_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown recipe 'mnist-randon': did you mean 'mnist-random'"):
         recipe("mnist-randon")
-    with pytest.raises(UserError, match=r"unknown name in method 'ipcs': did you mean 'ipc'"):
+    with pytest.raises(UserError, match=r"unknown name 'ipcs' in method: did you mean 'ipc'"):
         from_dict({"method": {"ipcs": 3}})
     with pytest.raises(UserError, match="unknown method 'dataset-destillation'"):
         from_dict({"method": {"name": "dataset-destillation"}})

@@ -298,7 +298,7 @@ def test_an_occupied_folder_is_refused_and_left_as_it_was(finished: Path, tmp_pa
         distill(toy_config(), finished, data=DATA)
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="already holds"):
+    with pytest.raises(UserError, match="is a file, not a folder; give another folder with --out"):
         distill(toy_config(), tmp_path / "file", data=DATA)
     with pytest.raises(UserError, match="cannot make the folder"):
         distill(toy_config(), tmp_path / "file" / "inside", data=DATA)
@@ -367,4 +367,4 @@ def test_a_run_records_how_its_data_was_loaded(tmp_path: Path) -> None:
     assert (distilled.header.data, distilled.header.config["data"]["in_memory"]) == ("toy", True)
     assert stored_config(tmp_path / "run").data == DATA.settings
     with pytest.raises(UserError, match=r"^the data 'toy' was given in Python .* data=, or name a folder"):
-        real_data(distilled)
+        real_data(distilled, tmp_path / "run")

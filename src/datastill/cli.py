@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import tyro
@@ -19,7 +20,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from . import __version__, distributed
 from .commands import COMMANDS, Distill, Plan, all_commands, configuration, first_line, out, selection
-from .commands.refusals import WITHOUT_VALUES, one_line
+from .commands.refusals import EMPTY, WITHOUT_VALUES, one_line
 from .errors import UserError, unknown
 from .heap import keep_freed_memory
 from .loop import Stopped
@@ -165,7 +166,8 @@ def _completion(words: list[str]) -> int:
 
 
 SPELLED = ConstructorRegistry()
-"""How an option takes a start or an objective: by its spelling; and a list: at least one value, if it is given."""
+"""How an option takes a start or an objective: by its spelling; a path: not by an empty name; a list: at least one
+value, if it is given."""
 
 
 @SPELLED.primitive_rule
@@ -183,6 +185,35 @@ def _option_of(kind: type, parse: Callable[[str], Any], *, needed: bool) -> Prim
         is_instance=lambda value: isinstance(value, kind) or (value is None and not needed),
         str_from_instance=lambda value: [str(value or "")],
     )
+
+
+@SPELLED.primitive_rule
+def _path_option(option: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if option.type == tuple[Path, ...]:
+        return PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="[PATH [PATH ...]]",
+            instance_from_str=lambda words: tuple(map(_path, words)),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: list(map(str, value)),
+        )
+    if option.type not in (Path, Path | None):
+        return None
+    needed = option.type is Path
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH" if needed else "{None}|PATH",
+        instance_from_str=lambda words: _path(words[0]) if needed or words[0] != "None" else None,
+        is_instance=lambda value: isinstance(value, Path) or (value is None and not needed),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _path(word: str) -> Path:
+    """Return the path with a name; an empty one would mean the current folder."""
+    if not word:
+        raise ValueError(EMPTY)
+    return Path(word)
 
 
 @SPELLED.primitive_rule

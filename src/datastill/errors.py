@@ -8,19 +8,20 @@ class UserError(ValueError):
     """A wrong input, with a message of one line. The command line prints the message and exits with code 2."""
 
 
-def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
+def unknown(kind: str, value: str, known: Iterable[str], where: str = "") -> UserError:
     """Return the error for an unknown name; its message has the most similar known name, and all known names.
 
     Args:
         kind: the kind of thing that the name is of, e.g. ``network``.
         value: the unknown name.
         known: all known names.
+        where: words for where the name was given, e.g. ``of network 'mlp'``.
     """
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = f"known: {', '.join(names)}" if names else "there is none"
-    return UserError(f"unknown {kind} {value!r}: {hint}{listed}")
+    return UserError(f"unknown {kind} {value!r}{f' {where}' if where else ''}: {hint}{listed}")
 
 
 def untrusted(request: str, option: str) -> UserError:

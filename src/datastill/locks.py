@@ -107,7 +107,7 @@ def _lock(handle: int, folder: Path) -> None:
     if not free:
         holder = os.pread(handle, 500, 0).decode(errors="replace").strip() or "another process"
         raise UserError(
-            f"{folder} is in use by {holder}, which writes to it; wait until it ends, or give another folder with --out"
+            f"{folder} is in use by {holder}, which writes to it; wait until it ends, or give another path with --out"
         )
 
 

@@ -112,7 +112,9 @@ def is_sealed_run(folder: Path) -> bool:
 
 
 def occupied(folder: Path) -> UserError:
-    """Return the error for a new run in a folder that holds other files."""
+    """Return the error for a new run in a folder that holds other files, or is none."""
+    if not folder.is_dir():
+        return UserError(f"{folder} is a file, not a folder; give another folder with --out")
     return UserError(f"{folder} already holds a run or other files; give another folder with --out, or --resume")
 
 

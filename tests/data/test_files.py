@@ -99,7 +99,7 @@ def test_arrays_that_are_called_almost_like_a_split_are_refused(tmp_path: Path) 
     values, labels = rows(120)
     np.savez(tmp_path / "a.npz", x_train=values, y_train=labels, x_tst=values[:9] + 1, y_tst=labels[:9])
     with pytest.raises(
-        UserError, match=r"^unknown split 'tst': did you mean 'test'\? known: .*; rename it or leave it"
+        UserError, match=r"^unknown split 'tst' of '.*': did you mean 'test'\? known: .*; rename it or leave it"
     ):
         load_data(tmp_path / "a.npz")
     assert len(load_data(tmp_path / "a.npz", test_split="tst").test) == 9
@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, peopl
         with pytest.raises(UserError, match=message) as caught:
             load_data(tmp_path / name)
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"unknown label column of split 'train' 'kin': did you mean 'kind'"):
+    with pytest.raises(UserError, match=r"unknown label column 'kin' of split 'train': did you mean 'kind'"):
         load_data(people, label_column="kin")
     with pytest.raises(UserError, match=r"pad is set, but has no effect: it is for images, and 'people\.csv' has rows"):
         load_data(DataSettings(name=str(people), label_column="kind", pad=1))

@@ -83,7 +83,7 @@ def test_a_folder_in_the_layout_of_the_hub_is_read_alike(hub: str, pets: Path) -
         ({"test_split": "tow"}, "^unknown split 'tow': did you mean 'two'"),
         ({"test_split": "one"}, "^the split 'one' is named twice"),
         ({"image_column": ""}, r"several image columns \(.*\); set image_column to the one to use$"),
-        ({"image_column": "frnt"}, "^unknown image column of split 'one' 'frnt': did you mean 'front'"),
+        ({"image_column": "frnt"}, "^unknown image column 'frnt' of split 'one': did you mean 'front'"),
         ({"label_column": ""}, r"has no labels among its columns .* which label_column is set to\)$"),
     ],
 )

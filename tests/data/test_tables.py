@@ -55,7 +55,7 @@ def test_a_table_like_that_of_the_set_is_used_with_its_categories(path: Path, ta
     wide = pd.DataFrame({f"colour={name}": (table["colour"] == name).astype(float) for name in COLOURS})
     found = space.normalise(table)
     assert torch.equal(found, space.normalise(pd.concat([table[["floor", "age"]], wide], axis=1)))
-    with pytest.raises(UserError, match="unknown value of column 'colour' 'reed': did you mean 'red'"):
+    with pytest.raises(UserError, match="unknown value 'reed' of column 'colour': did you mean 'red'"):
         space.normalise(table.assign(colour="reed"))
     with pytest.raises(UserError, match=r"the table lacks the column 'colour' \(or 'colour=blue', of 0 and 1\) of"):
         space.normalise(table.drop(columns="colour"))

@@ -128,7 +128,8 @@ def test_a_grid_is_searched_for_each_network_on_validation_images() -> None:
 @pytest.mark.parametrize(
     ("protocol", "networks", "grid", "message"),
     [
-        ({"network": "lenet"}, ["mlp(width=4)"], None, "network is 'lenet', but has no effect"),
+        ({"network": "lenet"}, ["mlp(width=4)"], None, "has no effect: .*; name this network with the others"),
+        ({"network": "mlp"}, ["lenet", "mlp"], None, "network is 'mlp', but has no effect: .*; leave network out"),
         ({"step_size": 0.1}, [], Grid(), "step_size is 0.1, but has no effect: tuning chooses it"),
         ({"program": "shuffled-300"}, [], Grid(), "program is shuffled-300, but tuning chooses the step size"),
         ({"epochs": 2}, [], Grid(), "epochs is 2, but has no effect"),

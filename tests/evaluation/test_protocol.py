@@ -222,7 +222,7 @@ class TestNearestNeighbours:
             ("k=0", "k is 0"),
             ("k=1.5", "whole numbers as k"),
             ("norm=0.5", "norm is 0.5"),
-            ("n=1", "unknown argument of nearest-neighbours 'n'"),
+            ("n=1", "unknown argument 'n' of nearest-neighbours"),
         ],
     )
     def test_wrong_arguments_are_named(self, arguments: str, message: str) -> None:

@@ -73,10 +73,10 @@ def test_arguments_reach_the_network():
     ("spec", "message"),
     [
         ("lenett", "unknown network 'lenett': did you mean 'lenet'?"),
-        ("convnet(widht=3)", "unknown argument of network 'convnet': 'widht': did you mean 'width'?"),
+        ("convnet(widht=3)", "unknown argument 'widht' of network 'convnet': did you mean 'width'?"),
         ("convnet(norm=bach)", "unknown norm 'bach': did you mean 'batch'?"),
-        ("mlp(classes=3)", "unknown argument of network 'mlp': 'classes'"),
-        ("mlp(shape=3)", "unknown argument of network 'mlp': 'shape'"),
+        ("mlp(classes=3)", "unknown argument 'classes' of network 'mlp'"),
+        ("mlp(shape=3)", "unknown argument 'shape' of network 'mlp'"),
         ("mlp(width=wide)", "'mlp(width=wide)' cannot be made: its width is 'wide', but must be a whole number"),
         ("lenet(width=3)", "network 'lenet' takes no arguments; leave width out"),
         ("mlp(depth=100000)", "network 'mlp(depth=100000)' is too large: its depth must be at most 50"),

@@ -92,7 +92,7 @@ def test_the_smallest_images_are_those_of_which_pooling_leaves_something(spec: s
     assert network.apply(
         network.init("own", [torch.Generator().manual_seed(0)])[0], torch.rand(3, 1, size, size)
     ).shape == (3, 2)
-    with pytest.raises(UserError, match=f"at least {size}x{size}, not {size - 1}x{size}; resize the data") as caught:
+    with pytest.raises(UserError, match=f"at least {size}x{size}, not {size - 1}x{size}; set resize to") as caught:
         build(spec, shape=(1, size - 1, size), classes=2)
     assert "\n" not in str(caught.value)
 

@@ -80,7 +80,7 @@ def test_a_factory_of_any_signature_makes_a_network(written: str) -> None:
             "small",
             r"cannot be made: .*missing 1 required .*'width'; give them in brackets, as in NAME\(argument=value\)$",
         ),
-        ("small(width=3,depth=1)", r"unknown argument of network .* 'depth': "),
+        ("small(width=3,depth=1)", r"unknown argument 'depth' of network .*: "),
         ("tv(depth=1)", "cannot be made: .*unexpected keyword argument 'depth'"),
         ("Small", "1000"),
     ],

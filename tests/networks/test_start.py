@@ -104,7 +104,7 @@ def test_a_start_in_json_is_read_back(start: Start) -> None:
         ("random(xavier)", "start is 'random.xavier.', but must be a start"),
         ({}, "unknown kind of start ''"),
         ({"kind": "radom"}, "did you mean 'random'"),
-        ({"kind": "random", "seed": 3}, "unknown name in start 'seed'.*newer version"),
+        ({"kind": "random", "seed": 3}, "unknown name 'seed' in start.*newer version"),
         ({"kind": "pool"}, "start lacks 'file'"),
         ({"kind": "pool", "file": "x", "which": -1}, "start.which is -1"),
         ({"kind": "pool", "file": "x", "snapshot": -1}, "start.snapshot is -1"),

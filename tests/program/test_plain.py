@@ -67,7 +67,7 @@ def changed(part: str, **values):
     ("plain", "message"),
     [
         (changed("optimiser", kind="lion"), "unknown kind of program.optimiser 'lion'.*known: "),
-        (changed("optimiser", nesterov=True), "unknown name in program.optimiser 'nesterov'.*newer version"),
+        (changed("optimiser", nesterov=True), "unknown name 'nesterov' in program.optimiser.*newer version"),
         (changed("optimiser", decay=1.5), r"program.optimiser.decay is 1.5, but must be a number from 0 to 1"),
         (changed("optimiser", weight_decay="1"), "program.optimiser.weight_decay is '1', but must be a number"),
         (changed("order", epochs=0), "program.order.epochs is 0, but must be a whole number from 1 to 1000000"),
@@ -75,7 +75,7 @@ def changed(part: str, **values):
         (changed("augmentation", operations=["blur"]), r"program.augmentation.operations\[0\] is 'blur'"),
         (changed("augmentation", operations=[]), "program.augmentation.operations is a list of 0"),
         ({**PLAIN, "clip": -1}, "program.clip is -1, but must be a number from 0"),
-        ({**PLAIN, "warmup": 3}, "unknown name in program 'warmup'"),
+        ({**PLAIN, "warmup": 3}, "unknown name 'warmup' in program"),
         ({key: value for key, value in PLAIN.items() if key != "loss"}, "program lacks 'loss'"),
         ({**PLAIN, "loss": None}, "program.loss is None, but must be a record"),
         ([], "program is a list of 0, but must be a record"),

@@ -5,6 +5,7 @@ import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,3 +182,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pat
     must_be_writable(tmp_path / "file")
     must_be_writable(tmp_path / "new/folder/set.safetensors")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"), [(os.ST_RDONLY, "the file system of .* is read-only"), (0, "the permissions of the folder")]
+)
+def test_a_place_that_is_closed_says_what_closes_it(
+    flag: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flag))
+    with pytest.raises(UserError, match=message):
+        must_be_writable(tmp_path / "set.safetensors")

@@ -37,6 +37,12 @@ TARGETS, STEP_SIZES = "targets", "step_sizes"
 INITIAL = "initial."
 """Prefix of the names of initial weights in a file."""
 VERSION = text(50, 1)
+_PICTURE = "; it looks like a picture: datastill import makes a set of a folder of pictures"
+_ARRAYS = "; it looks like arrays: datastill import makes a set of images in them"
+_IMPORTED = dict.fromkeys((".png", ".jpg", ".jpeg", ".webp"), _PICTURE) | dict.fromkeys(
+    (".npz", ".pt", ".pth"), _ARRAYS
+)
+"""What to do with a file that is no set, by its ending."""
 
 
 def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -48,7 +54,10 @@ def read_file(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     with contextlib.suppress(OSError):  # read_tensors reports it
         if not path.exists():
             raise UserError(f"there is no distilled set at {path}{_others(path)}")
-    metadata, tensors = read_tensors(path)
+    try:
+        metadata, tensors = read_tensors(path)
+    except UserError as error:
+        raise UserError(f"{error}{_IMPORTED.get(path.suffix.lower(), '')}") from error
     if metadata.get("format") not in (FORMAT, FIRST_FORMAT):
         raise _of_another_format(path, metadata)
     needed = {"examples", "labels", "step_sizes"} if metadata["format"] == FIRST_FORMAT else {INPUTS, TARGETS}

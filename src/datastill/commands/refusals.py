@@ -18,6 +18,10 @@ WITHOUT_VALUES = "no value was given"
 """What the command line says to tyro of an option that takes a list, but was given no value."""
 
 
+EMPTY = "the name is empty"
+"""What the command line says of a path without a name."""
+
+
 def one_line(frame: str, command: str) -> str:
     """Return tyro's framed error message as one line.
 
@@ -101,6 +105,8 @@ _PLAINER: dict[re.Pattern[str], Any] = {
     re.compile(r"Error parsing (\S+): could not convert string to float: (.*)"): r"\1 takes a number, not \2",
     re.compile(r"Missing value for argument '(\S+)'\. Expected 1 values"): r"\1 has no value; write \1 VALUE",
     re.compile(r"Missing value for argument '(\S+)'\. Expected (\d+) values"): r"\1 takes \2 values; write all of them",
+    re.compile(rf"Error parsing (--\S+): {EMPTY}"): rf"\1: {EMPTY}; name a file or a folder",
+    re.compile(rf"Error parsing .*PATH.*: {EMPTY}"): f"{EMPTY}; name a file or a folder",
     re.compile(rf"Error parsing (\S+): {WITHOUT_VALUES}"): r"\1 has no value; write \1 VALUE, or leave it out",
 }
 """Errors of tyro for values of a wrong type or without a value, and what they become."""

@@ -157,9 +157,13 @@ Kind = Literal[
     "sets",
 ]
 
-_OWN_INITIALISER = (
-    "The random initialisation in the network's own code (for its pretrained weights: --start pretrained)."
-)
+_INITIALISERS = {
+    "xavier": "Normal weights with the variance 2 / (inputs + outputs of the layer).",
+    "xavier-uniform": "Uniform weights with the variance 2 / (inputs + outputs of the layer).",
+    "kaiming": "Normal weights with the variance 2 / inputs of the layer.",
+    "orthogonal": "Weights whose rows, or columns if these are fewer, are orthogonal and have length 1.",
+    "own": "The random initialisation in the network's own code (for its pretrained weights: --start pretrained).",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +187,7 @@ class List:
             "networks": {name: first_line(make) for name, make in NETWORKS.items()},
             "starts": {each.spelling: first_line(each) for each in STARTS.values()},
             "objectives": {each.spelling: first_line(each) for each in OBJECTIVES.values()},
-            "initialisers": {
-                name: first_line(fill) if fill else _OWN_INITIALISER for name, fill in INITIALISERS.items()
-            },
+            "initialisers": {name: _INITIALISERS[name] for name in INITIALISERS},
             "programs": {name: each.words for name, each in PROGRAMS.items()},
             "augmentations": {name: each.words if each else "unchanged" for name, each in AUGMENTATIONS.items()},
             "optimisers": {name: each.words for name, each in OPTIMISERS.items()},

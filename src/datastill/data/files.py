@@ -112,7 +112,11 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], path: Path, reading: Reading)
             )
     # what is called like a split by mistake is refused, and pairs of any other name are left out
     meant = [split for split in whole if role_of(split) or get_close_matches(split, SPLIT_NAMES, cutoff=SIMILAR)]
-    used = own_roles(meant, reading.splits) if meant and not any(reading.splits) else roles(whole, reading.splits)
+    where = f"of {str(path)!r}"
+    if meant and not any(reading.splits):
+        used = own_roles(meant, reading.splits, where)
+    else:
+        used = roles(whole, reading.splits, where)
     say_unused(whole, used)
     return {role: _labelled(whole[split], split, reading) for role, split in used.items()}
 

@@ -114,7 +114,7 @@ def read_folder(found: Walk, reading: Reading) -> dict[str, Labelled]:
         UserError: there are no images or no folders of classes, or folders could be splits as well as classes.
     """
     splits = _splits(found.root)
-    used = roles(splits, reading.splits)
+    used = roles(splits, reading.splits, f"of {str(found.root.path)!r}")
     say(_summary(found, splits, used))
     return {role: _read_split(splits[name].classes(), reading, f"split {name!r}") for role, name in used.items()}
 

@@ -39,6 +39,9 @@ LARGE_BYTES = 2**28
 NUMBER = re.compile(r"(u?int|float|bool)\d*$")
 """The types of columns of numbers."""
 
+SEPARATORS = re.compile(r"[;\t|]")
+"""What some programs write between columns instead of a comma."""
+
 LABEL_COLUMNS = ("label", "labels", "fine_label", "digit", "class", "classes", "target", "category", "cls", "y")
 """Usual names of the column with the labels, the most usual first."""
 
@@ -80,10 +83,9 @@ def table_in(path: Path) -> datasets.Dataset:
     Raises:
         UserError: it cannot be read.
     """
-    import pyarrow.csv
     import pyarrow.parquet
 
-    read = pyarrow.csv.read_csv if path.suffix.lower() == ".csv" else pyarrow.parquet.read_table
+    read = _csv if path.suffix.lower() == ".csv" else pyarrow.parquet.read_table
     try:
         if path.suffix.lower() == ".parquet" and path.stat().st_size > LARGE_BYTES:
             with _no_progress_bars(), _cache() as where:
@@ -98,6 +100,18 @@ def table_in(path: Path) -> datasets.Dataset:
     if not len(found):
         raise UserError(f"the table {str(path)!r} has no rows")
     return found
+
+
+def _csv(path: str) -> pa.Table:
+    import pyarrow.csv
+
+    table = pyarrow.csv.read_csv(path)
+    if any(map(pa.types.is_binary, table.schema.types)):
+        raise ValueError("it is not in UTF-8; save it in this encoding")
+    first, *others = table.column_names
+    if not others and SEPARATORS.search(first):
+        raise ValueError(f"its only column is called {first!r}; separate columns by commas")
+    return table
 
 
 def from_hub(name: str, config: str = "") -> dict[str, datasets.Dataset]:
@@ -177,7 +191,7 @@ def _read_column(table: datasets.Dataset, reading: Reading, label: str, where: s
     """Read the images or the sentences in the column that the user names."""
     column, features = reading.image, table.features
     if column not in features:
-        raise unknown(f"image column of {where}", column, features)
+        raise unknown("image column", column, features, f"of {where}")
     if not _is_text(features[column]):
         return _read_images(table, column, reading, label, where)
     labels, names = _labels(table, label, where)
@@ -235,7 +249,7 @@ def _row_columns(features: datasets.Features, label: str, where: str, categories
 def _label_column(features: datasets.Features, where: str, asked: str = "") -> str:
     if asked:
         if asked not in features:
-            raise unknown(f"label column of {where}", asked, features)
+            raise unknown("label column", asked, features, f"of {where}")
         return asked
     typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     name = _usual(list(features), LABEL_COLUMNS)

@@ -237,12 +237,13 @@ class RealData:
         """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images."""
         noun = self.space.noun
         at_least(f"{self.space.nouns} per class", count, 1)
-        for name, members in zip(self.class_names, self._members, strict=True):
-            if len(members) < count:
-                raise UserError(
-                    f"{counted(count, noun)} per class wanted, but class {name!r} has "
-                    f"{counted(len(members), f'train {noun}')}"
-                )
+        least = self.smallest_class
+        if least < count:
+            name = next(name for name, each in zip(self.class_names, self._members, strict=True) if len(each) == least)
+            raise UserError(
+                f"{counted(count, noun)} per class wanted, but class {name!r} has {counted(least, f'train {noun}')}; "
+                f"take {least} or fewer"
+            )
 
     @property
     def smallest_class(self) -> int:

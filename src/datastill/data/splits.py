@@ -56,7 +56,7 @@ class Labelled:
     """What the examples are."""
 
 
-def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> dict[str, str]:
+def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", ""), where: str = "") -> dict[str, str]:
     """Return which split of the source is train, validation and test, if any; other splits are not used.
 
     A single split of another name is train. Without a test split, validation is test, with a warning.
@@ -64,12 +64,13 @@ def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> d
     Args:
         names: the splits of the source.
         asked: the splits that the user names for train, validation and test; each empty one is found.
+        where: words for the source in errors, e.g. ``of 'data.npz'``.
 
     Raises:
         UserError: there is no train split, none of a name in `asked`, or `asked` names one twice.
     """
     names, given = list(names), dict(zip(ROLES, asked, strict=True))
-    _must_be_splits([name for name in asked if name], names)
+    _must_be_splits([name for name in asked if name], names, where)
     free = [name for name in names if name not in asked]
     found = {role: name for role, known in ROLES.items() if (name := given[role] or _first(free, known))}
     if len(names) == 1 and not found:
@@ -89,23 +90,23 @@ def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> d
     return found
 
 
-def own_roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", "")) -> dict[str, str]:
+def own_roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", ""), where: str = "") -> dict[str, str]:
     """Return `roles` of splits that the user named; unless the user says which to use, every split has a role.
 
     Raises:
         UserError: as `roles`; or a split has an unknown name, or the role of another one.
     """
     names = list(names)
-    used = roles(names, asked)
+    used = roles(names, asked, where)
     for name in [] if any(asked) else names:
         if name not in used.values():
-            raise _without_role(name, list(used.values()))
+            raise _without_role(name, list(used.values()), where)
     return used
 
 
-def _without_role(name: str, used: list[str]) -> UserError:
+def _without_role(name: str, used: list[str], where: str) -> UserError:
     if not (role := role_of(name)):
-        return UserError(f"{unknown('split', name, SPLIT_NAMES)}; rename it or leave it out")
+        return UserError(f"{unknown('split', name, SPLIT_NAMES, where)}; rename it or leave it out")
     other = next(each for each in used if role_of(each) == role)
     return UserError(f"the splits {other!r} and {name!r} are both {role}; leave one out")
 
@@ -117,11 +118,11 @@ def say_unused(names: Iterable[str], used: Mapping[str, str]) -> None:
         say(f"left out: {', '.join(map(shown, left))}; splits used: {kept}")
 
 
-def _must_be_splits(asked: list[str], names: list[str]) -> None:
+def _must_be_splits(asked: list[str], names: list[str], where: str) -> None:
     """Raise a `UserError` unless the source has the splits that the user asks for, each once."""
     for name in asked:
         if name not in names:
-            raise unknown("split", name, names)
+            raise unknown("split", name, names, where)
         if asked.count(name) > 1:
             raise UserError(f"the split {name!r} is named twice; train, validation and test must be different splits")
 

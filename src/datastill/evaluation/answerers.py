@@ -47,7 +47,7 @@ class NearestNeighbours:
         """Return the record with these arguments, as `parse` reads them."""
         for name in arguments:
             if name not in ("k", "norm"):
-                raise unknown(f"argument of {cls.name}", name, ("k", "norm"))
+                raise unknown("argument", name, ("k", "norm"), f"of {cls.name}")
         k, norm = arguments.get("k", cls.k), arguments.get("norm", cls.norm)
         if not isinstance(k, int) or isinstance(k, bool) or not isinstance(norm, int | float):
             raise UserError(f"{cls.name} takes whole numbers as k and numbers as norm, not k={k}, norm={norm}")

@@ -101,9 +101,9 @@ def compare(
         UserError: a group is empty, a set does not fit the data, or a setting has no effect.
     """
     if networks and protocol.network:
+        fix = "leave network out" if protocol.network in networks else "name this network with the others"
         raise UserError(
-            f"network is {protocol.network!r}, but has no effect: the table is for {', '.join(networks)}; "
-            "name this network with the others"
+            f"network is {protocol.network!r}, but has no effect: the table is for {', '.join(networks)}; {fix}"
         )
     for name, group in groups.items():
         if not group:

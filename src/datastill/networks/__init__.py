@@ -143,7 +143,7 @@ def _factory(
         if not free and not takes_all:
             raise UserError(f"network {name!r} takes no arguments; leave {key} out")
         if key in from_data or (key not in free and not takes_all):
-            raise unknown(f"argument of network {name!r}:", key, free)
+            raise unknown("argument", key, free, f"of network {name!r}")
     wanted = {key: value for key, value in from_data.items() if key in accepted}
     if takes_all and not _refuses(make, from_data | given):
         wanted = from_data

@@ -213,8 +213,13 @@ class Pool(Networks):
             begun = " (one is unfinished; repeat its command to finish it)" if parts(path).exists() else ""
             raise UserError(f"there is no pool at {path}{begun}; make one with datastill pretrain, or correct the path")
         metadata, tensors = read_tensors(path, [stack_name(split) for split in SPLITS])
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a pool of format {FORMAT} (format found: {metadata.get('format', 'none')})")
+        if (found := metadata.get("format", "none")) != FORMAT:
+            kind = (
+                "is a distilled set, not a pool of networks"
+                if found.startswith("datastill/")
+                else (f"is not a pool of format {FORMAT} (format found: {found})")
+            )
+            raise UserError(f"{path} {kind}; give a pool, made by datastill pretrain")
         must_be_unchanged(path, metadata, tensors)
         try:
             header = parse_json(metadata.get("header", ""))

@@ -40,7 +40,7 @@ def one_hot(cells: Iterable[Any], values: Sequence[str], where: str) -> Float[np
     """
     texts = [_as_text(cell) for cell in cells]
     if other := next((text for text in texts if text and text not in values), ""):
-        raise unknown(f"value of {where}", other, values)
+        raise unknown("value", other, values, f"of {where}")
     found = np.array(texts)[:, None] == np.array(values)
     return np.where(np.array(texts)[:, None] == "", np.nan, found).astype(np.float32)
 

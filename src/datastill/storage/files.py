@@ -82,7 +82,7 @@ def must_be_writable(path: Path) -> None:
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file, not a folder")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f"the permissions of the folder {folder} do not allow writing")
+            raise _closed(folder, "folder")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or error
         raise UserError(f"cannot write {path}: {reason}; give another file") from error
@@ -109,8 +109,15 @@ def _mode_of_file_to_replace(path: Path) -> int | None:
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise OSError(f"it is {kind}, and only a file can be replaced as a whole")
     if not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "the permissions of the file do not allow writing")
+        raise _closed(path, "file")
     return stat.S_IMODE(mode)
+
+
+def _closed(path: Path, kind: Literal["file", "folder"]) -> OSError:
+    """Return the error for what cannot be written: its file system allows it for nobody, or its permissions do not."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return OSError(errno.EROFS, f"the file system of {path} is read-only")
+    return PermissionError(errno.EACCES, f"the permissions of the {kind} {path} do not allow writing")
 
 
 def _replace(target: Path, content: bytes | Iterable[bytes], mode: int | None) -> None:

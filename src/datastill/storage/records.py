@@ -118,7 +118,7 @@ def whole(low: int, high: int) -> Rule:
 
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = text()
-WHOLE = Rule("a whole number", lambda value: _is_whole(value) and abs(value) < INTEGER_LIMIT)
+WHOLE = Rule("a whole number below 2^63", lambda value: _is_whole(value) and abs(value) < INTEGER_LIMIT)
 FINITE = Rule(
     "a finite number",
     lambda value: _is_number(value) and abs(value) <= LARGEST_FLOAT,
@@ -326,7 +326,7 @@ def _inside(where: str, name: Any) -> str:
 def _must_be_known(value: Mapping[str, Any], where: str, known: Mapping[str, Any]) -> None:
     for name in value:
         if name not in known:
-            error = unknown(f"name in {where}" if where else "name", str(name)[:SHOWN_CHARACTERS], known)
+            error = unknown("name", str(name)[:SHOWN_CHARACTERS], known, f"in {where}" if where else "")
             raise UserError(f"{error}; {NEWER}")
 
 
