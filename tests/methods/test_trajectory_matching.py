@@ -29,7 +29,7 @@ def small(experts: Path, **settings: Any) -> TrajectoryMatching:
 
 def with_path(monkeypatch: pytest.MonkeyPatch, begin: Tensor, end: Tensor) -> None:
     """Take an expert with two snapshots."""
-    pool = SimpleNamespace(training=begin[None], steps=(0, 1), weights=lambda _, snapshot: (begin, end)[snapshot])
+    pool = SimpleNamespace(drawn=begin[None], steps=(0, 1), weights=lambda _, snapshot: (begin, end)[snapshot])
     monkeypatch.setattr(TrajectoryMatching, "_pool", lambda *_: pool)
 
 
