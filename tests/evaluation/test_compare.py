@@ -158,6 +158,20 @@ def test_sets_with_other_kinds_of_labels_make_no_row() -> None:
     assert next(compare({"both": [SET, soft]}, DATA, hard)).sets == 2
 
 
+def test_accuracies_are_compared_only_with_the_first_set_of_equal_kinds_of_labels() -> None:
+    soft = replace(SET, targets=one_hot(SET.targets, 3).float())
+    groups = {"hard": [SET], "soft": [soft], "worse": [WORSE], "soft again": [soft]}
+    rows = list(compare(groups, DATA, FEW))
+    assert [row.difference is None for row in rows] == [True, True, False, False]
+    assert rows[3].difference.mean == 0
+
+
+def test_a_set_that_needs_trust_is_refused_before_anything_is_measured() -> None:
+    stranger = replace(SET, header=replace(SET.header, network="nowhere:net"), trusted=False)
+    with pytest.raises(UserError, match="if you trust the file"):
+        next(compare({"one": [SET], "stranger": [stranger]}, DATA, FEW))
+
+
 def test_an_empty_group_is_refused() -> None:
     with pytest.raises(UserError, match="there is no distilled set in nothing"):
         list(compare({"nothing": []}, DATA, FEW))

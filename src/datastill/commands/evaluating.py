@@ -140,8 +140,11 @@ class Evaluate(Computing):
         )
         if self.json:
             return print_json([row.as_dict() for row in rows])
-        for network, some in itertools.groupby(rows, key=lambda row: row.network):
-            out.print(_as_table(network, list(some)))
+        tables: dict[str, list[Row]] = {}
+        for row in rows:
+            tables.setdefault(row.network, []).append(row)
+        for network, some in tables.items():
+            out.print(_as_table(network, some))
         return 0
 
 
@@ -182,7 +185,10 @@ def _as_table(network: str, rows: Sequence[Row]) -> Table:
         between = "" if row.between is None else spread(row.between)
         behind = str(row.difference or "")
         table.add_row(row.name, *accuracies, str(row.n), str(row.sets), between, behind, bytes_of(row.bytes))
-    table.caption = "mean ± sd over n networks of all sets; differences in points, [95 % interval over networks]"
+    table.caption = (
+        "mean ± sd over n networks of all sets; first better by: points to the first set in this column, "
+        "[95 % interval over networks]"
+    )
     table.caption_justify = "left"
     return table
 

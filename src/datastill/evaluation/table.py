@@ -1,5 +1,6 @@
 """Measure several sets under one protocol, as rows of one table."""
 
+import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,7 +36,7 @@ class Row:
     scores: list[Score]
     """One score per set."""
     difference: Difference | None
-    """How much better the first row of this architecture is; None for the first row."""
+    """How much better the first row of this architecture and column is; None for this row itself."""
 
     @property
     def column(self) -> str:
@@ -90,7 +91,7 @@ def compare(
         data: the real data.
         protocol: the protocol for all sets.
         networks: architectures to measure on, instead of the architecture of the protocol. On each architecture, the
-            groups are compared with the first group.
+            groups are compared with the first group of equal kinds of labels and pixels.
         grid: step sizes and epochs to choose from on validation images, for the first set of each group on each
             architecture; None uses the step sizes of the sets.
         split: ``validation`` for every choice, ``test`` once at the end.
@@ -98,7 +99,8 @@ def compare(
         progress: show progress on the terminal.
 
     Raises:
-        UserError: a group is empty, a set does not fit the data, or a setting has no effect.
+        UserError: a group is empty, a set does not fit the data or needs trust, or a setting has no effect; all of this
+            is found before anything is measured.
     """
     if networks and protocol.network:
         fix = "leave network out" if protocol.network in networks else "name this network with the others"
@@ -115,8 +117,11 @@ def compare(
                 f"the sets in {name} cannot be compared with each other: some have {', some '.join(kinds)}; put each "
                 "kind into a folder of its own"
             )
-    for network in networks or [protocol.network]:
-        asked, first = replace(protocol, network=network), None
+    protocols = [replace(protocol, network=network) for network in networks or [protocol.network]]
+    for asked, one in itertools.product(protocols, itertools.chain(*groups.values())):
+        asked.resolved(one)
+    first: dict[tuple[str, str], Row] = {}
+    for asked in protocols:
         for name, group in groups.items():
             chosen = tuned(group[0], data, asked, grid) if grid else asked
             scores = [
@@ -132,10 +137,10 @@ def compare(
                 network=scores[0].protocol["network"],
                 sets=len(group),
                 scores=scores,
-                difference=difference(first.scores, scores) if first else None,
+                difference=None,
             )
-            first = first or row
-            yield row
+            best = first.setdefault((row.network, row.column), row)
+            yield row if best is row else replace(row, difference=difference(best.scores, scores))
 
 
 def labels_measured(distilled: DistilledSet, protocol: Mapping[str, Any]) -> str:

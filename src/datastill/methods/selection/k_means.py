@@ -21,6 +21,11 @@ class KMeans(Sized):
     nearest: bool = False
     """Use the real image nearest to each centroid instead of the centroid."""
 
+    @property
+    def varies(self) -> bool:
+        """False for one image per class: the centroid is then the average."""
+        return self.chosen_per_class > 1
+
     def images(self, task: Task) -> Float[Tensor, "classes each *shape"]:
         """Return centroids found by scikit-learn on normalised pixels, from one k-means++ start."""
         return torch.stack([self._of(task, label) for label in range(task.data.classes)])
