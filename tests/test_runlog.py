@@ -1,13 +1,15 @@
 """What a run says."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import datastill.storage.files
 from datastill.errors import UserError
-from datastill.runlog import JsonLines, ProgressLine, console, read_lines, say, silent
+from datastill.runlog import JsonLines, ProgressLine, console, read_lines, say, silent, warn
 
 RECORDS = [{"iteration": i, "objective": i / 2} for i in range(1, 6)] + [{"iteration": 5, "validation": {"mean": 0.5}}]
 
@@ -136,3 +138,15 @@ def test_progress_is_one_line_in_a_notebook(capsys: pytest.CaptureFixture, monke
     assert out.endswith("\n")
     shown = out.strip().split("\r")
     assert [each.partition("/")[0] for each in shown if each] == [f"work: iteration {done}" for done in (1, 2, 3)]
+
+
+def test_a_warning_names_the_line_of_the_caller(recwarn: pytest.WarningsRecorder) -> None:
+    """Not one of this package, whose decorators are functions of contextlib."""
+    called = {"__name__": "datastill.somewhere", "warn": warn, "decorated": contextmanager(_nothing)()}
+    exec("@decorated\ndef call(): warn('look')\n", called)
+    called["call"]()
+    assert recwarn.pop(UserWarning).filename == __file__
+
+
+def _nothing() -> Iterator[None]:
+    yield

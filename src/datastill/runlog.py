@@ -1,10 +1,13 @@
 """The log of a long run: JSON lines in a file, and progress with rate and remaining time on the terminal."""
 
 import errno
+import inspect
+import itertools
 import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -53,6 +56,17 @@ def say(message: str) -> None:
     """Print one line on standard error; with several processes only the first one prints it."""
     if _prints():
         console.print(message)
+
+
+def warn(message: str) -> None:
+    """Give a warning that names the line of the user's code which called this package."""
+    frame, roots = inspect.currentframe(), list[str]()
+    while frame:
+        roots.append(frame.f_globals.get("__name__", "").partition(".")[0])
+        frame = frame.f_back
+    outermost = max(level for level, root in enumerate(roots) if root == __name__.partition(".")[0])
+    between = itertools.takewhile(lambda root: root == "contextlib", roots[outermost + 1 :])  # our decorators
+    warnings.warn(message, stacklevel=outermost + 2 + len(list(between)))
 
 
 class JsonLines:

@@ -1,7 +1,6 @@
 """Finds identical images within a split and between splits."""
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from ..errors import UserError
+from ..runlog import warn
 from .on_disk import OnDisk
 from .real import PIECE, Split
 
@@ -62,4 +62,4 @@ def warn_of_shared(name: str, splits: Mapping[str, Split], noun: str = "image") 
             shared.append(f"{count} of {len(found[one])} {noun}s of {one} are identical to {noun}s of {other}")
     if shared:
         text = f"{name!r}: {'; '.join(shared)}. Accuracy on these {noun}s says nothing about new {noun}s"
-        warnings.warn(text, stacklevel=4)
+        warn(text)

@@ -1,6 +1,5 @@
 """Makes train, validation and test with classes 0..K-1 from the splits of a source."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError, counted, unknown
 from ..rng import generator
-from ..runlog import say
+from ..runlog import say, warn
 from .duplicates import groups, warn_of_shared
 from .kinds import IMAGES, Kind, must_have_effect
 from .labels import class_name, shown
@@ -82,10 +81,9 @@ def roles(names: Iterable[str], asked: tuple[str, str, str] = ("", "", ""), wher
         )
     if "validation" in found and "test" not in found and not given["validation"]:
         found["test"] = found.pop("validation")
-        warnings.warn(
+        warn(
             f"there is no test split: {found['test']!r} serves as test, and validation is cut off train; name it as "
-            "the validation split to have test cut off train instead",
-            stacklevel=3,
+            "the validation split to have test cut off train instead"
         )
     return found
 
@@ -209,10 +207,9 @@ def with_all_splits(
             together,
             2 if "validation" in splits else 3,
         )
-        warnings.warn(
+        warn(
             f"{name!r} has no test split: {len(splits['test'])} of its {total} {noun}s were set apart for it "
-            f"({TEST_SHARE:.0%} of each class, the same {noun}s every time)",
-            stacklevel=3,
+            f"({TEST_SHARE:.0%} of each class, the same {noun}s every time)"
         )
     if "validation" in splits:
         _say_what_is_not_cut(name, settings)
@@ -227,10 +224,9 @@ def _say_what_is_not_cut(name: str, settings: DataSettings) -> None:
     """Warn that the settings for cutting off a validation split have no effect, if the user changed them."""
     for setting in ("validation", "seed"):
         if getattr(settings, setting) != getattr(DataSettings, setting):
-            warnings.warn(
+            warn(
                 f"{setting} of the data is {getattr(settings, setting)}, but has no effect: {name!r} has a validation "
-                "split, so none is cut off",
-                stacklevel=4,
+                "split, so none is cut off"
             )
 
 
