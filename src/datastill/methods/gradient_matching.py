@@ -46,6 +46,8 @@ class GradientMatching(ClassMatching):
     version: ClassVar[int] = 2
 
     real_per_class: int = 32
+    """Real images of each class in an outer iteration (the papers: 256), or those of the smallest class if it has
+    fewer."""
     augment: Literal["siamese", "none"] = "siamese"
     """Whether real and synthetic images are changed alike (siamese: DSA; none: DC)."""
     turns: int = 10
@@ -55,6 +57,7 @@ class GradientMatching(ClassMatching):
     network_step_size: float = 0.01
     """Step size of the network, in batches of 256."""
     examples_rate: float = 0.1
+    """Outer learning rate of the examples, of gradient descent (the papers: 0.1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
