@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from ..artifact import DistilledSet
 from ..data import Split
 from ..data.on_disk import OnDisk
+from ..data.real import PIECE
 from ..networks import Network
 from ..space import Whitened
 from ..training.traced import traced
@@ -20,8 +21,6 @@ from ..training.traced import traced
 COMPILE_FROM = 500_000
 """Images times networks from which compiling the forward pass on CPU, which takes about ten seconds, saves time."""
 
-PIECE = 1000
-"""Images that are whitened at once."""
 NO_ANSWER = -1
 """The answer of a network that has no finite output for an example: it counts as wrong, whatever the class is."""
 

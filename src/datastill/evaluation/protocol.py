@@ -173,7 +173,7 @@ class Protocol:
             base = replace(base, loss=CrossEntropy())  # the divergence needs logits
         elif self.labels != "hard" and isinstance(distilled.header.labels, TeacherOnce):
             base = replace(base, loss=distilled.program.loss)  # its labels may be logits
-        elif self.labels != "hard" and isinstance(distilled.header.labels, Signed) and squared(base):
+        elif self.labels != "hard" and isinstance(distilled.header.labels, Signed) and _squared(base):
             base = replace(base, loss=distilled.program.loss)  # its targets have a scale of their own
         order = base.order.with_epochs(self.epochs) if self.epochs else base.order
         return replace(
@@ -196,12 +196,12 @@ class Protocol:
             return distilled.class_of_each
         distilled.teacher_of_labels()
         own, signed = distilled.program.loss, isinstance(distilled.header.labels, Signed)
-        if signed and isinstance(own, SquaredError) and not squared(self.program_of(distilled)):
+        if signed and isinstance(own, SquaredError) and not _squared(self.program_of(distilled)):
             return own.probabilities(distilled.targets)
         return distilled.targets
 
 
-def squared(program: Program) -> bool:
+def _squared(program: Program) -> bool:
     """Return whether networks are trained by the squared error, which takes targets of any sign."""
     return isinstance(program.loss, SquaredError)
 
