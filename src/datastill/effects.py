@@ -6,6 +6,7 @@ from .artifact import DistilledSet
 from .config import Config, differences
 from .data import DataSettings, RealData
 from .errors import UserError
+from .loop import LoopSettings
 from .recipes import RECIPES
 
 
@@ -44,16 +45,27 @@ def must_use_warm_start(config: Config, earlier: DistilledSet | None) -> None:
         )
 
 
-def must_use_loop(config: Config) -> None:
-    """Raise a `UserError` if the user changed a setting of the outer loop, but the method has no outer iterations."""
-    if config.method.rates():
-        return
+def must_use_settings(config: Config) -> None:
+    """Raise a `UserError` if the user changed a setting of the method, the loop or the grid that does nothing."""
+    idle = {f"method.{name}": why for name, why in config.method.without_effect.items()} | _idle(config)
     for setting in sorted(changed_settings(config)):
-        if setting.startswith("loop."):
-            raise UserError(
-                f"{setting} is given, but has no effect: the method {config.method.name} has no outer iterations; "
-                f"leave {setting} out"
-            )
+        if why := idle.get(setting):
+            raise UserError(f"{setting} is given, but has no effect: {why}; leave {setting} out")
+
+
+def _idle(config: Config) -> dict[str, str]:
+    """Return the settings of the loop and of the grid that do nothing, each with the reason."""
+    found, method, rates = {}, config.method, config.method.rates()
+    if not rates:
+        why = f"the method {method.name} has no outer iterations"
+        found |= {f"loop.{each.name}": why for each in fields(LoopSettings)}
+    elif all(each.rule != "adam" for each in rates.values()):
+        found["loop.betas"] = (
+            f"the outer optimiser of the method {method.name} is gradient descent, and betas are Adam's"
+        )
+    if config.tune.is_empty and not method.has_open_program:
+        found |= dict.fromkeys(("tune.networks", "tune.images"), "there is nothing to choose from (--tune.step-sizes)")
+    return found
 
 
 def must_use_candidates(config: Config) -> None:

@@ -18,8 +18,9 @@ def unknown(kind: str, value: str, known: Iterable[str], where: str = "") -> Use
         where: words for where the name was given, e.g. ``of network 'mlp'``.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    by_small = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(value.casefold(), by_small, n=1, cutoff=0.5)
+    hint = f"did you mean {by_small[near[0]]!r}? " if near else ""
     listed = f"known: {', '.join(names)}" if names else "there is none"
     return UserError(f"unknown {kind} {value!r}{f' {where}' if where else ''}: {hint}{listed}")
 
@@ -54,3 +55,9 @@ def at_least(name: str, value: int | float, limit: int | float) -> None:
     """Raise a `UserError` unless `value` is a number of at least `limit`; `name` is the setting."""
     if not isinstance(value, int | float) or not value >= limit:  # written with "not" so that NaN is refused too
         raise UserError(f"{name} is {value}, but must be at least {limit}")
+
+
+def at_most(name: str, value: int | float, limit: int | float) -> None:
+    """Raise a `UserError` unless `value` is a number of at most `limit`; `name` is the setting."""
+    if not isinstance(value, int | float) or not value <= limit:  # as above
+        raise UserError(f"{name} is {value:g}, but must be at most {limit:g}")

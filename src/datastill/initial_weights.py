@@ -29,7 +29,10 @@ def earlier_set(config: Config, data: RealData) -> DistilledSet | None:
         ("classes", *_classes(config, earlier, data)),
     ):
         if theirs != ours:
-            raise UserError(f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}")
+            raise UserError(
+                f"the warm start {config.warm_start} has {what} {theirs}, but this run has {ours}; take a set that was "
+                "made from such data"
+            )
     if not data.space.reads(earlier.header.space):
         raise UserError(
             f"the warm start {config.warm_start} has {data.space.nouns} of other {data.space.parts} than the data of "

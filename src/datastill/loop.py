@@ -21,7 +21,7 @@ from .run_state import RunState, placed, save, unusable
 from .runlog import METRICS, JsonLines, Logger, ProgressLine
 from .signals import stop_signals
 from .storage.checkpoint import must_be_carried
-from .storage.records import must_have_types
+from .storage.records import LARGEST_VALUE, must_have_types
 
 Validation = Callable[[State], dict[str, float]]
 """Measures a state of a method: returns {"mean", "sd", "n"} on the validation split; a larger mean is better."""
@@ -311,10 +311,11 @@ class _Loop:
 
 
 def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
-    """Raise a `DivergedError` if a learned tensor holds NaN or infinity."""
+    """Raise a `DivergedError` if a learned tensor holds NaN or infinity, or a value that no set may hold."""
     for name, value in learned.items():
-        if not bool(value.isfinite().all()):
-            raise DivergedError(f"the {name.replace('_', ' ')} are not finite {when}; {advice}")
+        if value.numel() and not float(largest := value.detach().abs().max()) <= LARGEST_VALUE:
+            why = f"reach {float(largest):.3g}" if bool(largest.isfinite()) else "are not finite"
+            raise DivergedError(f"the {name.replace('_', ' ')} {why} {when}; {advice}")
 
 
 def _must_be_carried(method: Method, carried: Carried) -> None:

@@ -13,7 +13,7 @@ from .artifact import DistilledSet, Header, examples_of, source_of
 from .config import Config, as_dict, differences, method_as_dict
 from .data import RealData, load_data
 from .device import pick_device
-from .effects import must_use_candidates, must_use_loop, must_use_warm_start
+from .effects import must_use_candidates, must_use_settings, must_use_warm_start
 from .errors import UserError
 from .evaluation import Grid, chosen_program, hardware, must_be_measurable, must_leave_open, score
 from .initial_weights import as_start, class_order, earlier_set, initial_weights
@@ -93,7 +93,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     earlier = earlier_set(config, data)
     if not resume:
         must_use_warm_start(asked, earlier)
-        must_use_loop(asked)
+        must_use_settings(replace(asked, method=config.method))
         must_use_candidates(asked)
     data = data.with_classes(class_order(config, data, earlier))
     exact = data.in_precision(config.method.dtype)

@@ -78,6 +78,8 @@ def distill(
         Stopped: SIGINT or SIGTERM came; the run can be resumed. Without a folder: KeyboardInterrupt.
     """
     must_be("config", config, Config, "take a recipe: datastill.recipe(name)")
+    if log is not None:
+        must_be("log", log, Callable, "give a function of one record")  # type: ignore[arg-type]
     if data is not None:
         must_be("data", data, RealData, "load it: datastill.load_data(name)")
         if not resume:

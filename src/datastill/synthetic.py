@@ -161,7 +161,7 @@ def must_start(data: RealData, *, ipc: int, steps: int, start: StartFrom, factor
     must_divide(data.shape, factor)
     must_share_evenly(ipc, steps)
     if start == "real":
-        data.must_have(ipc * factor**2)
+        data.must_have(ipc * factor**2, parts=factor**2)
 
 
 def by_step(images: Float[Tensor, "classes each *shape"], steps: int) -> Float[Tensor, "steps b *shape"]:
@@ -190,7 +190,7 @@ def start_labels(data: RealData, *, ipc: int, steps: int, factor: int = 1) -> Sh
     return each.expand(steps, -1).contiguous()
 
 
-CERTAINTY = 0.9
+CERTAINTY = 0.99
 """Share of the probability that a learned label gives to the class of its example at the start; the other share is
 divided equally among all classes."""
 LEAST_PROBABILITY = 1e-4

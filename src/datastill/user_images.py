@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import UserError, counted
+from .runlog import warn
 
 LARGEST_PIXEL = 10.0
 """The largest absolute value of a pixel as float. Pixels of real images are in [0, 1], of synthetic ones in [-4, 4]."""
@@ -21,7 +22,8 @@ def as_pixels(images: Any, shape: tuple[int, int, int]) -> Float[Tensor, "... c 
 
     Args:
         images: a tensor, a NumPy array, a PIL image, or a list of these. Integers are in 0..255, floats in [0, 1].
-            Channels may come last, and may be left out for grey images.
+            Channels may come last, and may be left out for grey images. Floats somewhat outside, such as those of
+            synthetic images, are taken with a warning, because images that are normalised already look like them.
         shape: (channels, height, width) of an image.
 
     Raises:
@@ -79,6 +81,11 @@ def _in_unit_range(images: Tensor) -> Float[Tensor, "..."]:
         raise UserError(
             f"images are floats from {low:.4g} to {high:.4g}, but must be in [0, 1]; divide them by 255, or "
             "give them as uint8 if they are in 0..255"
+        )
+    if low < 0 or high > 1:
+        warn(
+            f"images are floats from {low:.4g} to {high:.4g}, and pixels of real images are in [0, 1]; if they are "
+            "normalised already, do not normalise them again"
         )
     return images.float()
 

@@ -1,7 +1,7 @@
 """The checks of the tensors of a set: every one that is made or read fits the others and its header."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ from torch import Tensor
 from ..errors import UserError, must_be
 from ..label_source import FLOAT_TYPES, LabelSource, Teacher, TeacherOnce
 from ..parts import decoded
-from ..program import CrossEntropy, Divergence, Loss, Ordered, Program
+from ..program import CrossEntropy, Divergence, Loss, Ordered, Program, Shuffled
 from ..program.orders import MOST_STEPS
-from ..storage.records import text
+from ..storage.records import LARGEST_VALUE, text
 from .header import Header
-from .scores import LARGEST_VALUE
+from .scores import SCORE
 
 
 def check_tensors(
@@ -67,6 +67,7 @@ def _check_loss(loss: Loss, targets: Tensor, source: LabelSource) -> None:
 
 
 def _check_step_sizes(step_sizes: Tensor) -> None:
+    must_be("step_sizes of the program", step_sizes, Tensor, "give a tensor (epochs, steps)")
     if step_sizes.dim() != 2 or not 0 < step_sizes.numel() <= MOST_STEPS:
         raise UserError(
             f"step sizes have shape {tuple(step_sizes.shape)}, but must be (epochs, steps), with at least one and at "
@@ -91,7 +92,17 @@ def _check_values(values: Tensor, what: str) -> None:
         raise UserError(f"{what} hold values that are not finite or are above {LARGEST_VALUE:g}")
 
 
+def a_score(value: Any) -> Mapping[str, Any]:
+    """Return a score that a user gave as plain values, or raise a `UserError`: a value is missing or impossible."""
+    found: Mapping[str, Any] = SCORE(value, "score")
+    return found
+
+
 def a_program(value: object) -> Program:
-    """Return a program that a user gave, or raise a `UserError` if it is of another kind, such as a name."""
+    """Return a program that a user gave, or raise a `UserError`: of another kind, or with impossible step sizes."""
     must_be("program", value, Program, "take a named one: datastill.program.PROGRAMS[name]")
-    return cast(Program, value)
+    program = cast(Program, value)
+    must_be("order of the program", program.order, (Ordered, Shuffled), "take one of datastill.program")
+    if isinstance(program.order, Ordered):
+        _check_step_sizes(program.order.step_sizes)
+    return program

@@ -8,12 +8,10 @@ from ..errors import UserError
 from ..networks.start import START
 from ..program import OPTIMISERS
 from ..program.orders import MOST_STEPS
-from ..storage.records import Rule, list_of, mapping_of, number, one_of, optional, record, text, whole
+from ..storage.records import LARGEST_VALUE, Rule, list_of, mapping_of, number, one_of, optional, record, text, whole
 
 MOST_NETWORKS = 100_000
 """The largest number of networks that a score is measured on."""
-LARGEST_VALUE = 1e9
-"""The largest absolute value of a normalised example, a step size, a label or a weight."""
 ROUNDED = 1e-6
 """The largest difference of a mean or a standard deviation from that of the accuracies beside it."""
 MOST_COUNTED_CLASSES = 100

@@ -13,7 +13,7 @@ from ..bundled import load, names
 from ..data import KNOWN
 from ..errors import UserError
 from ..exporting import export, png_loss
-from ..methods import METHODS
+from ..methods import METHODS, Method
 from ..networks import INITIALISERS, NETWORKS
 from ..networks.start import KINDS as STARTS
 from ..objectives import KINDS as OBJECTIVES
@@ -192,7 +192,7 @@ class List:
             "augmentations": {name: each.words if each else "unchanged" for name, each in AUGMENTATIONS.items()},
             "optimisers": {name: each.words for name, each in OPTIMISERS.items()},
             "data": {name: known.hub or "comes with scikit-learn" for name, known in KNOWN.items()},
-            "methods": {name: first_line(method) for name, method in METHODS.items()},
+            "methods": {name: _with_names(method) for name, method in METHODS.items()},
             "baselines": {name: first_line(kind) for name, kind in BASELINES.items()},
             "studies": {name: _about_study(study) for name, study in STUDIES.items()},
             "sets": {name: _about_set(load(name)) for name in names()},
@@ -220,6 +220,11 @@ def _about_set(distilled: DistilledSet) -> str:
     header = distilled.header
     size = bytes_of(distilled.nbytes + distilled.initial_nbytes)
     return f"{header.network}, {header.start}: {score_text(dict(header.score or {}))}, {size}"
+
+
+def _with_names(method: type[Method]) -> str:
+    """Return what a method does, and its names in papers."""
+    return first_line(method) + (f" In papers: {', '.join(method.known_as)}." if method.known_as else "")
 
 
 def _about_study(study: Study) -> str:

@@ -61,8 +61,8 @@ def require_known(name: str, file: str) -> None:
         where = f" ({looked_for(name)})" if _is_bare(name) else ""
         raise UserError(
             f"{file} asks for the data {name!r}, which is not in ${VARIABLE}{where}; set {VARIABLE} to the folder of "
-            "your data sets, name the data with --data (of distill: --data.name; in Python data=), or allow what the "
-            "file asks for with --trust (trust=True)"
+            "your data sets, name the data with --data (of distill: --data.name; of baseline: its second word; in "
+            "Python data=), or allow what the file asks for with --trust (trust=True)"
         )
 
 
@@ -94,7 +94,7 @@ def not_found(name: str) -> UserError:
         kind, wanted = ("file", "the file") if is_file else ("folder", "the folder with the images")
         return UserError(
             f"there is no {kind} {name!r} (looked from {Path.cwd()}); name {wanted}, or known data, with "
-            "--data (of distill and plan: --data.name; in Python: data=)"
+            "--data (of distill and plan: --data.name; of baseline and pretrain: a word; in Python: data=)"
         )
     root = os.environ.get(VARIABLE)
     there = [place.name for place in Path(root).iterdir() if place.is_dir()] if root and Path(root).is_dir() else []

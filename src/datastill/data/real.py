@@ -233,8 +233,13 @@ class RealData:
         index = np.stack([members[draw.choice(len(members), count, replace=False)] for members in self._members])
         return torch.from_numpy(index).to(self.device)
 
-    def must_have(self, count: int) -> None:
-        """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images."""
+    def must_have(self, count: int, parts: int = 1) -> None:
+        """Raise a `UserError` unless `count` is at least 1 and every class has `count` train images.
+
+        Args:
+            count: how many images of each class are needed.
+            parts: how many of them one stored image holds, for the advice.
+        """
         noun = self.space.noun
         at_least(f"{self.space.nouns} per class", count, 1)
         least = self.smallest_class
@@ -242,7 +247,7 @@ class RealData:
             name = next(name for name, each in zip(self.class_names, self._members, strict=True) if len(each) == least)
             raise UserError(
                 f"{counted(count, noun)} per class wanted, but class {name!r} has {counted(least, f'train {noun}')}; "
-                f"take {least} or fewer"
+                f"take {f'ipc {least // parts}' if parts > 1 else least} or fewer"
             )
 
     @property

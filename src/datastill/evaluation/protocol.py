@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import trust
 from ..artifact import DistilledSet, Signed
 from ..artifact.scores import MOST_NETWORKS
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, at_most
 from ..label_source import TeacherOnce
 from ..networks.start import START, Start
 from ..program import (
@@ -28,7 +28,7 @@ from ..program import (
     suited,
 )
 from ..storage.files import as_read
-from ..storage.records import must_have_types, optional
+from ..storage.records import LARGEST_VALUE, must_have_types, optional
 from .answerers import Answerer, answerer
 
 MOST_EPOCHS = 100_000
@@ -51,8 +51,9 @@ class Protocol:
     program: Literal["", ProgramName] = ""
     """How networks are trained on the set. Empty or own: as the set says. shuffled-300 is the program of most papers
     since 2020, with 300 epochs of shuffled batches of 256, momentum 0.9, weight decay 0.0005, step size 0.01 (in the
-    second half of the epochs a tenth of it) and siamese augmentation. Labels of any sign, and those that a teacher gave
-    once, keep the loss of their set. The settings that follow edit the program."""
+    second half of the epochs a tenth of it) and siamese augmentation. Labels that a teacher gave once keep the loss of
+    their set; labels of any sign become probabilities, or keep it if the program has the squared error, too. The
+    settings that follow edit the program."""
     step_size: float = 0.0
     """One step size for all gradient steps (shuffled-300: the first step size). 0: the step sizes of the program."""
     epochs: int = 0
@@ -76,6 +77,7 @@ class Protocol:
         for name, most in (("networks", MOST_NETWORKS), ("epochs", MOST_EPOCHS)):
             if getattr(self, name) > most:
                 raise UserError(f"{name} is {getattr(self, name)}, but at most {most} are allowed; use fewer")
+        at_most("step_size", self.step_size, LARGEST_VALUE)
         at_least("networks to evaluate on", self.networks, 1)
         at_least("step_size", self.step_size, 0)
         at_least("epochs", self.epochs, 0)

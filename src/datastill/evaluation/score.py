@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import distributed
 from ..artifact import DistilledSet
 from ..data import RealData, Split
-from ..errors import must_be, unknown
+from ..errors import at_least, must_be, unknown
 from ..modes import usual_modes
 from ..networks import Network
 from ..objectives import Accuracy, Measure
@@ -93,7 +93,7 @@ def score(
     confusion: bool = False,
     trust: bool = False,
     progress: bool = False,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
 ) -> Score:
     """Train unseen networks on the set alone and measure each on a split of the real data.
 
@@ -119,12 +119,16 @@ def score(
     data = matched(distilled, data)
     protocol = protocol or Protocol()
     must_be("protocol", protocol, Protocol, "make one: datastill.Protocol(networks=20)")
+    if images is not None:
+        at_least("images", images, 1)
     if split not in ("test", "validation"):
         raise unknown("split", str(split), ("test", "validation"))
     distilled = distilled.with_trust(trust)
     resolved = protocol.resolved(distilled)
     real = getattr(data, split).spaced(images)
     chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
+    for each in chosen:
+        must_be("one of measures", each, Measure, "make one: datastill.objectives.Accuracy()")
     counts = none_yet(distilled.classes) if confusion else None
     if isinstance(neighbours := resolved.answerer, NearestNeighbours):
         answers = neighbours.answers(distilled, real)
@@ -134,7 +138,7 @@ def score(
         purpose = f"{split} networks"
         settings = [resolved.as_plain(), split, len(real), trained, [measure.name for measure in chosen]]
         settings += ["confusion"] if counts is not None else []
-        kept = kept_for(folder, "networks", distilled, settings) if folder else None
+        kept = kept_for(Path(folder), "networks", distilled, settings) if folder else None
         found, counts = _measured(
             distilled, resolved, real, purpose, chosen, kept, counts, trained=trained, quiet=not progress
         )

@@ -6,11 +6,11 @@ from typing import Any
 
 from ..artifact import DistilledSet
 from ..data import RealData
-from ..errors import UserError, at_least
+from ..errors import UserError, at_least, at_most
 from ..program import OptimiserName, Program, known_name
-from ..storage.records import must_have_types
+from ..storage.records import LARGEST_VALUE, must_have_types
 from .matching import matched
-from .protocol import Protocol
+from .protocol import MOST_EPOCHS, Protocol
 from .score import score
 
 CHOSEN = ("step_size", "epochs", "optimiser")
@@ -36,6 +36,13 @@ class Grid:
         must_have_types(self)
         for name in ("networks", "images"):
             at_least(name, getattr(self, name), 1)
+        for size in self.step_sizes:
+            if size <= 0:
+                raise UserError(f"step_sizes has {size:g}, but each must be above 0; leave it out")
+            at_most("one of step_sizes", size, LARGEST_VALUE)
+        for count in self.epochs:
+            at_least("one of epochs", count, 1)
+            at_most("one of epochs", count, MOST_EPOCHS)
 
     @property
     def is_empty(self) -> bool:

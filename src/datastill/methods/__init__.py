@@ -48,12 +48,20 @@ def find_method(name: str, *, trust: bool = True) -> type[Method]:
     """
     if ":" not in name:
         if name not in METHODS:
-            raise unknown("method", name, METHODS)
+            raise _unknown(name)
         return METHODS[name]
     if not trust:
         module = name.partition(":")[0]
         raise untrusted(f"the method {name!r}, which runs code of the module {module!r}", "--method module:Class")
     return _import(name)
+
+
+def _unknown(name: str) -> UserError:
+    """Return the error for an unknown name; it may be one that papers have for a method."""
+    for method, kind in METHODS.items():
+        if name.casefold() in (each.casefold() for each in kind.known_as):
+            return UserError(f"unknown method {name!r}: it is called {method!r} here")
+    return unknown("method", name, METHODS)
 
 
 def _import(name: str) -> type[Method]:

@@ -1,7 +1,7 @@
 """The contract of a distillation method: a frozen record of settings with pure functions, and explicit state."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -99,6 +99,8 @@ class Method(abc.ABC):
     """The settings that a warm start replaces, each with the words for what the warm start gives instead, e.g.
     ``{"step_size": "step sizes"}``. A user who changes one of them together with a warm start gets an error. Empty: the
     method cannot start from an earlier set, and a task with a warm start is refused."""
+    known_as: ClassVar[Sequence[str]] = ()
+    """Names of the method in papers, which lists show, and which an error for an unknown method explains."""
     less_memory: ClassVar[str] = "take a smaller batch, or another network, in a new run"
     """What to do if memory runs out, as advice to the user."""
 
@@ -124,6 +126,11 @@ class Method(abc.ABC):
         The run then chooses them on validation images, from the values in its setting `tune`.
         """
         return False
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """The settings that do nothing beside the values of others, each with the reason; changing one is an error."""
+        return {}
 
     @property
     def teacher_labels(self) -> TeacherLabels:

@@ -1,6 +1,6 @@
 """Dataset Distillation (Wang, Zhu, Torralba, Efros 2018, arXiv 1811.10959): differentiate through the training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -65,6 +65,7 @@ class DatasetDistillation(Method):
     """
 
     name: ClassVar[str] = "dataset-distillation"
+    known_as: ClassVar[Sequence[str]] = ("DD", "BPTT", "RaT-BPTT")
     any_objective: ClassVar[bool] = True
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples", "step_size": "step sizes"}
     less_memory: ClassVar[str] = (
@@ -113,7 +114,7 @@ class DatasetDistillation(Method):
     last 100 norms. 0: no clipping."""
     labels_rate: float = 0.0
     """Outer learning rate of the labels, if they are learned too (soft labels, arXiv 1910.02551): each example gets a
-    probability of every class, the softmax of values that this rate changes, and starts at 0.9 for its class.
+    probability of every class, the softmax of values that this rate changes, and starts at 0.99 for its class.
     0: labels stay hard, one class each, as in the paper. Try 0.01."""
     step_sizes_rate: float = 0.01
     """Outer learning rate of the step sizes. A step size is softplus(value), and this rate changes the value.

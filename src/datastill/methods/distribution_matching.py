@@ -1,6 +1,6 @@
 """Distribution matching (Zhao and Bilen 2021, arXiv 2110.04181): examples with the mean features of real images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -31,6 +31,7 @@ class DistributionMatching(ClassMatching):
     """
 
     name: ClassVar[str] = "distribution-matching"
+    known_as: ClassVar[Sequence[str]] = ("DM",)
 
     networks: int = 1
     """Random networks in an outer iteration."""
@@ -49,6 +50,11 @@ class DistributionMatching(ClassMatching):
         super().__post_init__()
         for name in ("networks", "frequencies"):
             at_least(name, getattr(self, name), 1)
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """The number of frequencies, if means are compared."""
+        return {"frequencies": "means are compared"} if self.compare == "means" else {}
 
     def check(self, task: Task) -> None:
         """Raise a `UserError` if the images or the network do not fit the settings."""

@@ -1,6 +1,6 @@
 """Gradient matching (Zhao, Mopuri and Bilen 2021, arXiv 2006.05929; with augmentation: Zhao and Bilen, 2102.08259)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -36,13 +36,14 @@ class GradientMatching(ClassMatching):
     those of one network, which trains on the examples between the outer iterations and is drawn anew after `turns`.
     With the siamese augmentation (DSA), one draw changes the real and the synthetic images of a class. Labels are hard.
     Deviations: fewer real images per class and fewer gradient steps of the network by default (the papers: 256, 50);
-    the network trains by plain gradient descent (the authors' code: momentum 0.5, kept from one outer iteration to the
-    next); batch normalisation takes the statistics of each batch, which has one class (theirs: of real images of all
-    classes), so instance normalisation, the default of the ConvNet, is better here; and the outer rate falls along a
-    cosine, unless the loop says otherwise (theirs: constant).
+    the network trains by plain gradient descent (so does the authors' code with DSA; its first version, of DC alone,
+    has momentum 0.5); batch normalisation takes the statistics of each batch, which has one class (theirs: of real
+    images of all classes), so instance normalisation, the default of the ConvNet, is better here; and the outer rate
+    falls along a cosine, unless the loop says otherwise (theirs: constant).
     """
 
     name: ClassVar[str] = "gradient-matching"
+    known_as: ClassVar[Sequence[str]] = ("DC", "DSA")
     version: ClassVar[int] = 2
 
     real_per_class: int = 32

@@ -1,6 +1,6 @@
 """Kernel ridge regression: learn examples from which a closed form predicts the labels of real data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
@@ -42,6 +42,7 @@ class KernelRidge(InClassOrder):
     """
 
     name: ClassVar[str] = "kernel-ridge"
+    known_as: ClassVar[Sequence[str]] = ("KIP", "FRePo")
     given_by_warm_start: ClassVar[Mapping[str, str]] = {"start_from": "examples and labels"}
 
     kernel: Literal["features", "fully-connected"] = "features"
@@ -92,6 +93,17 @@ class KernelRidge(InClassOrder):
         for name in ("ridge", "scale", "sharpness"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be above 0")
+
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """The settings of the kernel and of the labels that are not taken."""
+        features, squared = self.kernel == "features", isinstance(PROGRAMS[self.program].loss, SquaredError)
+        kernel, labels = (
+            ("depth",) if features else ("pool", "age", "pool_step_size"),
+            "sharpness" if squared else "scale",
+        )
+        why = f"the program {self.program} uses {'the' if squared else 'no'} squared error"
+        return dict.fromkeys(kernel, f"the kernel is {self.kernel}") | {labels: why}
 
     def fitted(self, data: RealData) -> "KernelRidge":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""

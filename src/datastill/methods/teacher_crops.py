@@ -1,6 +1,6 @@
 """Crops that a teacher is sure of, several in one image (RDED: Sun et al. 2024, arXiv 2312.03526)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
@@ -24,12 +24,12 @@ from .teacher_labels import TeacherLabels
 PIECE = 50
 """Real images of which crops are made at once."""
 SMALL = 64
-"""Sides below this one are small: half of such an image shows too little of its class."""
+"""Sides up to this one are small: half of such an image shows too little of its class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherCrops(Method):
-    """Put the crops of real images that a teacher is most sure of together, `factor` x `factor` in one image (RDED).
+    """Put the crops of real images that a teacher is most sure of together, `factor` x `factor` in one image.
 
     Of each class y, `real_per_class` real images x_i are drawn, and of each of them crops c_ij, j = 1..`crops`, whose
     area is 1 / `factor` of the image. With logits z of the teacher, the realism of a crop is log p_y(c) = log
@@ -37,18 +37,20 @@ class TeacherCrops(Method):
     largest realism. Each is scaled to 1 / `factor` of the height and width, and factor^2 of them, in the order of
     realism, make an image. The labels are those of the teacher, by default of each batch as it is augmented, with the
     divergence at a temperature of 20. Nothing is learned. Deviations: a crop is scaled to a whole image before the
-    teacher judges it, and has its proportions; networks are trained by a named program of the library (the paper:
-    AdamW, exchanged parts, random crops and CutMix).
+    teacher judges it, and has its proportions; all crops have the same area, so that with factor 1 there is only the
+    whole image (the authors' code: squares of 8 to 100 % of the area, at random, with every factor); networks are
+    trained by a named program of the library (the paper: AdamW, exchanged parts, random crops and CutMix).
     """
 
     name: ClassVar[str] = "teacher-crops"
+    known_as: ClassVar[Sequence[str]] = ("RDED",)
     less_memory: ClassVar[str] = "take fewer --method.crops, or a smaller teacher, in a new run"
 
     ipc: int = 10
     """Images per class."""
     factor: int = 0
     """Crops along each side of an image. 1: an example is a whole real image. 0: as in the paper, 1 for small images
-    (a side below 64), 2 for others."""
+    (a side of at most 64), 2 for others."""
     real_per_class: int = 300
     """Real images of each class that crops are made of, or all of the smallest class if it has fewer."""
     crops: int = 5
@@ -69,9 +71,14 @@ class TeacherCrops(Method):
             at_least(name, getattr(self, name), 1)
         at_least("factor", self.factor, 0)
 
+    @property
+    def without_effect(self) -> Mapping[str, str]:
+        """The number of crops, if images stay whole."""
+        return {"crops": "with factor 1 an example is a whole image"} if self.factor == 1 else {}
+
     def fitted(self, data: RealData) -> "TeacherCrops":
         """Return the settings with no more real images per class than the smallest class has, and with the factor."""
-        factor = self.factor or (1 if min(data.shape[-2:]) < SMALL else 2)
+        factor = self.factor or (1 if min(data.shape[-2:]) <= SMALL else 2)
         return replace(self, real_per_class=min(self.real_per_class, data.smallest_class), factor=factor)
 
     def check(self, task: Task) -> None:

@@ -1,7 +1,7 @@
 """Images that a teacher sees as it sees its own real images (SRe2L: Yin et al. 2023, arXiv 2306.13092)."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -34,26 +34,27 @@ class TeacherInversion(InClassOrder):
     with the logits z of the teacher in evaluation mode; the means and variances of the channels that its layer l of
     batch normalisation is given, over all images and pixels of the batch; its running statistics m_l and v_l; the
     Euclidean norm |.|; and w_l = `first_layer` for the first layer, 1 for all others. The batch is shifted and mirrored
-    at random before. If examples start from noise, no real image is used after the training of the teacher. The labels
-    are those of the teacher, by default of each batch as it is augmented, with the divergence at a temperature of 20.
-    Deviations: batches are shifted by whole pixels (the paper: random crops, scaled), and learned values are not
-    clipped to the range of pixels; networks are trained by a named program of the library (the paper: AdamW, random
-    crops, CutMix).
+    at random before. If examples start from noise, real images are used only to train the teacher and to validate. The
+    labels are those of the teacher, by default of each batch as it is augmented, with the divergence at a temperature
+    of 20. Deviations: batches are shifted by whole pixels, as in the authors' code for CIFAR (for ImageNet: random
+    crops, scaled), and learned values are not clipped to the range of pixels; networks are trained by a named program
+    of the library (the paper: AdamW, random crops, CutMix).
     """
 
     name: ClassVar[str] = "teacher-inversion"
+    known_as: ClassVar[Sequence[str]] = ("SRe2L",)
     less_memory: ClassVar[str] = "take a smaller --method.batch, or a smaller teacher, in a new run"
 
     batch: int = 100
     """Examples whose statistics are taken together, of all classes in turn; each batch is learned independently."""
     statistics: float = 0.01
-    """Weight of the distance of the statistics (the paper: 0.01 for ImageNet, 1 for smaller images)."""
+    """Weight of the distance of the statistics (the authors: 0.01 for ImageNet and CIFAR, 1 for Tiny-ImageNet)."""
     first_layer: float = 10.0
     """Weight of the first layer of batch normalisation, relative to each other one."""
     start_from: StartFrom = "noise"
     """How the examples start: as noise from N(0, 1), or as real images."""
     examples_rate: float = 0.25
-    """Outer learning rate of the examples, of Adam (the paper: 0.25, or 0.1 for smaller images, with --loop.betas 0.5
+    """Outer learning rate of the examples, of Adam (the authors: 0.25, or 0.1 for Tiny-ImageNet, with --loop.betas 0.5
     0.9, and 1000 to 4000 outer iterations)."""
     program: ShuffledName = "shuffled-300-adam"
     """How networks are trained on the set (datastill list programs), with the loss of the teacher's labels."""

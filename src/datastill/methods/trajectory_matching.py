@@ -1,6 +1,6 @@
 """Trajectory matching (Cazenavette et al. 2022, arXiv 2203.11932): follow the path of training on real data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -29,7 +29,10 @@ from ..training import EagerSteps, Hypergradient, differentiated, mean_loss
 from .base import LearnedTensors, OuterRate, State, Task, Update
 from .in_class_order import InClassOrder
 
-EXPERTS = "--count 20 --epochs 20 --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd"
+EXPERTS = (
+    "--count 20 --epochs 20 --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd "
+    "--augmentation siamese"
+)
 """Options of datastill pretrain that train experts as in the paper, with fewer of them and fewer epochs."""
 
 
@@ -46,11 +49,13 @@ class TrajectoryMatching(InClassOrder):
     """
 
     name: ClassVar[str] = "trajectory-matching"
+    known_as: ClassVar[Sequence[str]] = ("MTT",)
     less_memory: ClassVar[str] = "take --method.mode recomputed, a smaller --method.batch or fewer --method.steps"
 
     experts: str = ""
     """File of a pool with snapshots, which datastill pretrain makes; with its options --count 20 --epochs 20
-    --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd, a snapshot is an epoch (the paper)."""
+    --snapshots 20 --batch 256 --rate 0.01 --schedule constant --optimiser sgd --augmentation siamese (siamese-no-flip
+    for digits and letters), a snapshot is an epoch, as in the paper."""
     experts_sha256: str = ""
     """SHA-256 of the pool; the run fills it in, and goes on with this pool only."""
     steps: int = 30

@@ -6,12 +6,12 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
 
-from ..errors import UserError, at_least, must_be, unknown, untrusted
+from ..errors import UserError, must_be, unknown, untrusted
 from ..user_modules import imported
 from .alexcifarnet import alexcifarnet
 from .alexnet import alexnet
@@ -75,7 +75,7 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     Raises:
         UserError: there is no such network, argument or module; the network cannot take the images; or it needs trust.
     """
-    at_least("classes", classes, 1)
+    _must_be_sizes(shape, classes)
     if not trust:
         must_need_no_trust(spec)
     name, arguments = parse(spec)
@@ -95,6 +95,15 @@ def build(spec: str, *, shape: tuple[int, ...], classes: int, trust: bool = True
     if ours:
         _NATURES[ours] = network.nature
     return network
+
+
+def _must_be_sizes(shape: object, classes: object) -> None:
+    """Raise a `UserError` unless the shape is a tuple of numbers of at least 1, and there is at least one class."""
+    sizes = shape if isinstance(shape, tuple) else ()
+    if not sizes or not all(isinstance(each, SupportsIndex) and each.__index__() >= 1 for each in sizes):
+        raise UserError(f"shape is {shape!r}, but must be a tuple of whole numbers from 1, such as (1, 28, 28)")
+    if not isinstance(classes, SupportsIndex) or classes.__index__() < 1:
+        raise UserError(f"classes is {classes!r}, but must be at least 1, and a whole number")
 
 
 _NATURES: dict[Hashable, Nature] = {}

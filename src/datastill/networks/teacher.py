@@ -111,6 +111,8 @@ def _parts(name: str) -> tuple[Path, int | None, int | None]:
     """Return file, network and snapshot that a name stands for; a file with this very name goes first."""
     file, which, snapshot = (name, None, None) if Path(name).is_file() else named_in(name)
     if not os.path.lexists(file):
+        if "@" in Path(file).name:
+            raise UserError(f"there is no teacher at {file}; for a snapshot write its number: FILE@5")
         raise UserError(f"there is no teacher at {file}; to make one: {MAKERS.get(str(file), MAKE)} --out {file}")
     must_be_file(Path(file))
     return Path(file), which, snapshot

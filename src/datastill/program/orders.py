@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import UserError, at_least, counted
 from ..modes import trainable
 from ..rng import derive, generator
-from ..storage.records import must_have_types, number, one_of, whole
+from ..storage.records import LARGEST_VALUE, must_have_types, number, one_of, whole
 
 SCHEDULES = {
     "constant": "constant",
@@ -106,7 +106,7 @@ class Shuffled:
     """Passes over all examples."""
     batch: Annotated[int, whole(1, 10**9)] = 256
     """Examples of a step; the last step of an epoch takes the rest."""
-    step_size: Annotated[float, number(0, 1e9)] = 0.01
+    step_size: Annotated[float, number(0, LARGEST_VALUE)] = 0.01
     """The first step size."""
     schedule: Annotated[str, one_of(*SCHEDULES)] = "drop"
     """How step sizes fall: constant, cosine (along half a cosine towards 0), drop (a tenth from half of the epochs)."""

@@ -29,6 +29,8 @@ INTEGER_LIMIT = 2**63
 """Every whole number n must fulfil -2**63 < n < 2**63, so that it fits into a seed or a tensor."""
 LARGEST_FLOAT = 1e38
 """The largest absolute value of a floating-point setting; a value above 3.4e38 is infinite in float32."""
+LARGEST_VALUE = 1e9
+"""The largest absolute value of a normalised example, a step size, a label or a weight."""
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no text may hold: control characters, halves of characters, ends of lines."""
 
@@ -120,7 +122,7 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = text()
 WHOLE = Rule("a whole number below 2^63", lambda value: _is_whole(value) and abs(value) < INTEGER_LIMIT)
 FINITE = Rule(
-    "a finite number",
+    f"a finite number of at most {LARGEST_FLOAT:g}",
     lambda value: _is_number(value) and abs(value) <= LARGEST_FLOAT,
     lambda value, _: float(value),
 )

@@ -92,9 +92,12 @@ def hypergradient(
             labels). Gradients for others are not computed.
 
     Raises:
-        UserError: `mode` is unknown, `window` is not within the T steps, or a tensor in `wanted` is unknown or has no
-            derivative, as hard labels.
+        UserError: `mode` is unknown, `window` is not within the T steps, a tensor in `wanted` is unknown or has no
+            derivative, as hard labels, or a tensor has too few or too many dimensions.
     """
+    for name, each, shape in (("thetas", thetas, "networks, size"), ("step_sizes", step_sizes, "epochs, steps")):
+        if each.dim() != 2:
+            raise UserError(f"{name} has the shape {tuple(each.shape)}, but must be ({shape})")
     flat = differentiated(
         loss,
         objective,

@@ -168,7 +168,7 @@ class Sized(Selection, abc.ABC):
     def check(self, task: Task) -> None:
         """Raise a `UserError` if a class has too few images, or they cannot be reduced by the factor."""
         must_divide(task.data.shape, self.factor)
-        task.data.must_have(self.chosen_per_class)
+        task.data.must_have(self.chosen_per_class, parts=self.factor**2)
 
 
 def _stored(images: Float[Tensor, "n *shape"], space: Space, factor: int) -> dict[str, Any]:
