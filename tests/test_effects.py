@@ -1,14 +1,21 @@
 """Settings that would do nothing are refused by name: nothing that a user asks for is ignored in silence."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from datastill import Config, UserError, distill, recipe
 from datastill.data import DataSettings
-from datastill.effects import changed_settings, must_use_given_data
+from datastill.effects import changed_settings, must_use_given_data, must_use_settings
+from datastill.evaluation import Grid
+from datastill.loop import LoopSettings
+from datastill.methods import METHODS
 from datastill.methods.dataset_distillation import DatasetDistillation
+from datastill.methods.distribution_matching import DistributionMatching
+from datastill.methods.kernel_ridge import KernelRidge
+from datastill.methods.selection import RandomReal
+from datastill.methods.teacher_crops import TeacherCrops
 from datastill.run import prepare
 
 from .toys import toy_config, toy_data, toy_set
@@ -44,6 +51,35 @@ def test_a_warm_start_refuses_the_settings_that_it_replaces(tmp_path: Path, meth
     assert not (tmp_path / "run").exists()
     prepare(config, DATA, resume=True)  # a run of an earlier version goes on
     prepare(replace(config, warm_start=""), DATA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": KernelRidge(depth=5)}, "method.depth is given, .*: the kernel is features; leave method.depth out"),
+        ({"method": KernelRidge(kernel="fully-connected", age=3)}, "method.age is given, .* is fully-connected"),
+        ({"method": KernelRidge(sharpness=9.0)}, "method.sharpness is given, .* uses the squared error"),
+        ({"method": KernelRidge(program="shuffled-300", scale=9.0)}, "method.scale is given, .* uses no squared error"),
+        ({"method": DistributionMatching(frequencies=7)}, "method.frequencies is given, .*: means are compared"),
+        ({"method": DistributionMatching(), "loop": LoopSettings(betas=(0.1, 0.2))}, "loop.betas is given, .* Adam's"),
+        ({"method": RandomReal(), "loop": LoopSettings(iterations=7)}, "loop.iterations is given, .* no outer iter"),
+        ({"method": TeacherCrops(factor=1, crops=9)}, "method.crops is given, .*: with factor 1 an example is a whole"),
+        (
+            {"tune": Grid(step_sizes=(), epochs=(), optimisers=(), networks=9)},
+            "tune.networks is given, .* nothing to c",
+        ),
+    ],
+)
+def test_a_setting_that_does_nothing_beside_the_others_is_refused(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        must_use_settings(Config(**changes))
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_the_settings_that_may_have_no_effect_are_settings_of_the_method(name: str) -> None:
+    method = METHODS[name]()
+    assert set(method.without_effect) <= {each.name for each in fields(method)}  # type: ignore[arg-type]
+    must_use_settings(Config(method=method))
 
 
 def test_a_warm_start_with_stored_initial_weights_refuses_another_initialiser(tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ def test_a_name_like_no_other_gets_no_guess():
     assert str(unknown("mode", "zzz", {"stored"})) == "unknown mode 'zzz': known: stored"
 
 
+def test_capital_letters_do_not_hide_the_name_that_is_meant():
+    assert "did you mean 'MNIST'?" in str(unknown("data", "mnist", {"MNIST", "usps"}))
+    assert "did you mean 'mnist-random'?" in str(unknown("recipe", "MNIST-random", {"mnist-random", "usps-random"}))
+
+
 def test_a_count_has_its_noun_in_the_right_number():
     assert [counted(count, noun) for noun in ("step", "epoch", "class", "batch") for count in (1, 2)] == [
         "1 step", "2 steps", "1 epoch", "2 epochs", "1 class", "2 classes", "1 batch", "2 batches",

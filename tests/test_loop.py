@@ -268,6 +268,8 @@ def test_values_that_are_not_finite_are_never_saved_as_good(tmp_path: Path) -> N
         DivergedError, match=r"the x are not finite after iteration 1; start a new run .*; the last good"
     ):
         run(tmp_path, rate=math.inf)
+    with pytest.raises(DivergedError, match=r"the x reach .*e\+\d+ after iteration 1; start a new run with lower"):
+        run(tmp_path / "large", rate=1e30)
     kept = load(tmp_path / "checkpoint.pt")
     assert kept.iteration == 0
     assert torch.equal(kept.learned["x"], torch.zeros(3))

@@ -1,6 +1,7 @@
 """A set is used with images, models and PyTorch modes as people have them: right numbers, or one line that says why."""
 
 import contextlib
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,16 @@ def test_images_that_do_not_fit_are_refused_in_one_line_with_the_fix(images: Any
     with pytest.raises(UserError, match=message) as caught:
         of_shape(1).normalise(images)
     assert "\n" not in str(caught.value)
+
+
+def test_images_that_look_normalised_already_are_taken_with_a_warning() -> None:
+    with pytest.warns(
+        UserWarning, match=r"floats from -1 to 1, .* in \[0, 1\]; if they are normalised already, do not"
+    ):
+        of_shape(1).normalise(torch.tensor([-1.0, 1.0]).repeat(12).view(4, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        of_shape(1).normalise(torch.rand(4, 6))
 
 
 # --- models

@@ -8,6 +8,7 @@ import torch
 
 import datastill
 from datastill import RealData, UserError
+from datastill.program import Ordered, Program
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def without_checks_of_types() -> Iterator[None]:
 
 
 SET = datastill.load("mnist-10")
+ONE = torch.ones(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,38 @@ SET = datastill.load("mnist-10")
             lambda _: datastill.build_network(3, shape=SET.shape, classes=10),
             "network is 3, but must be a str",
         ),
+        (lambda _: datastill.build_network("mlp", shape=8, classes=10), "shape is 8, but must be a tuple of whole num"),
+        (
+            lambda _: datastill.build_network("mlp", shape=[1, 8, 8], classes=10),
+            r"shape is \[1, 8, 8\], but must be a t",
+        ),
+        (
+            lambda _: datastill.build_network("mlp", shape=(1, 8.0, 8), classes=10),
+            r"shape is \(1, 8.0, 8\), but must be",
+        ),
+        (
+            lambda _: datastill.build_network("mlp", shape=(1, 8, 8), classes=10.0),
+            "classes is 10.0, but must be at lea",
+        ),
         (lambda _: datastill.parse_start(3), r"start is 3, but must be a str; write random\("),
         (lambda _: datastill.load(None), "name is None, but must be the name of a set"),
+        (lambda _: SET.with_program(Program(order=0.1)), "order of the program is 0.1, but must be a Ordered or"),
+        (lambda _: SET.with_program(Program(order=Ordered(step_sizes=[[0.1]]))), "step_sizes of the program is a list"),
+        (lambda _: SET.with_program(Program(order=Ordered(step_sizes=-ONE))), "step sizes must be positive numbers"),
+        (lambda real: datastill.score(SET, real, images=-1), "images is -1, but must be at least 1"),
+        (
+            lambda real: datastill.score(SET, real, measures=["accuracy"]),
+            "one of measures is 'accuracy', but must be a",
+        ),
+        (lambda _: datastill.distill(datastill.recipe("digits"), "x", log=3), "log is 3, but must be a Callable"),
+        (
+            lambda _: datastill.hypergradient(sum, sum, ONE, ONE, ONE, ONE[0]),
+            r"step_sizes has the shape \(1,\), but must",
+        ),
+        (
+            lambda _: datastill.hypergradient(sum, sum, ONE[0], ONE, ONE, ONE),
+            r"thetas has the shape \(1,\), but must be \(",
+        ),
         (lambda _: SET.with_program("shuffled-300"), "program is 'shuffled-300', but must be a Program; take a named"),
         (
             lambda _: SET.fit(

@@ -12,7 +12,7 @@ from datastill import Config, load_rows
 from datastill.artifact import Signed
 from datastill.data import Split
 from datastill.errors import UserError
-from datastill.evaluation import Protocol, curve, score, verify
+from datastill.evaluation import Grid, Protocol, curve, score, verify
 from datastill.label_source import TeacherOnce
 from datastill.making import make
 from datastill.methods.selection import RandomReal
@@ -166,12 +166,27 @@ def test_augmentation_changes_a_score_and_follows_from_the_seed(augmentation: st
         ({"networks": 10**9}, "networks is 1000000000, but at most 100000 are allowed"),
         ({"seed": 10**30}, "seed is 1"),
         ({"step_size": float("inf")}, "step_size is inf"),
+        ({"step_size": 1e30}, r"step_size is 1e.30, but must be at most 1e.09"),
         ({"clip": float("nan")}, "clip is nan"),
     ],
 )
 def test_impossible_settings_are_refused_at_once(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Protocol(**settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"step_sizes": (0.1, -1.0)}, "step_sizes has -1, but each must be above 0; leave it out"),
+        ({"step_sizes": (1e30,)}, r"one of step_sizes is 1e.30, but must be at most 1e.09"),
+        ({"epochs": (3, 0)}, "one of epochs is 0, but must be at least 1"),
+        ({"epochs": (10**9,)}, r"one of epochs is 1e.09, but must be at most 100000"),
+    ],
+)
+def test_impossible_values_to_choose_from_are_refused_at_once(values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Grid(**values)
 
 
 class TestNearestNeighbours:

@@ -103,6 +103,8 @@ def test_the_pages_selection_has_a_factor(folder: Path) -> None:
         ("datastill.methods:Method", "is not a frozen dataclass with the functions init"),
         ("tests.methods.test_own_method:Mine", "has no attribute 'Mine'$"),
         (":", "write module:Class"),
+        ("DSA", "unknown method 'DSA': it is called 'gradient-matching' here"),
+        ("rat-bptt", "unknown method 'rat-bptt': it is called 'dataset-distillation' here"),
     ],
 )
 def test_what_is_no_method_is_refused_in_one_line(name: str, message: str) -> None:

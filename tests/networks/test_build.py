@@ -115,6 +115,12 @@ def test_an_unknown_network_is_told_all_known_ones():
     assert all(name in str(caught.value) for name in NETWORKS)
 
 
+@pytest.mark.parametrize("shape", [(1, -8, 8), (1, 0, 8), ()])
+def test_a_shape_that_no_example_has_is_refused(shape):
+    with pytest.raises(UserError, match=r"shape is .*, but must be a tuple of whole numbers from 1, such as"):
+        build("mlp", shape=shape, classes=2)
+
+
 OWN = """
 from torch import nn
 

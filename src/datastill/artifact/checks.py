@@ -1,7 +1,7 @@
 """The checks of the tensors of a set: every one that is made or read fits the others and its header."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from ..program import CrossEntropy, Divergence, Loss, Ordered, Program, Shuffled
 from ..program.orders import MOST_STEPS
 from ..storage.records import LARGEST_VALUE, text
 from .header import Header
-from .scores import SCORE
 
 
 def check_tensors(
@@ -90,12 +89,6 @@ def _check_values(values: Tensor, what: str) -> None:
         raise UserError(f"{what} are of type {values.dtype}, but must be floating-point numbers, e.g. float32")
     if values.numel() and not float(values.detach().abs().max()) <= LARGEST_VALUE:  # NaN fails, too
         raise UserError(f"{what} hold values that are not finite or are above {LARGEST_VALUE:g}")
-
-
-def a_score(value: Any) -> Mapping[str, Any]:
-    """Return a score that a user gave as plain values, or raise a `UserError`: a value is missing or impossible."""
-    found: Mapping[str, Any] = SCORE(value, "score")
-    return found
 
 
 def a_program(value: object) -> Program:

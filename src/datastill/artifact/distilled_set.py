@@ -26,7 +26,7 @@ from ..program import Ordered, Program, labels_from
 from ..program import as_plain as program_as_plain
 from ..program import from_plain as program_from_plain
 from ..storage.files import as_path, as_read, digest, write_whole
-from .checks import a_program, a_score, check_stored, check_tensors
+from .checks import a_program, check_stored, check_tensors
 from .conveniences import Conveniences
 from .decode import examples_of
 from .formats import FORMAT, INITIAL, NEEDS, STEP_SIZES, TARGETS, migrated, read_file, unknown_tensor
@@ -224,8 +224,8 @@ class DistilledSet(Conveniences):
         return f"<DistilledSet: {self.size} examples of {header.data} for {header.network}{accuracy}>"
 
     def with_score(self, score: Mapping[str, Any]) -> "DistilledSet":
-        """Return a copy of the set with `score` in its header; raise a `UserError` if it lacks or has a wrong value."""
-        return replace(self, header=replace(self.header, score=a_score(score)))
+        """Return a copy of the set with `score` in its header."""
+        return replace(self, header=replace(self.header, score=score))
 
     def initial_weights(self) -> Mapping[str, Tensor] | None:
         """Return the one theta_0 by parameter name: stored, or drawn again from its seed; None if there is no such one.

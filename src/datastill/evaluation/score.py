@@ -116,19 +116,19 @@ def score(
         UserError: the data does not fit the set, the network cannot take the images, or the set needs trust.
     """
     began = time.perf_counter()
-    data = matched(distilled, data)
     protocol = protocol or Protocol()
     must_be("protocol", protocol, Protocol, "make one: datastill.Protocol(networks=20)")
     if images is not None:
         at_least("images", images, 1)
     if split not in ("test", "validation"):
         raise unknown("split", str(split), ("test", "validation"))
+    for each in measures or ():
+        must_be("one of measures", each, Measure, "make one: datastill.objectives.Accuracy()")
+    data = matched(distilled, data)
     distilled = distilled.with_trust(trust)
     resolved = protocol.resolved(distilled)
     real = getattr(data, split).spaced(images)
     chosen = [Accuracy(), *(distilled.header.objective.measures if measures is None else measures)]
-    for each in chosen:
-        must_be("one of measures", each, Measure, "make one: datastill.objectives.Accuracy()")
     counts = none_yet(distilled.classes) if confusion else None
     if isinstance(neighbours := resolved.answerer, NearestNeighbours):
         answers = neighbours.answers(distilled, real)
