@@ -47,7 +47,8 @@ def push_to_hub(distilled: DistilledSet, name: str, *, licence: str = UNKNOWN, p
             api.upload_folder(repo_id=name, folder_path=folder, repo_type="dataset", commit_message="Distilled set")
             return f"https://huggingface.co/datasets/{name}"
 
-        return _asked(upload, f"cannot upload the set to {name!r}", "give a name such as owner/name, and log in with: hf auth login")
+        advice = "give a name such as owner/name, and log in with: hf auth login"
+        return _asked(upload, f"cannot upload the set to {name!r}", advice)
 
 
 def from_hub(name: str, *, revision: str | None = None, trust: bool = False) -> DistilledSet:
