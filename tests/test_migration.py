@@ -2,13 +2,15 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
-from datastill import migration
+from datastill import load_data, migration
 from datastill.config import as_dict, from_dict
 from datastill.errors import UserError
 from datastill.methods.dataset_distillation import DatasetDistillation
@@ -23,6 +25,7 @@ from datastill.run_state import load
 from datastill.runlog import read_lines
 from datastill.storage.files import as_read
 from datastill.studies import STUDIES
+from datastill.synthetic import basis
 from datastill.training import Engine, Unroll
 
 
@@ -87,11 +90,24 @@ def test_what_belongs_to_unrolling_was_beside_the_method_and_among_its_settings(
         assert migration.planned(plain) is None
 
 
+def _finds_its_directions(whole: Tensor) -> bool:
+    """Whether the examples of the old run, along directions computed here in float32, are nearly those of a whole run.
+
+    Directions of nearly equal variance follow from rounding, so the run can go on only on a processor of its kind.
+    """
+    data = replace(load_data(stored_config(OLD_RUN).data), principal_precision="float32")
+    examples = basis(data, "principal").parts(load(OLD_RUN / "checkpoint.pt").learned["examples"])
+    return bool((cosine_similarity(examples.flatten(0, 1).flatten(1), whole.flatten(1)) > 0.9).all())
+
+
 def test_a_run_that_an_earlier_version_stopped_goes_on_to_the_end_of_a_whole_one(tmp_path: Path) -> None:
     shutil.copytree(OLD_RUN, tmp_path / "run")
     config = stored_config(tmp_path / "run")
     assert load(tmp_path / "run" / "checkpoint.pt").iteration == 2
-    found, whole = distill(config, tmp_path / "run", resume=True), distill(config, tmp_path / "whole")
+    whole = distill(config, tmp_path / "whole")
+    if not _finds_its_directions(whole.inputs):
+        pytest.skip("this processor finds other principal directions in float32 than the one that began the run")
+    found = distill(config, tmp_path / "run", resume=True)
     torch.testing.assert_close(found.inputs, whole.inputs, rtol=1e-3, atol=2e-3)  # principal directions in float32
     assert found.program.words == whole.program.words
     assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == len(read_lines(tmp_path / "whole" / "metrics.jsonl"))

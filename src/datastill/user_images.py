@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import UserError, counted
-from .runlog import warn
 
 LARGEST_PIXEL = 10.0
 """The largest absolute value of a pixel as float. Pixels of real images are in [0, 1], of synthetic ones in [-4, 4]."""
@@ -83,6 +82,8 @@ def _in_unit_range(images: Tensor) -> Float[Tensor, "..."]:
             "give them as uint8 if they are in 0..255"
         )
     if low < 0 or high > 1:
+        from .runlog import warn  # loading a set does without it
+
         warn(
             f"images are floats from {low:.4g} to {high:.4g}, and pixels of real images are in [0, 1]; if they are "
             "normalised already, do not normalise them again"

@@ -122,7 +122,7 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = text()
 WHOLE = Rule("a whole number below 2^63", lambda value: _is_whole(value) and abs(value) < INTEGER_LIMIT)
 FINITE = Rule(
-    f"a finite number of at most {LARGEST_FLOAT:g}",
+    "a finite number",
     lambda value: _is_number(value) and abs(value) <= LARGEST_FLOAT,
     lambda value, _: float(value),
 )
