@@ -313,8 +313,9 @@ class _Loop:
 def _must_be_finite(learned: LearnedTensors, when: str, advice: str) -> None:
     """Raise a `DivergedError` if a learned tensor holds NaN or infinity, or a value that no set may hold."""
     for name, value in learned.items():
-        if value.numel() and not float(largest := value.detach().abs().max()) <= LARGEST_VALUE:
-            why = f"reach {float(largest):.3g}" if bool(largest.isfinite()) else "are not finite"
+        largest = float(value.abs().max()) if value.numel() else 0.0
+        if not largest <= LARGEST_VALUE:  # NaN fails, too
+            why = f"reach {largest:.3g}" if math.isfinite(largest) else "are not finite"
             raise DivergedError(f"the {name.replace('_', ' ')} {why} {when}; {advice}")
 
 

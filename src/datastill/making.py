@@ -93,7 +93,7 @@ def prepare(config: Config, data: RealData | None = None, *, resume: bool = Fals
     earlier = earlier_set(config, data)
     if not resume:
         must_use_warm_start(asked, earlier)
-        must_use_settings(replace(asked, method=config.method))
+        must_use_settings(config)
         must_use_candidates(asked)
     data = data.with_classes(class_order(config, data, earlier))
     exact = data.in_precision(config.method.dtype)

@@ -97,13 +97,11 @@ class KernelRidge(InClassOrder):
     @property
     def without_effect(self) -> Mapping[str, str]:
         """The settings of the kernel and of the labels that are not taken."""
-        features, squared = self.kernel == "features", isinstance(PROGRAMS[self.program].loss, SquaredError)
-        kernel, labels = (
-            ("depth",) if features else ("pool", "age", "pool_step_size"),
-            "sharpness" if squared else "scale",
-        )
-        why = f"the program {self.program} uses {'the' if squared else 'no'} squared error"
-        return dict.fromkeys(kernel, f"the kernel is {self.kernel}") | {labels: why}
+        of_kernel = ("depth",) if self.kernel == "features" else ("pool", "age", "pool_step_size")
+        found = dict.fromkeys(of_kernel, f"the kernel is {self.kernel}")
+        if isinstance(PROGRAMS[self.program].loss, SquaredError):
+            return found | {"sharpness": f"the program {self.program} uses the squared error"}
+        return found | {"scale": f"the program {self.program} uses no squared error"}
 
     def fitted(self, data: RealData) -> "KernelRidge":
         """Return the settings with a real batch no larger than the train split, and with the choice of ``auto``."""
