@@ -41,7 +41,8 @@ marked "not run"; nothing is estimated.
 real data first: a teacher, or experts. The numbers of outer iterations were fixed from processor times of single
 iterations on CIFAR-10 (one thread of an AMD EPYC processor with AVX2), not from accuracies. They are equal for all
 data, and so are all settings but mirroring: digits are not mirrored. The table has the seconds that passed: of the
-outer iterations, with one short validation, and of the networks that were trained first; "GPU" stands behind those of a
+outer iterations, with one short validation, and of the networks that were trained first. Some cells shared their core
+with other work, so that their seconds can exceed the budget. "GPU" stands behind those of a
 set that was made on a GPU, with the same settings and number of iterations. Memory is the largest of the process, with
 the real data and PyTorch itself, and without the memory of a GPU: compare it only where "GPU" stands in both rows or in
 none, as PyTorch for a GPU takes a gigabyte more. Selections that have no seconds were measured on either.
