@@ -38,14 +38,18 @@ pytestmark = pytest.mark.usefixtures("operations_not_counted", "one_program_to_c
 DATA = toy_data()
 PLAIN = Engine(mode="recomputed", execution="eager", together=4)
 """A way to compute for which nothing is measured."""
-LOGGED: list[dict] = []
-"""What a logger of the user got from the finished run."""
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def logged() -> list[dict]:
+    """What a logger of the user got from the finished run (a new list each time: a process may make the run twice)."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, logged: list[dict]) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    distill(toy_config(random_sets=2), folder, data=DATA, command="datastill distill toy", log=LOGGED.append)
+    distill(toy_config(random_sets=2), folder, data=DATA, command="datastill distill toy", log=logged.append)
     return folder
 
 
@@ -68,8 +72,8 @@ def test_the_artifact_repeats_the_run_and_its_score(finished: Path, tmp_path: Pa
     assert json.loads((finished / "score.json").read_text()) == first.header.score
 
 
-def test_a_logger_of_the_user_gets_every_record_of_the_log(finished: Path) -> None:
-    assert json.loads(json.dumps(LOGGED)) == read_lines(finished / "metrics.jsonl")
+def test_a_logger_of_the_user_gets_every_record_of_the_log(finished: Path, logged: list[dict]) -> None:
+    assert json.loads(json.dumps(logged)) == read_lines(finished / "metrics.jsonl")
 
 
 def test_a_set_is_learned_in_memory_as_in_a_folder(finished: Path) -> None:
