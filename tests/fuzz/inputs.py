@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
+from datastill.commands.resuming import resumed
 from datastill.config import as_dict, from_dict
 from datastill.networks import build
 from datastill.networks.pool import FORMAT, Pool
@@ -101,10 +102,10 @@ def weights(folder: Path, draw: random.Random) -> None:
 
 
 def configuration(folder: Path, draw: random.Random) -> None:
-    """The settings of a run, read from a file and prepared."""
-    plain = json.loads(json.dumps(as_dict(toy_config())))
-    (folder / "config.json").write_text(json.dumps(changed(plain, draw)), encoding="utf-8")
-    prepare(from_dict(read_json(folder / "config.json")), DATA)
+    """The settings of a run of somebody else, which a user resumes without trust."""
+    record = {"recipe": "toy", "command": "datastill distill toy --out x", "config": as_dict(toy_config())}
+    (folder / "config.json").write_text(json.dumps(changed(record, draw)), encoding="utf-8")
+    prepare(resumed(folder, toy_config(), trust=False), DATA)
 
 
 def configuration_bytes(folder: Path, draw: random.Random) -> None:
