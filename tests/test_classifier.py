@@ -143,3 +143,12 @@ def test_a_column_of_texts_is_named_in_one_line() -> None:
     with pytest.raises(UserError, match=r"^the rows hold the text 'red', but must be numbers; .*get_dummies") as told:
         DistilledClassifier(iterations=2).fit(np.array(rows, dtype=object), classes)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("method", [SMALL, "kernel-ridge"])
+def test_one_column_is_enough_for_a_method_that_learns(method: object, as_a_user: None) -> None:
+    rows, names = wine()
+    classifier = DistilledClassifier(method=method, network=NETWORK, ipc=1, iterations=3)
+    proline = rows[:, 12:]
+    assert set(classifier.fit(proline, names).predict(proline)) <= set(names)
+    assert classifier.distilled_.shape == (1,)

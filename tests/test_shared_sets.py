@@ -14,7 +14,7 @@ from datastill.cli import main
 from datastill.data import DataSettings, RealData
 from datastill.evaluation import Protocol, score
 from datastill.exporting import export
-from datastill.networks.start import Random
+from datastill.networks.start import Random, parse_start
 from datastill.program import SquaredError
 from datastill.shared_sets import Found, distilled_from, read_shared
 
@@ -123,6 +123,8 @@ def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_erro
         (PIXELS, torch.zeros(20, 3), {}, r"labels have shape \(20, 3\), but must be \(20,\) or \(20, 10\)"),
         (PIXELS, CLASSES + 1, {}, "10 classes|0 to 9|between 0 and"),
         (PIXELS, CLASSES + 0.5, {}, "labels of the set"),
+        (PIXELS, torch.zeros(20, 10), {}, "labels of image 0 sum to 0, but probabilities sum to 1; divide each row"),
+        (PIXELS, 2 * torch.eye(10).repeat(2, 1), {}, "labels of image 0 sum to 2, but probabilities"),
         (255 * PIXELS, CLASSES, {}, "which are not unit; take another --values"),
         (255 * PIXELS, CLASSES, {"values": "auto"}, "are floats from .* to 255, which look like pixels in 0..255; say"),
         (PIXELS, CLASSES, {"values": "bytes"}, "which are not bytes; take another --values"),
@@ -151,3 +153,56 @@ def test_the_command_makes_a_set_that_is_evaluated_like_any_other(
     assert main(["import", str(tmp_path / "set.npz"), *more]) == 2
     assert f"{to} exists and is not overwritten" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "none.npz"), *more, "--to", str(tmp_path / "new.safetensors")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (PIXELS.numpy().astype(">f4"), CLASSES.numpy().astype(">i8")),
+        ((PIXELS * 255).round().numpy().astype(np.uint16), CLASSES.numpy().astype(np.uint8)),
+        ((PIXELS * 255).round().numpy().astype(np.uint64), CLASSES.numpy().astype(np.float64)),
+    ],
+)
+def test_arrays_of_other_types_hold_the_same_set(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    values = "unit" if images.dtype.kind == "f" else "bytes"
+    found = made(read_shared(tmp_path / "set.npz", DATA), values=values)
+    torch.testing.assert_close(found.original(), PIXELS, atol=0.5 / 255, rtol=0)
+    torch.testing.assert_close(found.targets, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (PIXELS.numpy().astype(np.complex64), CLASSES.numpy(), "values of type complex64; images and labels must be"),
+        (PIXELS.numpy(), CLASSES.numpy().astype(str), "values of type <U21; images and labels must be numbers"),
+        (np.array(3), CLASSES.numpy(), "a single number in the place of images or labels"),
+        (PIXELS.numpy(), np.array(3), "a single number in the place of images or labels"),
+    ],
+)
+def test_arrays_that_are_no_images_or_labels_are_refused(
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray, message: str
+) -> None:
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    with pytest.raises(UserError, match=message):
+        read_shared(tmp_path / "set.npz", DATA)
+
+
+def test_what_has_no_effect_is_refused(tmp_path: Path) -> None:
+    torch.save(CLASSES, tmp_path / "labels.pt")
+    torch.save(PIXELS, tmp_path / "images.pt")
+    (tmp_path / "0").mkdir()
+    with pytest.raises(UserError, match=r"labels is .* has no effect: folders in .* are the classes"):
+        read_shared(tmp_path, DATA, labels=tmp_path / "labels.pt")
+    with pytest.raises(UserError, match="number is 7, but has no effect"):
+        read_shared(tmp_path / "images.pt", DATA, labels=tmp_path / "labels.pt", number=7)
+    with pytest.raises(UserError, match=r"is a folder, but must be a file that ends in \.npz"):
+        read_shared(tmp_path / "images.pt", DATA, labels=tmp_path / "0")
+
+
+@pytest.mark.parametrize("start", ["pool:no-such-file.safetensors", "pretrained", "fixed(xavier)"])
+def test_a_start_that_nobody_could_have_is_refused(start: str) -> None:
+    with pytest.raises(
+        UserError, match=r"no-such-file|draws its weights at random|hold no initial weights; take random"
+    ):
+        made(Found(images=PIXELS, labels=CLASSES), start=parse_start(start))

@@ -114,7 +114,8 @@ def test_a_file_of_its_weights_is_that_teacher(pool: Path, tmp_path: Path) -> No
         ("{pool}#2", "so 0 to 1 can be named, not 2"),
         ("{pool}#0@3", "has no snapshot 3; it has 0 to 2"),
         ("{weights}#0", "is no pool, so it has no numbered networks or snapshots; give the teacher as"),
-        ("{weights}", "do not fit the teacher"),
+        ("{weights}", r'do not fit the teacher .*Missing key\(s\) in state_dict: "0.bias".*; give the weights of this'),
+        ("{cut}", "cut.safetensors is not a whole safetensors file"),
         ("nowhere.safetensors#0", "there is no teacher at nowhere.safetensors; to make one: datastill pretrain"),
         ("{pool}#first", "names no network"),
     ],
@@ -122,8 +123,10 @@ def test_a_file_of_its_weights_is_that_teacher(pool: Path, tmp_path: Path) -> No
 def test_what_is_no_teacher_is_refused(pool: Path, tmp_path: Path, name: str, why: str) -> None:
     weights = tmp_path / "weights.safetensors"
     save_file({"0.weight": torch.zeros(1)}, weights)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(pool.read_bytes()[:2000])
     with pytest.raises(UserError, match=why):
-        of(name.format(pool=pool, weights=weights))
+        of(name.format(pool=pool, weights=weights, cut=cut))
 
 
 def test_a_pool_without_statistics_is_no_teacher_with_batch_normalisation(pool: Path, tmp_path: Path) -> None:

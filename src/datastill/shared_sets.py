@@ -27,8 +27,8 @@ from .data.folders import class_folders
 from .data.labels import check_labels
 from .errors import UserError, counted
 from .label_source import Signed, Stored
-from .networks import build
-from .networks.start import Start
+from .networks import Network, build
+from .networks.start import Fixed, Start
 from .program import PROGRAMS, ShuffledName, SquaredError, suited
 from .runlog import say
 from .space import Pixels, Whitened
@@ -42,6 +42,8 @@ EXPORTED = "program.json"
 """The array of an archive, and the file of a folder, that `datastill export` wrote."""
 LARGEST = 50.0
 """Floats that are not negative and reach beyond this are pixels rather than normalised values."""
+MOST_FROM_ONE = 0.01
+"""How far the probabilities of an image may sum to another number than 1, by rounding."""
 SUFFIXES = (".npz", ".pt", ".pth")
 
 
@@ -67,7 +69,11 @@ def read_shared(path: Path, data: RealData, labels: Path | None = None, number: 
     Raises:
         UserError: the file cannot be read, or does not hold images and labels.
     """
+    if number and (path.is_dir() or labels is not None):
+        raise UserError(f"number is {number}, but has no effect: {path} holds one set; leave number out")
     if path.is_dir():
+        if labels is not None:
+            raise UserError(f"labels is {labels}, but has no effect: folders in {path} are the classes; leave it out")
         _say_what_is_lost(path, exported=(path / EXPORTED).exists())
         return _from_folder(path, data)
     value = _content(path)
@@ -113,7 +119,7 @@ def distilled_from(
         source: where the set comes from; kept with it.
 
     Raises:
-        UserError: images or labels do not fit the data.
+        UserError: images or labels do not fit the data, or the network cannot start so.
     """
     if not isinstance(data.space, Pixels):
         raise UserError(f"the data has {data.space.nouns}, but only sets of images can be read from other projects")
@@ -122,7 +128,7 @@ def distilled_from(
     inputs = _normalised(_channels_first(found.images, data.shape), data.space, values, mean, std)
     signed = labels.is_floating_point() and bool((labels < 0).any())
     chosen = suited(PROGRAMS[program], data.shape, mirror=mirror)
-    build(network, shape=data.shape, classes=data.classes)  # it must exist, and take the images
+    _must_start(build(network, shape=data.shape, classes=data.classes), start)
     header = Header(
         data=data.name,
         class_names=data.class_names,
@@ -142,6 +148,16 @@ def distilled_from(
     )
 
 
+def _must_start(network: Network, start: Start) -> None:
+    """Raise a `UserError` if the initial weights cannot be had: there is no such file, or the files lack them."""
+    if isinstance(start, Fixed):
+        raise UserError(
+            f"the start is {start}, but the files of other projects hold no initial weights; take {start.fresh()}, or "
+            "the pool of the weights"
+        )
+    start.bound(network, seed=0)
+
+
 def _say_what_is_lost(path: Path, *, exported: bool) -> None:
     """Say which parts of a set that `datastill export` wrote are not read."""
     if exported:
@@ -152,6 +168,8 @@ def _say_what_is_lost(path: Path, *, exported: bool) -> None:
 
 
 def _content(path: Path) -> Any:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, but must be a file that ends in {', '.join(SUFFIXES)}")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} is no folder, and no file that ends in {', '.join(SUFFIXES)}; give one of these")
     return arrays_in(path) if path.suffix.lower() == ".npz" else read_pickled(path)
@@ -195,10 +213,16 @@ def _only(value: Any, path: Path, names: Sequence[str]) -> Tensor:
 
 
 def _tensor(value: Any, path: Path) -> Tensor:
-    try:
-        return torch.as_tensor(value).detach()
-    except TypeError as error:
-        raise UserError(f"{path} holds values that are no numbers: {error}") from error
+    """Return an array or a tensor as a tensor of a type that can be computed with."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf":
+            raise UserError(f"{path} holds values of type {value.dtype}; images and labels must be numbers")
+        wide = np.int64 if value.dtype.kind == "u" and value.itemsize > 1 else value.dtype.newbyteorder("=")
+        value = torch.as_tensor(value.astype(wide))
+    if value.is_complex() or not value.dim():
+        what = "complex numbers" if value.is_complex() else "a single number"
+        raise UserError(f"{path} holds {what} in the place of images or labels; give an array of real numbers")
+    return value.detach().long() if value.dtype in (torch.uint16, torch.uint32, torch.uint64) else value.detach()
 
 
 def _from_folder(path: Path, data: RealData) -> Found:
@@ -278,4 +302,12 @@ def _labels(labels: Tensor, count: int, classes: int) -> Tensor:
     if tuple(labels.shape) != (count, classes):
         raise UserError(f"the labels have shape {tuple(labels.shape)}, but must be ({count},) or ({count}, {classes})")
     hard = labels.argmax(1)
-    return hard if torch.equal(labels.double(), one_hot(hard, classes).double()) else labels.float()
+    if torch.equal(labels.double(), one_hot(hard, classes).double()):
+        return hard
+    sums = labels.double().sum(1)
+    if bool((labels >= 0).all()) and (wrong := (sums - 1).abs() > MOST_FROM_ONE).any():
+        k = int(wrong.nonzero()[0])
+        raise UserError(
+            f"the labels of image {k} sum to {sums[k]:.4g}, but probabilities sum to 1; divide each row by its sum"
+        )
+    return labels.float()

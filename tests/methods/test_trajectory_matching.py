@@ -53,6 +53,14 @@ def test_an_expert_that_trained_on_the_examples_is_reached(monkeypatch: pytest.M
     assert replace(method, steps=4).step(task, state, 7).objective > 1e-3
 
 
+def test_an_expert_that_did_not_move_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, method = toy_task(data=DATA), small(Path("any"), apart=1)
+    begin = first_weights(task)
+    with_path(monkeypatch, begin, begin.clone())
+    with pytest.raises(UserError, match="snapshots 0 and 1 of network 0 in any are equal: the expert did not learn"):
+        method.step(task, method.init(task), 0)
+
+
 def test_without_moving_the_distance_is_that_of_the_expert(monkeypatch: pytest.MonkeyPatch) -> None:
     task, method = toy_task(data=DATA), small(Path("any"), apart=1, step_size=1e-9)
     begin = first_weights(task)

@@ -1,11 +1,13 @@
 """A score near chance or below random real images is remarked on, in the terminal and on the page."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 import pytest
 
 from datastill.cli import main
+from datastill.methods import METHODS
 from datastill.report import remarks, write_report
 
 
@@ -37,10 +39,25 @@ def test_a_set_that_was_chosen_without_iterations_is_not_advised_to_iterate_more
     assert "a method that learns" in " ".join(remarks(chosen))
 
 
+def by_method(made, **settings):
+    return replace(made, header=replace(made.header, config={"method": settings}))
+
+
 def test_where_networks_diverged_the_one_advice_is_a_smaller_step_size(make):
-    found = remarks(make(classes=10), {"mean": 0.05, "accuracies": [0.0, 0.1]})
+    made = by_method(make(classes=10), ipc=1, step_size=0.1)
+    found = remarks(made, {"mean": 0.05, "accuracies": [0.0, 0.1]})
     assert "smaller step size (--method.step-size" in found[-1]
     assert "more" not in " ".join(found)
+
+
+@pytest.mark.parametrize("name", ["gradient-matching", "kernel-ridge", "trajectory-matching", "dataset-distillation"])
+def test_advice_names_only_settings_of_the_method(make, name):
+    settings = asdict(METHODS[name]())
+    made = by_method(make(classes=10), **settings)
+    said = " ".join(remarks(made, {"mean": 0.1}) + remarks(made, {"mean": 0.05, "accuracies": [0.0, 0.1]}))
+    options = re.findall(r"--method\.([a-z-]+)", said)
+    assert "ipc" in options
+    assert {option.replace("-", "_") for option in options} <= settings.keys()
 
 
 def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):
@@ -51,7 +68,7 @@ def test_many_classes_are_not_near_chance_at_a_few_times_chance(make):
 @pytest.mark.usefixtures("without_charts")
 def test_a_bad_score_is_said_by_show_and_on_the_page(run_of, make, score_of, capsys):
     bad = {"mean": 0.26, "sd": 0.0, "accuracies": [0.26] * 20}
-    folder = run_of(make(score=score_of() | bad))
+    folder = run_of(by_method(make(score=score_of() | bad), ipc=1))
     assert main(["show", str(folder / "distilled.safetensors")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "hardly better than guessing" in shown

@@ -112,6 +112,13 @@ def test_a_stopped_study_goes_on_and_says_what_was_not_run(
     (folder / "parts/digits-1-distribution-matching.json").unlink()
     monkeypatch.setattr("datastill.studies.reference_cells.score", None)  # nothing is measured again
     assert lines(run(STUDY, folder, first).read_text(), "distribution matching") == [row]
+    for name, content in (("made", "[]"), ("made", "{}"), ("own", "3"), ("own", "{}")):
+        whole = (work / f"{name}.json").read_text()
+        (work / f"{name}.json").write_text(content)
+        (folder / "parts/digits-1-distribution-matching.json").unlink(missing_ok=True)
+        with pytest.raises(UserError, match=f"{name}.json: .*; delete this file, and measure it again"):
+            run(STUDY, folder, first)
+        (work / f"{name}.json").write_text(whole)
 
 
 def test_parts_of_stored_images_have_a_group_of_their_own_and_cost_more() -> None:

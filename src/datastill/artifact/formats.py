@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import migration
@@ -73,9 +74,18 @@ def _others(path: Path) -> str:
     if not path.parent.is_dir() or path.parent == Path():
         return ""
     patterns = ("*.safetensors", "*/distilled.safetensors")
-    found = sorted(str(file) for pattern in patterns for file in path.parent.glob(pattern))
+    found = sorted(str(file) for pattern in patterns for file in path.parent.glob(pattern) if _is_set(file))
     more = ", ..." if len(found) > 3 else ""
     return f"; name one of the files {', '.join(found[:3])}{more}" if found else ""
+
+
+def _is_set(path: Path) -> bool:
+    """Return whether a file says that it is a distilled set of a format that is read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") in (FORMAT, FIRST_FORMAT)
+    except (SafetensorError, OSError):
+        return False
 
 
 def _of_another_format(path: Path, metadata: Mapping[str, str]) -> UserError:

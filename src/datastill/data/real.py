@@ -273,7 +273,7 @@ class RealData:
             what = f"{self.space.nouns} of {flat.shape[1]} values"
             say(f"computing the principal coordinates of {what}; this takes some seconds")
         exact = self.principal_precision == "float64"
-        variances, directions = torch.linalg.eigh(torch.cov(flat.T.double() if exact else flat.T))
+        variances, directions = torch.linalg.eigh(torch.atleast_2d(torch.cov(flat.T.double() if exact else flat.T)))
         if exact:
             directions = directions * directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
         return directions.to(self.like), variances.clamp(min=0).sqrt().to(self.like)

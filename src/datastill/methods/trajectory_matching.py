@@ -157,7 +157,12 @@ class TrajectoryMatching(InClassOrder):
         which = int(torch.randint(len(pool.drawn), (), generator=draw))
         latest = min(self.latest, len(pool.steps) - 1 - self.apart)
         snapshot = int(torch.randint(latest + 1, (), generator=draw))
-        ends = (pool.weights(which, each).to(task.data.like) for each in (snapshot, snapshot + self.apart))
+        ends = tuple(pool.weights(which, each).to(task.data.like) for each in (snapshot, snapshot + self.apart))
+        if torch.equal(*ends):
+            raise UserError(
+                f"snapshots {snapshot} and {snapshot + self.apart} of network {which} in {self.experts} are equal: the "
+                "expert did not learn; make a pool with a larger --rate"
+            )
         found = self._hypergradient(task, learned, *ends, seed=derive(task.seed, "training", iteration))
         gradients = {
             "examples": basis(task.data, self.coordinates, self.factor).gradient(found.examples),

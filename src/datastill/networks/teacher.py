@@ -68,7 +68,9 @@ def read_teacher(
     try:
         teacher.load_state_dict(read(file))
     except RuntimeError as error:
-        raise UserError(f"the weights in {file} do not fit the teacher {network!r}: {one_line(error)}") from error
+        reason = one_line(RuntimeError(str(error).partition("\n")[2]))  # the first line is a heading
+        fix = "give the weights of this teacher"
+        raise UserError(f"the weights in {file} do not fit the teacher {network!r}: {reason}; {fix}") from error
     return teacher.eval()
 
 
@@ -123,5 +125,7 @@ def _is_pool(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
+    except SafetensorError:
+        return path.suffix == ".safetensors"  # whoever reads it says what is broken
+    except OSError:
         return False

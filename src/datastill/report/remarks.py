@@ -6,19 +6,12 @@ from typing import Any
 from ..artifact import DistilledSet
 from .words import percent
 
-ADVICE = (
-    "Try more outer iterations (--loop.iterations), more examples (--method.ipc), more steps (--method.steps), another "
-    "step size (--method.step-size) or a smaller network, and check that the labels of the data are right."
-)
-ADVICE_WITHOUT_ITERATIONS = (
-    "Try more examples (--method.ipc), a method that learns (datastill list methods) or a smaller network, and check "
-    "that the labels of the data are right."
-)
-
-ADVICE_IF_DIVERGED = (
-    "Networks that answer no example right have probably diverged: take a smaller step size (--method.step-size, or "
-    "--tune.step-sizes to choose one)."
-)
+TO_CHANGE = {
+    "ipc": "more examples (--method.ipc)",
+    "steps": "more steps (--method.steps)",
+    "step_size": "another step size (--method.step-size)",
+}
+"""What to try, by the setting of the method that it needs."""
 
 
 def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> list[str]:
@@ -35,10 +28,27 @@ def remarks(distilled: DistilledSet, score: Mapping[str, Any] | None = None) -> 
         *_near_chance(measured["mean"], distilled.classes),
         *_below_baseline(measured, distilled.header.space.nouns),
     ]
-    if found and 0 in measured.get("accuracies", ()):
-        return [*found, ADVICE_IF_DIVERGED]
-    iterated = distilled.header.provenance.get("iterations") != 0
-    return [*found, ADVICE if iterated else ADVICE_WITHOUT_ITERATIONS] if found else []
+    if not found:
+        return []
+    settings = distilled.header.config.get("method") or {}
+    if 0 in measured.get("accuracies", ()):
+        return [*found, _if_diverged(settings)]
+    return [*found, _advice(settings, iterated=distilled.header.provenance.get("iterations") != 0)]
+
+
+def _advice(settings: Mapping[str, Any], *, iterated: bool) -> str:
+    """Return what to try: only what the method that made the set has a setting for."""
+    tries = ["more outer iterations (--loop.iterations)"] if iterated else []
+    tries += [words for name, words in TO_CHANGE.items() if name in settings]
+    tries += [] if iterated else ["a method that learns (datastill list methods)"]
+    return f"Try {', '.join(tries)} or a smaller network, and check that the labels of the data are right."
+
+
+def _if_diverged(settings: Mapping[str, Any]) -> str:
+    """Return what to try if networks diverged."""
+    ways = ["--method.step-size, or "] if "step_size" in settings else []
+    smaller = f"take a smaller step size ({''.join(ways)}--tune.step-sizes to choose one)"
+    return f"Networks that answer no example right have probably diverged: {smaller}."
 
 
 def _near_chance(mean: float, classes: int) -> list[str]:

@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from ..artifact import DistilledSet
+from ..artifact import DistilledSet, Teacher
 from ..evaluation import check_command
 from ..parts import in_words
 from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
@@ -36,10 +36,11 @@ def summary(distilled: DistilledSet) -> RenderableType:
     table.add_column(overflow="fold")
     for name, value in facts(distilled):
         table.add_row(name, Text(value, style="bold" if name == "score" else ""))
-    use = Text(
-        "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package", style="cyan"
-    )
-    table.add_row("use it", use)
+    if isinstance(distilled.header.labels, Teacher):
+        table.add_row("use it", "the labels come from the teacher; the page of the report has the code")
+    else:
+        code = "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package"
+        table.add_row("use it", Text(code, style="cyan"))
     if distilled.header.score:
         table.add_row("check it", Text(check_command(distilled, Path("FILE")), style="cyan"))
     if shown := sentences.lines(distilled):

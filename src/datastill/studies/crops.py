@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..artifact.scores import SCORE
 from ..config import Config
 from ..data import DataSettings, RealData, load_data
 from ..device import pick_device
@@ -86,7 +87,7 @@ class Crops(Study):
     def _measure(self, kind: str, ipc: int, folder: Path) -> dict[str, Any]:
         if not _file(folder).exists():
             self._teach(folder)
-        return {"scores": [kept(folder / f"{seed}.json", lambda seed=seed: self._score(kind, ipc, seed, folder))
+        return {"scores": [kept(folder / f"{seed}.json", lambda seed=seed: self._score(kind, ipc, seed, folder), SCORE)
                            for seed in range(self.sets[ipc])]}  # fmt: skip
 
     def _score(self, kind: str, ipc: int, seed: int, folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..pretraining import PoolSettings, pretrain
 from ..resuming import SET
 from ..storage.files import as_read
 from .base import Part, Records, Study
-from .reference_cells import contents, kept, make_set, measured, own_score
+from .reference_cells import MADE, contents, kept, make_set, measured, own_score
 from .reference_rows import BENCHMARKS, OWN_PROGRAM, POOL_SECONDS, POOLS, ROWS, START, Benchmark, Row
 from .reference_text import introduction, table
 
@@ -190,7 +190,7 @@ class Reference(Study):
             path, pool = self._trained_pool(row.pool, benchmark, folder)
             file, cost = str(path), {"pool_seconds": pool.header["seconds"]}
         config, data, run = self._config(benchmark, row, file), self._data(benchmark), folder / "run"
-        made = kept(folder / "made.json", lambda: make_set(config, data, run))
+        made = kept(folder / "made.json", lambda: make_set(config, data, run), MADE)
         distilled = with_teacher(DistilledSet.load(run / SET), row.teacher(benchmark, file))
         scores = [*measured(distilled, data, self._protocols(benchmark)[0], folder), own_score(distilled)]
         return self._about(name) | cost | made | contents(distilled) | {"scores": scores}

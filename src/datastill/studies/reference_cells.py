@@ -7,21 +7,36 @@ from typing import Any
 from torch import Tensor
 
 from ..artifact import DistilledSet, Teacher
+from ..artifact.scores import SCORE
 from ..config import Config
 from ..data import RealData
+from ..errors import UserError
 from ..evaluation import Protocol, score
 from ..evaluation.table import labels_measured
 from ..resuming import CONFIG
 from ..run import distill
 from ..storage.files import read_json, write_json
+from ..storage.records import Rule, number, record, whole
 from .peak import PeakMemory
 
+ABOUT_RUN = ("datastill", "torch", "hardware", "threads", "iterations", "seconds")
+"""What a cell keeps of the provenance of its set."""
+MADE = record({"seconds": number(0, 1e12), "peak_bytes": whole(0, 2**62)}, (*ABOUT_RUN, "peak_bytes"), more=True)
+"""The rule of what `make_set` returns."""
 
-def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what is in a JSON file, and measure and write it first if there is no such file."""
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]], rule: Rule) -> dict[str, Any]:
+    """Return what is in a JSON file, and measure and write it first if there is no such file.
+
+    Raises:
+        UserError: the file is broken, or its values are not as the rule says.
+    """
     if not path.exists():
         write_json(path, measure())
-    found: dict[str, Any] = read_json(path)
+    try:
+        found: dict[str, Any] = rule(read_json(path), "the file")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete this file, and measure it again") from error
     return found
 
 
@@ -30,9 +45,7 @@ def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
     with PeakMemory() as peak:
         made = distill(config, folder, data=data, resume=(folder / CONFIG).exists())
     about = made.header.provenance
-    return {name: about[name] for name in ("datastill", "torch", "hardware", "threads", "iterations", "seconds")} | {
-        "peak_bytes": peak.nbytes
-    }
+    return {name: about[name] for name in ABOUT_RUN} | {"peak_bytes": peak.nbytes}
 
 
 def contents(distilled: DistilledSet) -> dict[str, Any]:
@@ -60,7 +73,8 @@ def measured(
         return score(distilled, data, protocol, progress=True, folder=folder).as_dict()
 
     return [
-        kept(folder / f"{name}.json", lambda protocol=protocol: one(protocol)) for name, protocol in protocols.items()
+        kept(folder / f"{name}.json", lambda protocol=protocol: one(protocol), SCORE)
+        for name, protocol in protocols.items()
     ]
 
 
