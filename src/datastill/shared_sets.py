@@ -217,8 +217,7 @@ def _tensor(value: Any, path: Path) -> Tensor:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biuf":
             raise UserError(f"{path} holds values of type {value.dtype}; images and labels must be numbers")
-        wide = np.int64 if value.dtype.kind == "u" and value.itemsize > 1 else value.dtype.newbyteorder("=")
-        value = torch.as_tensor(value.astype(wide))
+        value = torch.as_tensor(value.astype(value.dtype.newbyteorder("=")))
     if value.is_complex() or not value.dim():
         what = "complex numbers" if value.is_complex() else "a single number"
         raise UserError(f"{path} holds {what} in the place of images or labels; give an array of real numbers")

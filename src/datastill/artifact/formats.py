@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import migration
@@ -24,7 +23,7 @@ from ..errors import UserError
 from ..label_source import source_of
 from ..program import CrossEntropy, Ordered, Program, as_plain, optimiser
 from ..program.optimisers import OPTIMISERS
-from ..storage.files import must_be_unchanged, read_tensors
+from ..storage.files import must_be_unchanged, named_format, read_tensors
 from ..storage.records import ANYTHING, one_of, record, text
 from .decode import INPUTS
 
@@ -74,18 +73,10 @@ def _others(path: Path) -> str:
     if not path.parent.is_dir() or path.parent == Path():
         return ""
     patterns = ("*.safetensors", "*/distilled.safetensors")
-    found = sorted(str(file) for pattern in patterns for file in path.parent.glob(pattern) if _is_set(file))
+    files = (file for pattern in patterns for file in path.parent.glob(pattern))
+    found = sorted(str(file) for file in files if named_format(file) in (FORMAT, FIRST_FORMAT))
     more = ", ..." if len(found) > 3 else ""
     return f"; name one of the files {', '.join(found[:3])}{more}" if found else ""
-
-
-def _is_set(path: Path) -> bool:
-    """Return whether a file says that it is a distilled set of a format that is read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") in (FORMAT, FIRST_FORMAT)
-    except (SafetensorError, OSError):
-        return False
 
 
 def _of_another_format(path: Path, metadata: Mapping[str, str]) -> UserError:

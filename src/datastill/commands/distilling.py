@@ -20,7 +20,7 @@ from ..evaluation import check_command
 from ..methods import find_method
 from ..planner import plan
 from ..recipes import recipe
-from ..report import accuracy_text, measure_rows, measure_text, plural, remarks
+from ..report import USE_WITH_TEACHER, accuracy_text, measure_rows, measure_text, plural, remarks
 from ..run import distill, prepare
 from ..runlog import say
 from ..tensorboard import event_files
@@ -166,7 +166,7 @@ def _say_next(folder: Path, distilled: DistilledSet) -> None:
         out.print(remark)
     use = f"datastill.load({written}).fit(model)"
     if isinstance(distilled.header.labels, Teacher):
-        use = "the labels come from the teacher; the page of the report has the code"
+        use = USE_WITH_TEACHER
     out.print(
         f"report:  {folder / 'report.html'}\nlook:    datastill show {typed}\n"
         f"check:   {check_command(distilled, file)}\n"

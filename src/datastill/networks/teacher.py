@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..errors import UserError
 from ..space import Space
-from ..storage.files import must_be_file
+from ..storage.files import must_be_file, named_format
 from ..user_modules import one_line
 from . import build
 from .pool import Pool, load_pool, named_in
@@ -68,9 +67,11 @@ def read_teacher(
     try:
         teacher.load_state_dict(read(file))
     except RuntimeError as error:
-        reason = one_line(RuntimeError(str(error).partition("\n")[2]))  # the first line is a heading
-        fix = "give the weights of this teacher"
-        raise UserError(f"the weights in {file} do not fit the teacher {network!r}: {reason}; {fix}") from error
+        _, _, reasons = str(error).partition("\n")  # after a heading
+        raise UserError(
+            f"the weights in {file} do not fit the teacher {network!r}: {one_line(RuntimeError(reasons))}; give the "
+            "weights of this teacher"
+        ) from error
     return teacher.eval()
 
 
@@ -121,11 +122,6 @@ def _parts(name: str) -> tuple[Path, int | None, int | None]:
 
 
 def _is_pool(path: Path) -> bool:
-    """Return whether a file is a pool, whole or not, by the format that it names."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except SafetensorError:
-        return path.suffix == ".safetensors"  # whoever reads it says what is broken
-    except OSError:
-        return False
+    """Return whether a file says that it is a pool, or is too broken to say what it is, as its reader will tell."""
+    found = named_format(path)
+    return path.suffix == ".safetensors" if found is None else found == FORMAT

@@ -7,9 +7,20 @@ from .notebook import card
 from .page import write_report
 from .remarks import remarks
 from .summary import as_json, facts, summary
-from .words import accuracy_text, bytes_of, measure_rows, measure_text, plural, score_text, spread, spread_of
+from .words import (
+    USE_WITH_TEACHER,
+    accuracy_text,
+    bytes_of,
+    measure_rows,
+    measure_text,
+    plural,
+    score_text,
+    spread,
+    spread_of,
+)
 
 __all__ = [
+    "USE_WITH_TEACHER",
     "Line",
     "accuracy_text",
     "as_json",

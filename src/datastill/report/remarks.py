@@ -46,9 +46,8 @@ def _advice(settings: Mapping[str, Any], *, iterated: bool) -> str:
 
 def _if_diverged(settings: Mapping[str, Any]) -> str:
     """Return what to try if networks diverged."""
-    ways = ["--method.step-size, or "] if "step_size" in settings else []
-    smaller = f"take a smaller step size ({''.join(ways)}--tune.step-sizes to choose one)"
-    return f"Networks that answer no example right have probably diverged: {smaller}."
+    options = ("--method.step-size, or " if "step_size" in settings else "") + "--tune.step-sizes to choose one"
+    return f"Networks that answer no example right have probably diverged: take a smaller step size ({options})."
 
 
 def _near_chance(mean: float, classes: int) -> list[str]:

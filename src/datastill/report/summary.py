@@ -21,7 +21,7 @@ from ..program import CrossEntropy, Ordered, as_plain, optimiser_numbers
 from . import rows, sentences
 from .figures import as_bytes, classes_of, picture_size
 from .remarks import remarks
-from .words import bytes_of, number, percent, plural, score_text
+from .words import USE_WITH_TEACHER, bytes_of, number, percent, plural, score_text
 
 FEWEST_PIXELS, MOST_PIXELS = 5, 14
 """Smallest and largest width of an example in the terminal, in pixels."""
@@ -37,7 +37,7 @@ def summary(distilled: DistilledSet) -> RenderableType:
     for name, value in facts(distilled):
         table.add_row(name, Text(value, style="bold" if name == "score" else ""))
     if isinstance(distilled.header.labels, Teacher):
-        table.add_row("use it", "the labels come from the teacher; the page of the report has the code")
+        table.add_row("use it", USE_WITH_TEACHER)
     else:
         code = "import datastill\nmodel = datastill.load(FILE).fit(model)  # a file, or a name of the package"
         table.add_row("use it", Text(code, style="cyan"))

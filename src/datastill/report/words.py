@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ..artifact import DistilledSet
 
+USE_WITH_TEACHER = "the labels come from the teacher; the page of the report has the code"
+"""How to use a set whose teacher gives the labels of each batch."""
+
 
 def percent(fraction: int | float) -> str:
     """Write 0.9345 as ``93.5``, without the sign %, which the caller adds after a spread."""

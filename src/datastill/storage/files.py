@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -319,6 +319,15 @@ def read_tensors(path: Path, left: Collection[str] = ()) -> tuple[dict[str, str]
         raise UserError(
             f"{path} is not a whole safetensors file ({reason}); it is cut short or of another kind"
         ) from error
+
+
+def named_format(path: Path) -> str | None:
+    """Return the format that the metadata of a safetensors file name, empty without one; None for another file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format", "")
+    except (SafetensorError, OSError):
+        return None
 
 
 def _check_header_size(path: Path) -> None:

@@ -14,7 +14,7 @@ from ..errors import UserError, unknown
 from ..locks import alone
 from ..planner import duration
 from ..runlog import say
-from ..storage.files import as_read, is_free, read_json, write_json, write_text
+from ..storage.files import as_read, is_free, parse_json, read_json, read_text, write_json, write_text
 from ..storage.records import list_of, must_be_json, number, record, whole
 from ..terminal import one_line
 from .effect import EFFECT
@@ -181,14 +181,31 @@ def _measured(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or broken, or a value that most studies measure is out of its range.
     """
-    found = read_json(path)
+    return read_measured(path, _part)
+
+
+def _part(found: Any) -> dict[str, Any]:
+    must_be_json(found, "the part")
+    part: dict[str, Any] = migration.part(found)
+    MEASURED(part, "the part")
+    return part
+
+
+def read_measured(path: Path, check: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured and written to a JSON file.
+
+    Args:
+        path: the file.
+        check: returns the value of the file as it is used, or raises a `UserError`.
+
+    Raises:
+        UserError: the file is missing or broken, or `check` raised one; the message names the file.
+    """
+    text = read_text(path)
     try:
-        must_be_json(found, "the part")
-        found = migration.part(found)
-        MEASURED(found, "the part")
-    except UserError as error:
+        return check(parse_json(text))
+    except (UserError, ValueError) as error:
         raise UserError(f"{path}: {error}; delete this file, and measure it again") from error
-    return found
 
 
 def _record(folder: Path, part: Part) -> Path:

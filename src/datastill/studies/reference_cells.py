@@ -10,13 +10,13 @@ from ..artifact import DistilledSet, Teacher
 from ..artifact.scores import SCORE
 from ..config import Config
 from ..data import RealData
-from ..errors import UserError
 from ..evaluation import Protocol, score
 from ..evaluation.table import labels_measured
 from ..resuming import CONFIG
 from ..run import distill
-from ..storage.files import read_json, write_json
+from ..storage.files import write_json
 from ..storage.records import Rule, number, record, whole
+from .base import read_measured
 from .peak import PeakMemory
 
 ABOUT_RUN = ("datastill", "torch", "hardware", "threads", "iterations", "seconds")
@@ -33,11 +33,7 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]], rule: Rule) -> dict[
     """
     if not path.exists():
         write_json(path, measure())
-    try:
-        found: dict[str, Any] = rule(read_json(path), "the file")
-    except UserError as error:
-        raise UserError(f"{path}: {error}; delete this file, and measure it again") from error
-    return found
+    return read_measured(path, lambda found: rule(found, "the file"))
 
 
 def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
