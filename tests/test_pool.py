@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,14 +13,15 @@ from safetensors.torch import save_file
 import datastill.pretraining
 from datastill import Protocol, UserError, distill, score
 from datastill.cli import main
-from datastill.data import DataSettings
+from datastill.data import DataSettings, RealData
 from datastill.evaluation.fit import unseen
 from datastill.locks import alone
-from datastill.networks import build
+from datastill.networks import Network, build
 from datastill.networks.pool import Pool, parts
 from datastill.networks.start import Fixed, FromPool, from_parts, parse_start
 from datastill.objectives import Misread
 from datastill.pretraining import PoolSettings, pretrain, train
+from datastill.pretraining.unfinished import Training
 from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, begin, prepare
@@ -41,6 +43,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def trained(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> torch.Tensor:
+    """Return the trained weights of networks."""
+    return train(settings, network, data, which).kept[-1]
+
+
 def test_networks_are_trained_and_say_how_well(path: Path) -> None:
     pool = Pool.load(path)
     assert (len(pool.training), len(pool.held_out)) == (4, 3)
@@ -54,9 +61,9 @@ def test_networks_are_trained_and_say_how_well(path: Path) -> None:
 
 def test_a_network_is_the_same_whether_trained_alone_or_with_others(path: Path) -> None:
     pool, network = Pool.load(path), build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    together = train(SETTINGS, network, DATA, list(range(7)))[:, -1]
+    together = trained(SETTINGS, network, DATA, list(range(7)))
     torch.testing.assert_close(together, torch.cat([pool.training, pool.held_out]), rtol=1e-3, atol=1e-4)
-    alone = train(SETTINGS, network, DATA, [5])[:, -1]
+    alone = trained(SETTINGS, network, DATA, [5])
     torch.testing.assert_close(alone[0], pool.held_out[1], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(pool.training[0], pool.training[1], atol=1e-2)
 
@@ -75,7 +82,7 @@ def test_training_is_that_of_torch(changes: dict, make: Callable) -> None:
     """On shuffled batches, by torch's own optimiser and module."""
     settings = replace(SETTINGS, epochs=1, **changes)
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    found = train(settings, network, DATA, [2])[0, -1]
+    found = trained(settings, network, DATA, [2])[0]
     module = network.factory()
     module.load_state_dict(network.named(network.init("xavier", [generator(0, "pool weights", 2)])[0]))
     order = torch.randperm(len(DATA.train), generator=generator(0, "pool batches", 2, 0))
@@ -94,10 +101,10 @@ def test_training_is_that_of_torch(changes: dict, make: Callable) -> None:
 def test_each_network_has_its_own_draw_of_the_augmentation() -> None:
     settings = replace(SETTINGS, epochs=1, augmentation="siamese", start=Fixed())
     network = build(NETWORK, shape=DATA.shape, classes=DATA.classes)
-    together = train(settings, network, DATA, [0, 1])[:, -1]
-    alone = torch.cat([train(settings, network, DATA, [i])[:, -1] for i in (0, 1)])
+    together = trained(settings, network, DATA, [0, 1])
+    alone = torch.cat([trained(settings, network, DATA, [i]) for i in (0, 1)])
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
-    plain = train(replace(settings, augmentation="none"), network, DATA, [0])[:, -1]
+    plain = trained(replace(settings, augmentation="none"), network, DATA, [0])
     assert not torch.allclose(plain, together[:1], atol=1e-3)
 
 
@@ -107,11 +114,11 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
     monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: 1)
     made, real_train = [], datastill.pretraining.train
 
-    def counted(settings: PoolSettings, network: object, data: object, which: list[int]) -> torch.Tensor:
-        if which == [3]:
+    def counted(*arguments: Any, **more: Any) -> Training:
+        if arguments[3] == [3]:
             raise KeyboardInterrupt
-        made.append(which)
-        return real_train(settings, network, data, which)
+        made.append(arguments[3])
+        return real_train(*arguments, **more)
 
     monkeypatch.setattr(datastill.pretraining, "train", counted)
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +128,7 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
     with pytest.raises(UserError, match="changed since it began: setting seed was 0 and is 1; delete that folder"):
         pretrain(replace(SETTINGS, seed=1), DATA, tmp_path / "pool.safetensors")
     made.clear()
-    monkeypatch.setattr(datastill.pretraining, "train", lambda *a: made.append(a[3]) or real_train(*a))
+    monkeypatch.setattr(datastill.pretraining, "train", lambda *a, **more: made.append(a[3]) or real_train(*a, **more))
     again = pretrain(SETTINGS, DATA, tmp_path / "pool.safetensors")
     assert made == [[3], [4], [5], [6]]
     torch.testing.assert_close(again.training, Pool.load(path).training, rtol=1e-3, atol=1e-4)
@@ -357,7 +364,7 @@ def test_a_pool_without_networks_held_out_measures_nothing(tmp_path: Path) -> No
 def test_a_command_that_is_stopped_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(datastill.pretraining, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(datastill.pretraining, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     out = str(tmp_path / "pool.safetensors")
     assert (
         main(["pretrain", "digits", "--network", "mlp(width=8)", "--count", "1", "--held-out", "0", "--out", out])

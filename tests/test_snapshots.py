@@ -15,7 +15,7 @@ from datastill.networks.pool import TEST_NETWORKS, Pool
 from datastill.networks.pool_header import Training
 from datastill.networks.snapshots import places, sha256_of
 from datastill.networks.start import FromPool, parse_start
-from datastill.pretraining import PoolSettings, pretrain, train_steps
+from datastill.pretraining import PoolSettings, begin, pretrain, train_steps
 from datastill.storage.files import digest, read_tensors
 
 from .toys import toy_config, toy_data
@@ -54,7 +54,8 @@ def rewritten(path: Path, to: Path, *, header: dict | None = None, tensors: dict
 def test_they_are_the_weights_after_each_epoch(pool: Pool) -> None:
     per_epoch = len(DATA.train) // 16
     assert pool.steps == (0, per_epoch, 2 * per_epoch)
-    thetas = list(train_steps(SETTINGS, network(), DATA, list(range(5))))
+    begun = begin(SETTINGS, network(), DATA, [*range(5)])
+    thetas = [state[0] for state in train_steps(SETTINGS, network(), DATA, [*range(5)], begun)]
     for snapshot, step in ((1, per_epoch), (2, 2 * per_epoch)):
         found = pool.at(snapshot)
         expected = thetas[step - 1].split([3, 2])

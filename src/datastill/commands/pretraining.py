@@ -37,7 +37,7 @@ class _Settings(PoolSettings):
 class Pretrain(Computing):
     """Train a pool of networks on all of the real data; distill can then start from these networks.
 
-    If it is stopped, run it again: it continues with the networks that are not finished yet.
+    If it is stopped, run it again: it goes on with the next gradient step, or after a crash from about a minute before.
 
     Examples:
       datastill pretrain digits --network mlp --count 20 --held-out 5

@@ -1,9 +1,9 @@
-"""Trains the networks of a pool; each network is saved when its training ends."""
+"""Trains the networks of a pool; each network is saved when its training ends, and from time to time before."""
 
 import itertools
 import shutil
 import statistics
-import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,21 @@ from ..storage.files import (
     write_whole,
 )
 from ..storage.streamed import read_piece
-from .experts import accuracy_of, faster, initial, running_statistics, snapshot_tensors, total_steps, train, train_steps
+from .experts import (
+    accuracy_of,
+    begin,
+    faster,
+    initial,
+    running_statistics,
+    snapshot_tensors,
+    total_steps,
+    train,
+    train_steps,
+)
 from .settings import PoolSettings
+from .unfinished import Checkpoints, goes_on, read
 
-__all__ = ["PoolSettings", "faster", "pretrain", "train", "train_steps"]
+__all__ = ["PoolSettings", "begin", "faster", "pretrain", "train", "train_steps"]
 
 RECORD_FILE = "settings.json"
 """The file with the settings, in the folder of an unfinished pool."""
@@ -48,7 +59,7 @@ RECORD_FILE = "settings.json"
 
 @usual_modes()
 def pretrain(settings: PoolSettings, data: RealData, path: str | Path) -> Pool:
-    """Train a pool, or continue one that was stopped; finished networks are not trained again.
+    """Train a pool, or go on with one that was stopped, which ends on the same machine as if it had not been stopped.
 
     Args:
         settings: how the networks are trained; a pool cannot be continued with other settings.
@@ -149,34 +160,57 @@ def _train(settings: PoolSettings, network: Network, data: RealData, folder: Pat
 
     Groups never change, so that the rounding of a network's weights depends only on its index.
     """
-    total = settings.count + settings.held_out
+    total, steps = settings.count + settings.held_out, total_steps(settings, data)
     groups = [range(first, min(first + together, total)) for first in range(0, total, together)]
     left = [group for group in groups if not all((folder / _name(i)).exists() for i in group)]
-    done, accuracies = total - sum(map(len, left)), []
-    with ProgressLine("pretrain", total=total, done=done, unit="network") as line:
+    finished, accuracies = total - sum(map(len, left)), []
+    begun = sum(len(group) * found.step for group in left if (found := read(folder / _unfinished(group[0]))))
+    done = finished * steps + begun
+    with ProgressLine("pretrain", total=total * steps, done=done, unit="gradient step") as line:
         for first in range(0, len(left), distributed.ranks()):
             some = left[first : first + distributed.ranks()]
             mine = [*some[distributed.rank()]] if distributed.rank() < len(some) else []
-            trained = distributed.gathered(_whole(settings, network, data, mine))
+            networks = sum(map(len, some))
+            note = f"{finished} of {counted(total, 'network')} trained"
+            tell = partial(_tell, line, finished * steps, networks, note)
+            trained = distributed.gathered(_whole(settings, network, data, mine, folder, tell))
             for i, tensors in zip(itertools.chain(*some), trained, strict=True):
                 accuracies.append(float(tensors["accuracy"]))
                 if distributed.rank() == 0:
                     write_whole(folder / _name(i), save(tensors))
-            line.update(done + len(accuracies), f"validation {statistics.fmean(accuracies):.2%}")
+                    (folder / _unfinished(i)).unlink(missing_ok=True)
+            finished += networks
+            line.update(finished * steps, f"validation {statistics.fmean(accuracies):.2%}")
 
 
-def _whole(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> list[dict[str, Tensor]]:
+def _tell(line: ProgressLine, done: int, networks: int, note: str, step: int) -> None:
+    """Show the gradient step that this many networks have reached, after those that were done before."""
+    line.update(done + step * networks, note)
+
+
+def _whole(
+    settings: PoolSettings,
+    network: Network,
+    data: RealData,
+    which: list[int],
+    folder: Path,
+    tell: Callable[[int], object],
+) -> list[dict[str, Tensor]]:
     """Train the networks with these indices; return weights, snapshots, accuracy, and the seconds of training."""
     if not which:
         return []
-    began = time.perf_counter()
-    along = train(settings, network, data, which)
+    file = folder / _unfinished(which[0])
+    begun = goes_on(file, begin(settings, network, data, which))
+    with Checkpoints(file, begun, tell) as checkpoints:
+        ended = train(settings, network, data, which, begun=begun, follow=checkpoints.follow)
+    along = torch.stack(ended.kept, dim=1)
     if not bool(along.isfinite().all()):
+        file.unlink(missing_ok=True)
         raise UserError(
             f"the weights of network {network.name!r} are not finite after its training; use a smaller rate than "
             f"{settings.rate:g}, or another start than {settings.start}"
         )
-    seconds = torch.tensor((time.perf_counter() - began) / len(which))
+    seconds = torch.tensor(ended.seconds / len(which))
     found = []
     for thetas in along:
         each = torch.tensor([accuracy_of(network, theta.to(data.device), data) for theta in thetas])
@@ -246,3 +280,8 @@ def _read(folder: Path, first: dict[str, int], split: str, network: int, snapsho
 def _name(index: int) -> str:
     """Return the name of the file of a network in the folder of an unfinished pool."""
     return f"{index:05d}.safetensors"
+
+
+def _unfinished(index: int) -> str:
+    """Return the name of the file of networks in training there, the first of which has this index."""
+    return f"{index:05d}-training.safetensors"

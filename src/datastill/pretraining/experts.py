@@ -1,7 +1,7 @@
 """The training of the networks of a pool on real data, and what is measured on them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -12,10 +12,11 @@ from ..evaluation.answers import answered, answers
 from ..networks import Network
 from ..networks.snapshots import places, sha256_of
 from ..objectives import Accuracy
-from ..program import AUGMENTATIONS, optimiser
+from ..program import AUGMENTATIONS, State, optimiser
 from ..rng import generator
 from ..training import images_of_statistics, shuffled, trained_on
 from .settings import PoolSettings
+from .unfinished import Training
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
@@ -43,40 +44,62 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
         return 1
     seconds = {}
     for count in (1, NETWORKS_PER_BATCH):
-        steps = train_steps(settings, network, data, [0] * count)
+        steps = train_steps(settings, network, data, [0] * count, begin(settings, network, data, [0] * count))
         next(steps)
         began = time.perf_counter()
-        float(next(steps).sum())
+        float(next(steps)[0].sum())
         seconds[count] = (time.perf_counter() - began) / count
     return min(seconds, key=lambda count: seconds[count])
 
 
+def begin(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Training:
+    """Return the training of the networks with these indices before its first gradient step."""
+    first = initial(settings, network, which)
+    kept = (first.cpu(),) if 0 in places(settings.snapshots, total_steps(settings, data)) else ()
+    return Training(state=optimiser(settings.optimiser).start(first.to(data.device)), kept=kept)
+
+
 def train(
-    settings: PoolSettings, network: Network, data: RealData, which: list[int]
-) -> Float[Tensor, "networks places size"]:
+    settings: PoolSettings,
+    network: Network,
+    data: RealData,
+    which: list[int],
+    *,
+    begun: Training | None = None,
+    follow: Callable[[Training], object] = lambda _: None,
+) -> Training:
     """Train the networks with these indices; the weights of each depend only on its index, up to rounding.
 
+    Args:
+        settings: how they are trained.
+        network: the architecture.
+        data: the real data.
+        which: their indices in the pool.
+        begun: the training as far as it was done before; None: it begins.
+        follow: is called after each gradient step.
+
     Returns:
-        Their weights on the CPU at each snapshot; the last ones are trained. Without snapshots, only these.
+        The finished training. `Training.kept` has the trained weights, after those of the snapshots if there are any.
     """
-    kept, found = set(places(settings.snapshots, total_steps(settings, data))), []
-    if 0 in kept:
-        found.append(initial(settings, network, which).cpu())
-    for step, thetas in enumerate(train_steps(settings, network, data, which), start=1):
-        if step in kept:
-            found.append(thetas.detach().cpu().clone())
-    return torch.stack(found, dim=1)
+    now = begun or begin(settings, network, data, which)
+    places_kept = set(places(settings.snapshots, total_steps(settings, data)))
+    earlier, began = now.seconds, time.perf_counter()
+    for step, state in enumerate(train_steps(settings, network, data, which, now), start=now.step + 1):
+        kept = (*now.kept, state[0].detach().cpu().clone()) if step in places_kept else now.kept
+        now = Training(step=step, seconds=earlier + time.perf_counter() - began, state=state, kept=kept)
+        follow(now)
+    return now
 
 
 def train_steps(
-    settings: PoolSettings, network: Network, data: RealData, which: list[int]
-) -> Iterator[Float[Tensor, "networks size"]]:
-    """Yield the weights of the networks with these indices after each gradient step."""
+    settings: PoolSettings, network: Network, data: RealData, which: list[int], begun: Training
+) -> Iterator[State]:
+    """Yield weights and moments of the networks with these indices after each gradient step that is left."""
     total, seed = total_steps(settings, data), settings.seed
     return trained_on(
         data,
         network,
-        initial(settings, network, which).to(data.device),
+        begun.state,
         shuffled(
             data,
             settings.batch,
@@ -86,6 +109,7 @@ def train_steps(
         rule=optimiser(settings.optimiser),
         rate=lambda t: settings.rate * (1 - t / total if settings.schedule == "linear" else 1),
         change=lambda images, t: _changed(settings, images, which, t),
+        done=begun.step,
     )
 
 

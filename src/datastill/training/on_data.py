@@ -1,5 +1,6 @@
 """Training on real data, as pools of networks and the features of selections need it."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ..data import RealData
 from ..networks import Network
-from ..program import Rule, gradient_of
+from ..program import Rule, State, gradient_of
 from .inner import mean_loss
 
 STATISTICS_IMAGES = 1000
@@ -20,33 +21,34 @@ Change = Callable[[Float[Tensor, "networks b *shape"], int], Float[Tensor, "netw
 def trained_on(
     data: RealData,
     network: Network,
-    thetas: Float[Tensor, "networks size"],
+    state: State,
     batches: Iterable[Int64[Tensor, "networks b"]],
     *,
     rule: Rule,
     rate: Callable[[int], float],
     change: Change | None = None,
-) -> Iterator[Float[Tensor, "networks size"]]:
-    """Yield the weights of networks after each gradient step by the mean cross-entropy of a batch of train images.
+    done: int = 0,
+) -> Iterator[State]:
+    """Yield weights and moments after each gradient step by the mean cross-entropy of a batch of train images.
 
     Args:
         data: the real data.
         network: the architecture.
-        thetas: the weights to start from, on the device of the data.
+        state: weights and moments to start from, on the device of the data.
         batches: the indices of train images of each step, for each network.
         rule: the optimiser.
         rate: the learning rate of step t, counted from 0.
         change: an augmentation; None: images as they are.
+        done: how many steps were done before; their batches are passed over.
     """
     gradient = gradient_of(mean_loss(network), network.images_of_training(data.device))
-    state = rule.start(thetas)
-    for t, index in enumerate(batches):
+    for t, index in itertools.islice(enumerate(batches), done, None):
         images = data.normalise(data.train.images[index.flatten()]).unflatten(0, index.shape)
         images = change(images, t) if change else images
         with torch.no_grad():
             found = gradient(state[0], images, data.train.labels[index])
             state = rule.update(state, found, torch.tensor(rate(t), device=data.device), t)
-        yield state[0]
+        yield state
 
 
 def shuffled(

@@ -61,11 +61,12 @@ def trained(data: RealData, spec: str, seed: int) -> nn.Module:
     network = build(spec, shape=data.shape, classes=data.classes).to(data.device)
     first = network.init("kaiming", [generator(seed, "feature network")]).to(data.device)
     batches = [*shuffled(data, BATCH, EPOCHS, lambda epoch: [generator(seed, "feature batches", epoch)])]
-    steps = trained_on(data, network, first, batches, rule=OPTIMISERS["adam"], rate=lambda _: RATE)
+    rule = OPTIMISERS["adam"]
+    steps = trained_on(data, network, rule.start(first), batches, rule=rule, rate=lambda _: RATE)
     with ProgressLine(f"features of {spec}", total=len(batches), unit="batch") as line:
         for done in range(1, len(batches) + 1):
-            thetas = next(steps)
+            state = next(steps)
             line.update(done)
-    theta = thetas[0].detach()
+    theta = state[0][0].detach()
     measured = network.statistics(theta, images_of_statistics(data)) if network.has_statistics else None
     return network.with_weights(theta, measured).to(data.device)
