@@ -150,3 +150,14 @@ def test_a_warning_names_the_line_of_the_caller(recwarn: pytest.WarningsRecorder
 
 def _nothing() -> Iterator[None]:
     yield
+
+
+def test_a_part_of_one_counts_and_what_is_done_stays_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ProgressLine, "INTERVAL", 0.0)
+    with ProgressLine("evaluate", total=4, unit="network") as line:
+        for done in (1.5, 3.9, 2, 4):
+            line.update(done)
+    shown = [text.partition(",")[0] for text in capsys.readouterr().err.splitlines()]
+    assert shown == [f"evaluate: network {done}/4" for done in (1, 3, 3, 4)]

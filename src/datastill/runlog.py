@@ -228,7 +228,8 @@ class ProgressLine:
         """Show nothing yet; of several processes only the first one shows progress, or each with `any_rank`."""
         self.what, self.total, self.unit = printable(what), total, unit
         self.quiet = quiet or _silent.get() or not (any_rank or _prints())
-        self._done = self._first = done
+        self._done: int | float = done
+        self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None
         if console.is_terminal and not self.quiet:
@@ -259,9 +260,12 @@ class ProgressLine:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Show that `done` of the total are done, with rate, remaining time and a note."""
-        self._done = done
+    def update(self, done: int | float, note: str = "") -> None:
+        """Show that `done` of the total are done, with rate, remaining time and a note.
+
+        Half of one counts as 0.5, and what was shown as done stays done.
+        """
+        self._done = done = max(done, self._done)
         now = time.monotonic()
         rate = (done - self._first) / max(now - self._began, 1e-9)
         note = printable(note)
@@ -271,7 +275,7 @@ class ProgressLine:
         elif not self.quiet and (now - self._said >= self._interval or done == self.total):
             self._said = now
             left = (self.total - done) / max(rate, 1e-9)
-            self._print(f"{self.what}: {self.unit} {done}/{self.total}, {text}, {left:.0f} s left")
+            self._print(f"{self.what}: {self.unit} {int(done)}/{self.total}, {text}, {left:.0f} s left")
 
     @property
     def _interval(self) -> float:

@@ -1,6 +1,7 @@
 """Scores: closed forms, paired networks, and what may not be mixed up."""
 
 import math
+import re
 import statistics
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from datastill.networks import build
 from datastill.networks.start import Fixed, Random
 from datastill.program import Program, Shuffled, SquaredError
 from datastill.rng import generator
+from datastill.runlog import ProgressLine
 
 from ..sets import ordered
 from ..toys import toy_data, toy_set
@@ -245,3 +247,13 @@ def test_it_is_said_if_fewer_networks_can_be_measured_than_were_asked_for(capsys
     assert "networks is 5, but 1 can be measured" in capsys.readouterr().err
     score(fixed, DATA, progress=True)
     assert "can be measured" not in capsys.readouterr().err
+
+
+def test_progress_is_shown_while_a_network_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ProgressLine, "INTERVAL", 0.0)
+    score(SET, DATA, Protocol(networks=2), progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"evaluate: network 0/2, .*gradient step 1/", shown)
+    assert re.search(r"evaluate: network 2/2, .*mean ", shown)

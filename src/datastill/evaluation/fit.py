@@ -1,7 +1,6 @@
 """Train many networks on one distilled set at once."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -75,13 +74,21 @@ def trained(
     network: Network,
     thetas: Float[Tensor, "networks size"],
     purpose: str = TEST_NETWORKS,
+    follow: Callable[[float, str], object] = lambda *_: None,
 ) -> Iterator[Float[Tensor, "networks size"]]:
-    """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time; see `along`."""
-    if not len(thetas):  # one of several processes may have no network
-        return
-    for some in thetas.split(_together(network, thetas)):
-        steps = along(distilled, protocol, network, some, purpose)
-        yield deque(steps, maxlen=1).pop()  # keep only the last step, as all steps would fill the memory
+    """Yield the weights after training, for up to `NETWORKS_PER_BATCH` networks at a time; see `along`.
+
+    After each gradient step, `follow` is called with how many networks are trained (with a part of one that is half
+    trained) and with the step in words.
+    """
+    length = protocol.program_of(distilled).length(distilled.size)
+    done = 0
+    for some in thetas.split(_together(network, thetas)) if len(thetas) else ():  # a process may have no network
+        last = some
+        for step, last in enumerate(along(distilled, protocol, network, some, purpose), start=1):  # noqa: B007
+            follow(done + len(some) * step / (length + 1), f"gradient step {step}/{length}")  # what is left: to measure
+        done += len(some)
+        yield last
 
 
 def whole_groups(rows: list[Value], network: Network, thetas: Float[Tensor, "networks size"]) -> list[Value]:

@@ -205,10 +205,14 @@ def _measured(
     after, counts = _begun(kept, counts, network, thetas)
     of_groups = counts
     stages: list[tuple[Rows, Iterable[Tensor]]] = [(before, [thetas])] if both else []
-    left = thetas[len(after) :]
-    stages.append((after, fit.trained(distilled, protocol, network, left, purpose) if trained else [left]))
-    total = len(thetas) * len(stages)
-    with ProgressLine("evaluate", total=total, done=len(after), unit="network", quiet=quiet) as line:
+    first, total = len(after), len(thetas) * (2 if both else 1)
+    with ProgressLine("evaluate", total=total, done=first, unit="network", quiet=quiet) as line:
+
+        def follow(done: float, note: str) -> None:
+            line.update(len(before) + first + done, note)
+
+        left = thetas[first:]
+        stages.append((after, fit.trained(distilled, protocol, network, left, purpose, follow) if trained else [left]))
         for rows, stacks in stages:
             for one in answers.each(theta for some in stacks for theta in some):
                 rows.append([measure(one, real.labels) for measure in measures])
