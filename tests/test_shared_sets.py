@@ -128,7 +128,12 @@ def test_probabilities_stay_and_labels_of_any_sign_are_learned_with_squared_erro
         (255 * PIXELS, CLASSES, {}, "which are not unit; take another --values"),
         (255 * PIXELS, CLASSES, {"values": "auto"}, "are floats from .* to 255, which look like pixels in 0..255; say"),
         (PIXELS, CLASSES, {"values": "bytes"}, "which are not bytes; take another --values"),
-        (PIXELS * torch.nan, CLASSES, {}, "finite"),
+        (
+            PIXELS * torch.nan,
+            CLASSES,
+            {},
+            r"hold values that are not finite \(the first is image 0\); take",
+        ),
         (PIXELS, CLASSES, {"network": "mpl"}, "mpl"),
     ],
 )

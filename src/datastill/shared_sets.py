@@ -125,7 +125,9 @@ def distilled_from(
         raise UserError(f"the data has {data.space.nouns}, but only sets of images can be read from other projects")
     labels = _labels(found.labels, len(found.images), data.classes)
     _warn_of_empty_classes(labels, data.class_names)
-    inputs = _normalised(_channels_first(found.images, data.shape), data.space, values, mean, std)
+    images = _channels_first(found.images, data.shape)
+    _must_be_finite(images)
+    inputs = _normalised(images, data.space, values, mean, std)
     signed = labels.is_floating_point() and bool((labels < 0).any())
     chosen = suited(PROGRAMS[program], data.shape, mirror=mirror)
     _must_start(build(network, shape=data.shape, classes=data.classes), start)
@@ -246,6 +248,15 @@ def _channels_first(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(images.shape[1:]) != shape or not len(images):
         raise UserError(f"the images have shape {tuple(images.shape)}, but must be (n, {channels}, {height}, {width})")
     return images.contiguous()
+
+
+def _must_be_finite(images: Tensor) -> None:
+    """Raise a `UserError` if an image holds NaN or infinity."""
+    if len(wrong := (~images.isfinite()).flatten(1).any(1).nonzero()):
+        raise UserError(
+            f"{len(wrong)} of {counted(len(images), 'image')} hold values that are not finite (the first is image "
+            f"{int(wrong[0])}); take a set that was saved before its training diverged"
+        )
 
 
 def _normalised(images: Tensor, space: Pixels, values: Values, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -100,7 +100,7 @@ def test_skipped_images_take_their_labels_with_them(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((4, 4), next(levels), np.uint8)).save(path)
     (tmp_path / "test" / "cat" / "0.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"test/cat/0\.png .* or set skip_unreadable to leave"):
+    with pytest.raises(UserError, match=r"test/cat/0\.png .* or set skip_unreadable of the real data"):
         load_data(tmp_path)
     test = load_data(DataSettings(name=str(tmp_path), skip_unreadable=True)).test
     assert ((test.images[:, 0, 0, 0] >= 8).long() == test.labels).all()

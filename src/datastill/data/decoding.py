@@ -188,7 +188,7 @@ def _report_unreadable(lines: list[str], total: int, where: str, reading: Readin
     more = f" and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
     listed = f"{len(lines)} of {total} images of {where} cannot be read: {', '.join(lines[:MAX_LISTED])}{more}"
     if not reading.skip_unreadable:
-        raise UserError(f"{listed}; mend or remove them, or set skip_unreadable to leave them out")
+        raise UserError(f"{listed}; mend or remove them, or set skip_unreadable of the real data")
     if len(lines) == total:
         raise UserError(f"{listed}; there is no image left")
     say(f"skipped: {listed}")

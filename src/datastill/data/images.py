@@ -107,8 +107,8 @@ def common_channels(pieces: Sequence[Tensor | OnDisk]) -> Channels:
     if len(sizes) > 1:
         (h1, w1), (h2, w2) = sizes[:2]
         raise UserError(
-            f"images have different sizes, e.g. {h1}x{w1} and {h2}x{w2} (height x width); "
-            "set resize to one side in pixels, such as 32"
+            f"images have different sizes, e.g. {h1}x{w1} and {h2}x{w2} (height x width); give them one size, or set "
+            "resize of the real data to one side in pixels, such as 32"
         )
     colour = any(piece.shape[1] == 3 for piece in pieces)
     channels = sorted({3 if colour and piece.shape[1] == 1 else piece.shape[1] for piece in pieces})
