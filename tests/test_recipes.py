@@ -64,7 +64,7 @@ def test_a_network_itself_is_no_setting_but_its_name_is(network: Any) -> None:
         Config(network=network)
 
 
-@pytest.mark.parametrize("name", ["taught-mnist-lenet", "taught-cifar10-1", "taught-cifar10-10"])
+@pytest.mark.parametrize("name", ["taught-mnist-lenet", "taught-cifar10-1", "taught-cifar10-10", "taught-cifar10-50"])
 def test_a_missing_teacher_of_a_recipe_names_the_command_of_the_page(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

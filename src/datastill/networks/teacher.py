@@ -30,6 +30,10 @@ MAKERS = {
         'datastill pretrain cifar10 --data.whiten 0.1 --network convnet --start "random(kaiming)" --count 1 '
         "--held-out 0 --epochs 16 --snapshots 16 --rate 0.0003 --augmentation siamese"
     ),
+    "pools/cifar10-early-teacher.safetensors": (
+        'datastill pretrain cifar10 --data.whiten 0.1 --network convnet --start "random(kaiming)" --count 1 '
+        "--held-out 0 --epochs 4 --snapshots 4 --schedule constant --rate 0.0003 --augmentation siamese"
+    ),
 }
 """The commands that make the teachers of recipes, by file, without ``--out``."""
 

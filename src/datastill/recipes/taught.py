@@ -35,6 +35,11 @@ def taught_cifar10_10() -> Config:
     return _floor("taught-cifar10-10", 10, "pools/cifar10-slow-teacher.safetensors@1", step_size=0.003, epochs=300)
 
 
+def taught_cifar10_50() -> Config:
+    """CIFAR-10, whitened, ConvNet, 500 random real images; a snapshot of pools/cifar10-early-teacher, once."""
+    return _floor("taught-cifar10-50", 50, "pools/cifar10-early-teacher.safetensors@3", step_size=0.003, epochs=300)
+
+
 def _floor(name: str, ipc: int, teacher: str, *, step_size: float, epochs: int) -> Config:
     """Return a configuration of random real images with labels that a teacher gave once (docs/LOG.md)."""
     return Config(
@@ -50,6 +55,6 @@ def _floor(name: str, ipc: int, teacher: str, *, step_size: float, epochs: int) 
 
 
 RECIPES = (
-    taught_cifar10_1, taught_cifar10_10, taught_mnist_lenet,
+    taught_cifar10_1, taught_cifar10_10, taught_cifar10_50, taught_mnist_lenet,
 )  # fmt: skip
 """The recipes of this file."""
