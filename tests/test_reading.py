@@ -46,7 +46,9 @@ def test_devices_pipes_folders_and_missing_files_are_refused(reader: Callable[[P
 @pytest.mark.parametrize("text", ["[" * 100_000, "NaN", '{"a": Infinity}', "1e999", "", "\ud800"])
 def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UserError, match=r"cannot read .*x\.json"):
+    with pytest.raises(
+        UserError, match=r"^cannot read .*x\.json|x\.json is not whole JSON .*; it is cut short or of another kind$"
+    ):
         read_json(tmp_path / "x.json")
 
 

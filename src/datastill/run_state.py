@@ -77,8 +77,8 @@ def load(path: Path) -> RunState:
     """
     if not path.exists():
         raise UserError(f"there is no checkpoint at {path} to resume from; leave --resume out to start anew")
-    plain = migration.checkpoint(read_pickled(path))
     try:
+        plain = migration.checkpoint(read_pickled(path))
         must_be_state(plain)
         return RunState(**plain)
     except (UserError, TypeError) as error:  # a TypeError: the fields of another version
@@ -116,4 +116,5 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 def unusable(path: Path, error: Exception | str) -> UserError:
     """Return the error for a checkpoint from which no run can go on."""
-    return UserError(f"cannot resume from the checkpoint {path}: {error}; begin a new run in another folder")
+    why = str(error).replace(f"{path} ", "it ", 1)
+    return UserError(f"cannot resume from the checkpoint {path}: {why}; begin a new run in another folder")

@@ -269,7 +269,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"{path} is not whole JSON ({error}); it is cut short or of another kind") from error
 
 
 def parse_json(text: str) -> Any:
