@@ -161,3 +161,31 @@ def test_a_part_of_one_counts_and_what_is_done_stays_done(
             line.update(done)
     shown = [text.partition(",")[0] for text in capsys.readouterr().err.splitlines()]
     assert shown == [f"evaluate: network {done}/4" for done in (1, 3, 3, 4)]
+
+
+def test_work_inside_other_work_is_a_note_of_the_outer_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also if it is quiet, which shows no line of its own: minutes without a sign of life look like a fault."""
+    monkeypatch.setattr(ProgressLine, "INTERVAL", 0.0)
+    with ProgressLine("distil", total=5) as outer:
+        outer.update(2, "objective 1.0")
+        with ProgressLine("evaluate", total=3, unit="network", quiet=True) as inner:
+            inner.update(1, "gradient step 4/9")
+            inner.update(3)
+        outer.update(5)
+    with ProgressLine("evaluate", total=3, unit="network", quiet=True) as alone:
+        alone.update(1)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[1:3] == [
+        "distil: iteration 2/5, evaluate: network 1/3, gradient step 4/9",
+        "distil: iteration 2/5, evaluate: network 3/3",
+    ]
+    assert [line.partition(",")[0] for line in shown] == [f"distil: iteration {done}/5" for done in (2, 2, 2, 5)]
+
+
+def test_work_inside_quiet_work_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(ProgressLine, "INTERVAL", 0.0)
+    with ProgressLine("distil", total=5, quiet=True), ProgressLine("evaluate", total=3) as inner:
+        inner.update(3)
+    assert capsys.readouterr().err == ""

@@ -168,7 +168,9 @@ def _run(loop: "_Loop", folder: Path, asked: list[int]) -> None:
                     save(state, loop.checkpoint)
                     raise Stopped(state.iteration, stops[0], folder)
         if not total and state.best_mean < 0:
-            loop.validate()
+            with ProgressLine("validate", total=1, unit="set") as progress:
+                loop.validate()
+                progress.update(1, loop.best_text)
         save(state, loop.checkpoint)
     except distributed.LostError as error:
         if not loop.validating:

@@ -278,7 +278,7 @@ def final_score(run: Run, distilled: DistilledSet, folder: Path) -> dict[str, An
     Values that were measured before the run was stopped are read from its folder.
     """
     found = score(distilled, run.data, run.config.protocol, confusion=True, progress=True, folder=folder).as_dict()
-    found["curve"] = curve(distilled, run.data, run.config.protocol)
+    found["curve"] = curve(distilled, run.data, run.config.protocol, progress=True)
     if run.config.random_sets:
         found["baseline"] = compare(run, distilled, folder)
     return found

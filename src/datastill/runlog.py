@@ -209,8 +209,15 @@ RECORD = record(
 """The rule of what a run writes after an iteration or a validation, as far as it is read again."""
 
 
+_outer: ContextVar["ProgressLine | None"] = ContextVar("outer", default=None)
+"""The line inside which other lines are shown as its note."""
+
+
 class ProgressLine:
-    """A progress bar on a terminal; one line in a notebook; in a file or a pipe, a plain line every ten seconds."""
+    """A progress bar on a terminal; one line in a notebook; in a file or a pipe, a plain line every ten seconds.
+
+    Work inside other work, such as a validation in a run, is shown as the note of the outer line, also if it is quiet.
+    """
 
     INTERVAL = 10.0
     IN_NOTEBOOK = 0.5
@@ -232,6 +239,7 @@ class ProgressLine:
         self._first = done
         self._began = self._said = time.monotonic()
         self._bar: Progress | None = None
+        self._inside: ProgressLine | None = None
         if console.is_terminal and not self.quiet:
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -247,6 +255,10 @@ class ProgressLine:
             self._task = self._bar.add_task(what, total=total, completed=done, note="")
 
     def __enter__(self) -> "ProgressLine":
+        self._inside = _outer.get()
+        if self._inside:
+            return self
+        _outer.set(self)
         if self._bar:
             try:
                 self._bar.start()
@@ -257,6 +269,9 @@ class ProgressLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._inside:
+            return
+        _outer.set(None)
         if self._bar:
             self._bar.stop()
 
@@ -268,14 +283,29 @@ class ProgressLine:
         self._done = done = max(done, self._done)
         now = time.monotonic()
         rate = (done - self._first) / max(now - self._began, 1e-9)
-        note = printable(note)
+        if self._inside:
+            self._inside.beside(f"{self._now}, {note}" if note else self._now)
+            return
         text = f"{rate:.2f}/s {note}" if rate >= 0.1 else f"{1 / max(rate, 1e-9):.1f} s each {note}"
+        left = (self.total - done) / max(rate, 1e-9)
+        self._show(text, f"{text}, {left:.0f} s left", last=done == self.total)
+
+    def beside(self, note: str) -> None:
+        """Show what other work is done between two updates."""
+        self._show(note, note)
+
+    def _show(self, in_bar: str, in_line: str, *, last: bool = False) -> None:
+        now = time.monotonic()
         if self._bar:
-            self._bar.update(self._task, completed=done, note=text)
-        elif not self.quiet and (now - self._said >= self._interval or done == self.total):
+            self._bar.update(self._task, completed=self._done, note=printable(in_bar))
+        elif not self.quiet and (now - self._said >= self._interval or last):
             self._said = now
-            left = (self.total - done) / max(rate, 1e-9)
-            self._print(f"{self.what}: {self.unit} {int(done)}/{self.total}, {text}, {left:.0f} s left")
+            self._print(f"{self._now}, {printable(in_line)}")
+
+    @property
+    def _now(self) -> str:
+        """How much is done."""
+        return f"{self.what}: {self.unit} {int(self._done)}/{self.total}"
 
     @property
     def _interval(self) -> float:

@@ -115,7 +115,7 @@ class Evaluate(Computing):
 
     def _one(self, distilled: DistilledSet, data: RealData) -> int:
         found = score(distilled, data, self.protocol, split=self.split, confusion=True, progress=True)
-        along = curve(distilled, data, self.protocol) if self.curve else None
+        along = curve(distilled, data, self.protocol, progress=True) if self.curve else None
         plain = found.as_dict()
         if self.json:
             return print_json(plain | ({"curve": along} if along else {}))

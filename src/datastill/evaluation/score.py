@@ -238,8 +238,16 @@ def _begun(
 
 
 @usual_modes()
-def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = None) -> dict[str, Any]:
+def curve(
+    distilled: DistilledSet, data: RealData, protocol: Protocol | None = None, *, progress: bool = False
+) -> dict[str, Any]:
     """Measure the accuracy during training on the set, on part of the validation split.
+
+    Args:
+        distilled: the set.
+        data: as for `score`.
+        protocol: as for `score`.
+        progress: show progress on the terminal.
 
     Returns:
         ``steps``: numbers of gradient steps, from 0 to all, about evenly spaced; ``mean`` and ``sd``: accuracy over
@@ -256,9 +264,12 @@ def curve(distilled: DistilledSet, data: RealData, protocol: Protocol | None = N
     answers, accuracy = Answers(network, distilled, real), Accuracy()
     shown = {*range(0, length, -(-length // CURVE_POINTS)), length}
     stages = itertools.chain([thetas], along(distilled, resolved, network, thetas, purpose))
-    rows = [
-        [accuracy(answers(theta), real.labels) for theta in stage] for step, stage in enumerate(stages) if step in shown
-    ]
+    rows = []
+    with ProgressLine("accuracy along the program", total=length, unit="gradient step", quiet=not progress) as line:
+        for step, stage in enumerate(stages):
+            if step in shown:
+                rows.append([accuracy(answers(theta), real.labels) for theta in stage])
+            line.update(step)
     return {
         "steps": sorted(shown),
         "split": "validation",

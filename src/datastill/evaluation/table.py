@@ -123,7 +123,7 @@ def compare(
     first: dict[tuple[str, str], Row] = {}
     for asked in protocols:
         for name, group in groups.items():
-            chosen = tuned(group[0], data, asked, grid) if grid else asked
+            chosen = tuned(group[0], data, asked, grid, progress=progress) if grid else asked
             scores = [
                 score(one, data, chosen, split=split, images=images, measures=(), progress=progress) for one in group
             ]

@@ -8,6 +8,7 @@ from ..artifact import DistilledSet
 from ..data import RealData
 from ..errors import UserError, at_least, at_most
 from ..program import OptimiserName, Program, known_name
+from ..runlog import ProgressLine
 from ..storage.records import LARGEST_VALUE, must_have_types
 from .matching import matched
 from .protocol import MOST_EPOCHS, Protocol
@@ -81,12 +82,14 @@ NOTHING = Grid(step_sizes=(), epochs=(), optimisers=())
 """The grid that chooses nothing."""
 
 
-def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None) -> Protocol:
+def tuned(
+    distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid | None = None, *, progress: bool = False
+) -> Protocol:
     """The protocol with the combination of the grid that has the best validation accuracy; the test split is not read.
 
     The accuracy counts the answers that the objective of the set asks for, e.g. those of an attack. Among equal
     accuracies the first optimiser wins, then fewer epochs, then the smaller step size. A grid of a single combination
-    measures nothing.
+    measures nothing. With `progress`, progress is shown on the terminal.
 
     Raises:
         UserError: the protocol has a value for what the grid chooses, or trains no network.
@@ -95,17 +98,20 @@ def tuned(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Gri
     grid, objective = grid or Grid(), distilled.header.objective
     data = matched(distilled, data).relabelled(objective.wanted, objective.counts)
 
-    def accuracy(one: Protocol) -> float:
-        return score(distilled, data, one, split="validation", images=grid.images, measures=()).mean
-
     combinations = grid.protocols(protocol)
-    best = max(combinations, key=accuracy) if len(combinations) > 1 else combinations[0]
-    return replace(best, networks=protocol.networks)
+    if len(combinations) == 1:
+        return replace(combinations[0], networks=protocol.networks)
+    means: list[float] = []
+    with ProgressLine("tune", total=len(combinations), unit="combination", quiet=not progress) as line:
+        for one in combinations:
+            means.append(score(distilled, data, one, split="validation", images=grid.images, measures=()).mean)
+            line.update(len(means), f"best {max(means):.2%}")
+    return replace(combinations[means.index(max(means))], networks=protocol.networks)
 
 
 def chosen_program(distilled: DistilledSet, data: RealData, protocol: Protocol, grid: Grid) -> Program:
     """Return the program of a set with the combination of the grid that `tuned` chooses; nothing else is changed."""
-    found = tuned(distilled, data, protocol, grid)
+    found = tuned(distilled, data, protocol, grid, progress=True)
     return Protocol(**{name: getattr(found, name) for name in CHOSEN}).program_of(distilled)
 
 
