@@ -20,7 +20,7 @@ install: .venv/installed ## .venv with the library and what its tests need, pinn
 	touch $@
 	@echo "done; for the command datastill in this shell: . $(BIN)/activate"
 
-demo: install    ## distil the embedded digits and write an HTML report: about two minutes
+demo: install    ## distil the embedded digits and write an HTML report: two to five minutes
 	rm -rf runs/demo
 	$(BIN)/datastill distill digits --out runs/demo
 	@echo "open $(CURDIR)/runs/demo/report.html"
