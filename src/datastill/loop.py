@@ -123,10 +123,10 @@ def optimise(
             outer.load(state.optimiser)
         except UserError as error:
             raise unusable(checkpoint, error) from error
-    mine, follower = (folder / METRICS, log) if distributed.rank() == 0 else (Path(os.devnull), None)
-    lines = JsonLines(
-        mine, resume=not fresh, iterations=0 if distributed.rank() else state.iteration, follower=follower
-    )
+    if distributed.rank() == 0:
+        lines = JsonLines(folder / METRICS, resume=not fresh, iterations=state.iteration, follower=log)
+    else:
+        lines = JsonLines(Path(os.devnull))
     loop = _Loop(method, task, settings, state, outer, lines, checkpoint, validate, keep)
     try:
         with stop_signals() as asked:  # when another process ends, torchrun stops this one too, even while it saves
