@@ -29,6 +29,7 @@ from datastill.run_state import load, save
 from datastill.runlog import read_lines
 
 from .ranks import METHODS, SETTINGS, run
+from .test_run import stopping
 from .toys import PLAIN_ENGINE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2")
@@ -165,8 +166,22 @@ def test_a_process_that_dies_ends_the_run_which_one_process_takes_up(tmp_path: P
     (folder / "config.json").write_text(json.dumps(stored))
     save(state, folder / "checkpoint.pt")
     assert main(["distill", "--resume", "--out", str(folder)]) == 0
+    must_be_whole(folder, state.iteration + 3)
+
+
+def test_two_processes_take_up_the_run_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    stopping(monkeypatch, 1)
+    assert main(["distill", *DIGITS, "--out", str(folder)]) == 128 + signal.SIGTERM
+    code, _, told = together("-m", "datastill", "distill", "--resume", "--out", str(folder))
+    assert code == 0, told
+    must_be_whole(folder, 4)
+
+
+def must_be_whole(folder: Path, iterations: int) -> None:
     lines = [line["iteration"] for line in read_lines(folder / "metrics.jsonl") if "objective" in line]
-    assert lines == list(range(1, state.iteration + 4)), "nothing twice, nothing left out"
+    assert lines == list(range(1, iterations + 1)), "nothing twice, nothing left out"
+    assert (folder / "distilled.safetensors").exists()
 
 
 def _workers(parent: int) -> dict[int, str]:
