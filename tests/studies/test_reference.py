@@ -15,12 +15,16 @@ from datastill.making import prepare
 from datastill.methods import METHODS
 from datastill.pretraining import PoolSettings
 from datastill.program import PROGRAMS
+from datastill.storage.files import write_json
 from datastill.studies import STUDIES, draw, run
 from datastill.studies.curves import EXAMPLES
 from datastill.studies.published import HIGHEST
 from datastill.studies.published import ROWS as PUBLISHED
 from datastill.studies.reference import SPEED, Reference
+from datastill.studies.reference_cells import make_set
 from datastill.studies.reference_rows import BENCHMARKS, POOL_SECONDS, POOLS, ROWS, Benchmark
+
+from ..toys import toy_config, toy_data
 
 NOT_IN_THE_TABLE: dict[str, str] = {}
 """Methods without a row, each with the reason."""
@@ -158,6 +162,26 @@ def test_a_teacher_is_trained_once_and_its_labels_have_groups_of_their_own(tmp_p
     assert "| 1 |" in whole
     record = json.loads((folder / "parts/digits-all-data.json").read_text())
     assert record["scores"][0]["mean"] > 0.3, "all real images teach something in two passes"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_scores_of_a_set_that_is_gone_are_not_those_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    class BeginsError(Exception):
+        pass
+
+    def distils(*_: object, **__: object) -> None:
+        raise BeginsError
+
+    monkeypatch.setattr("datastill.studies.reference_cells.distill", distils)
+    scores, run_folder = tmp_path / "own.json", tmp_path / "run"
+    write_json(scores, {})
+    if begun:
+        write_json(run_folder / "config.json", {})
+    with pytest.raises(BeginsError):
+        make_set(toy_config(), toy_data(), run_folder)
+    assert scores.exists() == begun
 
 
 def test_a_changed_setting_is_refused_by_name(tmp_path: Path) -> None:

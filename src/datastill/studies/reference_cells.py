@@ -37,9 +37,15 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]], rule: Rule) -> dict[
 
 
 def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
-    """Distil a set in a folder, where a stopped run goes on, and return how it was made, as plain values."""
+    """Distil a set in a folder, where a stopped run goes on, and return how it was made, as plain values.
+
+    What is kept beside the folder was measured on a set that is gone if there is no run, and is removed.
+    """
+    begun = (folder / CONFIG).exists()
+    for stale in () if begun else folder.parent.glob("*.json"):
+        stale.unlink()
     with PeakMemory() as peak:
-        made = distill(config, folder, data=data, resume=(folder / CONFIG).exists())
+        made = distill(config, folder, data=data, resume=begun)
     about = made.header.provenance
     return {name: about[name] for name in ABOUT_RUN} | {"peak_bytes": peak.nbytes}
 
