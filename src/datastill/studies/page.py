@@ -21,7 +21,7 @@ Every number on this page comes from a file in `results/`, which was made by the
 
 ## Distilled sets
 
-`datastill distill SET` makes a set of the table. Four need a file first: cifar10-fixed-long the set of
+`datastill distill SET` makes a set of the table. Some need a file first: cifar10-fixed-long the set of
 cifar10-fixed-momentum (`datastill distill cifar10-fixed-momentum`), and taught-* a teacher, by the command that is
 named where it is missing. The accuracy is the mean over networks, with their standard deviation.
 
