@@ -109,7 +109,7 @@ def test_it_is_written_and_read_in_one_way() -> None:
 def test_pools_are_trained_from_it() -> None:
     settings = PoolSettings(network="mlp(width=8,depth=1)", count=2, held_out=0, epochs=1, batch=8, start=Small(0.0))
     network = build(settings.network, shape=DATA.shape, classes=DATA.classes)
-    thetas = train(replace(settings, rate=0.0), network, DATA, [0, 1])[:, -1]
+    thetas = train(replace(settings, rate=0.0), network, DATA, [0, 1]).kept[-1]
     assert not bool(thetas.any()), "with a rate of nothing, the weights stay where they start"
     assert asdict(settings)["start"] == {"kind": "small", "size": 0.0}
 

@@ -95,7 +95,7 @@ def test_more_than_16_bits_is_an_error():
 
 def test_different_sizes_need_resize():
     images = Image.fromarray(RGB), Image.fromarray(RGB[:4])
-    with pytest.raises(UserError, match=r"different sizes, e\.g\. 7x5 and 4x5 \(height x width\); set resize to one"):
+    with pytest.raises(UserError, match=r"different sizes, e\.g\. 7x5 and 4x5 \(height x width\); give them one"):
         read(*images)
     assert read(*images, side=3).shape == (2, 3, 3, 3)
     with pytest.raises(UserError, match="different sizes"):
