@@ -21,7 +21,7 @@ from datastill.networks.pool import Pool, parts
 from datastill.networks.start import Fixed, FromPool, from_parts, parse_start
 from datastill.objectives import Misread
 from datastill.pretraining import PoolSettings, pretrain, train
-from datastill.pretraining.unfinished import Training
+from datastill.pretraining.unfinished import TrainingState
 from datastill.report.page import snippet
 from datastill.rng import generator
 from datastill.run import artifact, begin, prepare
@@ -114,7 +114,7 @@ def test_a_pool_cut_short_goes_on_with_the_networks_that_are_whole(
     monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: 1)
     made, real_train = [], datastill.pretraining.train
 
-    def counted(*arguments: Any, **more: Any) -> Training:
+    def counted(*arguments: Any, **more: Any) -> TrainingState:
         if arguments[3] == [3]:
             raise KeyboardInterrupt
         made.append(arguments[3])

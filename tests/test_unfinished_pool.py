@@ -12,7 +12,7 @@ from datastill import UserError
 from datastill.data import DataSettings
 from datastill.networks.pool import Pool, parts
 from datastill.pretraining import PoolSettings, pretrain, unfinished
-from datastill.pretraining.unfinished import Checkpoints, Training
+from datastill.pretraining.unfinished import Checkpoints, TrainingState
 
 from .toys import toy_data
 
@@ -35,7 +35,7 @@ class Steps:
         self.done, self.last, self.end = 0, 0, KeyboardInterrupt
         follow = Checkpoints.follow
 
-        def counted(checkpoints: Checkpoints, now: Training) -> None:
+        def counted(checkpoints: Checkpoints, now: TrainingState) -> None:
             follow(checkpoints, now)
             self.done += 1
             if self.done == self.last:
@@ -54,6 +54,17 @@ def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     """The file of a pool that has groups of this many networks."""
     monkeypatch.setattr(datastill.pretraining, "faster", lambda *_: request.param)
     return tmp_path / "pool"
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, steps: Steps) -> tuple[PoolSettings, Path, Path]:
+    """The settings and the file of a pool whose one network was stopped after five steps, and its checkpoint."""
+    settings, path = replace(SETTINGS, count=1, held_out=0), tmp_path / "pool"
+    steps.last = 5
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings, DATA, path)
+    (checkpoint,) = parts(path).glob("*-training.safetensors")
+    return settings, path, checkpoint
 
 
 def must_be_the_same(one: Pool, other: Pool) -> None:
@@ -93,22 +104,14 @@ def test_a_training_without_a_checkpoint_begins_anew(path: Path, steps: Steps) -
     must_be_the_same(pretrain(SETTINGS, DATA, path), pretrain(SETTINGS, DATA, path.with_name("whole")))
 
 
-def test_seconds_are_those_of_all_parts_of_a_training(tmp_path: Path, steps: Steps) -> None:
-    settings, path = replace(SETTINGS, count=1, held_out=0), tmp_path / "pool"
-    steps.last = 5
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(settings, DATA, path)
-    (file,) = parts(path).glob("*-training.safetensors")
+def test_seconds_are_those_of_all_parts_of_a_training(stopped: tuple[PoolSettings, Path, Path]) -> None:
+    settings, path, file = stopped
     change(file, done=torch.tensor([5.0, 1000.0], dtype=torch.float64))
     assert 1000 < pretrain(settings, DATA, path).header["seconds"] < 1500
 
 
-def test_what_does_not_fit_is_told_with_what_to_do(tmp_path: Path, steps: Steps) -> None:
-    settings, path = replace(SETTINGS, count=1, held_out=0), tmp_path / "pool"
-    steps.last = 5
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(settings, DATA, path)
-    (file,) = parts(path).glob("*-training.safetensors")
+def test_what_does_not_fit_is_told_with_what_to_do(stopped: tuple[PoolSettings, Path, Path]) -> None:
+    settings, path, file = stopped
     whole = file.read_bytes()
     for broken in (whole[:100], b"", whole[:-1]):
         file.write_bytes(broken)
@@ -123,7 +126,7 @@ def test_what_does_not_fit_is_told_with_what_to_do(tmp_path: Path, steps: Steps)
     with pytest.raises(UserError, match=r"holds the training of other networks; delete .*-training\.safetensors"):
         pretrain(settings, DATA, path)
     file.unlink()
-    must_be_the_same(pretrain(settings, DATA, path), pretrain(settings, DATA, tmp_path / "whole"))
+    must_be_the_same(pretrain(settings, DATA, path), pretrain(settings, DATA, path.with_name("whole")))
 
 
 def test_progress_is_shown_within_a_network(

@@ -16,7 +16,7 @@ from ..program import AUGMENTATIONS, State, optimiser
 from ..rng import generator
 from ..training import images_of_statistics, shuffled, trained_on
 from .settings import PoolSettings
-from .unfinished import Training
+from .unfinished import TrainingState
 
 NETWORKS_PER_BATCH = 8
 """How many networks are trained in one batch, if this is faster than one by one."""
@@ -52,11 +52,11 @@ def faster(settings: PoolSettings, network: Network, data: RealData) -> int:
     return min(seconds, key=lambda count: seconds[count])
 
 
-def begin(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> Training:
+def begin(settings: PoolSettings, network: Network, data: RealData, which: list[int]) -> TrainingState:
     """Return the training of the networks with these indices before its first gradient step."""
     first = initial(settings, network, which)
     kept = (first.cpu(),) if 0 in places(settings.snapshots, total_steps(settings, data)) else ()
-    return Training(state=optimiser(settings.optimiser).start(first.to(data.device)), kept=kept)
+    return TrainingState(state=optimiser(settings.optimiser).start(first.to(data.device)), kept=kept)
 
 
 def train(
@@ -65,9 +65,9 @@ def train(
     data: RealData,
     which: list[int],
     *,
-    begun: Training | None = None,
-    follow: Callable[[Training], object] = lambda _: None,
-) -> Training:
+    begun: TrainingState | None = None,
+    follow: Callable[[TrainingState], object] = lambda _: None,
+) -> TrainingState:
     """Train the networks with these indices; the weights of each depend only on its index, up to rounding.
 
     Args:
@@ -79,20 +79,20 @@ def train(
         follow: is called after each gradient step.
 
     Returns:
-        The finished training. `Training.kept` has the trained weights, after those of the snapshots if there are any.
+        The finished training. Its `kept` has the trained weights, after those of the snapshots if there are any.
     """
     now = begun or begin(settings, network, data, which)
     places_kept = set(places(settings.snapshots, total_steps(settings, data)))
     earlier, began = now.seconds, time.perf_counter()
     for step, state in enumerate(train_steps(settings, network, data, which, now), start=now.step + 1):
         kept = (*now.kept, state[0].detach().cpu().clone()) if step in places_kept else now.kept
-        now = Training(step=step, seconds=earlier + time.perf_counter() - began, state=state, kept=kept)
+        now = TrainingState(step=step, seconds=earlier + time.perf_counter() - began, state=state, kept=kept)
         follow(now)
     return now
 
 
 def train_steps(
-    settings: PoolSettings, network: Network, data: RealData, which: list[int], begun: Training
+    settings: PoolSettings, network: Network, data: RealData, which: list[int], begun: TrainingState
 ) -> Iterator[State]:
     """Yield weights and moments of the networks with these indices after each gradient step that is left."""
     total, seed = total_steps(settings, data), settings.seed

@@ -21,7 +21,7 @@ MOST_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingState:
     """How far the training of some networks is."""
 
     step: int = 0
@@ -37,7 +37,7 @@ class Training:
 class Checkpoints:
     """Follows a training, and writes it to a file from time to time and when it is stopped."""
 
-    def __init__(self, file: Path, begun: Training, tell: Callable[[int], object]) -> None:
+    def __init__(self, file: Path, begun: TrainingState, tell: Callable[[int], object]) -> None:
         """Nothing is written yet; `tell` is called with the number of gradient steps done after each one."""
         self.file, self.tell = file, tell
         self._now = self._written = begun
@@ -52,7 +52,7 @@ class Checkpoints:
         if isinstance(error, KeyboardInterrupt) and self._now is not self._written:
             self._write()
 
-    def follow(self, now: Training) -> None:
+    def follow(self, now: TrainingState) -> None:
         """Take note of a gradient step."""
         self._now = now
         self.tell(now.step)
@@ -71,7 +71,7 @@ class Checkpoints:
         self._next = ended + max(SECONDS_BETWEEN, (ended - began) / MOST_SHARE)
 
 
-def read(file: Path) -> Training | None:
+def read(file: Path) -> TrainingState | None:
     """Return the state of a training in a file, on the CPU; None if there is no such file.
 
     Raises:
@@ -86,10 +86,10 @@ def read(file: Path) -> Training | None:
     state, kept, done = _numbered(tensors, "state"), _numbered(tensors, "kept"), tensors.get("done")
     if done is None or done.shape != (2,):
         raise UserError(f"{file} holds no training of networks; {_fix(file)}")
-    return Training(step=int(done[0]), seconds=float(done[1]), state=state, kept=kept)
+    return TrainingState(step=int(done[0]), seconds=float(done[1]), state=state, kept=kept)
 
 
-def goes_on(file: Path, start: Training) -> Training:
+def goes_on(file: Path, start: TrainingState) -> TrainingState:
     """Return the training in a file, on the device of `start`, or `start` if there is none.
 
     Raises:

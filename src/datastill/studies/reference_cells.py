@@ -42,8 +42,9 @@ def make_set(config: Config, data: RealData, folder: Path) -> dict[str, Any]:
     What is kept beside the folder was measured on a set that is gone if there is no run, and is removed.
     """
     begun = (folder / CONFIG).exists()
-    for stale in () if begun else folder.parent.glob("*.json"):
-        stale.unlink()
+    if not begun:
+        for stale in folder.parent.glob("*.json"):
+            stale.unlink()
     with PeakMemory() as peak:
         made = distill(config, folder, data=data, resume=begun)
     about = made.header.provenance
